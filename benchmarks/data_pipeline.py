@@ -1,0 +1,93 @@
+"""``python -m benchmarks.data_pipeline``: seconds per training sample on one core, and the cost of each distortion.
+
+A sample is read from a JPEG file, distorted 11 times and cropped at two scales (n_aug 11, n_scale 2, patch 160). The
+released code's seconds were measured on one core of a 2-core AMD EPYC machine, the one of the README's table; the
+ratio is meant for that machine.
+"""
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+
+from datasets.distortions import DISTORTIONS, N_LEVELS, distort
+from datasets.quality_aware import PATH_COLUMN, QualityAwareDataset
+from datasets.sample_images import sample_photographs
+
+RELEASED_SECONDS = {(512, 384): 0.31, (640, 480): 0.57, (800, 600): 1.06, (1024, 768): 1.32}
+
+
+def write_photographs(folder: Path, width: int, height: int, n_images: int = 12) -> Path:
+    """JPEG files of that size, cut and enlarged from scikit-learn's photographs, and a CSV of them."""
+    rng = np.random.default_rng(0)
+    photographs = list(sample_photographs().values())
+    rows = [PATH_COLUMN]
+    for index in range(n_images):
+        photograph = Image.fromarray(photographs[index % len(photographs)])
+        left, top = rng.integers(0, photograph.width // 3), rng.integers(0, photograph.height // 3)
+        path = folder / f"{width}x{height}_{index}.jpg"
+        box = (left, top, left + photograph.width * 2 // 3, top + photograph.height * 2 // 3)
+        photograph.resize((width, height), Image.Resampling.LANCZOS, box=box).save(path, quality=92)
+        rows.append(str(path))
+    csv_path = folder / f"{width}x{height}.csv"
+    csv_path.write_text("\n".join(rows) + "\n")
+    return csv_path
+
+
+def seconds_per_sample(csv_path: Path, n_samples: int) -> float:
+    """Mean over ``n_samples`` samples of different images, distortions and places, after a warm-up."""
+    dataset = QualityAwareDataset(csv_path, n_aug=11, n_scale=2, patch_size=160)
+    for index in range(2):
+        dataset[0, index]
+    began = time.perf_counter()
+    for number in range(n_samples):
+        epoch, index = divmod(number, len(dataset))
+        dataset[1 + epoch, index]
+    return (time.perf_counter() - began) / n_samples
+
+
+def milliseconds_per_distortion(image: np.ndarray) -> dict[str, list[float]]:
+    """The fastest of five runs, per kind and level, on the whole image."""
+    rng = np.random.default_rng(0)
+    costs = {}
+    for name in DISTORTIONS:
+        costs[name] = []
+        for level in range(N_LEVELS):
+            times = []
+            for _ in range(5):
+                began = time.perf_counter()
+                distort(image, name, level, rng)
+                times.append(time.perf_counter() - began)
+            costs[name].append(1000 * min(times))
+    return costs
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.data_pipeline", description=__doc__.splitlines()[0])
+    parser.add_argument("--samples", type=int, default=48, help="samples per image size")
+    options = parser.parse_args()
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+
+    print("one sample (n_aug 11, n_scale 2, patch 160) on one core")
+    print(f"{'size':>10s} {'seconds':>9s} {'released':>9s} {'ratio':>7s}")
+    with tempfile.TemporaryDirectory() as folder:
+        for (width, height), released in RELEASED_SECONDS.items():
+            seconds = seconds_per_sample(write_photographs(Path(folder), width, height), options.samples)
+            print(f"{width:>5d}x{height:<4d} {seconds:9.4f} {released:9.2f} {released / seconds:6.1f}x")
+
+    image = np.asarray(Image.fromarray(sample_photographs()["china"]).resize((640, 480)))
+    costs = milliseconds_per_distortion(image)
+    print("\nmilliseconds of a distortion on a whole image of 640x480, at levels 0 to 4")
+    for name, by_level in sorted(costs.items(), key=lambda item: -sum(item[1])):
+        print(f"{name:22s}" + "".join(f"{cost:8.2f}" for cost in by_level))
+    print(f"{'mean of all':22s}{np.mean(list(costs.values())):8.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,13 @@
+"""Mistakes that a person can mend."""
+
+
+class UserError(Exception):
+    """What was wrong, with the value or the file, and what would be right, as a sentence.
+
+    Scripts print the sentence and exit with a status that is not 0; a traceback is for our own mistakes.
+    """
+
+    @property
+    def sentence(self) -> str:
+        """The message alone, also where a data loader's worker has put its traceback before it."""
+        return str(self).rpartition(f"{UserError.__qualname__}: ")[2].strip()

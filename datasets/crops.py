@@ -1,0 +1,141 @@
+"""Geometry of the overlapping crop pair (Re-IQA, section 3.2). Pure functions of sizes and a random generator."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+MIN_OVERLAP = 0.10
+MAX_OVERLAP = 0.30
+
+
+class Box(NamedTuple):
+    """A rectangle of pixels; ``bottom`` and ``right`` are exclusive."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    @property
+    def height(self) -> int:
+        return self.bottom - self.top
+
+    @property
+    def width(self) -> int:
+        return self.right - self.left
+
+    def cut(self, image: np.ndarray) -> np.ndarray:
+        """The pixels of ``image``, (H, W, ...), inside the box: a view."""
+        return image[self.top : self.bottom, self.left : self.right]
+
+    def relative_to(self, frame: Box) -> Box:
+        """The same rectangle in the coordinates of ``frame``."""
+        return Box(self.top - frame.top, self.left - frame.left, self.bottom - frame.top, self.right - frame.left)
+
+    def union(self, other: Box) -> Box:
+        """The smallest box that holds both."""
+        return Box(
+            min(self.top, other.top),
+            min(self.left, other.left),
+            max(self.bottom, other.bottom),
+            max(self.right, other.right),
+        )
+
+
+@functools.lru_cache(maxsize=32)
+def _columns_within_overlap(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """For each row offset dy = 0..size-1 the first and last column offset dx whose overlap is in the wanted range."""
+    kept_rows = 1 - np.arange(size) / size
+    # 1e-9: an offset whose overlap is exactly 10 % or 30 % belongs to the range in spite of rounding.
+    first = np.ceil(size * (1 - MAX_OVERLAP / kept_rows) - 1e-9).astype(int)
+    last = np.floor(size * (1 - MIN_OVERLAP / kept_rows) + 1e-9).astype(int)
+    return np.maximum(first, 0), last
+
+
+def sample_offset(size: int, max_dy: int, max_dx: int, rng: np.random.Generator) -> tuple[int, int]:
+    """Draws how far apart two ``size`` x ``size`` crops lie, (|dy|, |dx|) with |dy| <= max_dy and |dx| <= max_dx.
+
+    Uniform over all whole-pixel offsets at which (1 - dy/size)(1 - dx/size), the share of a crop's area that the
+    two have in common, is in [0.10, 0.30]. Where none fits, the largest offsets that do, (max_dy, max_dx).
+    """
+    first, last = _columns_within_overlap(size)
+    first, last = first[: max_dy + 1], np.minimum(last[: max_dy + 1], max_dx)
+    choices = np.cumsum(np.maximum(last - first + 1, 0))
+    if choices[-1] == 0:
+        return min(max_dy, size - 1), min(max_dx, size - 1)
+    pick = int(rng.integers(choices[-1]))
+    dy = int(np.searchsorted(choices, pick, side="right"))
+    return dy, int(last[dy] - (choices[dy] - 1 - pick))
+
+
+def sample_crop_pair(height: int, width: int, size: int, rng: np.random.Generator) -> tuple[Box, Box]:
+    """Draws two overlapping ``size`` x ``size`` boxes inside a (height, width) image.
+
+    Either axis may carry the larger offset, in either direction. Raises ValueError for an image smaller than a
+    crop: see ``mirror_up_to``.
+    """
+    if min(height, width) < size:
+        raise ValueError(f"an image of {width}x{height} holds no crop of {size}x{size}; mirror it up first")
+    dy, dx = sample_offset(size, height - size, width - size, rng)
+    top = int(rng.integers(height - size - dy + 1))
+    left = int(rng.integers(width - size - dx + 1))
+    query_is_lower, query_is_further_right = rng.integers(2, size=2, dtype=bool)
+    tops = (top + dy, top) if query_is_lower else (top, top + dy)
+    lefts = (left + dx, left) if query_is_further_right else (left, left + dx)
+    query, key = (Box(y, x, y + size, x + size) for y, x in zip(tops, lefts, strict=True))
+    return query, key
+
+
+def mirror_up_to(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Mirrors ``image``, (H, W, 3), at its edges until it is at least (height, width); larger axes stay as they are."""
+    missing_rows = max(0, height - image.shape[0])
+    missing_columns = max(0, width - image.shape[1])
+    if not missing_rows and not missing_columns:
+        return image
+    above, before = missing_rows // 2, missing_columns // 2
+    return cv2.copyMakeBorder(
+        image, above, missing_rows - above, before, missing_columns - before, cv2.BORDER_REFLECT_101
+    )
+
+
+@dataclass(frozen=True)
+class CropPlan:
+    """Where a scale's two crops lie, and which part of the full-size image they are computed from.
+
+    ``query`` and ``key`` are boxes in the image divided by ``factor`` (1 or 2) and mirrored up to the crop's size;
+    ``source`` is a box in the full-size image. Dividing ``source`` alone by ``factor`` gives the same crops as
+    dividing the whole image.
+    """
+
+    factor: int
+    query: Box
+    key: Box
+    source: Box
+
+
+# A bicubic kernel at half size looks 4 pixels around; twice that keeps clear of the part's own edges.
+RESIZE_MARGIN = 8
+
+
+def _source_range(length: int, first: int, last: int, factor: int, size: int) -> tuple[int, int]:
+    """The rows (or columns) of the full-size image behind rows first..last of the divided one."""
+    divided = length // factor
+    # A mirrored axis needs its edges; an odd one divided by 2 is not on a lattice that a part of it could keep.
+    if divided < size or length % factor:
+        return 0, length
+    margin = 0 if factor == 1 else RESIZE_MARGIN
+    return max(0, factor * first - margin), min(length, factor * last + margin)
+
+
+def plan_crops(height: int, width: int, factor: int, size: int, rng: np.random.Generator) -> CropPlan:
+    """Draws the two overlapping ``size`` x ``size`` crops of a (height, width) image divided by ``factor``."""
+    query, key = sample_crop_pair(max(size, height // factor), max(size, width // factor), size, rng)
+    covered = query.union(key)
+    top, bottom = _source_range(height, covered.top, covered.bottom, factor, size)
+    left, right = _source_range(width, covered.left, covered.right, factor, size)
+    return CropPlan(factor, query, key, Box(top, left, bottom, right))

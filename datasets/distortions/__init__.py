@@ -1,0 +1,63 @@
+"""The 26 distortions of KADID-10k (Lin, Hosu, Saupe, QoMEX 2019), each at five levels.
+
+A distortion is one small function in the module of its group, registered with its levels by the decorator
+``@distortion``; that is all a 27th would need. ``python -m datasets.distortions IMAGE --sheet out.png`` draws them.
+"""
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+import numpy as np
+
+from datasets.crops import Box
+from datasets.distortions import (  # noqa: F401  (each import registers its group)
+    blur,
+    brightness,
+    color,
+    compression,
+    noise,
+    sharpness,
+    spatial,
+)
+from datasets.distortions.registry import REGISTERED, Distortion
+
+DISTORTIONS: Mapping[str, Distortion] = MappingProxyType(dict(sorted(REGISTERED.items())))
+"""Name -> Distortion, in alphabetical order, so that a random draw by position does not depend on import order."""
+
+N_LEVELS = 5
+
+
+def distort(image: np.ndarray, name: str, level: int, rng: np.random.Generator) -> np.ndarray:
+    """Distorts ``image``, uint8 RGB (H, W, 3), by the kind ``name`` at ``level`` (0 to 4); returns a new array.
+
+    Raises ValueError for an unknown kind, a level outside 0..4 and anything but a uint8 RGB image.
+    """
+    if name not in DISTORTIONS:
+        raise ValueError(f"unknown distortion '{name}'; the kinds are {', '.join(DISTORTIONS)}")
+    if level not in range(N_LEVELS):
+        raise ValueError(f"level {level} of {name} does not exist; levels are 0 to {N_LEVELS - 1}")
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        raise ValueError(f"a distortion takes uint8 (H, W, 3), not {image.dtype} {image.shape}")
+    kind = DISTORTIONS[name]
+    return kind.apply(image, kind.levels[level], rng)
+
+
+def distort_box(
+    image: np.ndarray, output: Box, steps: Sequence[tuple[str, int]], rng: np.random.Generator
+) -> np.ndarray:
+    """Applies ``steps``, (name, level) pairs in order, and returns the part of the result inside ``output``.
+
+    Computes only the part of the image on which that result depends. For a kind without randomness this equals
+    cutting ``output`` out of the distorted image; for the others the two are alike in distribution.
+    """
+    height, width = image.shape[:2]
+    boxes = [output]
+    for name, level in reversed(steps):
+        kind = DISTORTIONS[name]
+        boxes.append(kind.input_box(boxes[-1], kind.levels[level], height, width))
+    current = boxes.pop()
+    part = current.cut(image)
+    for (name, level), wanted in zip(steps, reversed(boxes), strict=True):
+        part = wanted.relative_to(current).cut(distort(part, name, level, rng))
+        current = wanted
+    return part

@@ -1,0 +1,70 @@
+"""``python -m datasets.distortions IMAGE --sheet out.png`` draws all kinds at all levels, with their names."""
+
+import argparse
+import sys
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from common.errors import UserError
+from common.files import whole_file
+from datasets.distortions import DISTORTIONS, N_LEVELS, distort
+from datasets.images import read_image
+
+CAPTION_HEIGHT = 18
+NAME_WIDTH = 170
+MARGIN = 6
+
+
+def contact_sheet(image: np.ndarray, tile_width: int, seed: int = 0) -> Image.Image:
+    """A row per kind of distortion, a column per level, after a column with the undistorted image.
+
+    ``image`` is uint8 RGB (H, W, 3). It is reduced to ``tile_width`` before it is distorted, so that a tile shows
+    its distortion at the size at which it is seen.
+    """
+    height, width = image.shape[:2]
+    tile_height = max(1, round(height * tile_width / width))
+    tile = cv2.resize(image, (tile_width, tile_height), interpolation=cv2.INTER_AREA)
+
+    row_height = tile_height + CAPTION_HEIGHT
+    sheet_size = (NAME_WIDTH + (N_LEVELS + 1) * (tile_width + MARGIN), len(DISTORTIONS) * row_height + MARGIN)
+    sheet = Image.new("RGB", sheet_size, "white")
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(14)
+    rng = np.random.default_rng(seed)
+    for row, (name, kind) in enumerate(DISTORTIONS.items()):
+        y = MARGIN + row * row_height
+        draw.text((MARGIN, y + tile_height // 2), name, fill="black", font=font)
+        tiles = [("undistorted", tile)]
+        tiles += [
+            (f"level {level}: {kind.levels[level]:g}", distort(tile, name, level, rng)) for level in range(N_LEVELS)
+        ]
+        for column, (caption, pixels) in enumerate(tiles):
+            x = NAME_WIDTH + column * (tile_width + MARGIN)
+            sheet.paste(Image.fromarray(pixels), (x, y))
+            draw.text((x, y + tile_height), caption, fill="dimgray", font=font)
+    return sheet
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m datasets.distortions", description=__doc__)
+    parser.add_argument("image", help="any image file")
+    parser.add_argument("--sheet", default="distortions.png", help="where to write the picture (default: %(default)s)")
+    parser.add_argument("--tile_width", type=int, default=256, help="width of one tile, pixels (default: %(default)s)")
+    options = parser.parse_args()
+    try:
+        if not 16 <= options.tile_width <= 2048:
+            raise UserError(f"--tile_width {options.tile_width} is not in 16..2048")
+        sheet = contact_sheet(read_image(options.image), options.tile_width)
+        with whole_file(options.sheet) as path:
+            sheet.save(path)
+    except UserError as error:
+        sys.exit(f"datasets.distortions: {error}")
+    except ValueError as error:  # Pillow knows no format of that ending
+        sys.exit(f"datasets.distortions: --sheet {options.sheet}: {error}")
+    print(f"{len(DISTORTIONS)} distortions of {options.image} at {N_LEVELS} levels: {options.sheet}")
+
+
+if __name__ == "__main__":
+    main()

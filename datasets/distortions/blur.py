@@ -1,0 +1,71 @@
+"""Blurs of KADID-10k: Gaussian, lens and motion."""
+
+import functools
+import math
+
+import cv2
+import numpy as np
+
+from datasets.distortions.registry import distortion
+
+
+@distortion(levels=(0.1, 0.5, 1, 2, 5), reach=lambda sigma: math.ceil(3 * sigma) + 1)
+def gaussian_blur(image: np.ndarray, sigma: float, rng: np.random.Generator) -> np.ndarray:
+    """Gaussian of standard deviation ``sigma`` pixels, edges replicated (KADID-10k #1)."""
+    return cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
+
+
+@functools.lru_cache
+def disk_kernel(radius: float) -> np.ndarray:
+    """Disk of ``radius`` pixels: each tap the share of its pixel that the disk covers; float32, sum 1."""
+    reach = math.ceil(radius - 0.5)
+    subpixels = 32
+    axis = (np.arange((2 * reach + 1) * subpixels) + 0.5) / subpixels - 0.5 - reach
+    inside = axis[:, None] ** 2 + axis**2 <= radius**2
+    taps = 2 * reach + 1
+    coverage = inside.reshape(taps, subpixels, taps, subpixels).mean((1, 3))
+    return (coverage / coverage.sum()).astype(np.float32)
+
+
+@functools.lru_cache
+def separable_terms(radius: float, n_terms: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The disk's ``n_terms`` largest singular vectors, (row taps, column taps): their outer products add up to it."""
+    columns, strengths, rows = np.linalg.svd(disk_kernel(radius).astype(np.float64))
+    return [
+        ((rows[i] * strengths[i] ** 0.5).astype(np.float32), (columns[:, i] * strengths[i] ** 0.5).astype(np.float32))
+        for i in range(n_terms)
+    ]
+
+
+LARGEST_DIRECT_RADIUS = 3
+N_SEPARABLE_TERMS = 3
+
+
+@distortion(levels=(1, 2, 4, 6, 8), reach=math.ceil)
+def lens_blur(image: np.ndarray, radius: float, rng: np.random.Generator) -> np.ndarray:
+    """Disk kernel of ``radius`` pixels with an anti-aliased rim, edges replicated (KADID-10k #2).
+
+    A large disk as a sum of three separable filters, which is its convolution to half a grey level.
+    """
+    if radius <= LARGEST_DIRECT_RADIUS:
+        return cv2.filter2D(image, -1, disk_kernel(radius), borderType=cv2.BORDER_REPLICATE)
+    blurred = np.zeros(image.shape, np.float32)
+    for row_taps, column_taps in separable_terms(radius, N_SEPARABLE_TERMS):
+        term = cv2.sepFilter2D(image, cv2.CV_32F, row_taps, column_taps, borderType=cv2.BORDER_REPLICATE)
+        cv2.add(blurred, term, dst=blurred)
+    return cv2.convertScaleAbs(blurred)
+
+
+def line_kernel(length: float) -> np.ndarray:
+    """Straight line of ``length`` pixels about its centre: the outermost taps hold what they cover; (taps,), sum 1."""
+    reach = math.ceil((length - 1) / 2)
+    covered = np.clip(length / 2 + 0.5 - np.abs(np.arange(-reach, reach + 1)), 0, 1)
+    return (covered / length).astype(np.float32)
+
+
+@distortion(levels=(12, 16, 20, 24, 28), reach=lambda length: math.ceil(length / 2))
+def motion_blur(image: np.ndarray, length: float, rng: np.random.Generator) -> np.ndarray:
+    """Straight line of ``length`` pixels, horizontal or vertical at random, edges replicated (KADID-10k #3)."""
+    kernel = line_kernel(length)
+    kernel = kernel[None, :] if rng.integers(2) else kernel[:, None]
+    return cv2.filter2D(image, -1, kernel, borderType=cv2.BORDER_REPLICATE)

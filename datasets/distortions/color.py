@@ -1,0 +1,98 @@
+"""Colour distortions of KADID-10k: diffusion, shift and two saturations."""
+
+import math
+
+import cv2
+import numpy as np
+
+from datasets.distortions.lab import lab_to_rgb, rgb_to_lab
+from datasets.distortions.registry import WHOLE_IMAGE, distortion
+
+
+def _diffusion_sigma(amount: float) -> float:
+    return 1.5 * amount + 2
+
+
+def _diffusion_reduction(amount: float) -> int:
+    """How far a plane can be reduced before it is blurred: a power of 2 up to a third of sigma, and at least 2."""
+    return max(2, 2 ** int(math.log2(_diffusion_sigma(amount) / 3)))
+
+
+def _reduced_blur(plane: np.ndarray, sigma: float, reduction: int) -> np.ndarray:
+    """Gaussian of ``sigma`` pixels on float32 (H, W, ...), computed on a plane ``reduction`` times smaller."""
+    height, width = plane.shape[:2]
+    small = (max(1, round(width / reduction)), max(1, round(height / reduction)))
+    # Averaging over r pixels and interpolating back adds (r^2 - 1) / 12 and about r^2 / 6 to the variance.
+    remaining = math.sqrt(sigma**2 - (reduction**2 - 1) / 4) / reduction
+    reduced = cv2.resize(plane, small, interpolation=cv2.INTER_AREA)
+    blurred = cv2.GaussianBlur(reduced, (0, 0), remaining, borderType=cv2.BORDER_REPLICATE)
+    return cv2.resize(blurred, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+@distortion(
+    levels=(1, 3, 6, 8, 12),
+    reach=lambda amount: math.ceil(4 * _diffusion_sigma(amount)),
+    grid=_diffusion_reduction,
+)
+def color_diffusion(image: np.ndarray, amount: float, rng: np.random.Generator) -> np.ndarray:
+    """In CIELAB: a*, b* blurred with sigma 1.5 ``amount`` + 2 and multiplied by ``amount``; L* kept (KADID-10k #4)."""
+    lab = rgb_to_lab(image)
+    diffused = _reduced_blur(lab, _diffusion_sigma(amount), _diffusion_reduction(amount))
+    diffused = cv2.transform(diffused, np.diag([1.0, amount, amount]))
+    return lab_to_rgb(cv2.insertChannel(cv2.extractChannel(lab, 0), diffused, 0))
+
+
+def _rescale_to_unit(values: np.ndarray) -> np.ndarray:
+    low, high = float(values.min()), float(values.max())
+    return (values - low) / (high - low) if high > low else np.zeros_like(values)
+
+
+def edge_mask(image: np.ndarray) -> np.ndarray:
+    """How much of an edge a pixel is, float32 (H, W) in [0, 1], zero where the image is flat.
+
+    Gradient magnitude of luma, blurred (sigma 4), scaled to 0..1, clipped below 0.1, rescaled, clipped at its 1st
+    and 99th percentile, rescaled. All but the gradient at half resolution: the blur leaves nothing finer.
+    """
+    luma = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    central = np.array([[-0.5, 0, 0.5]], np.float32)
+    horizontal = cv2.filter2D(luma, cv2.CV_32F, central, borderType=cv2.BORDER_REPLICATE)
+    vertical = cv2.filter2D(luma, cv2.CV_32F, central.T, borderType=cv2.BORDER_REPLICATE)
+    mask = _reduced_blur(cv2.magnitude(horizontal, vertical), sigma=4, reduction=2)
+    mask = _rescale_to_unit(np.maximum(_rescale_to_unit(mask), np.float32(0.1)))
+    low, high = np.percentile(mask[::2, ::2], (1, 99))
+    return _rescale_to_unit(np.clip(mask, low, high)).astype(np.float32, copy=False)
+
+
+def shift_plane(plane: np.ndarray, dx: int, dy: int) -> np.ndarray:
+    """``plane``, (H, W), moved right by ``dx`` and down by ``dy`` pixels, edges replicated."""
+    height, width = plane.shape
+    padded = cv2.copyMakeBorder(
+        plane, max(dy, 0), max(-dy, 0), max(dx, 0), max(-dx, 0), borderType=cv2.BORDER_REPLICATE
+    )
+    return padded[max(-dy, 0) :, max(-dx, 0) :][:height, :width]
+
+
+@distortion(levels=(1, 3, 6, 8, 12), reach=lambda amount: WHOLE_IMAGE)
+def color_shift(image: np.ndarray, amount: float, rng: np.random.Generator) -> np.ndarray:
+    """Green moved ``amount`` pixels in a random direction, blended in where edges are (KADID-10k #5)."""
+    angle = rng.uniform(0, 2 * math.pi)
+    green = np.ascontiguousarray(image[..., 1])
+    shifted = shift_plane(green, round(amount * math.cos(angle)), round(amount * math.sin(angle)))
+    change = cv2.multiply(edge_mask(image), cv2.subtract(shifted, green, dtype=cv2.CV_32F))
+    shifted_image = image.copy()
+    shifted_image[..., 1] = cv2.add(green, change, dtype=cv2.CV_8U)
+    return shifted_image
+
+
+@distortion(levels=(0.4, 0.2, 0.1, 0, -0.4))
+def saturation_hsv(image: np.ndarray, factor: float, rng: np.random.Generator) -> np.ndarray:
+    """HSV saturation times ``factor``: V - factor (V - rgb), V the largest channel (KADID-10k #7)."""
+    red, green, blue = cv2.split(image)
+    value = cv2.max(cv2.max(red, green), blue)
+    return cv2.addWeighted(cv2.merge((value, value, value)), 1 - factor, image, factor, 0)
+
+
+@distortion(levels=(1, 2, 3, 6, 9))
+def saturation_lab(image: np.ndarray, factor: float, rng: np.random.Generator) -> np.ndarray:
+    """a* and b* times ``factor`` in CIELAB, L* kept (KADID-10k #8)."""
+    return lab_to_rgb(cv2.transform(rgb_to_lab(image), np.diag([1.0, factor, factor])))

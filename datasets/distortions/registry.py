@@ -1,0 +1,71 @@
+"""What a distortion is: a pure function, its five levels, and how far its result looks around a pixel."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from datasets.crops import Box
+
+Apply = Callable[[np.ndarray, float, np.random.Generator], np.ndarray]
+
+WHOLE_IMAGE = 1 << 30
+"""The reach of a distortion whose result at a pixel depends on the whole image."""
+
+
+@dataclass(frozen=True)
+class Distortion:
+    """One kind of distortion.
+
+    ``apply(image, amount, rng)`` maps uint8 RGB (H, W, 3) to a new array of the same shape and type. ``levels``
+    are the five amounts, mildest first as the table of KADID-10k orders them. ``reach(amount)`` is the distance
+    in pixels at which a result still depends on its surroundings, ``grid(amount)`` the spacing of the lattice
+    that it is tied to (JPEG's blocks, the pixels of a reduced image).
+    """
+
+    name: str
+    levels: tuple[float, ...]
+    apply: Apply
+    reach: Callable[[float], int]
+    grid: Callable[[float], int]
+
+    def input_box(self, output: Box, amount: float, height: int, width: int) -> Box:
+        """The part of a (height, width) image from which the result inside ``output`` can be computed."""
+        grid = self.grid(amount)
+        if height % grid or width % grid:
+            return Box(0, 0, height, width)
+        reach = self.reach(amount)
+        return Box(
+            max(0, output.top - reach) // grid * grid,
+            max(0, output.left - reach) // grid * grid,
+            min(height, math.ceil((output.bottom + reach) / grid) * grid),
+            min(width, math.ceil((output.right + reach) / grid) * grid),
+        )
+
+
+REGISTERED: dict[str, Distortion] = {}
+
+
+def _no_surroundings(amount: float) -> int:
+    return 0
+
+
+def _no_grid(amount: float) -> int:
+    return 1
+
+
+def distortion(
+    levels: tuple[float, float, float, float, float],
+    reach: Callable[[float], int] = _no_surroundings,
+    grid: Callable[[float], int] = _no_grid,
+) -> Callable[[Apply], Apply]:
+    """Registers the decorated function under its own name; the function itself stays as it is."""
+
+    def register(apply: Apply) -> Apply:
+        REGISTERED[apply.__name__] = Distortion(apply.__name__, levels, apply, reach, grid)
+        return apply
+
+    return register

@@ -1,0 +1,45 @@
+"""Sharpness and contrast of KADID-10k."""
+
+import functools
+
+import cv2
+import numpy as np
+
+from datasets.distortions.lab import lab_to_rgb, rgb_to_lab
+from datasets.distortions.registry import distortion
+from datasets.distortions.tone import UNIT_VALUES, apply_curve
+
+
+@functools.lru_cache
+def _sharpening_kernel(amount: float) -> np.ndarray:
+    twice_central_difference = np.array([1, 0, -2, 0, 1]) / 4
+    kernel = np.zeros((5, 5))
+    kernel[2, :] += twice_central_difference
+    kernel[:, 2] += twice_central_difference
+    kernel *= -amount
+    kernel[2, 2] += 1
+    return kernel
+
+
+@distortion(levels=(1, 2, 3, 6, 12), reach=lambda amount: 2)
+def sharpen(image: np.ndarray, amount: float, rng: np.random.Generator) -> np.ndarray:
+    """L* - ``amount`` times its Laplacian, the sum of twice-applied central differences (KADID-10k #24)."""
+    lab = rgb_to_lab(image)
+    lightness = cv2.extractChannel(lab, 0)
+    lightness = cv2.filter2D(lightness, -1, _sharpening_kernel(amount), borderType=cv2.BORDER_REPLICATE)
+    lab[..., 0] = np.clip(lightness, 0, 100)
+    return lab_to_rgb(lab)
+
+
+@functools.lru_cache
+def contrast_curve(change: float) -> np.ndarray:
+    """Least-squares cubic through (0, 0) (.3, .25 - c/4) (.5, .5) (.7, .75 + c/4) (1, 1); float64 (256,)."""
+    x = [0, 0.3, 0.5, 0.7, 1]
+    y = [0, 0.25 - change / 4, 0.5, 0.75 + change / 4, 1]
+    return np.polyval(np.polyfit(x, y, deg=3), UNIT_VALUES)
+
+
+@distortion(levels=(0.3, 0.15, 0, -0.4, -0.6))
+def contrast(image: np.ndarray, change: float, rng: np.random.Generator) -> np.ndarray:
+    """Tone curve per channel that steepens (``change`` > 0) or flattens the middle tones (KADID-10k #25)."""
+    return apply_curve(image, contrast_curve(change))

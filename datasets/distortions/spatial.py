@@ -1,0 +1,132 @@
+"""Spatial distortions of KADID-10k: reduced resolutions, colour blocks, misplaced patches, jitter."""
+
+import functools
+import math
+
+import cv2
+import numpy as np
+
+from datasets.distortions.noise import look_up_random, normal_quantiles
+from datasets.distortions.registry import WHOLE_IMAGE, distortion
+from datasets.resampling import resize
+
+REFERENCE_AREA = 512 * 384
+"""The images of KADID-10k; a count of blocks or patches holds for this area, and other areas keep the density."""
+
+
+def _down_and_up(image: np.ndarray, factor: float, method: str) -> np.ndarray:
+    height, width = image.shape[:2]
+    small = resize(image, max(1, round(width / factor)), max(1, round(height / factor)), method)
+    return resize(small, width, height, method)
+
+
+def _nearest_down_and_up(image: np.ndarray, share: float) -> np.ndarray:
+    height, width = image.shape[:2]
+    size = (max(1, round(width * share)), max(1, round(height * share)))
+    small = cv2.resize(image, size, interpolation=cv2.INTER_NEAREST_EXACT)
+    return cv2.resize(small, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+
+
+_REDUCTIONS = (2, 3, 4, 8, 16)
+
+
+def _factor(factor: float) -> int:
+    return int(factor)
+
+
+@distortion(levels=_REDUCTIONS, reach=lambda factor: 5 * int(factor), grid=_factor)
+def resize_bicubic(image: np.ndarray, factor: float, rng: np.random.Generator) -> np.ndarray:
+    """Down by ``factor`` (antialiased) and back up, bicubic."""
+    return _down_and_up(image, factor, "bicubic")
+
+
+@distortion(levels=_REDUCTIONS, reach=lambda factor: 3 * int(factor), grid=_factor)
+def resize_bilinear(image: np.ndarray, factor: float, rng: np.random.Generator) -> np.ndarray:
+    """Down by ``factor`` (antialiased) and back up, bilinear."""
+    return _down_and_up(image, factor, "bilinear")
+
+
+@distortion(levels=_REDUCTIONS, reach=lambda factor: 7 * int(factor), grid=_factor)
+def resize_lanczos(image: np.ndarray, factor: float, rng: np.random.Generator) -> np.ndarray:
+    """Down by ``factor`` (antialiased) and back up, Lanczos with three lobes."""
+    return _down_and_up(image, factor, "lanczos")
+
+
+@distortion(levels=(2, 3, 4, 5, 6), reach=_factor, grid=_factor)
+def resize_nearest(image: np.ndarray, factor: float, rng: np.random.Generator) -> np.ndarray:
+    """Down by ``factor`` and back up, nearest neighbour."""
+    return _nearest_down_and_up(image, 1 / factor)
+
+
+@distortion(levels=(0.01, 0.05, 0.1, 0.2, 0.5), reach=lambda amount: WHOLE_IMAGE)
+def pixelate(image: np.ndarray, amount: float, rng: np.random.Generator) -> np.ndarray:
+    """Nearest neighbour down to the share 0.95 - ``amount``^0.6 of the size and back up (KADID-10k #20)."""
+    return _nearest_down_and_up(image, 0.95 - amount**0.6)
+
+
+def _expected_count(per_reference_area: float, image: np.ndarray, rng: np.random.Generator) -> int:
+    """The whole number whose mean keeps the density: its fraction is the chance of one more."""
+    height, width = image.shape[:2]
+    return math.floor(per_reference_area * height * width / REFERENCE_AREA + rng.random())
+
+
+BLOCK_SIZE = 32
+
+
+@distortion(levels=(2, 4, 6, 8, 10), reach=lambda count: BLOCK_SIZE)
+def color_block(image: np.ndarray, count: float, rng: np.random.Generator) -> np.ndarray:
+    """``count`` squares of 32x32 in random uniform colours at random places (KADID-10k #23)."""
+    blocked = image.copy()
+    height, width = image.shape[:2]
+    for _ in range(_expected_count(count, image, rng)):
+        top = rng.integers(max(0, height - BLOCK_SIZE) + 1)
+        left = rng.integers(max(0, width - BLOCK_SIZE) + 1)
+        blocked[top : top + BLOCK_SIZE, left : left + BLOCK_SIZE] = rng.integers(256, size=3, dtype=np.uint8)
+    return blocked
+
+
+PATCH_SIZE = 16
+MAX_DISPLACEMENT = 8
+
+
+@distortion(levels=(20, 40, 60, 80, 100), reach=lambda count: PATCH_SIZE + MAX_DISPLACEMENT)
+def non_eccentricity(image: np.ndarray, count: float, rng: np.random.Generator) -> np.ndarray:
+    """``count`` patches of 16x16 copied to a place up to 8 pixels away on each axis (KADID-10k #22)."""
+    moved = image.copy()
+    height, width = image.shape[:2]
+    room = np.array((max(0, height - PATCH_SIZE), max(0, width - PATCH_SIZE)))
+    n_patches = _expected_count(count, image, rng)
+    sources = rng.integers(room + 1, size=(n_patches, 2))
+    displacements = rng.integers(-MAX_DISPLACEMENT, MAX_DISPLACEMENT + 1, size=(n_patches, 2))
+    targets = np.clip(sources + displacements, 0, room)
+    for (top, left), (to_top, to_left) in zip(sources, targets, strict=True):
+        patch = image[top : top + PATCH_SIZE, left : left + PATCH_SIZE]
+        moved[to_top : to_top + PATCH_SIZE, to_left : to_left + PATCH_SIZE] = patch
+    return moved
+
+
+N_WARPS = 5
+CUBIC_REACH = 2
+
+
+@functools.lru_cache(maxsize=16)
+def _displacements(sigma: float) -> np.ndarray:
+    # OpenCV interpolates on a lattice of 1/32 pixel.
+    return np.rint(32 * sigma * normal_quantiles()).astype(np.int16)
+
+
+@distortion(levels=(0.05, 0.1, 0.2, 0.5, 1), reach=lambda sigma: N_WARPS * (math.ceil(4.3 * sigma) + CUBIC_REACH))
+def jitter(image: np.ndarray, sigma: float, rng: np.random.Generator) -> np.ndarray:
+    """Five successive warps; each displaces every pixel by an independent Gaussian of ``sigma`` pixels (KADID-10k #19).
+
+    Cubic interpolation, edges replicated.
+    """
+    height, width = image.shape[:2]
+    places = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).astype(np.int16)
+    warped = image.astype(np.float32)
+    for _ in range(N_WARPS):
+        displacement = look_up_random(_displacements(sigma), places.shape, rng)
+        whole, fraction = places + (displacement >> 5), displacement & 31
+        fraction_index = (fraction[..., 1] * 32 + fraction[..., 0]).astype(np.uint16)
+        warped = cv2.remap(warped, whole, fraction_index, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    return cv2.convertScaleAbs(np.maximum(warped, 0))

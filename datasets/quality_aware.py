@@ -1,0 +1,199 @@
+"""CSV of images -> chunks of query and key crops for the quality-aware encoder (Re-IQA, section 3.2)."""
+
+from __future__ import annotations
+
+import functools
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import torch
+from torch.utils.data import Dataset
+
+from common.errors import UserError
+from datasets.crops import Box, CropPlan, mirror_up_to, plan_crops
+from datasets.distortions import DISTORTIONS, N_LEVELS, distort_box
+from datasets.images import read_image
+from datasets.resampling import half_size
+
+PATH_COLUMN = "Image_path"
+CHANCE_OF_TWO_DISTORTIONS = 0.1
+
+
+def read_training_csv(csv_path: str | os.PathLike) -> np.ndarray:
+    """The column ``Image_path`` of a training CSV as a NumPy array of file-system bytes, (n,).
+
+    One array of bytes, since worker processes share it: a million Python strings would be copied into each by
+    their reference counts. Raises UserError for a missing file, a missing column and an empty table.
+    """
+    try:
+        table = pd.read_csv(
+            csv_path,
+            usecols=lambda name: name == PATH_COLUMN,
+            dtype=str,
+            keep_default_na=False,
+            encoding_errors="surrogateescape",
+        )
+        columns = list(pd.read_csv(csv_path, nrows=0).columns)
+    except FileNotFoundError:
+        raise UserError(
+            f"training CSV {csv_path} does not exist; `python -m datasets.training_csv` makes one, see csv_files/"
+        ) from None
+    except (OSError, ValueError, UnicodeError) as error:  # pandas' parser errors are ValueErrors
+        raise UserError(f"training CSV {csv_path} cannot be read: {error}") from None
+    if PATH_COLUMN not in columns:
+        raise UserError(f"training CSV {csv_path} has no column '{PATH_COLUMN}'; its columns are {', '.join(columns)}")
+    if table.empty:
+        raise UserError(f"training CSV {csv_path} lists no images")
+    blank = np.flatnonzero(table[PATH_COLUMN].to_numpy() == "")
+    if len(blank):
+        raise UserError(f"training CSV {csv_path}, line {blank[0] + 2}: the column '{PATH_COLUMN}' is empty")
+    return np.array([os.fsencode(path) for path in table[PATH_COLUMN]])
+
+
+def check_images_exist(csv_path: str | os.PathLike, paths: np.ndarray) -> None:
+    """Raises UserError with the first lines of the CSV whose image is not there.
+
+    Lists each folder once instead of asking for each file, which is what makes a million images on a network
+    disk a matter of seconds.
+    """
+    listings: dict[bytes, set[bytes]] = {}
+    missing = []
+    for line, path in enumerate(paths, start=2):
+        folder, name = os.path.split(path)
+        if folder not in listings:
+            try:
+                listings[folder] = set(os.listdir(folder or b"."))
+            except OSError:
+                listings[folder] = set()
+        if name not in listings[folder]:
+            missing.append((line, os.fsdecode(path)))
+    if missing:
+        line, path = missing[0]
+        others = f", and {len(missing) - 1} more of {len(paths)}" if len(missing) > 1 else ""
+        relative = "" if Path(path).is_absolute() else f" (relative paths start at {Path.cwd()})"
+        raise UserError(f"training CSV {csv_path}, line {line}: image {path} does not exist{others}{relative}")
+
+
+def draw_steps(n_aug: int, n_distortions: int, rng: np.random.Generator) -> list[list[tuple[str, int]]]:
+    """Draws what happens to each of the ``n_aug`` distorted versions: a list of (kind, level) in order.
+
+    Every version has a kind of its own, at a uniform level. With ``n_distortions`` 2, one version in ten is
+    distorted a second time by any other kind, and the two share its level out between them.
+    """
+    names = list(DISTORTIONS)
+    first_kinds = rng.choice(len(names), size=n_aug, replace=False)
+    levels = rng.integers(N_LEVELS, size=n_aug)
+    versions = []
+    for first, level in zip(first_kinds, levels, strict=True):
+        if n_distortions == 2 and rng.random() < CHANCE_OF_TWO_DISTORTIONS:
+            second = (first + rng.integers(1, len(names))) % len(names)
+            share = int(rng.integers(level + 1))
+            versions.append([(names[first], int(level) - share), (names[second], share)])
+        else:
+            versions.append([(names[first], int(level))])
+    return versions
+
+
+def cut_crops(part: np.ndarray, plan: CropPlan) -> tuple[np.ndarray, np.ndarray]:
+    """The query and the key crop, uint8 (P, P, 3), out of ``part``, the pixels of ``plan.source``."""
+    size = plan.query.height
+    divided = half_size(part) if plan.factor == 2 else part
+    divided = mirror_up_to(divided, size, size)
+    top, left = plan.source.top // plan.factor, plan.source.left // plan.factor
+    frame = Box(top, left, top + divided.shape[0], left + divided.shape[1])
+    return plan.query.relative_to(frame).cut(divided), plan.key.relative_to(frame).cut(divided)
+
+
+def make_chunk(
+    image: np.ndarray,
+    n_aug: int,
+    n_scale: int,
+    n_distortions: int,
+    patch_size: int,
+    swap_crops: bool,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """One training sample from one image, uint8 (H, W, 3).
+
+    Returns uint8 (n_scale * (n_aug + 1), 6, P, P): full scale first, then half scale; in each scale the image
+    itself, then its distorted versions; channels 0-2 the query crop, 3-5 the key crop.
+    """
+    height, width = image.shape[:2]
+    plans = [plan_crops(height, width, factor, patch_size, rng) for factor in (1, 2)[:n_scale]]
+    needed = functools.reduce(Box.union, (plan.source for plan in plans))
+
+    n_versions = n_aug + 1
+    n_swapped_at_full_scale = n_versions // 2
+    chunk = np.empty((n_scale, n_versions, 2, 3, patch_size, patch_size), np.uint8)
+    for version, steps in enumerate([[], *draw_steps(n_aug, n_distortions, rng)]):
+        part = distort_box(image, needed, steps, rng)
+        for plan, crops in zip(plans, chunk[:, version], strict=True):
+            query, key = cut_crops(plan.source.relative_to(needed).cut(part), plan)
+            # Half-swap: each scale exchanges query and key in the half of the versions where the other does not.
+            if swap_crops and (version < n_swapped_at_full_scale) == (plan.factor == 1):
+                query, key = key, query
+            cv2.split(query, list(crops[0]))
+            cv2.split(key, list(crops[1]))
+    return chunk.reshape(n_scale * n_versions, 6, patch_size, patch_size)
+
+
+class QualityAwareDataset(Dataset):
+    """The images of a training CSV as chunks: ``[i]`` is a uint8 tensor (n_scale * (n_aug + 1), 6, P, P).
+
+    A chunk depends on (seed, epoch, i) and on nothing else: not on the number of workers or processes, nor on
+    what was read before. The epoch is the one last given to ``set_epoch``, or the first of the pair in
+    ``[epoch, i]``, by which a sampler can ask for the next epoch's chunks while this one's are still on their way.
+
+    Raises UserError for a CSV that cannot serve (see ``read_training_csv``) and, at ``[i]``, with the line of the
+    CSV for an image that cannot; ValueError for an option out of range.
+    """
+
+    def __init__(
+        self,
+        csv_path: str | os.PathLike,
+        n_aug: int = 11,
+        n_scale: int = 2,
+        n_distortions: int = 1,
+        patch_size: int = 160,
+        swap_crops: int | bool = 1,
+        seed: int = 0,
+    ):
+        if not 0 <= n_aug <= len(DISTORTIONS):
+            raise ValueError(f"n_aug {n_aug} is not in 0..{len(DISTORTIONS)}, the number of kinds of distortion")
+        if n_scale not in (1, 2) or n_distortions not in (1, 2):
+            raise ValueError(f"n_scale {n_scale} and n_distortions {n_distortions} must be 1 or 2")
+        if patch_size < 1:
+            raise ValueError(f"patch_size {patch_size} must be at least 1 pixel")
+        self.csv_path = os.fspath(csv_path)
+        self.paths = read_training_csv(csv_path)
+        self.n_aug = n_aug
+        self.n_scale = n_scale
+        self.n_distortions = n_distortions
+        self.patch_size = patch_size
+        self.swap_crops = bool(swap_crops)
+        self.seed = seed
+        # In shared memory, so that persistent workers see it change.
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+
+    def set_epoch(self, epoch: int) -> None:
+        self._epoch.fill_(epoch)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, key: int | tuple[int, int]) -> torch.Tensor:
+        epoch, index = key if isinstance(key, tuple) else (int(self._epoch), key)
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"image {index} of {len(self)}")
+        index %= len(self)
+        try:
+            image = read_image(os.fsdecode(self.paths[index]))
+        except UserError as error:
+            raise UserError(f"training CSV {self.csv_path}, line {index + 2}: {error}") from None
+        rng = np.random.default_rng((self.seed, epoch, index))
+        return torch.from_numpy(
+            make_chunk(image, self.n_aug, self.n_scale, self.n_distortions, self.patch_size, self.swap_crops, rng)
+        )

@@ -1,0 +1,1 @@
+"""Training by momentum contrast, and regression of opinion scores on features."""

@@ -1,0 +1,194 @@
+"""Processes: starting them, knowing one's place among them, and what they tell each other.
+
+Everything rests on torch.distributed and torchrun's own launcher: the command with ``--world-size`` and ``--rank``
+does what ``torchrun --nnodes --node-rank`` does.
+"""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import os
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from common.errors import UserError
+
+RENDEZVOUS_TIMEOUT = datetime.timedelta(minutes=10)
+COLLECTIVE_TIMEOUT = datetime.timedelta(minutes=10)
+
+
+@dataclass(frozen=True)
+class Place:
+    """This process's place: rank of world_size in all, local_rank of local_size on its node."""
+
+    rank: int = 0
+    world_size: int = 1
+    local_rank: int = 0
+    local_size: int = 1
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the one process that writes files and prints."""
+        return self.rank == 0
+
+    @property
+    def node(self) -> int:
+        return self.rank // self.local_size
+
+
+def environment_place() -> Place | None:
+    """The place that a launcher (torchrun, or ``start_node``) has given this process; None where there was none."""
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+    if not all(name in os.environ for name in names):
+        return None
+    return Place(*(int(os.environ[name]) for name in names))
+
+
+def processes_per_node(requested: int | None) -> int:
+    """One per GPU, or as requested; 1 on a machine without a GPU."""
+    return requested or max(1, torch.cuda.device_count())
+
+
+def choose_backend(requested: str | None) -> str:
+    """nccl with GPUs and gloo without, or as requested; UserError for nccl where there is no GPU."""
+    if requested == "nccl" and not torch.cuda.is_available():
+        raise UserError("--dist-backend nccl needs a GPU and this machine shows none; leave it out, or give gloo")
+    return requested or ("nccl" if torch.cuda.is_available() else "gloo")
+
+
+def parse_dist_url(url: str) -> tuple[str, int]:
+    """ "tcp://host:port" -> (host, port); UserError for anything else."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = port = None
+    if not host or not port or parts.scheme != "tcp":
+        raise UserError(f"--dist-url {url}: expected tcp://ADDRESS:PORT, for example tcp://10.0.0.1:29500")
+    return host, port
+
+
+def _check_port_is_free(host: str, port: int) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise UserError(
+                f"--dist-url tcp://{host}:{port}: this node, --rank 0, cannot listen there ({error.strerror}); "
+                "give an address of this machine and a free port, the same on every node"
+            ) from None
+
+
+def start_node(work: Callable, arguments: tuple, n_nodes: int, node_rank: int, n_processes: int, dist_url: str) -> None:
+    """Runs ``work(*arguments)`` in ``n_processes`` processes here, as node ``node_rank`` of ``n_nodes``.
+
+    Returns when all are done. When one fails the others are ended and SystemExit is raised.
+    """
+    host, port = parse_dist_url(dist_url)
+    if node_rank == 0:
+        _check_port_is_free(host, port)
+    config = LaunchConfig(
+        min_nodes=n_nodes,
+        max_nodes=n_nodes,
+        nproc_per_node=n_processes,
+        run_id="re-iqa",
+        rdzv_backend="static",
+        rdzv_endpoint=f"{host}:{port}",
+        rdzv_configs={"rank": node_rank, "timeout": int(RENDEZVOUS_TIMEOUT.total_seconds())},
+        max_restarts=0,
+        monitor_interval=0.2,
+        start_method="spawn",
+    )
+    # This process only watches; what its children had to say they have said, in sentences.
+    logging.disable(logging.ERROR)
+    try:
+        elastic_launch(config, work)(*arguments)
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        sys.exit(f"process {rank} of node {node_rank} ended with status {failure.exitcode}; the others were stopped")
+
+
+def join(backend: str) -> Place:
+    """Joins the process group that the environment describes; alone where it describes none."""
+    place = environment_place()
+    if place is None:
+        return Place()
+    dist.init_process_group(backend, timeout=COLLECTIVE_TIMEOUT)
+    return place
+
+
+def leave() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def gather_rows(rows: Tensor, group: dist.ProcessGroup | None = None) -> Tensor:
+    """The rows (n, ...) of all processes of ``group``, in the order of their ranks: (processes * n, ...)."""
+    if not dist.is_initialized() or dist.get_world_size(group) == 1:
+        return rows
+    n_processes = dist.get_world_size(group)
+    gathered = rows.new_empty((n_processes * len(rows), *rows.shape[1:]))
+    dist.all_gather(list(gathered.chunk(n_processes)), rows.contiguous(), group=group)
+    return gathered
+
+
+def mean_over_processes(values: Tensor) -> Tensor:
+    """The mean of ``values`` over all processes, in every process."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return values
+    total = values.clone()
+    dist.all_reduce(total)
+    return total / dist.get_world_size()
+
+
+class NodeShuffle:
+    """Shuffled BatchNorm (He et al. 2020, section 3.3) over the processes of a node.
+
+    BatchNorm would let the encoder recognise a key by the statistics that it shares with its query. So the key
+    crops change places: at each step all processes of the node apply one random permutation, drawn from
+    (seed, step), to all their crops together, and the keys go back by its inverse.
+    """
+
+    def __init__(self, place: Place, seed: int = 0):
+        self._local_rank = place.local_rank
+        self._local_size = place.local_size
+        self._seed = seed
+        self._group = None
+        if place.local_size > 1:
+            # Every process must take part in the making of every group.
+            nodes = range(place.world_size // place.local_size)
+            members = [range(node * place.local_size, (node + 1) * place.local_size) for node in nodes]
+            self._group = [dist.new_group(list(ranks)) for ranks in members][place.node]
+
+    def _permutation(self, n_rows: int, step: int) -> np.ndarray:
+        return np.random.default_rng((self._seed, step)).permutation(self._local_size * n_rows)
+
+    def _own(self, order: np.ndarray, n_rows: int, device: torch.device) -> Tensor:
+        return torch.from_numpy(order[self._local_rank * n_rows : (self._local_rank + 1) * n_rows]).to(device)
+
+    def scatter(self, crops: Tensor, step: int) -> Tensor:
+        """This process's crops (N, ...) -> N crops of the whole node."""
+        if self._group is None:
+            return crops
+        order = self._own(self._permutation(len(crops), step), len(crops), crops.device)
+        return gather_rows(crops, self._group)[order]
+
+    def restore(self, keys: Tensor, step: int) -> Tensor:
+        """The keys (N, C) of scattered crops -> the keys of this process's own crops, in their order."""
+        if self._group is None:
+            return keys
+        inverse = np.argsort(self._permutation(len(keys), step))
+        return gather_rows(keys, self._group)[self._own(inverse, len(keys), keys.device)]

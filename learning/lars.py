@@ -1,0 +1,84 @@
+"""LARS: layer-wise adaptive rate scaling (You, Gitman, Ginsburg 2017), as MoCo v3 uses it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+
+class LARS(Optimizer):
+    """SGD with momentum whose step is scaled, layer by layer, to the size of the layer's weights.
+
+    For a parameter p of more than one dimension with gradient g:
+
+        g <- g + weight_decay * p
+        g <- g * trust_coefficient * |p| / |g|        (unscaled where a norm is 0)
+
+    and for every parameter, biases and normalisation included:
+
+        m <- momentum * m + g
+        p <- p - lr * m
+    """
+
+    def __init__(
+        self,
+        params: Iterable,
+        lr: float,
+        weight_decay: float = 0,
+        momentum: float = 0.9,
+        trust_coefficient: float = 0.001,
+    ):
+        for name, value in (
+            ("lr", lr),
+            ("weight_decay", weight_decay),
+            ("momentum", momentum),
+            ("trust_coefficient", trust_coefficient),
+        ):
+            if not value >= 0:
+                raise ValueError(f"LARS: {name} is {value}; it must not be negative")
+        defaults = {
+            "lr": lr,
+            "weight_decay": weight_decay,
+            "momentum": momentum,
+            "trust_coefficient": trust_coefficient,
+        }
+        super().__init__(params, defaults)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
+        """Updates all parameters that have a gradient; ``closure`` re-evaluates the loss and is called first."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            params = [p for p in group["params"] if p.grad is not None]
+            if not params:
+                continue
+            updates = self._updates(params, group["weight_decay"], group["trust_coefficient"])
+            for p in params:
+                if "momentum_buffer" not in self.state[p]:
+                    self.state[p]["momentum_buffer"] = torch.zeros_like(p)
+            momenta = [self.state[p]["momentum_buffer"] for p in params]
+            torch._foreach_mul_(momenta, group["momentum"])
+            torch._foreach_add_(momenta, updates)
+            torch._foreach_add_(params, momenta, alpha=-group["lr"])
+        return loss
+
+    @staticmethod
+    def _updates(params: list[Tensor], weight_decay: float, trust_coefficient: float) -> list[Tensor]:
+        """The gradients, decayed and scaled where the parameter has more than one dimension."""
+        layers = [p for p in params if p.ndim > 1]
+        if not layers:
+            return [p.grad for p in params]
+        decayed = torch._foreach_add([p.grad for p in layers], layers, alpha=weight_decay)
+        weight_norms = torch.stack(torch._foreach_norm(layers))
+        update_norms = torch.stack(torch._foreach_norm(decayed))
+        scalable = (weight_norms > 0) & (update_norms > 0)
+        trust = torch.where(scalable, trust_coefficient * weight_norms / update_norms, torch.ones_like(weight_norms))
+        torch._foreach_mul_(decayed, list(trust.unbind()))
+        scaled = iter(decayed)
+        return [next(scaled) if p.ndim > 1 else p.grad for p in params]

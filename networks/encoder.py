@@ -1,0 +1,50 @@
+"""ResNet encoder and projection head of MoCo (He et al. 2020; the mlp head: Chen et al. 2020)."""
+
+import torch
+import torchvision
+from torch import nn
+from torch.nn import functional as F
+
+ARCHITECTURES = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+HEADS = ("linear", "mlp")
+
+
+def build_encoder(arch: str = "resnet50") -> nn.Module:
+    """torchvision's ResNet without its classifier: (N, 3, H, W) float -> (N, features) globally pooled.
+
+    Features are 2048 (512 for resnet18 and resnet34). Weights are random, layer names torchvision's.
+    """
+    if arch not in ARCHITECTURES:
+        raise ValueError(f"unknown architecture '{arch}'; one of {', '.join(ARCHITECTURES)}")
+    encoder = getattr(torchvision.models, arch)(weights=None)
+    encoder.fc = nn.Identity()
+    return encoder
+
+
+def feature_size(encoder: nn.Module) -> int:
+    """The number of pooled values of an encoder made by ``build_encoder``."""
+    last_block = encoder.layer4[-1]
+    last_norm = last_block.bn3 if hasattr(last_block, "bn3") else last_block.bn2
+    return last_norm.num_features
+
+
+def build_head(kind: str, n_features: int, feat_dim: int) -> nn.Sequential:
+    """Projection head: "linear" features -> feat_dim, or "mlp" features -> features -> ReLU -> feat_dim."""
+    if kind == "linear":
+        return nn.Sequential(nn.Linear(n_features, feat_dim))
+    if kind == "mlp":
+        return nn.Sequential(nn.Linear(n_features, n_features), nn.ReLU(), nn.Linear(n_features, feat_dim))
+    raise ValueError(f"unknown head '{kind}'; one of {', '.join(HEADS)}")
+
+
+class ContrastiveNetwork(nn.Module):
+    """Encoder and head: (N, 3, H, W) float in [0, 1] (or normalised) -> (N, feat_dim) unit vectors."""
+
+    def __init__(self, arch: str = "resnet50", head: str = "mlp", feat_dim: int = 128):
+        super().__init__()
+        self.encoder = build_encoder(arch)
+        self.head = build_head(head, feature_size(self.encoder), feat_dim)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        # In float32 also under autocast: the norm of a half-precision vector is off by a percent.
+        return F.normalize(self.head(self.encoder(images)).float(), dim=1)

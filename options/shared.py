@@ -1,0 +1,63 @@
+"""What the scripts' options have in common: types that check, and help that can be read."""
+
+import argparse
+from collections.abc import Callable
+from typing import NoReturn
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one sentence, without the list of all options."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (--help lists the options)\n")
+
+
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Defaults in the help, but only where there is one."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default in (None, False, argparse.SUPPRESS, []):
+            return action.help
+        return super()._get_help_string(action)
+
+
+def number(kind: type, at_least: float | None = None, above: float | None = None, at_most: float | None = None):
+    """An argparse type: a number of ``kind`` inside the bounds; the message names them."""
+    bounds = [
+        text
+        for bound, text in (
+            (at_least, f"at least {at_least}"),
+            (above, f"more than {above}"),
+            (at_most, f"at most {at_most}"),
+        )
+        if bound is not None
+    ]
+    expected = f"a {'whole ' if kind is int else ''}number" + (", " + " and ".join(bounds) if bounds else "")
+
+    def parse(text: str):
+        try:
+            value = kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not {expected}") from None
+        inside = (
+            (at_least is None or value >= at_least)
+            and (above is None or value > above)
+            and (at_most is None or value <= at_most)
+        )
+        if not inside:
+            raise argparse.ArgumentTypeError(f"{text} is not {expected}")
+        return value
+
+    return parse
+
+
+def numbers(kind: type) -> Callable[[str], tuple]:
+    """An argparse type: numbers of ``kind`` separated by commas, as a tuple."""
+
+    def parse(text: str) -> tuple:
+        try:
+            return tuple(kind(part) for part in text.split(",") if part)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers such as 120,160") from None
+
+    return parse

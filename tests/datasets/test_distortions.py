@@ -1,0 +1,279 @@
+"""The 26 distortions: their table, their formulas, their randomness, and that a part equals a cut of the whole."""
+
+import subprocess
+import sys
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from datasets.crops import Box
+from datasets.distortions import DISTORTIONS, N_LEVELS, distort, distort_box
+from tests.datasets import reference
+from tests.images import noise_image, photograph
+
+TABLE = {
+    "gaussian_blur": (0.1, 0.5, 1, 2, 5),
+    "lens_blur": (1, 2, 4, 6, 8),
+    "motion_blur": (12, 16, 20, 24, 28),
+    "color_diffusion": (1, 3, 6, 8, 12),
+    "color_shift": (1, 3, 6, 8, 12),
+    "saturation_hsv": (0.4, 0.2, 0.1, 0, -0.4),
+    "saturation_lab": (1, 2, 3, 6, 9),
+    "jpeg": (70, 43, 36, 24, 7),
+    "gaussian_noise": (0.001, 0.002, 0.003, 0.005, 0.01),
+    "color_noise": (0.0001, 0.0005, 0.001, 0.002, 0.003),
+    "impulse_noise": (0.001, 0.005, 0.01, 0.02, 0.03),
+    "multiplicative_noise": (0.001, 0.005, 0.01, 0.02, 0.05),
+    "denoise": (0.001, 0.002, 0.003, 0.005, 0.01),
+    "brighten": (0.1, 0.2, 0.4, 0.7, 1.1),
+    "darken": (0.05, 0.1, 0.2, 0.4, 0.8),
+    "mean_shift": (0.15, 0.08, 0, -0.08, -0.15),
+    "resize_bicubic": (2, 3, 4, 8, 16),
+    "resize_bilinear": (2, 3, 4, 8, 16),
+    "resize_lanczos": (2, 3, 4, 8, 16),
+    "resize_nearest": (2, 3, 4, 5, 6),
+    "sharpen": (1, 2, 3, 6, 12),
+    "contrast": (0.3, 0.15, 0, -0.4, -0.6),
+    "color_block": (2, 4, 6, 8, 10),
+    "pixelate": (0.01, 0.05, 0.1, 0.2, 0.5),
+    "non_eccentricity": (20, 40, 60, 80, 100),
+    "jitter": (0.05, 0.1, 0.2, 0.5, 1),
+}
+WITHOUT_RANDOMNESS = [name for name in TABLE if hasattr(reference, name)]
+LEVELS = range(N_LEVELS)
+
+
+def mean_squared_error(a, b):
+    return np.mean((a.astype(np.float64) - b) ** 2)
+
+
+def psnr(a, b):
+    return 10 * np.log10(255**2 / max(mean_squared_error(a, b), 1e-9))
+
+
+def test_the_table_is_kadids():
+    assert {name: kind.levels for name, kind in DISTORTIONS.items()} == TABLE
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    name=st.sampled_from(sorted(TABLE)),
+    level=st.sampled_from(LEVELS),
+    height=st.integers(1, 80),
+    width=st.integers(1, 80),
+    seed=st.integers(0, 2**32),
+)
+def test_any_size_in_same_size_out_and_the_input_untouched(name, level, height, width, seed):
+    image = noise_image(height, width, seed)
+    before = image.copy()
+    result = distort(image, name, level, np.random.default_rng(seed))
+    assert result.shape == image.shape and result.dtype == np.uint8
+    assert np.array_equal(image, before) and not np.shares_memory(result, image)
+    assert np.array_equal(result, distort(image, name, level, np.random.default_rng(seed)))
+
+
+@pytest.mark.parametrize("name", WITHOUT_RANDOMNESS)
+def test_agrees_with_the_formula_in_float64(name):
+    image = photograph(240, 320)
+    for level in LEVELS:
+        expected = getattr(reference, name)(image / 255, TABLE[name][level])
+        expected = 255 * np.clip(expected, 0, 1)
+        result = distort(image, name, level, np.random.default_rng(0))
+        assert psnr(result, expected) > 40, f"level {level}: {psnr(result, expected):.1f} dB"
+
+
+def test_half_of_the_kinds_have_a_reference():
+    assert len(WITHOUT_RANDOMNESS) == 16
+
+
+@pytest.mark.parametrize("name", ["gaussian_noise", "color_noise", "multiplicative_noise"])
+@pytest.mark.parametrize("level", LEVELS)
+def test_noise_has_the_stated_mean_and_covariance(name, level):
+    grey = np.array([100, 140, 120])
+    image = np.full((256, 256, 3), grey, np.uint8)
+    noise = distort(image, name, level, np.random.default_rng(level)).astype(np.float64) - grey
+    variance = TABLE[name][level] * 255**2
+    if name == "gaussian_noise":
+        expected = variance * np.eye(3)
+    elif name == "multiplicative_noise":
+        expected = TABLE[name][level] * np.diag(grey**2.0)
+    else:
+        # ITU-R BT.601, studio range: R = 1.164 Y + 1.596 Cr and so on, for values on [0, 1].
+        rgb_from_ycbcr = 255 * np.array(
+            [[1 / 219, 0, 1.402 / 224], [1 / 219, -0.344136 / 224, -0.714136 / 224], [1 / 219, 1.772 / 224, 0]]
+        )
+        expected = variance * rgb_from_ycbcr @ rgb_from_ycbcr.T
+    rounding = np.eye(3) / 12
+    covariance = np.cov(noise.reshape(-1, 3).T)
+    assert np.abs(noise.mean((0, 1))).max() < 4 * np.sqrt(expected.max() / image[..., 0].size) + 0.02
+    assert np.abs(covariance - expected - rounding).max() < 0.03 * expected.max()
+
+
+def test_noise_is_white():
+    image = np.full((256, 256, 3), 128, np.uint8)
+    noise = distort(image, "gaussian_noise", 4, np.random.default_rng(0)).astype(np.float64) - 128
+    spectrum = np.abs(np.fft.fft2(noise[..., 0])) ** 2
+    low, high = spectrum[1:64, 1:64].mean(), spectrum[64:128, 64:128].mean()
+    assert 0.9 < low / high < 1.1
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_impulses_are_half_black_half_white(level):
+    image = np.full((300, 300, 3), 128, np.uint8)
+    result = distort(image, "impulse_noise", level, np.random.default_rng(level))
+    share = TABLE["impulse_noise"][level]
+    black, white = (result == 0).all(-1).mean(), (result == 255).all(-1).mean()
+    assert (result != 128).any(-1).mean() == black + white
+    tolerance = 5 * np.sqrt(share / 90_000)
+    assert abs(black - share / 2) < tolerance and abs(white - share / 2) < tolerance
+
+
+def test_denoise_is_noise_smoothed_by_a_gaussian_or_a_box():
+    image = np.full((200, 200, 3), 128, np.uint8)
+    variance = TABLE["denoise"][4] * 255**2
+    # Variance left by a filter: the sum of its squared taps.
+    remaining = {"gaussian": variance / (4 * np.pi * 3**2) + 1 / 12, "box": variance / 25 + 1 / 12}
+    seen = set()
+    for seed in range(12):
+        left = distort(image, "denoise", 4, np.random.default_rng(seed)).astype(np.float64)[20:-20, 20:-20].var()
+        matching = [name for name, expected in remaining.items() if abs(left - expected) < 0.2 * expected]
+        assert len(matching) == 1
+        seen.update(matching)
+    assert seen == {"gaussian", "box"}
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_motion_blur_spreads_a_point_over_a_line_of_that_length(level):
+    image = np.zeros((64, 64, 3), np.uint8)
+    image[32, 32] = 255
+    length = TABLE["motion_blur"][level]
+    directions = set()
+    for seed in range(8):
+        line = distort(image, "motion_blur", level, np.random.default_rng(seed))[..., 0].astype(float)
+        rows, columns = np.nonzero(line)
+        assert len(set(rows)) == 1 or len(set(columns)) == 1
+        directions.add(len(set(rows)) == 1)
+        assert length <= len(rows) <= length + 1 and abs(line.max() - 255 / length) < 1
+        assert abs(rows.mean() - 32) < 0.01 and abs(columns.mean() - 32) < 0.01
+    assert directions == {True, False}
+
+
+def test_color_shift_moves_green_alone_and_only_at_edges():
+    image = np.full((120, 160, 3), 80, np.uint8)
+    image[:, 80:] = 200
+    for seed in range(6):
+        result = distort(image, "color_shift", 4, np.random.default_rng(seed)).astype(int)
+        assert np.array_equal(result[..., 0], image[..., 0]) and np.array_equal(result[..., 2], image[..., 2])
+        assert np.array_equal(result[:, :40], image[:, :40]) and np.array_equal(result[:, 120:], image[:, 120:])
+    assert np.array_equal(distort(np.full_like(image, 90), "color_shift", 4, np.random.default_rng(0))[0, 0], [90] * 3)
+
+
+@pytest.mark.parametrize("name, changed_area", [("color_block", 32 * 32), ("non_eccentricity", None)])
+def test_counts_hold_for_512x384_and_keep_their_density(name, changed_area):
+    for height, width in ((384, 512), (192, 256)):
+        image = noise_image(height, width)
+        for level in LEVELS:
+            changed = [
+                (distort(image, name, level, np.random.default_rng(seed)) != image).any(-1).mean() for seed in range(30)
+            ]
+            side = 32 if name == "color_block" else 16
+            uncovered = (1 - side * side / (512 * 384)) ** TABLE[name][level]
+            assert np.mean(changed) == pytest.approx(1 - uncovered, rel=0.2)
+
+
+def test_non_eccentricity_moves_patches_at_most_8_pixels():
+    y, x = np.mgrid[:128, :256]
+    image = np.stack([y, x, np.zeros_like(x)], axis=-1).astype(np.uint8)
+    result = distort(image, "non_eccentricity", 4, np.random.default_rng(0)).astype(int)
+    moved = np.abs(result - image)
+    assert moved.max() == 8
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_jitter_displaces_by_five_independent_gaussians(level):
+    """On a ramp a displaced pixel shows its displacement; each axis adds up five of the stated variance."""
+    ramp = np.broadcast_to(np.arange(40, 200, dtype=np.uint8)[None, :, None], (160, 160, 3)).copy()
+    displacement = (
+        distort(ramp, "jitter", level, np.random.default_rng(level)).astype(float)[30:-30, 30:-30]
+        - ramp[30:-30, 30:-30]
+    )
+    sigma = TABLE["jitter"][level]
+    # Each warp after the first interpolates the displacements before it, which averages some of them away.
+    assert abs(displacement.mean()) < 0.1
+    assert displacement.var() < 5 * sigma**2 + 1 / 12 + 0.02
+    if sigma >= 0.5:
+        assert displacement.var() > 2 * sigma**2
+
+
+GETTING_WORSE = sorted(set(TABLE) - {"mean_shift", "contrast"})
+
+
+@pytest.mark.parametrize("name", GETTING_WORSE)
+def test_levels_get_worse(name):
+    """The exceptions, mean_shift and contrast, go through no change at level 2 in KADID's order."""
+    image = photograph(240, 320)
+
+    def error(level):
+        results = [distort(image, name, level, np.random.default_rng(seed)) for seed in range(20)]
+        return np.mean([mean_squared_error(result, image) for result in results])
+
+    errors = [error(level) for level in LEVELS]
+    # Chance moves the means: a green plane shifted by more may fall on something more alike.
+    assert all(after > 0.95 * before for before, after in pairwise(errors))
+    assert errors[4] > errors[0]
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    name=st.sampled_from(WITHOUT_RANDOMNESS),
+    level=st.sampled_from(LEVELS),
+    size=st.sampled_from(((192, 256), (240, 320), (181, 243), (96, 48))),
+    data=st.data(),
+)
+def test_a_part_is_a_cut_of_the_whole(name, level, size, data):
+    height, width = size
+    top, left = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
+    box = Box(top, left, data.draw(st.integers(top + 1, height)), data.draw(st.integers(left + 1, width)))
+    image = photograph(height, width)
+    whole = box.cut(distort(image, name, level, np.random.default_rng(0)))
+    part = distort_box(image, box, [(name, level)], np.random.default_rng(0))
+    assert part.shape == whole.shape
+    tolerance = 2 if name == "color_diffusion" else 1  # another place of the reduced lattice's edge
+    assert np.abs(part.astype(int) - whole).max() <= tolerance
+
+
+def test_two_steps_in_a_part():
+    image, box = photograph(192, 256), Box(40, 50, 140, 180)
+    steps = [("gaussian_blur", 3), ("jpeg", 4)]
+    whole = distort(distort(image, *steps[0], np.random.default_rng(0)), *steps[1], np.random.default_rng(0))
+    part = distort_box(image, box, steps, np.random.default_rng(0))
+    assert np.array_equal(part, box.cut(whole))
+
+
+@pytest.mark.parametrize(
+    "image, name, level, said",
+    [
+        (noise_image(8, 8), "blurr", 0, "unknown distortion 'blurr'"),
+        (noise_image(8, 8), "jpeg", 5, "level 5 of jpeg"),
+        (noise_image(8, 8).astype(float), "jpeg", 0, "float64"),
+        (noise_image(8, 8)[..., 0], "jpeg", 0, "(8, 8)"),
+    ],
+)
+def test_a_wrong_argument_is_named(image, name, level, said):
+    with pytest.raises(ValueError, match=said.replace("(", r"\(").replace(")", r"\)")):
+        distort(image, name, level, np.random.default_rng(0))
+
+
+def test_the_contact_sheet_is_drawn(tmp_path):
+    Image.fromarray(photograph(120, 160)).save(tmp_path / "in.png")
+    command = [sys.executable, "-m", "datasets.distortions", str(tmp_path / "in.png"), "--tile_width", "64", "--sheet"]
+    subprocess.run([*command, str(tmp_path / "sheet.png")], check=True)
+    sheet = Image.open(tmp_path / "sheet.png")
+    assert sheet.height > 26 * 48 and sheet.width > 6 * 64
+    refused = subprocess.run([*command, str(tmp_path / "sheet.nonsense")], capture_output=True, text=True)
+    assert refused.returncode and "Traceback" not in refused.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.png", "sheet.png"]

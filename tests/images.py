@@ -1,0 +1,30 @@
+"""Small pictures for the tests."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from datasets.sample_images import dead_leaves, sample_photographs
+
+
+def photograph(height: int, width: int, top: int = 60, left: int = 120) -> np.ndarray:
+    """A cut of scikit-learn's photograph of a temple: edges, texture and flat sky; uint8 (height, width, 3)."""
+    return sample_photographs()["china"][top : top + height, left : left + width].copy()
+
+
+def noise_image(height: int, width: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def write_training_set(folder: Path, n_images: int = 8, width: int = 96, height: int = 72) -> Path:
+    """Writes dead-leaves images and a training CSV of them; returns the CSV's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = ["Image_path"]
+    for index in range(n_images):
+        path = folder / f"{index}.png"
+        Image.fromarray(dead_leaves(width, height, np.random.default_rng(index))).save(path)
+        rows.append(str(path))
+    csv_path = folder / "train.csv"
+    csv_path.write_text("\n".join(rows) + "\n")
+    return csv_path

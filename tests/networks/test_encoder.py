@@ -1,0 +1,42 @@
+"""Encoder and head: sizes, names, unit vectors."""
+
+import pytest
+import torch
+import torchvision
+
+from networks import ARCHITECTURES, ContrastiveNetwork, build_encoder, feature_size
+
+
+@pytest.mark.parametrize("arch, size", [("resnet18", 512), ("resnet34", 512), ("resnet50", 2048)])
+def test_features_are_torchvisions_pooled_values(arch, size):
+    encoder = build_encoder(arch).eval()
+    theirs = getattr(torchvision.models, arch)(weights=None).eval()
+    theirs.load_state_dict(encoder.state_dict(), strict=False)
+    pooled = []
+    theirs.avgpool.register_forward_hook(lambda module, inputs, output: pooled.append(output.flatten(1)))
+    images = torch.rand(2, 3, 40, 56)
+    with torch.inference_mode():
+        theirs(images)
+        assert torch.equal(encoder(images), pooled[0])
+    assert pooled[0].shape == (2, size) and feature_size(encoder) == size
+
+
+def test_names_are_the_released_ones():
+    mlp = set(ContrastiveNetwork("resnet18", "mlp").state_dict())
+    assert {"encoder.conv1.weight", "encoder.layer4.1.bn2.running_var", "head.0.weight", "head.2.bias"} <= mlp
+    linear = {name for name in ContrastiveNetwork("resnet18", "linear").state_dict() if name.startswith("head")}
+    assert linear == {"head.0.weight", "head.0.bias"}
+    assert not any("fc" in name for name in mlp)
+
+
+@pytest.mark.parametrize("head", ["linear", "mlp"])
+def test_embeddings_are_unit_vectors(head):
+    embeddings = ContrastiveNetwork("resnet18", head, feat_dim=16)(torch.rand(3, 3, 32, 32))
+    assert embeddings.shape == (3, 16) and torch.allclose(embeddings.norm(dim=1), torch.ones(3))
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(ValueError, match="'resnet51'; one of " + ", ".join(ARCHITECTURES)):
+        build_encoder("resnet51")
+    with pytest.raises(ValueError, match="unknown head 'mpl'"):
+        ContrastiveNetwork("resnet18", "mpl")

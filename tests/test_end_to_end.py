@@ -1,0 +1,252 @@
+"""The scripts as a person runs them: real processes, small images, a small network."""
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import torchvision
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from networks import load_encoder
+from tests.images import write_training_set
+from tests.learning.test_distributed import free_port
+
+ROOT = Path(__file__).parent.parent
+SMALL = shlex.split(
+    """--method MoCov2 --cosine --head mlp --arch resnet18 --feat_dim 16 --nce_k 48 --n_aug 2 --n_scale 2
+    --patch_size 32 --n_distortions 1 --batch_size 4 --learning_rate 0.05 --swap_crops 1 --print_freq 1 -j 2"""
+)
+
+
+@pytest.fixture(scope="module")
+def csv_path(tmp_path_factory):
+    return write_training_set(tmp_path_factory.mktemp("images"), n_images=10)
+
+
+def start(*arguments, launcher=(sys.executable,), **options):
+    # Two processes on two cores: threads of their own would only get into each other's way.
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [*launcher, "main_contrast.py", *map(str, arguments)],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def train(csv_path, folder, *more, **options):
+    process = start(*SMALL, "--csv_path", csv_path, "--model_path", folder, "--tb_path", folder, *more, **options)
+    output, errors = process.communicate(timeout=300)
+    return process.returncode, output, errors
+
+
+def run_folder(folder):
+    (only,) = Path(folder).iterdir()
+    return only
+
+
+def checkpoint(folder, name="current.pth"):
+    return torch.load(run_folder(folder) / name, weights_only=True)
+
+
+def tensors(state, prefix=""):
+    """All tensors of a nested dictionary, by their path."""
+    for key, value in state.items():
+        if isinstance(value, dict):
+            yield from tensors(value, f"{prefix}{key}/")
+        elif isinstance(value, torch.Tensor):
+            yield f"{prefix}{key}", value
+
+
+def assert_same_training(a, b):
+    a_tensors, b_tensors = dict(tensors(a)), dict(tensors(b))
+    assert a_tensors.keys() == b_tensors.keys() and len(a_tensors) > 300
+    for name, value in a_tensors.items():
+        assert torch.equal(value, b_tensors[name]), name
+    assert a["queue_position"] == b["queue_position"] and a["epoch"] == b["epoch"]
+
+
+def scalars(folder, tag):
+    log = EventAccumulator(str(run_folder(folder)))
+    log.Reload()
+    return [(event.step, event.value) for event in log.Scalars(tag)]
+
+
+@pytest.fixture(scope="module")
+def run(csv_path, tmp_path_factory):
+    """Two epochs of three steps in one process; the folder and what was printed."""
+    folder = tmp_path_factory.mktemp("run")
+    status, output, errors = train(csv_path, folder, "--epochs", 2)
+    assert status == 0, errors
+    return folder, output
+
+
+def test_progress_is_printed_and_logged(run):
+    folder, output = run
+    lines = re.findall(
+        r"epoch (\d)/2  step (\d)/3  loss ([\d.]+)  acc ([\d.]+)%  lr ([\d.e-]+)  [\d.]+ images/s", output
+    )
+    assert [line[:2] for line in lines] == [(e, s) for e in "12" for s in "123"]
+    losses = scalars(folder, "loss")
+    assert [step for step, _ in losses] == list(range(6))
+    assert [f"{loss:.3f}" for _, loss in losses] == [line[2] for line in lines]
+    # lowest = 0.05 * 0.1^3; epoch 1 of 2 is half-way
+    expected = [5e-5 + (0.05 - 5e-5) / 2] * 3 + [5e-5] * 3
+    assert [rate for _, rate in scalars(folder, "learning_rate")] == pytest.approx(expected, rel=1e-6)
+    assert [step for step, _ in scalars(folder, "acc")] == list(range(6))
+    log = EventAccumulator(str(run_folder(folder)))
+    log.Reload()
+    assert log.Tags()["images"] == ["query_above_key"]
+
+
+def test_a_checkpoint_is_what_a_program_for_the_released_ones_expects(run):
+    folder, _ = run
+    state = checkpoint(folder)
+    assert sorted(path.name for path in run_folder(folder).glob("*.pth")) == [
+        "ckpt_epoch_1.pth",
+        "ckpt_epoch_2.pth",
+        "current.pth",
+    ]
+    assert state["contrast"]["memory"].shape == (48, 16)
+    assert state["queue_position"] == 2 * 3 * 4 * 6 % 48 and state["epoch"] == 2
+
+    class TheirNetwork(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.encoder = torchvision.models.resnet18()
+            self.encoder.fc = torch.nn.Identity()
+            self.head = torch.nn.Sequential(
+                torch.nn.Linear(512, 512), torch.nn.ReLU(inplace=True), torch.nn.Linear(512, 16)
+            )
+
+        def forward(self, x):
+            return self.head(self.encoder(x))
+
+    network = TheirNetwork()
+    torch.nn.DataParallel(network).load_state_dict(state["model"])
+    encoder = load_encoder(run_folder(folder) / "current.pth", "resnet18")
+    images = torch.rand(2, 3, 40, 40)
+    with torch.inference_mode():
+        assert torch.equal(encoder(images), network.eval().encoder(images))
+    network.load_state_dict(state["model_ema"])
+    moved = (state["model_ema"]["encoder.conv1.weight"] - state["model"]["module.encoder.conv1.weight"]).abs().max()
+    assert moved > 0
+
+
+def test_resuming_gives_the_same_end_as_never_stopping(csv_path, run, tmp_path):
+    whole, _ = run
+    (stopped := tmp_path / "stopped").mkdir()
+    first = run_folder(whole) / "ckpt_epoch_1.pth"
+    status, output, errors = train(csv_path, stopped, "--epochs", 2, "--resume", first, "-j", 0)
+    assert status == 0, errors
+    assert "resuming after epoch 1" in output
+    assert_same_training(checkpoint(whole), checkpoint(stopped))
+    assert scalars(stopped, "loss") == scalars(whole, "loss")[3:]
+
+
+def test_another_network_is_not_resumed(csv_path, run, tmp_path):
+    first = run_folder(run[0]) / "ckpt_epoch_1.pth"
+    for option, value, said in (
+        ("--nce_k", 64, "--nce_k 48, this run has --nce_k 64"),
+        ("--arch", "resnet34", "resnet34"),
+    ):
+        status, _, errors = train(csv_path, tmp_path, "--resume", first, option, value)
+        assert status == 1 and said in errors and errors.count("\n") == 1
+
+
+@pytest.mark.parametrize("launch", ["spawn", "torchrun"])
+def test_two_processes(csv_path, tmp_path, launch):
+    """Both ways of starting end with the same weights, and with the same images per step as one process has."""
+    port = free_port()
+    if launch == "spawn":
+        more = f"--multiprocessing-distributed --nproc-per-node 2 --world-size 1 --rank 0 --dist-url tcp://127.0.0.1:{port}"
+        status, output, errors = train(csv_path, tmp_path, "--epochs", 1, *more.split())
+    else:
+        torchrun = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={port}")
+        status, output, errors = train(csv_path, tmp_path, "--epochs", 1, launcher=torchrun)
+    assert status == 0, errors
+    assert "2 processes on cpu over gloo" in output
+    assert len(re.findall("step [123]/3", output)) == 3
+    state = checkpoint(tmp_path)
+    assert state["queue_position"] == 3 * 4 * 6 % 48
+    # The first loss, over the random queue, is the same mean over the same crops; BatchNorm sees other halves.
+    assert len(list(tensors(state))) > 300
+
+
+def _refused(*arguments, **options):
+    process = start(*arguments, **options)
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode not in (0, None) and "Traceback" not in errors + output, errors
+    return errors
+
+
+def test_mistakes_get_a_sentence(csv_path, tmp_path):
+    two = ["--multiprocessing-distributed", "--nproc-per-node", 2]
+    assert "nowhere.csv does not exist" in _refused("--csv_path", tmp_path / "nowhere.csv")
+    assert "5 images do not divide over 2 processes" in _refused("--csv_path", csv_path, "--batch_size", 5, *two)
+    if not torch.cuda.is_available():
+        assert "nccl needs a GPU" in _refused("--csv_path", csv_path, "--dist-backend", "nccl")
+        assert "--gpu 0: this machine has 0 GPUs" in _refused("--csv_path", csv_path, "--gpu", 0)
+    (tmp_path / "t.csv").write_text("Image_path\nmissing.png\n")
+    assert "line 2: image missing.png does not exist" in _refused("--csv_path", tmp_path / "t.csv")
+    (tmp_path / "file").touch()
+    assert "cannot be written" in _refused(*SMALL, "--csv_path", csv_path, "--tb_path", tmp_path / "file" / "x")
+
+
+@pytest.mark.parametrize("n_processes", [1, 2])
+def test_a_broken_image_is_named_with_its_line_and_stops_all_processes(csv_path, tmp_path, n_processes):
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"\xff\xd8\xff\xe0 torn off")
+    (tmp_path / "t.csv").write_text(csv_path.read_text() + f"{broken}\n")
+    more = ["--multiprocessing-distributed", "--nproc-per-node", 2, "--dist-url", f"tcp://127.0.0.1:{free_port()}"]
+    status, _, errors = train(tmp_path / "t.csv", tmp_path / "run", *(more if n_processes == 2 else []))
+    assert status == 1 and f"line 12: image {broken} cannot be read" in errors
+    assert "Traceback" not in errors
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(csv_path, tmp_path):
+    status, _, errors = train(csv_path, tmp_path, "--learning_rate", "1e30", "--epochs", 3)
+    assert status == 1 and re.search(r"the loss is nan in epoch \d, step \d", errors)
+
+
+def test_ctrl_c_ends_without_tracebacks(csv_path, tmp_path):
+    process = start(
+        *SMALL,
+        "--csv_path",
+        csv_path,
+        "--model_path",
+        tmp_path,
+        "--tb_path",
+        tmp_path,
+        "--epochs",
+        1000,
+        start_new_session=True,
+    )
+    line = ""
+    while "step" not in line:
+        line = process.stdout.readline()
+    os.killpg(process.pid, signal.SIGINT)
+    began = time.monotonic()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130 and time.monotonic() - began < 30
+    assert "Traceback" not in errors and "interrupted" in errors
+
+
+def test_crops_in_tensorboard_are_what_the_network_sees(run):
+    log = EventAccumulator(str(run_folder(run[0])))
+    log.Reload()
+    picture = log.Images("query_above_key")[0]
+    pixels = cv2.imdecode(np.frombuffer(picture.encoded_image_string, np.uint8), cv2.IMREAD_COLOR)
+    assert pixels.shape == (2 * 34 + 2, 6 * 34 + 2, 3) and pixels.std() > 20
