@@ -10,14 +10,13 @@ import tempfile
 import time
 from pathlib import Path
 
-import cv2
 import numpy as np
-import torch
 from PIL import Image
 
 from datasets.distortions import DISTORTIONS, N_LEVELS, distort
 from datasets.quality_aware import PATH_COLUMN, QualityAwareDataset
 from datasets.sample_images import sample_photographs
+from datasets.workers import use_one_core
 
 RELEASED_SECONDS = {(512, 384): 0.31, (640, 480): 0.57, (800, 600): 1.06, (1024, 768): 1.32}
 
@@ -71,8 +70,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.data_pipeline", description=__doc__.splitlines()[0])
     parser.add_argument("--samples", type=int, default=48, help="samples per image size")
     options = parser.parse_args()
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
+    use_one_core()
 
     print("one sample (n_aug 11, n_scale 2, patch 160) on one core")
     print(f"{'size':>10s} {'seconds':>9s} {'released':>9s} {'ratio':>7s}")
@@ -81,7 +79,7 @@ def main() -> None:
             seconds = seconds_per_sample(write_photographs(Path(folder), width, height), options.samples)
             print(f"{width:>5d}x{height:<4d} {seconds:9.4f} {released:9.2f} {released / seconds:6.1f}x")
 
-    image = np.asarray(Image.fromarray(sample_photographs()["china"]).resize((640, 480)))
+    image = np.array(Image.fromarray(sample_photographs()["china"]).resize((640, 480)))
     costs = milliseconds_per_distortion(image)
     print("\nmilliseconds of a distortion on a whole image of 640x480, at levels 0 to 4")
     for name, by_level in sorted(costs.items(), key=lambda item: -sum(item[1])):

@@ -3,9 +3,17 @@
 Torch carries a vectorised port of Pillow's filter for the bilinear and the bicubic kernel; Lanczos is Pillow itself.
 """
 
+import cv2
 import numpy as np
 import torch
 from PIL import Image
+
+
+def _resized_planes(image: np.ndarray, width: int, height: int, method: str) -> np.ndarray:
+    """uint8 (H, W, 3) -> uint8 (3, height, width), in which form torch computes it."""
+    channels_last = torch.from_numpy(image).permute(2, 0, 1).unsqueeze(0)
+    resized = torch.nn.functional.interpolate(channels_last, size=(height, width), mode=method, antialias=True)
+    return resized.squeeze(0).numpy()
 
 
 def resize(image: np.ndarray, width: int, height: int, method: str = "bicubic") -> np.ndarray:
@@ -16,12 +24,13 @@ def resize(image: np.ndarray, width: int, height: int, method: str = "bicubic") 
     """
     if method == "lanczos":
         return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
-    channels_last = torch.from_numpy(image).permute(2, 0, 1).unsqueeze(0)
-    resized = torch.nn.functional.interpolate(channels_last, size=(height, width), mode=method, antialias=True)
-    return np.ascontiguousarray(resized.squeeze(0).permute(1, 2, 0).numpy())
+    return cv2.merge(list(_resized_planes(image, width, height, method)))
 
 
 def half_size(image: np.ndarray) -> np.ndarray:
-    """The image at half size as feature extraction sees it: Pillow's default (bicubic) resize to (w//2, h//2)."""
+    """The image at half size as feature extraction sees it: Pillow's default (bicubic) resize to (w//2, h//2).
+
+    uint8 (H, W, 3) -> a view (H//2, W//2, 3) of an array of planes.
+    """
     height, width = image.shape[:2]
-    return resize(image, max(1, width // 2), max(1, height // 2))
+    return _resized_planes(image, max(1, width // 2), max(1, height // 2), "bicubic").transpose(1, 2, 0)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
-import cv2
 import torch
 from torch import Tensor
 from torch.amp import GradScaler
@@ -21,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from common.errors import UserError
 from datasets.quality_aware import QualityAwareDataset
+from datasets.workers import start_worker
 from learning.checkpoints import resume_training, save_checkpoint, share_key_statistics, training_state
 from learning.distributed import NodeShuffle, Place, environment_place, join, leave
 from learning.lars import LARS
@@ -95,12 +94,6 @@ def build_dataset(options: argparse.Namespace) -> Dataset:
     )
 
 
-def _start_worker(worker: int) -> None:
-    # Each worker is one core's worth; Ctrl-C is the main process's to answer.
-    cv2.setNumThreads(0)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
 def build_loader(
     dataset: Dataset, batches: EpochBatches, n_workers: int, place: Place, device: torch.device
 ) -> DataLoader:
@@ -111,7 +104,7 @@ def build_loader(
         batch_sampler=batches,
         num_workers=share,
         pin_memory=device.type == "cuda",
-        worker_init_fn=_start_worker,
+        worker_init_fn=start_worker,
     )
 
 

@@ -111,8 +111,7 @@ CUBIC_REACH = 2
 
 @functools.lru_cache(maxsize=16)
 def _displacements(sigma: float) -> np.ndarray:
-    # OpenCV interpolates on a lattice of 1/32 pixel.
-    return np.rint(32 * sigma * normal_quantiles()).astype(np.int16)
+    return (sigma * normal_quantiles()).astype(np.float32)
 
 
 @distortion(levels=(0.05, 0.1, 0.2, 0.5, 1), reach=lambda sigma: N_WARPS * (math.ceil(4.3 * sigma) + CUBIC_REACH))
@@ -122,11 +121,11 @@ def jitter(image: np.ndarray, sigma: float, rng: np.random.Generator) -> np.ndar
     Cubic interpolation, edges replicated.
     """
     height, width = image.shape[:2]
-    places = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).astype(np.int16)
-    warped = image.astype(np.float32)
+    places = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).astype(np.float32)
+    warped, spare = image.astype(np.float32), np.empty(image.shape, np.float32)
     for _ in range(N_WARPS):
-        displacement = look_up_random(_displacements(sigma), places.shape, rng)
-        whole, fraction = places + (displacement >> 5), displacement & 31
-        fraction_index = (fraction[..., 1] * 32 + fraction[..., 0]).astype(np.uint16)
-        warped = cv2.remap(warped, whole, fraction_index, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        sources = look_up_random(_displacements(sigma), places.shape, rng)
+        sources += places
+        cv2.remap(warped, sources, None, cv2.INTER_CUBIC, dst=spare, borderMode=cv2.BORDER_REPLICATE)
+        warped, spare = spare, warped
     return cv2.convertScaleAbs(np.maximum(warped, 0))
