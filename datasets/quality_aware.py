@@ -19,6 +19,9 @@ from datasets.images import read_image
 from datasets.resampling import half_size
 
 PATH_COLUMN = "Image_path"
+CSV_ENCODING = {"encoding": "utf-8-sig", "encoding_errors": "surrogateescape"}
+"""With or without a byte-order mark; file names that are not UTF-8 stay what they are."""
+
 CHANCE_OF_TWO_DISTORTIONS = 0.1
 
 
@@ -29,22 +32,18 @@ def read_training_csv(csv_path: str | os.PathLike) -> np.ndarray:
     their reference counts. Raises UserError for a missing file, a missing column and an empty table.
     """
     try:
-        table = pd.read_csv(
-            csv_path,
-            usecols=lambda name: name == PATH_COLUMN,
-            dtype=str,
-            keep_default_na=False,
-            encoding_errors="surrogateescape",
-        )
-        columns = list(pd.read_csv(csv_path, nrows=0).columns)
+        header = pd.read_csv(csv_path, nrows=0, **CSV_ENCODING)
+        if PATH_COLUMN not in header:
+            columns = ", ".join(header) or "none"
+            raise UserError(f"training CSV {csv_path} has no column '{PATH_COLUMN}'; its columns are: {columns}")
+        # dtype object, since pandas' own string type cannot hold names that are not valid Unicode.
+        table = pd.read_csv(csv_path, usecols=[PATH_COLUMN], dtype=object, keep_default_na=False, **CSV_ENCODING)
     except FileNotFoundError:
         raise UserError(
             f"training CSV {csv_path} does not exist; `python -m datasets.training_csv` makes one, see csv_files/"
         ) from None
     except (OSError, ValueError, UnicodeError) as error:  # pandas' parser errors are ValueErrors
         raise UserError(f"training CSV {csv_path} cannot be read: {error}") from None
-    if PATH_COLUMN not in columns:
-        raise UserError(f"training CSV {csv_path} has no column '{PATH_COLUMN}'; its columns are {', '.join(columns)}")
     if table.empty:
         raise UserError(f"training CSV {csv_path} lists no images")
     blank = np.flatnonzero(table[PATH_COLUMN].to_numpy() == "")

@@ -1,5 +1,8 @@
 """Chunks: their shape and contents, and that they depend on (seed, epoch, index) alone."""
 
+import csv
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -139,7 +142,7 @@ def test_options_out_of_range_are_named(csv_path):
     [
         (None, "does not exist"),
         ("", "cannot be read"),
-        ("path\na.jpg\n", "no column 'Image_path'; its columns are path"),
+        ("path\na.jpg\n", "no column 'Image_path'; its columns are: path"),
         ("Image_path\n", "lists no images"),
         ("Image_path,x\na.jpg,1\n,2\n", "line 3"),
     ],
@@ -153,15 +156,12 @@ def test_a_csv_that_cannot_serve_is_explained(tmp_path, content, said):
     assert str(path) in str(caught.value)
 
 
-def test_names_of_any_kind_are_read_as_they_are(tmp_path):
-    names = ["a b.png", 'comma,quote".png', "ünï.png", "NA", "1.0", "bytes\udcff.png"]
-    with open(tmp_path / "t.csv", "w", errors="surrogateescape", newline="") as file:
-        import csv
-
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_names_of_any_kind_are_read_as_they_are(tmp_path, encoding):
+    names = ["a b.png", 'comma,quote".png', "ünï.png", "NA", "1.0", "bytes\udcff.png", "line\nbreak.png"]
+    with open(tmp_path / "t.csv", "w", errors="surrogateescape", newline="", encoding=encoding) as file:
         csv.writer(file).writerows([["Image_path"], *([name] for name in names)])
-    from os import fsdecode
-
-    assert [fsdecode(path) for path in read_training_csv(tmp_path / "t.csv")] == names
+    assert [os.fsdecode(path) for path in read_training_csv(tmp_path / "t.csv")] == names
 
 
 def test_missing_and_broken_images_are_named_with_their_line(tmp_path):
