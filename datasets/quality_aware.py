@@ -8,7 +8,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import pandas as pd
 import torch
 from torch.utils.data import Dataset
 
@@ -17,11 +16,9 @@ from datasets.crops import Box, CropPlan, mirror_up_to, plan_crops
 from datasets.distortions import DISTORTIONS, N_LEVELS, distort_box
 from datasets.images import read_image
 from datasets.resampling import half_size
+from datasets.tables import read_csv
 
 PATH_COLUMN = "Image_path"
-CSV_ENCODING = {"encoding": "utf-8-sig", "encoding_errors": "surrogateescape"}
-"""With or without a byte-order mark; file names that are not UTF-8 stay what they are."""
-
 CHANCE_OF_TWO_DISTORTIONS = 0.1
 
 
@@ -31,21 +28,11 @@ def read_training_csv(csv_path: str | os.PathLike) -> np.ndarray:
     One array of bytes, since worker processes share it: a million Python strings would be copied into each by
     their reference counts. Raises UserError for a missing file, a missing column and an empty table.
     """
-    try:
-        header = pd.read_csv(csv_path, nrows=0, **CSV_ENCODING)
-        if PATH_COLUMN not in header:
-            columns = ", ".join(header) or "none"
-            raise UserError(f"training CSV {csv_path} has no column '{PATH_COLUMN}'; its columns are: {columns}")
-        # dtype object, since pandas' own string type cannot hold names that are not valid Unicode.
-        table = pd.read_csv(csv_path, usecols=[PATH_COLUMN], dtype=object, keep_default_na=False, **CSV_ENCODING)
-    except FileNotFoundError:
+    if not Path(csv_path).exists():
         raise UserError(
             f"training CSV {csv_path} does not exist; `python -m datasets.training_csv` makes one, see csv_files/"
-        ) from None
-    except (OSError, ValueError, UnicodeError) as error:  # pandas' parser errors are ValueErrors
-        raise UserError(f"training CSV {csv_path} cannot be read: {error}") from None
-    if table.empty:
-        raise UserError(f"training CSV {csv_path} lists no images")
+        )
+    table = read_csv(csv_path, (PATH_COLUMN,), "training CSV")
     blank = np.flatnonzero(table[PATH_COLUMN].to_numpy() == "")
     if len(blank):
         raise UserError(f"training CSV {csv_path}, line {blank[0] + 2}: the column '{PATH_COLUMN}' is empty")

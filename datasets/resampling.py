@@ -28,9 +28,12 @@ def resize(image: np.ndarray, width: int, height: int, method: str = "bicubic") 
 
 
 def half_size(image: np.ndarray) -> np.ndarray:
-    """The image at half size as feature extraction sees it: Pillow's default (bicubic) resize to (w//2, h//2).
-
-    uint8 (H, W, 3) -> a view (H//2, W//2, 3) of an array of planes.
-    """
+    """The image at half size in training: a view, (H//2, W//2, 3), of an array of planes."""
     height, width = image.shape[:2]
     return _resized_planes(image, max(1, width // 2), max(1, height // 2), "bicubic").transpose(1, 2, 0)
+
+
+def half_size_exactly(image: np.ndarray) -> np.ndarray:
+    """The image at half size at feature extraction: Pillow's own default resize (bicubic) to (w//2, h//2)."""
+    height, width = image.shape[:2]
+    return np.array(Image.fromarray(image).resize((max(1, width // 2), max(1, height // 2))))

@@ -1,0 +1,95 @@
+"""``python -m benchmarks.extraction``: features per second, against a plain network run image by image.
+
+Plain is what a first script would do: decode, resize, torchvision's ResNet-50 in float32, one image after the other.
+Ours is the whole of ``demo_quality_aware_feats.py`` from file to file. Both see the same JPEG files and weights.
+"""
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.data_pipeline import write_photographs
+from datasets.image_lists import list_images
+from datasets.images import read_image
+from datasets.resampling import half_size_exactly
+from learning.distributed import Place
+from learning.extraction import default_workers, extract, feature_file
+from networks import build_encoder
+from networks.features import FeatureExtractor
+
+MOST_PLAIN_IMAGES = 100
+SIZES = ((512, 384), (1024, 768))
+
+
+def calibrated_encoder() -> torch.nn.Module:
+    """A ResNet-50 of random weights whose BatchNorm statistics are those of some noise, as after training."""
+    torch.manual_seed(0)
+    encoder = build_encoder("resnet50").train()
+    with torch.no_grad():
+        for _ in range(3):
+            encoder(torch.rand(4, 3, 96, 96))
+    return encoder.eval()
+
+
+def plain_features(paths: list[str], encoder: torch.nn.Module, device: torch.device) -> tuple[np.ndarray, float]:
+    """Features (n, 4096) and seconds per image."""
+    encoder = encoder.to(device)
+    began = time.perf_counter()
+    rows = []
+    with torch.no_grad(), torch.backends.cudnn.flags(allow_tf32=False):
+        for path in paths:
+            full = read_image(path)
+            scales = [torch.from_numpy(image).permute(2, 0, 1) / 255 for image in (full, half_size_exactly(full))]
+            rows.append(torch.cat([encoder(image[None].to(device).contiguous()) for image in scales], dim=1).cpu())
+    return torch.cat(rows).numpy(), (time.perf_counter() - began) / len(paths)
+
+
+def our_features(
+    folder: Path, csv_path: Path, encoder: torch.nn.Module, device: torch.device, amp: bool, batch_size: int
+) -> tuple[np.ndarray, float, float]:
+    """Features (n, 4096), seconds per image, and the share of time waiting for decoded images."""
+    images = list_images(csv_path)
+    extractor = FeatureExtractor(encoder, normalized=False, device=device, amp=amp)
+    extract(images[:2], {"quality_aware": extractor}, folder, Place(), 1, 2, overwrite=True)
+    summary = extract(
+        images, {"quality_aware": extractor}, folder, Place(), default_workers(device), batch_size, overwrite=True
+    )
+    names = [image.name.rsplit(".", 1)[0] for image in images]
+    rows = [np.load(feature_file(folder, "quality_aware", name)) for name in names]
+    return np.concatenate(rows), summary.seconds / len(images), summary.waited / summary.seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.extraction", description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=int, default=12, help="images per size")
+    parser.add_argument("--batch_size", type=int, default=4)
+    parser.add_argument("--device", default="cpu")
+    options = parser.parse_args()
+    device = torch.device(options.device)
+    encoder = calibrated_encoder()
+    print(f"{'size':>10s} {'':12s} {'images/s':>9s} {'ratio':>6s} {'difference':>11s} {'waiting':>8s}")
+    with tempfile.TemporaryDirectory() as folder:
+        for width, height in SIZES:
+            csv_path = write_photographs(Path(folder), width, height, options.images)
+            paths = [image.path for image in list_images(csv_path)][:MOST_PLAIN_IMAGES]
+            plain_features(paths[:2], encoder, device)
+            expected, plain_seconds = plain_features(paths, encoder, device)
+            print(f"{width:>5d}x{height:<4d} {'plain':12s} {1 / plain_seconds:9.2f} {1:6.2f}")
+            for amp in (False, True):
+                features, seconds, waiting = our_features(
+                    Path(folder, "features"), csv_path, encoder, device, amp, options.batch_size
+                )
+                difference = np.abs(features[: len(expected)] - expected).max() / np.abs(expected).max()
+                label = "ours, amp" if amp else "ours"
+                print(
+                    f"{'':10s} {label:12s} {1 / seconds:9.2f} {plain_seconds / seconds:6.2f} {difference:11.1e} "
+                    f"{waiting:8.0%}"
+                )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""What the two feature scripts do with their options."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+
+from common.errors import UserError
+from datasets.image_lists import list_images
+from datasets.sample_images import write_sample_images
+from learning.distributed import Place, environment_place, join, leave
+from learning.extraction import Summary, collect, default_workers, extract, feature_file
+from networks.features import FeatureExtractor
+from networks.weights import load_encoder
+
+SAMPLE_FOLDER = Path("sample_images")
+
+
+def choose_device(requested: str | None, place: Place) -> torch.device:
+    """The device asked for, or this process's GPU, or the CPU; UserError for one that is not there."""
+    if requested is None:
+        if not torch.cuda.is_available():
+            return torch.device("cpu")
+        return torch.device("cuda", place.local_rank % torch.cuda.device_count())
+    try:
+        device = torch.device(requested)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).split("\n")[0]
+        raise UserError(f"--device {requested} cannot be used here: {reason}") from None
+    return device
+
+
+def load_extractors(
+    checkpoints: dict[str, Path], arch: str, device: torch.device, amp: bool
+) -> dict[str, FeatureExtractor]:
+    """kind -> extractor; UserError where a checkpoint is missing, with what to do about it."""
+    extractors = {}
+    for kind, path in checkpoints.items():
+        if not path.exists():
+            raise UserError(
+                f"checkpoint {path} does not exist: train an encoder (main_contrast.py) or get the released weights "
+                "and put them there, or name another by --ckpt"
+            )
+        extractors[kind] = FeatureExtractor(load_encoder(path, arch), kind == "content_aware", device, amp)
+    return extractors
+
+
+def run(options: argparse.Namespace) -> None:
+    """Computes and writes features as the options say; the exit status is 1 if any image failed."""
+    script = Path(sys.argv[0]).name
+    place = environment_place() or Place()
+    try:
+        summary = _extract(options)
+    except UserError as error:
+        sys.exit(f"{script}: {error.sentence}" if place.is_first else 1)
+    except KeyboardInterrupt:
+        print(f"{script}: interrupted; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)
+    sys.exit(1 if summary.failed else 0)
+
+
+def _extract(options: argparse.Namespace) -> Summary:
+    place = join("gloo")
+    device = choose_device(options.device, place)
+    if device.type == "cpu":
+        torch.set_num_threads(max(1, torch.get_num_threads() // place.local_size))
+    extractors = load_extractors(options.checkpoints, options.arch, device, options.amp)
+    source = options.input or write_sample_images(SAMPLE_FOLDER, n_dead_leaves=0)[0]
+    images = list_images(source)
+    # Features for a single file are kept one by one until all are there, so that this too can be interrupted.
+    output_dir = options.output_dir
+    if options.single_file:
+        if options.single_file.exists() and not options.overwrite:
+            raise UserError(f"--single_file {options.single_file} is there already; --overwrite makes it anew")
+        output_dir = options.single_file.with_name(f".{options.single_file.name}.parts")
+    n_workers = default_workers(device) if options.num_workers is None else options.num_workers
+    overwrite = options.overwrite and not options.single_file
+    summary = extract(images, extractors, output_dir, place, n_workers, options.batch_size, overwrite)
+    leave()
+    if place.is_first:
+        folders = [str(feature_file(output_dir, kind, "*").parent) for kind in extractors]
+        if options.single_file:
+            collect(images, list(extractors), output_dir, options.single_file)
+            folders = [str(options.single_file)]
+        speed = f" ({summary.written / summary.seconds:.1f} images/s, waiting {summary.waited / summary.seconds:.0%})"
+        print(
+            f"{summary.written:,d} images written{speed if summary.written else ''}, {summary.skipped:,d} were there, "
+            f"{len(summary.failed):,d} failed: {', '.join(folders)}"
+        )
+    return summary

@@ -1,0 +1,68 @@
+"""Images -> features at two scales (Re-IQA, section 3.3), fast and with the plain network's numbers."""
+
+from __future__ import annotations
+
+import copy
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from networks.encoder import feature_size
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+N_SCALES = 2
+
+
+def normalize(images: Tensor) -> Tensor:
+    """ImageNet's normalisation, (N, 3, H, W) on [0, 1], which the content-aware encoder takes."""
+    mean = torch.tensor(IMAGENET_MEAN, dtype=images.dtype, device=images.device).view(1, 3, 1, 1)
+    std = torch.tensor(IMAGENET_STD, dtype=images.dtype, device=images.device).view(1, 3, 1, 1)
+    return (images - mean) / std
+
+
+def fold_batchnorm(encoder: nn.Module) -> nn.Module:
+    """A copy of a ResNet in evaluation mode with every BatchNorm folded into the convolution before it."""
+    folded = copy.deepcopy(encoder).eval()
+    for module in folded.modules():
+        for (first, conv), (second, norm) in pairwise(list(module.named_children())):
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(module, first, fuse_conv_bn_eval(conv, norm))
+                setattr(module, second, nn.Identity())
+    return folded
+
+
+class FeatureExtractor:
+    """An encoder readied for inference: uint8 images at one scale -> pooled values.
+
+    ``amp`` computes in bfloat16 (float16 on GPUs without it), within 1e-2 of float32. ``normalized`` is True for a
+    content-aware encoder.
+    """
+
+    def __init__(self, encoder: nn.Module, normalized: bool, device: torch.device, amp: bool = False):
+        self.n_features = feature_size(encoder)
+        self._normalized = normalized
+        self._device = device
+        self._dtype = torch.float32
+        if amp:
+            has_bfloat16 = device.type == "cpu" or torch.cuda.is_bf16_supported()
+            self._dtype = torch.bfloat16 if has_bfloat16 else torch.float16
+        self._encoder = fold_batchnorm(encoder).to(device, self._dtype, memory_format=torch.channels_last)
+
+    @torch.inference_mode()
+    def __call__(self, images: Tensor) -> Tensor:
+        """uint8 (N, H, W, 3) on any device -> float32 (N, features) on this extractor's."""
+        # (N, H, W, 3) seen as (N, 3, H, W) is the channels-last layout already.
+        batch = images.to(self._device, non_blocking=True).permute(0, 3, 1, 2).to(torch.float32).div_(255)
+        if self._normalized:
+            batch = normalize(batch)
+        # TensorFloat-32 would be off by 3e-3.
+        with torch.backends.cudnn.flags(allow_tf32=False):
+            return self._encoder(batch.to(self._dtype)).float()
+
+    def at_two_scales(self, full: Tensor, half: Tensor) -> Tensor:
+        """Full-size and half-size uint8 images, (N, H, W, 3) and (N, H//2, W//2, 3) -> (N, 2 * features)."""
+        return torch.cat([self(full), self(half)], dim=1)
