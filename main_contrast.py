@@ -3,7 +3,7 @@
 import sys
 
 from common.errors import UserError
-from datasets.quality_aware import check_images_exist, read_training_csv
+from datasets.quality_aware import read_training_csv
 from learning.distributed import choose_backend, environment_place, processes_per_node, start_node
 from learning.trainer import train_process
 from options.contrast import parse_contrast_options
@@ -23,10 +23,14 @@ def main() -> None:
                 f"--batch_size {options.batch_size} images do not divide over {n_processes} processes; "
                 f"give a multiple of {n_processes}"
             )
+        if options.batch_size // n_processes * options.n_scale * (options.n_aug + 1) < 2:
+            raise UserError(
+                "each process has one crop per step, and BatchNorm needs two: raise --batch_size or --n_aug"
+            )
         if launched is None or launched.is_first:
             for notice in options.notices:
                 print(notice)
-            check_images_exist(options.csv_path, read_training_csv(options.csv_path))
+            read_training_csv(options.csv_path).check_existence()
         if launched or not options.multiprocessing_distributed:
             train_process(options)
         else:

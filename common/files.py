@@ -39,6 +39,14 @@ def whole_file(path: str | os.PathLike, durable: bool = True) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def check_writable(folder: str | os.PathLike) -> None:
+    """Makes ``folder`` if it is missing; UserError where no file can be written into it."""
+    probe = Path(folder) / "writable"
+    with whole_file(probe, durable=False):
+        pass
+    probe.unlink(missing_ok=True)
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

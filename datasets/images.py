@@ -43,9 +43,20 @@ def _as_rgb(image: Image.Image) -> Image.Image:
 
 
 def find_images(folder: Path) -> list[Path]:
-    """All image files below ``folder``, by their ending, sorted."""
-    found = []
+    """All image files below ``folder``, by their ending, sorted; hidden ones, such as macOS's ._ files, left out.
+
+    Links to folders are followed, each folder once.
+    """
+    found, visited = [], set()
     for parent, folders, names in os.walk(folder, followlinks=True):
-        folders.sort()
-        found += [Path(parent, name) for name in sorted(names) if Path(name).suffix.lower() in IMAGE_SUFFIXES]
-    return found
+        real = os.path.realpath(parent)
+        if real in visited:
+            folders.clear()
+            continue
+        visited.add(real)
+        found += [
+            Path(parent, name)
+            for name in names
+            if Path(name).suffix.lower() in IMAGE_SUFFIXES and not name.startswith(".")
+        ]
+    return sorted(found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -22,45 +23,59 @@ PATH_COLUMN = "Image_path"
 CHANCE_OF_TWO_DISTORTIONS = 0.1
 
 
-def read_training_csv(csv_path: str | os.PathLike) -> np.ndarray:
-    """The column ``Image_path`` of a training CSV as a NumPy array of file-system bytes, (n,).
+class TrainingImages(NamedTuple):
+    """The images of a training CSV: their paths as file-system bytes, (n,), and the lines on which they stand, (n,).
 
-    One array of bytes, since worker processes share it: a million Python strings would be copied into each by
-    their reference counts. Raises UserError for a missing file, a missing column and an empty table.
+    Arrays, since worker processes share them: a million Python strings would be copied into each by their reference
+    counts.
     """
+
+    csv_path: str
+    paths: np.ndarray
+    lines: np.ndarray
+
+    def place(self, index: int) -> str:
+        """Where in the CSV an image stands, for messages."""
+        return f"training CSV {self.csv_path}, line {self.lines[index]}"
+
+    def check_existence(self) -> None:
+        """Raises UserError with the first line whose image is not there.
+
+        Lists each folder once instead of asking for each file, which is what makes a million images on a network
+        disk a matter of seconds.
+        """
+        listings: dict[bytes, set[bytes]] = {}
+        missing = []
+        for index, path in enumerate(self.paths):
+            folder, name = os.path.split(path)
+            if folder not in listings:
+                try:
+                    listings[folder] = set(os.listdir(folder or b"."))
+                except (OSError, ValueError):  # ValueError: a NUL byte in the name
+                    listings[folder] = set()
+            if name not in listings[folder]:
+                missing.append(index)
+        if missing:
+            path = os.fsdecode(self.paths[missing[0]])
+            others = f", and {len(missing) - 1} more of {len(self.paths)}" if len(missing) > 1 else ""
+            relative = "" if Path(path).is_absolute() else f" (relative paths start at {Path.cwd()})"
+            raise UserError(f"{self.place(missing[0])}: image {path} does not exist{others}{relative}")
+
+
+def read_training_csv(csv_path: str | os.PathLike) -> TrainingImages:
+    """Reads the column ``Image_path``; UserError for a missing file, column or path, and for an empty table."""
     if not Path(csv_path).exists():
         raise UserError(
             f"training CSV {csv_path} does not exist; `python -m datasets.training_csv` makes one, see csv_files/"
         )
-    table = read_csv(csv_path, (PATH_COLUMN,), "training CSV")
-    blank = np.flatnonzero(table[PATH_COLUMN].to_numpy() == "")
+    column = read_csv(csv_path, (PATH_COLUMN,), "training CSV")[PATH_COLUMN]
+    images = TrainingImages(
+        os.fspath(csv_path), np.array([os.fsencode(path) for path in column]), column.index.to_numpy()
+    )
+    blank = np.flatnonzero(images.paths == b"")
     if len(blank):
-        raise UserError(f"training CSV {csv_path}, line {blank[0] + 2}: the column '{PATH_COLUMN}' is empty")
-    return np.array([os.fsencode(path) for path in table[PATH_COLUMN]])
-
-
-def check_images_exist(csv_path: str | os.PathLike, paths: np.ndarray) -> None:
-    """Raises UserError with the first lines of the CSV whose image is not there.
-
-    Lists each folder once instead of asking for each file, which is what makes a million images on a network
-    disk a matter of seconds.
-    """
-    listings: dict[bytes, set[bytes]] = {}
-    missing = []
-    for line, path in enumerate(paths, start=2):
-        folder, name = os.path.split(path)
-        if folder not in listings:
-            try:
-                listings[folder] = set(os.listdir(folder or b"."))
-            except OSError:
-                listings[folder] = set()
-        if name not in listings[folder]:
-            missing.append((line, os.fsdecode(path)))
-    if missing:
-        line, path = missing[0]
-        others = f", and {len(missing) - 1} more of {len(paths)}" if len(missing) > 1 else ""
-        relative = "" if Path(path).is_absolute() else f" (relative paths start at {Path.cwd()})"
-        raise UserError(f"training CSV {csv_path}, line {line}: image {path} does not exist{others}{relative}")
+        raise UserError(f"{images.place(blank[0])}: the column '{PATH_COLUMN}' is empty")
+    return images
 
 
 def draw_steps(n_aug: int, n_distortions: int, rng: np.random.Generator) -> list[list[tuple[str, int]]]:
@@ -160,8 +175,7 @@ class QualityAwareDataset(Dataset):
             raise ValueError(f"n_scale {n_scale} and n_distortions {n_distortions} must be 1 or 2")
         if patch_size < 1:
             raise ValueError(f"patch_size {patch_size} must be at least 1 pixel")
-        self.csv_path = os.fspath(csv_path)
-        self.paths = read_training_csv(csv_path)
+        self.images = read_training_csv(csv_path)
         self.n_aug = n_aug
         self.n_scale = n_scale
         self.n_distortions = n_distortions
@@ -175,7 +189,7 @@ class QualityAwareDataset(Dataset):
         self._epoch.fill_(epoch)
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.images.paths)
 
     def __getitem__(self, key: int | tuple[int, int]) -> torch.Tensor:
         epoch, index = key if isinstance(key, tuple) else (int(self._epoch), key)
@@ -183,9 +197,9 @@ class QualityAwareDataset(Dataset):
             raise IndexError(f"image {index} of {len(self)}")
         index %= len(self)
         try:
-            image = read_image(os.fsdecode(self.paths[index]))
+            image = read_image(os.fsdecode(self.images.paths[index]))
         except UserError as error:
-            raise UserError(f"training CSV {self.csv_path}, line {index + 2}: {error}") from None
+            raise UserError(f"{self.images.place(index)}: {error}") from None
         rng = np.random.default_rng((self.seed, epoch, index))
         return torch.from_numpy(
             make_chunk(image, self.n_aug, self.n_scale, self.n_distortions, self.patch_size, self.swap_crops, rng)

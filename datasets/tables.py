@@ -9,16 +9,18 @@ from common.errors import UserError
 CSV_ENCODING = {"encoding": "utf-8-sig", "encoding_errors": "surrogateescape"}
 """With or without a byte-order mark; file names that are not UTF-8 stay what they are."""
 
+FIRST_ROW_LINE = 2
+
 
 def read_csv(csv_path: str | os.PathLike, required: tuple[str, ...], what: str) -> pd.DataFrame:
-    """A CSV as a table of strings. ``required`` names columns of which one must be there; ``what`` the CSV's role.
+    """A CSV as a table of strings, indexed by line number, without its blank lines.
 
-    Raises UserError, naming file and role, for a file that is missing or no CSV, that has none of the columns or no
-    rows.
+    ``required`` names columns of which one must be there; ``what`` says what the CSV is, for messages. Raises
+    UserError for a file that is missing or no CSV, that has none of the columns or no rows.
     """
     try:
         # dtype object, since pandas' own string type cannot hold names that are not valid Unicode.
-        table = pd.read_csv(csv_path, dtype=object, keep_default_na=False, **CSV_ENCODING)
+        table = pd.read_csv(csv_path, dtype=object, keep_default_na=False, skip_blank_lines=False, **CSV_ENCODING)
     except FileNotFoundError:
         raise UserError(f"{what} {os.fspath(csv_path)} does not exist") from None
     except (OSError, ValueError, UnicodeError) as error:  # pandas' parser errors are ValueErrors
@@ -27,6 +29,8 @@ def read_csv(csv_path: str | os.PathLike, required: tuple[str, ...], what: str) 
         wanted = " or ".join(f"'{name}'" for name in required)
         columns = ", ".join(map(str, table)) or "none"
         raise UserError(f"{what} {os.fspath(csv_path)} has no column {wanted}; its columns are: {columns}")
+    table.index += FIRST_ROW_LINE
+    table = table[(table.notna() & (table != "")).any(axis=1)]
     if table.empty:
         raise UserError(f"{what} {os.fspath(csv_path)} lists no images")
     return table

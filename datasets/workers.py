@@ -1,11 +1,16 @@
 """What a data worker process sets up before its first image."""
 
 import ctypes
+import functools
+import multiprocessing
+import os
 import signal
+from collections.abc import Callable
 
 import cv2
 import torch
 
+PR_SET_PDEATHSIG = 1
 M_TRIM_THRESHOLD = -1
 M_MMAP_THRESHOLD = -3
 LARGEST_MMAP_THRESHOLD = 32 << 20
@@ -30,7 +35,27 @@ def use_one_core() -> None:
     _keep_freed_memory()
 
 
-def start_worker(worker: int) -> None:
-    """``worker_init_fn`` of every data loader; Ctrl-C is the main process's to answer."""
+def _end_with(parent: int) -> None:
+    """Has the kernel end this process when ``parent`` ends, however that ends; on Linux only."""
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)
+    if prctl is not None:
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _start_worker(parent: int, worker: int) -> None:
+    _end_with(parent)
     use_one_core()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's to answer
+
+
+def worker_starter() -> Callable[[int], None]:
+    """The ``worker_init_fn`` for a data loader of the calling process."""
+    return functools.partial(_start_worker, os.getpid())
+
+
+def end_workers() -> None:
+    """Ends the calling process's workers at once, before they notice that nobody takes their images any more."""
+    for worker in multiprocessing.active_children():
+        worker.kill()

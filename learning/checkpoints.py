@@ -81,21 +81,31 @@ def resume_training(
     missing = [key for key in ("model", "model_ema", "contrast", "optimizer", "epoch") if key not in content]
     if missing:
         raise UserError(f"checkpoint {path} cannot be resumed: it lacks {', '.join(missing)}")
-    for name, value in content.get("run", {}).items():
+    not_dictionaries = [key for key in ("model", "model_ema", "contrast") if not isinstance(content[key], dict)]
+    if not_dictionaries:
+        raise UserError(f"checkpoint {path} cannot be resumed: its {', '.join(not_dictionaries)} are not dictionaries")
+    saved_run = content.get("run")
+    for name, value in (saved_run if isinstance(saved_run, dict) else {}).items():
         if name in run and run[name] != value:
             raise UserError(f"checkpoint {path} was trained with --{name} {value}, this run has --{name} {run[name]}")
     memory = content["contrast"].get("memory")
     if memory is None or memory.shape != moco.queue.memory.shape:
         found = None if memory is None else tuple(memory.shape)
         raise UserError(f"checkpoint {path}: its queue is {found}, this run's {tuple(moco.queue.memory.shape)}")
-    model = content["model"]
+    model = {name: value for name, value in content["model"].items() if isinstance(name, str)}
     if any(name.startswith(MODULE) for name in model):
         model = without_prefix(model, MODULE)
+    # What this run's options say of the optimiser holds, not what was saved.
+    hyperparameters = [
+        {name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups
+    ]
     try:
         unwrapped(moco.query_network).load_state_dict(model)
         moco.key_network.load_state_dict(content["model_ema"])
         optimizer.load_state_dict(content["optimizer"])
-    except (RuntimeError, ValueError, KeyError) as error:
+        for group, values in zip(optimizer.param_groups, hyperparameters, strict=True):
+            group.update(values)
+    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         first_lines = " ".join(str(error).split("\n")[:2])
         raise UserError(f"checkpoint {path} does not fit this run's network and optimiser: {first_lines}") from None
     moco.queue.memory.copy_(memory)

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -116,6 +117,8 @@ def start_node(work: Callable, arguments: tuple, n_nodes: int, node_rank: int, n
     logging.disable(logging.ERROR)
     try:
         elastic_launch(config, work)(*arguments)
+    except SignalException as error:
+        sys.exit(128 + error.sigval)
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         sys.exit(f"process {rank} of node {node_rank} ended with status {failure.exitcode}; the others were stopped")

@@ -21,7 +21,7 @@ from common.errors import UserError
 from common.files import whole_file
 from datasets.feature_inputs import FeatureInput, FeatureInputs
 from datasets.image_lists import ListedImage, feature_names
-from datasets.workers import start_worker
+from datasets.workers import worker_starter
 from learning.distributed import Place
 from networks.features import FeatureExtractor
 
@@ -93,7 +93,7 @@ class _ProgressBar:
         self._total = total
         self._done = 0
         self._began = self._said = time.monotonic()
-        on_terminal = place.is_first and sys.stderr.isatty()
+        on_terminal = place.is_first and sys.stderr.isatty() and sys.stdout.isatty()
         self._bar = tqdm(total=total, unit="image", dynamic_ncols=True) if on_terminal else None
 
     def add(self, n_images: int) -> None:
@@ -105,7 +105,7 @@ class _ProgressBar:
         elif self._place.is_first and time.monotonic() - self._said > SECONDS_BETWEEN_LINES:
             self._said = time.monotonic()
             rate = self._done / (self._said - self._began)
-            left = time.strftime("%H:%M:%S", time.gmtime((self._total - self._done) / rate))
+            left = tqdm.format_interval((self._total - self._done) / rate)
             print(f"{self._done:,d} of {self._total:,d} images, {rate:.1f} images/s, left {left}", flush=True)
 
     def close(self) -> None:
@@ -163,7 +163,7 @@ def extract(
     own = images[place.rank :: place.world_size]
     to_do = [image for image in own if overwrite or not all(path.exists() for path in targets(image).values())]
     summary = Summary(skipped=len(own) - len(to_do))
-    loader = DataLoader(FeatureInputs(to_do), batch_size=None, num_workers=n_workers, worker_init_fn=start_worker)
+    loader = DataLoader(FeatureInputs(to_do), batch_size=None, num_workers=n_workers, worker_init_fn=worker_starter())
     bar = _ProgressBar(place, len(images) - summary.skipped * place.world_size)
 
     def fail(image: FeatureInput, sentence: str) -> None:

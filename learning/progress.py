@@ -47,7 +47,7 @@ class Progress:
         self._first_step = first_step
         self._waited = 0.0
         self._images = 0
-        if self.place.is_first and sys.stderr.isatty():
+        if self.place.is_first and sys.stderr.isatty() and sys.stdout.isatty():
             self._bar = tqdm(
                 total=self.steps_per_epoch,
                 initial=first_step,
@@ -94,7 +94,7 @@ class Progress:
             return
         done = step + 1
         rate = (time.perf_counter() - self._started) / (done - self._first_step)
-        remaining = time.strftime("%H:%M:%S", time.gmtime(rate * (self.steps_per_epoch - done)))
+        remaining = tqdm.format_interval(rate * (self.steps_per_epoch - done))
         print(f"epoch {self._epoch}/{self.epochs}  step {done}/{self.steps_per_epoch}  {text}  left {remaining}")
         sys.stdout.flush()
 

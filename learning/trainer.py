@@ -18,9 +18,10 @@ from torch.optim import SGD, AdamW, Optimizer
 from torch.utils.data import DataLoader, Dataset
 
 from common.errors import UserError
+from common.files import check_writable
 from datasets.quality_aware import QualityAwareDataset
-from datasets.workers import start_worker
-from learning.checkpoints import resume_training, save_checkpoint, share_key_statistics, training_state
+from datasets.workers import end_workers, worker_starter
+from learning.checkpoints import CURRENT, resume_training, save_checkpoint, share_key_statistics, training_state
 from learning.distributed import NodeShuffle, Place, environment_place, join, leave
 from learning.lars import LARS
 from learning.moco import KeyQueue, MoCo, accuracy, contrastive_loss
@@ -104,7 +105,7 @@ def build_loader(
         batch_sampler=batches,
         num_workers=share,
         pin_memory=device.type == "cuda",
-        worker_init_fn=start_worker,
+        worker_init_fn=worker_starter(),
     )
 
 
@@ -185,6 +186,10 @@ def train(options: argparse.Namespace) -> None:
     steps_per_epoch = batches.steps_per_epoch
     folder = Path(options.model_path, options.run_name)
     log_folder = Path(options.tb_path, options.run_name)
+    if place.is_first:
+        check_writable(folder)
+        if (folder / CURRENT).exists() and not options.resume:
+            print(f"{folder / CURRENT} of an earlier run will be replaced; --resume with its path would continue it")
     progress = Progress(
         place, log_folder, options.print_freq, steps_per_epoch, options.epochs, last_epoch * steps_per_epoch
     )
@@ -243,6 +248,7 @@ def _end(message: str, status: int) -> NoReturn:
     if place is None or place.is_first or status == 1:
         sys.stdout.flush()
         print(message, file=sys.stderr, flush=True)
+    end_workers()
     if place is not None:
         os._exit(status)  # at once: other processes may be waiting for this one in the middle of a step
     sys.exit(status)

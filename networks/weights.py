@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import safetensors.torch
 import torch
 from torch import nn
@@ -59,8 +58,9 @@ def read_file(path: str | os.PathLike) -> dict[str, Any]:
                 "Ask its author for the weights alone (a state_dict or a .safetensors file)"
             ) from None
         raise UserError(f"checkpoint {path} is not a checkpoint, or is damaged") from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
-        raise UserError(f"checkpoint {path} is not a checkpoint, or is damaged: {error}") from None
+    except Exception as error:  # a damaged file leads torch's readers to whatever it happens to hold
+        reason = str(error).split("\n")[0][:200]
+        raise UserError(f"checkpoint {path} is not a checkpoint, or is damaged: {reason}") from None
     if not isinstance(content, dict):
         raise UserError(f"checkpoint {path} holds a {type(content).__name__}, not a dictionary of weights")
     return content
@@ -91,13 +91,14 @@ def parse_checkpoint(content: dict[str, Any]) -> Checkpoint | None:
         state = content if holder is None else content.get(holder)
         if not isinstance(state, dict):
             continue
-        state = {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
+        state = {
+            name: value for name, value in state.items() if isinstance(name, str) and isinstance(value, torch.Tensor)
+        }
         if any(name.startswith("module.") for name in state):
             state = without_prefix(state, "module.")
         if "encoder.conv1.weight" in state:
-            return Checkpoint(
-                "Re-IQA / PyContrast", without_prefix(state, "encoder."), without_prefix(state, "head."), epoch
-            )
+            origin = "this project's" if "queue_position" in content else "Re-IQA or PyContrast"
+            return Checkpoint(origin, without_prefix(state, "encoder."), without_prefix(state, "head."), epoch)
         if "encoder_q.conv1.weight" in state:
             query = without_prefix(state, "encoder_q.")
             head = without_prefix(query, CLASSIFIER)

@@ -136,6 +136,7 @@ def test_a_checkpoint_is_what_a_program_for_the_released_ones_expects(run):
 
     network = TheirNetwork()
     torch.nn.DataParallel(network).load_state_dict(state["model"])
+    network.cpu()  # on a machine with a GPU, DataParallel has moved it there
     encoder = load_encoder(run_folder(folder) / "current.pth", "resnet18")
     images = torch.rand(2, 3, 40, 40)
     with torch.inference_mode():
@@ -201,7 +202,11 @@ def test_mistakes_get_a_sentence(csv_path, tmp_path):
     (tmp_path / "t.csv").write_text("Image_path\nmissing.png\n")
     assert "line 2: image missing.png does not exist" in _refused("--csv_path", tmp_path / "t.csv")
     (tmp_path / "file").touch()
-    assert "cannot be written" in _refused(*SMALL, "--csv_path", csv_path, "--tb_path", tmp_path / "file" / "x")
+    for option in ("--tb_path", "--model_path"):
+        paths = {"--tb_path": tmp_path, "--model_path": tmp_path, option: tmp_path / "file" / "x"}
+        given = [argument for pair in paths.items() for argument in pair]
+        assert "cannot be written" in _refused(*SMALL, "--csv_path", csv_path, *given)
+    assert "BatchNorm needs two" in _refused("--csv_path", csv_path, "--batch_size", 1, "--n_aug", 0)
 
 
 @pytest.mark.parametrize("n_processes", [1, 2])
@@ -220,9 +225,12 @@ def test_a_loss_that_is_not_finite_stops_the_run(csv_path, tmp_path):
     assert status == 1 and re.search(r"the loss is nan in epoch \d, step \d", errors)
 
 
-def test_ctrl_c_ends_without_tracebacks(csv_path, tmp_path):
+@pytest.mark.parametrize("n_processes", [1, 2])
+def test_ctrl_c_ends_all_processes_without_tracebacks(csv_path, tmp_path, n_processes):
+    more = ["--multiprocessing-distributed", "--nproc-per-node", 2, "--dist-url", f"tcp://127.0.0.1:{free_port()}"]
     process = start(
         *SMALL,
+        *(more if n_processes == 2 else []),
         "--csv_path",
         csv_path,
         "--model_path",

@@ -21,10 +21,10 @@ def contact_sheet(image: np.ndarray, tile_width: int, seed: int = 0) -> Image.Im
     """A row per kind of distortion, a column per level, after a column with the undistorted image.
 
     ``image`` is uint8 RGB (H, W, 3). It is reduced to ``tile_width`` before it is distorted, so that a tile shows
-    its distortion at the size at which it is seen.
+    its distortion at the size at which it is seen; a very tall one is squeezed to twice its width.
     """
     height, width = image.shape[:2]
-    tile_height = max(1, round(height * tile_width / width))
+    tile_height = min(max(1, round(height * tile_width / width)), 2 * tile_width)
     tile = cv2.resize(image, (tile_width, tile_height), interpolation=cv2.INTER_AREA)
 
     row_height = tile_height + CAPTION_HEIGHT

@@ -10,8 +10,8 @@ from datasets.distortions.noise import look_up_random, normal_quantiles
 from datasets.distortions.registry import WHOLE_IMAGE, distortion
 from datasets.resampling import resize
 
-REFERENCE_AREA = 512 * 384
-"""The images of KADID-10k; a count of blocks or patches holds for this area, and other areas keep the density."""
+REFERENCE_HEIGHT, REFERENCE_WIDTH = 384, 512
+"""The images of KADID-10k; counts of blocks and patches hold for this size, and other sizes keep the density."""
 
 
 def _down_and_up(image: np.ndarray, factor: float, method: str) -> np.ndarray:
@@ -64,10 +64,16 @@ def pixelate(image: np.ndarray, amount: float, rng: np.random.Generator) -> np.n
     return _nearest_down_and_up(image, 0.95 - amount**0.6)
 
 
-def _expected_count(per_reference_area: float, image: np.ndarray, rng: np.random.Generator) -> int:
-    """The whole number whose mean keeps the density: its fraction is the chance of one more."""
+def _draw_count(at_reference_size: float, size: int, image: np.ndarray, rng: np.random.Generator) -> int:
+    """How many squares of ``size`` keep the density: as many per place that one can take.
+
+    A fraction is the chance of one more. Counting places, not pixels, keeps the density also in a part of an image,
+    whose squares lie inside it.
+    """
     height, width = image.shape[:2]
-    return math.floor(per_reference_area * height * width / REFERENCE_AREA + rng.random())
+    places = max(1, height - size + 1) * max(1, width - size + 1)
+    places_at_reference_size = (REFERENCE_HEIGHT - size + 1) * (REFERENCE_WIDTH - size + 1)
+    return math.floor(at_reference_size * places / places_at_reference_size + rng.random())
 
 
 BLOCK_SIZE = 32
@@ -78,7 +84,7 @@ def color_block(image: np.ndarray, count: float, rng: np.random.Generator) -> np
     """``count`` squares of 32x32 in random uniform colours at random places (KADID-10k #23)."""
     blocked = image.copy()
     height, width = image.shape[:2]
-    for _ in range(_expected_count(count, image, rng)):
+    for _ in range(_draw_count(count, BLOCK_SIZE, image, rng)):
         top = rng.integers(max(0, height - BLOCK_SIZE) + 1)
         left = rng.integers(max(0, width - BLOCK_SIZE) + 1)
         blocked[top : top + BLOCK_SIZE, left : left + BLOCK_SIZE] = rng.integers(256, size=3, dtype=np.uint8)
@@ -95,7 +101,7 @@ def non_eccentricity(image: np.ndarray, count: float, rng: np.random.Generator) 
     moved = image.copy()
     height, width = image.shape[:2]
     room = np.array((max(0, height - PATCH_SIZE), max(0, width - PATCH_SIZE)))
-    n_patches = _expected_count(count, image, rng)
+    n_patches = _draw_count(count, PATCH_SIZE, image, rng)
     sources = rng.integers(room + 1, size=(n_patches, 2))
     displacements = rng.integers(-MAX_DISPLACEMENT, MAX_DISPLACEMENT + 1, size=(n_patches, 2))
     targets = np.clip(sources + displacements, 0, room)

@@ -14,7 +14,6 @@ from datasets.crops import plan_crops
 from datasets.distortions import DISTORTIONS
 from datasets.quality_aware import (
     QualityAwareDataset,
-    check_images_exist,
     cut_crops,
     draw_steps,
     make_chunk,
@@ -145,6 +144,7 @@ def test_options_out_of_range_are_named(csv_path):
         ("path\na.jpg\n", "no column 'Image_path'; its columns are: path"),
         ("Image_path\n", "lists no images"),
         ("Image_path,x\na.jpg,1\n,2\n", "line 3"),
+        ("Image_path,x\n\n\n\na.jpg,1\n,2\n", "line 6"),
     ],
 )
 def test_a_csv_that_cannot_serve_is_explained(tmp_path, content, said):
@@ -161,7 +161,7 @@ def test_names_of_any_kind_are_read_as_they_are(tmp_path, encoding):
     names = ["a b.png", 'comma,quote".png', "ünï.png", "NA", "1.0", "bytes\udcff.png", "line\nbreak.png"]
     with open(tmp_path / "t.csv", "w", errors="surrogateescape", newline="", encoding=encoding) as file:
         csv.writer(file).writerows([["Image_path"], *([name] for name in names)])
-    assert [os.fsdecode(path) for path in read_training_csv(tmp_path / "t.csv")] == names
+    assert [os.fsdecode(path) for path in read_training_csv(tmp_path / "t.csv").paths] == names
 
 
 def test_missing_and_broken_images_are_named_with_their_line(tmp_path):
@@ -171,7 +171,7 @@ def test_missing_and_broken_images_are_named_with_their_line(tmp_path):
     with open(csv_path, "a") as file:
         file.write(f"{broken}\n{tmp_path / 'gone.jpg'}\n")
     with pytest.raises(UserError, match=r"line 5: image .*gone.jpg does not exist"):
-        check_images_exist(csv_path, read_training_csv(csv_path))
+        read_training_csv(csv_path).check_existence()
     dataset = QualityAwareDataset(csv_path, patch_size=32)
     with pytest.raises(UserError, match=r"line 4: image .*broken.jpg cannot be read"):
         dataset[2]

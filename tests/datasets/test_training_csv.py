@@ -34,14 +34,14 @@ def test_lists_what_belongs_and_says_what_is_missing(tmp_path):
         path.touch()
     done = run(tmp_path / "training_data", tmp_path / "csv_files" / "moco_train.csv")
     assert done.returncode == 0, done.stderr
-    listed = {os.fsdecode(path) for path in read_training_csv(tmp_path / "csv_files" / "moco_train.csv")}
+    listed = {os.fsdecode(path) for path in read_training_csv(tmp_path / "csv_files" / "moco_train.csv").paths}
     assert listed == {str(tmp_path / "training_data" / name) for name, belongs in LAYOUT.items() if belongs}
     rows = {row[:26].strip(): row for row in done.stdout.splitlines()}
     assert "1 of  140,000" in rows["KADIS-700k, pristine"] and "incomplete" in rows["KADIS-700k, pristine"]
     assert "missing" in rows["COCO test2015"]
 
     done = run(tmp_path / "training_data", tmp_path / "all.csv", "--all")
-    assert done.returncode == 0 and len(read_training_csv(tmp_path / "all.csv")) == len(LAYOUT)
+    assert done.returncode == 0 and len(read_training_csv(tmp_path / "all.csv").paths) == len(LAYOUT)
 
 
 def test_mistakes_get_a_sentence_and_no_file(tmp_path):
