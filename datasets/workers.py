@@ -5,7 +5,9 @@ import functools
 import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 import cv2
 import torch
@@ -55,7 +57,13 @@ def worker_starter() -> Callable[[int], None]:
     return functools.partial(_start_worker, os.getpid())
 
 
-def end_workers() -> None:
-    """Ends the calling process's workers at once, before they notice that nobody takes their images any more."""
+def exit_at_once(status: int) -> NoReturn:
+    """Ends the calling process and its workers without their farewells, which would be tracebacks.
+
+    Also right where other processes wait for this one, or this one for them.
+    """
     for worker in multiprocessing.active_children():
         worker.kill()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)

@@ -11,7 +11,7 @@ import torch
 from common.errors import UserError
 from datasets.image_lists import list_images
 from datasets.sample_images import write_sample_images
-from datasets.workers import end_workers
+from datasets.workers import exit_at_once
 from learning.distributed import Place, environment_place, join, leave
 from learning.extraction import Summary, collect, default_workers, extract, feature_file
 from networks.features import FeatureExtractor
@@ -59,9 +59,8 @@ def run(options: argparse.Namespace) -> None:
     except UserError as error:
         sys.exit(f"{script}: {error.sentence}" if place.is_first else 1)
     except KeyboardInterrupt:
-        end_workers()
         print(f"{script}: interrupted; the same command goes on from here", file=sys.stderr)
-        sys.exit(130)
+        exit_at_once(130)
     sys.exit(1 if summary.failed else 0)
 
 

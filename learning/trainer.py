@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from common.errors import UserError
 from common.files import check_writable
 from datasets.quality_aware import QualityAwareDataset
-from datasets.workers import end_workers, worker_starter
+from datasets.workers import exit_at_once, worker_starter
 from learning.checkpoints import CURRENT, resume_training, save_checkpoint, share_key_statistics, training_state
 from learning.distributed import NodeShuffle, Place, environment_place, join, leave
 from learning.lars import LARS
@@ -246,9 +245,5 @@ def train_process(options: argparse.Namespace) -> None:
 def _end(message: str, status: int) -> NoReturn:
     place = environment_place()
     if place is None or place.is_first or status == 1:
-        sys.stdout.flush()
-        print(message, file=sys.stderr, flush=True)
-    end_workers()
-    if place is not None:
-        os._exit(status)  # at once: other processes may be waiting for this one in the middle of a step
-    sys.exit(status)
+        print(message, file=sys.stderr)
+    exit_at_once(status)
