@@ -1,9 +1,10 @@
 """Trains an encoder by momentum contrast. ``python main_contrast.py --help``; the README has whole commands."""
 
 import sys
+from pathlib import Path
 
 from common.errors import UserError
-from datasets.quality_aware import read_training_csv
+from datasets.training_images import read_training_csv
 from learning.distributed import choose_backend, environment_place, processes_per_node, start_node
 from learning.trainer import train_process
 from options.contrast import parse_contrast_options
@@ -23,14 +24,18 @@ def main() -> None:
                 f"--batch_size {options.batch_size} images do not divide over {n_processes} processes; "
                 f"give a multiple of {n_processes}"
             )
-        if options.batch_size // n_processes * options.n_scale * (options.n_aug + 1) < 2:
+        rows = options.n_scale * (options.n_aug + 1) if options.views == "quality" else 1
+        if options.batch_size // n_processes * rows < 2:
             raise UserError(
                 "each process has one crop per step, and BatchNorm needs two: raise --batch_size or --n_aug"
             )
         if launched is None or launched.is_first:
             for notice in options.notices:
                 print(notice)
-            read_training_csv(options.csv_path).check_existence()
+            if not options.data_folder:
+                read_training_csv(options.csv_path).check_existence()
+            elif not Path(options.data_folder).is_dir():
+                raise UserError(f"--data_folder {options.data_folder} is not a folder")
         if launched or not options.multiprocessing_distributed:
             train_process(options)
         else:

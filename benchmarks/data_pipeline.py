@@ -14,8 +14,9 @@ import numpy as np
 from PIL import Image
 
 from datasets.distortions import DISTORTIONS, N_LEVELS, distort
-from datasets.quality_aware import PATH_COLUMN, QualityAwareDataset
+from datasets.quality_aware import QualityAwareDataset
 from datasets.sample_images import sample_photographs
+from datasets.training_images import PATH_COLUMN
 from datasets.workers import use_one_core
 
 RELEASED_SECONDS = {(512, 384): 0.31, (640, 480): 0.57, (800, 600): 1.06, (1024, 768): 1.32}

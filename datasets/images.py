@@ -6,10 +6,14 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
+from tqdm import tqdm
 
 from common.errors import UserError
 
 IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"))
+
+
+_SUFFIX_BYTES = frozenset(suffix.encode() for suffix in IMAGE_SUFFIXES)
 
 
 def read_image(path: str | os.PathLike) -> np.ndarray:
@@ -42,21 +46,38 @@ def _as_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def find_images(folder: Path) -> list[Path]:
-    """All image files below ``folder``, by their ending, sorted; hidden ones, such as macOS's ._ files, left out.
+def scan_images(folder: str | os.PathLike, progress: bool = False) -> list[bytes]:
+    """The paths of all image files below ``folder``, by their ending, sorted; with a bar that counts, if wanted.
 
-    Links to folders are followed, each folder once.
+    Hidden files, such as macOS's ._ ones, are left out. Links to folders are followed, each folder once. Raises
+    UserError for a folder that is not there or holds no images.
     """
-    found, visited = [], set()
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(parent)
-        if real in visited:
-            folders.clear()
-            continue
-        visited.add(real)
-        found += [
-            Path(parent, name)
-            for name in names
-            if Path(name).suffix.lower() in IMAGE_SUFFIXES and not name.startswith(".")
-        ]
+    if not os.path.isdir(folder):  # noqa: PTH112
+        raise UserError(f"{os.fspath(folder)} is not a folder")
+    found: list[bytes] = []
+    visited = set()
+    with tqdm(desc=f"scanning {os.fspath(folder)}", unit="image", disable=None if progress else True) as bar:
+        for parent, folders, names in os.walk(os.fsencode(folder), followlinks=True):
+            real = os.path.realpath(parent)
+            if real in visited:
+                folders.clear()
+                continue
+            visited.add(real)
+            images = [
+                os.path.join(parent, name)
+                for name in names
+                if os.path.splitext(name)[1].lower() in _SUFFIX_BYTES and not name.startswith(b".")
+            ]
+            found += images
+            bar.update(len(images))
+    if not found:
+        raise UserError(f"{os.fspath(folder)} holds no images")
     return sorted(found)
+
+
+def find_images(folder: Path) -> list[Path]:
+    """The images below ``folder`` as in ``scan_images``; an empty list where there are none."""
+    try:
+        return [Path(os.fsdecode(path)) for path in scan_images(folder)]
+    except UserError:
+        return []

@@ -4,78 +4,18 @@ from __future__ import annotations
 
 import functools
 import os
-from pathlib import Path
-from typing import NamedTuple
 
 import cv2
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from common.errors import UserError
 from datasets.crops import Box, CropPlan, mirror_up_to, plan_crops
 from datasets.distortions import DISTORTIONS, N_LEVELS, distort_box
-from datasets.images import read_image
 from datasets.resampling import half_size
-from datasets.tables import read_csv
+from datasets.training_images import EpochImages, read_training_csv
 
-PATH_COLUMN = "Image_path"
 CHANCE_OF_TWO_DISTORTIONS = 0.1
-
-
-class TrainingImages(NamedTuple):
-    """The images of a training CSV: their paths as file-system bytes, (n,), and the lines on which they stand, (n,).
-
-    Arrays, since worker processes share them: a million Python strings would be copied into each by their reference
-    counts.
-    """
-
-    csv_path: str
-    paths: np.ndarray
-    lines: np.ndarray
-
-    def place(self, index: int) -> str:
-        """Where in the CSV an image stands, for messages."""
-        return f"training CSV {self.csv_path}, line {self.lines[index]}"
-
-    def check_existence(self) -> None:
-        """Raises UserError with the first line whose image is not there.
-
-        Lists each folder once instead of asking for each file, which is what makes a million images on a network
-        disk a matter of seconds.
-        """
-        listings: dict[bytes, set[bytes]] = {}
-        missing = []
-        for index, path in enumerate(self.paths):
-            folder, name = os.path.split(path)
-            if folder not in listings:
-                try:
-                    listings[folder] = set(os.listdir(folder or b"."))
-                except (OSError, ValueError):  # ValueError: a NUL byte in the name
-                    listings[folder] = set()
-            if name not in listings[folder]:
-                missing.append(index)
-        if missing:
-            path = os.fsdecode(self.paths[missing[0]])
-            others = f", and {len(missing) - 1} more of {len(self.paths)}" if len(missing) > 1 else ""
-            relative = "" if Path(path).is_absolute() else f" (relative paths start at {Path.cwd()})"
-            raise UserError(f"{self.place(missing[0])}: image {path} does not exist{others}{relative}")
-
-
-def read_training_csv(csv_path: str | os.PathLike) -> TrainingImages:
-    """Reads the column ``Image_path``; UserError for a missing file, column or path, and for an empty table."""
-    if not Path(csv_path).exists():
-        raise UserError(
-            f"training CSV {csv_path} does not exist; `python -m datasets.training_csv` makes one, see csv_files/"
-        )
-    column = read_csv(csv_path, (PATH_COLUMN,), "training CSV")[PATH_COLUMN]
-    images = TrainingImages(
-        os.fspath(csv_path), np.array([os.fsencode(path) for path in column]), column.index.to_numpy()
-    )
-    blank = np.flatnonzero(images.paths == b"")
-    if len(blank):
-        raise UserError(f"{images.place(blank[0])}: the column '{PATH_COLUMN}' is empty")
-    return images
 
 
 def draw_steps(n_aug: int, n_distortions: int, rng: np.random.Generator) -> list[list[tuple[str, int]]]:
@@ -148,12 +88,11 @@ def make_chunk(
     return chunk.reshape(n_scale * n_versions, 6, patch_size, patch_size)
 
 
-class QualityAwareDataset(Dataset):
+class QualityAwareDataset(EpochImages, Dataset):
     """The images of a training CSV as chunks: ``[i]`` is a uint8 tensor (n_scale * (n_aug + 1), 6, P, P).
 
     A chunk depends on (seed, epoch, i) and on nothing else: not on the number of workers or processes, nor on
-    what was read before. The epoch is the one last given to ``set_epoch``, or the first of the pair in
-    ``[epoch, i]``, by which a sampler can ask for the next epoch's chunks while this one's are still on their way.
+    what was read before.
 
     Raises UserError for a CSV that cannot serve (see ``read_training_csv``) and, at ``[i]``, with the line of the
     CSV for an image that cannot; ValueError for an option out of range.
@@ -175,32 +114,18 @@ class QualityAwareDataset(Dataset):
             raise ValueError(f"n_scale {n_scale} and n_distortions {n_distortions} must be 1 or 2")
         if patch_size < 1:
             raise ValueError(f"patch_size {patch_size} must be at least 1 pixel")
-        self.images = read_training_csv(csv_path)
+        super().__init__(read_training_csv(csv_path))
         self.n_aug = n_aug
         self.n_scale = n_scale
         self.n_distortions = n_distortions
         self.patch_size = patch_size
         self.swap_crops = bool(swap_crops)
         self.seed = seed
-        # In shared memory, so that persistent workers see it change.
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
-
-    def set_epoch(self, epoch: int) -> None:
-        self._epoch.fill_(epoch)
-
-    def __len__(self) -> int:
-        return len(self.images.paths)
 
     def __getitem__(self, key: int | tuple[int, int]) -> torch.Tensor:
-        epoch, index = key if isinstance(key, tuple) else (int(self._epoch), key)
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"image {index} of {len(self)}")
-        index %= len(self)
-        try:
-            image = read_image(os.fsdecode(self.images.paths[index]))
-        except UserError as error:
-            raise UserError(f"{self.images.place(index)}: {error}") from None
+        epoch, index = self.epoch_and_index(key)
         rng = np.random.default_rng((self.seed, epoch, index))
-        return torch.from_numpy(
-            make_chunk(image, self.n_aug, self.n_scale, self.n_distortions, self.patch_size, self.swap_crops, rng)
+        chunk = make_chunk(
+            self.read(index), self.n_aug, self.n_scale, self.n_distortions, self.patch_size, self.swap_crops, rng
         )
+        return torch.from_numpy(chunk)

@@ -15,7 +15,7 @@ from pathlib import Path
 from common.errors import UserError
 from common.files import whole_file
 from datasets.images import find_images
-from datasets.quality_aware import PATH_COLUMN
+from datasets.training_images import PATH_COLUMN
 
 
 def _every_image(path: Path) -> bool:

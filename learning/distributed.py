@@ -13,6 +13,7 @@ import socket
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -24,6 +25,8 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from common.errors import UserError
+
+T = TypeVar("T")
 
 RENDEZVOUS_TIMEOUT = datetime.timedelta(minutes=10)
 COLLECTIVE_TIMEOUT = datetime.timedelta(minutes=10)
@@ -136,6 +139,14 @@ def join(backend: str) -> Place:
 def leave() -> None:
     if dist.is_initialized():
         dist.destroy_process_group()
+
+
+def from_first(make: Callable[[], T], place: Place) -> T:
+    """What ``make`` gives in the first process, in every process; made once."""
+    made = [make() if place.is_first else None]
+    if dist.is_initialized():
+        dist.broadcast_object_list(made, src=0)
+    return made[0]
 
 
 def gather_rows(rows: Tensor, group: dist.ProcessGroup | None = None) -> Tensor:

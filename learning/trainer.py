@@ -18,16 +18,20 @@ from torch.utils.data import DataLoader, Dataset
 
 from common.errors import UserError
 from common.files import check_writable
+from datasets.content_aware import ContentAwareDataset, scan_data_folder
 from datasets.quality_aware import QualityAwareDataset
+from datasets.training_images import TrainingImages, read_training_csv
 from datasets.workers import exit_at_once, worker_starter
 from learning.checkpoints import CURRENT, resume_training, save_checkpoint, share_key_statistics, training_state
-from learning.distributed import NodeShuffle, Place, environment_place, join, leave
+from learning.distributed import NodeShuffle, Place, environment_place, from_first, join, leave
 from learning.lars import LARS
 from learning.moco import KeyQueue, MoCo, accuracy, contrastive_loss
 from learning.progress import Progress
 from learning.sampling import EpochBatches
 from learning.schedule import Schedule
 from networks import ContrastiveNetwork
+from networks.features import normalize
+from networks.weights import load_encoder_state, read_checkpoint
 
 
 def train_epoch(
@@ -82,7 +86,17 @@ def choose_device(gpu: int | None, place: Place) -> torch.device:
     return device
 
 
-def build_dataset(options: argparse.Namespace) -> Dataset:
+def list_training_images(options: argparse.Namespace, place: Place) -> TrainingImages:
+    """The images of the CSV, or of the folder, which only the first process scans."""
+    if not options.data_folder:
+        return read_training_csv(options.csv_path)
+    return from_first(lambda: scan_data_folder(options.data_folder), place)
+
+
+def build_dataset(options: argparse.Namespace, place: Place) -> Dataset:
+    if options.views == "content":
+        images = list_training_images(options, place)
+        return ContentAwareDataset(images, options.method, options.patch_size, options.seed)
     return QualityAwareDataset(
         options.csv_path,
         n_aug=options.n_aug,
@@ -113,6 +127,11 @@ def to_unit_range(crops: Tensor) -> Tensor:
     return crops.to(torch.float32, memory_format=torch.channels_last).div_(255)
 
 
+def to_normalized(crops: Tensor) -> Tensor:
+    """uint8 (N, 3, P, P) -> float with ImageNet's mean and deviation; what the content-aware encoder takes."""
+    return normalize(to_unit_range(crops))
+
+
 def build_moco(options: argparse.Namespace, place: Place, device: torch.device) -> MoCo:
     """Networks and queue, equal in every process; the query network wrapped for gradient averaging."""
     torch.manual_seed(options.seed)
@@ -120,6 +139,8 @@ def build_moco(options: argparse.Namespace, place: Place, device: torch.device) 
         ContrastiveNetwork(options.arch, options.head, options.feat_dim).to(device, memory_format=torch.channels_last)
         for _ in range(2)
     )
+    if options.init:
+        load_encoder_state(query_network.encoder, read_checkpoint(options.init), options.arch, options.init)
     if place.world_size > 1:
         query_network = DistributedDataParallel(
             query_network,
@@ -132,7 +153,7 @@ def build_moco(options: argparse.Namespace, place: Place, device: torch.device) 
         KeyQueue(options.nce_k, options.feat_dim, seed=options.seed).to(device),
         temperature=options.nce_t,
         momentum=options.alpha,
-        prepare=to_unit_range,
+        prepare=to_normalized if options.views == "content" else to_unit_range,
         shuffle=NodeShuffle(place, seed=options.seed),
     )
 
@@ -152,7 +173,9 @@ def amp_dtype(device: torch.device) -> torch.dtype:
 
 def run_options(options: argparse.Namespace) -> dict[str, str | int]:
     """What a checkpoint can be resumed with only if it was the same."""
-    return {name: getattr(options, name) for name in ("method", "arch", "head", "feat_dim", "nce_k", "optimizer")}
+    return {
+        name: getattr(options, name) for name in ("views", "method", "arch", "head", "feat_dim", "nce_k", "optimizer")
+    }
 
 
 def train(options: argparse.Namespace) -> None:
@@ -161,7 +184,7 @@ def train(options: argparse.Namespace) -> None:
     device = choose_device(options.gpu, place)
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True
-    dataset = build_dataset(options)
+    dataset = build_dataset(options, place)
     moco = build_moco(options, place, device)
     optimizer = build_optimizer(options, moco)
     dtype = amp_dtype(device)

@@ -9,6 +9,9 @@ from options.shared import HelpFormatter, Parser, number, numbers
 METHODS = {"MoCo": ("linear", 0.07), "MoCov2": ("mlp", 0.2), "Customize": None}
 """What each method sets, head and temperature; Customize takes both from the options."""
 
+CONTENT_DEFAULTS = {"batch_size": 256, "learning_rate": 0.03, "epochs": 200}
+"""What differs where content is learnt (MoCo v2's on ImageNet); a given option wins."""
+
 MANY_WORKERS = 40
 
 
@@ -22,6 +25,15 @@ def _build_parser() -> argparse.ArgumentParser:
     data = parser.add_argument_group("training images")
     data.add_argument(
         "--csv_path", default="./csv_files/moco_train.csv", help="CSV with a column Image_path, see csv_files/README.md"
+    )
+    data.add_argument(
+        "--data_folder",
+        help="train the content-aware encoder on this folder of images instead (ImageNet's, or any tree)",
+    )
+    data.add_argument(
+        "--views",
+        choices=("quality", "content"),
+        help="what the encoder learns from the images (default: content with --data_folder, else quality)",
     )
     data.add_argument(
         "--n_aug", "-n_aug", type=number(int, 0, at_most=26), default=7, help="distorted versions per image"
@@ -66,6 +78,7 @@ def _build_parser() -> argparse.ArgumentParser:
         default="resnet50",
         help="encoder",
     )
+    model.add_argument("--init", metavar="CHECKPOINT", help="start from this encoder's weights instead of random ones")
     model.add_argument("--head", choices=("linear", "mlp"), default="linear", help="projection head")
     model.add_argument("-d", "--feat_dim", type=number(int, 1), default=128, help="values of an embedding")
     model.add_argument("-k", "--nce_k", type=number(int, 1), default=65536, help="keys in the queue")
@@ -124,6 +137,15 @@ def parse_contrast_options(arguments: Sequence[str] | None = None) -> argparse.N
     """
     parser = _build_parser()
     options = parser.parse_args(arguments)
+    if (options.views or ("content" if options.data_folder else "quality")) == "content":
+        parser.set_defaults(views="content", **CONTENT_DEFAULTS)
+    else:
+        parser.set_defaults(views="quality")
+    options = parser.parse_args(arguments)
+    if options.data_folder and options.views == "quality":
+        parser.error("--data_folder is for --views content; list the images of a folder in a CSV for --views quality")
+    if options.init and options.resume:
+        parser.error("--init starts a training and --resume continues one; give one of them")
     options.notices = []
 
     if METHODS[options.method]:
@@ -165,15 +187,14 @@ def parse_contrast_options(arguments: Sequence[str] | None = None) -> argparse.N
 
 def _run_name(options: argparse.Namespace) -> str:
     """What tells this run from others: its folder's name."""
+    chunks = [f"aug{options.n_aug}", f"scale{options.n_scale}", f"dist{options.n_distortions}"]
+    chunks.append("swap" if options.swap_crops else "noswap")
     parts = [
         options.method,
         options.arch,
         options.head,
-        f"aug{options.n_aug}",
-        f"scale{options.n_scale}",
-        f"dist{options.n_distortions}",
+        *(chunks if options.views == "quality" else ["content"]),
         f"patch{options.patch_size}",
-        "swap" if options.swap_crops else "noswap",
         f"k{options.nce_k}",
         f"t{options.nce_t:g}",
         options.optimizer,

@@ -26,6 +26,10 @@ SMALL = shlex.split(
     --patch_size 32 --n_distortions 1 --batch_size 4 --learning_rate 0.05 --swap_crops 1 --print_freq 1 -j 2"""
 )
 
+SMALL_CONTENT = shlex.split(
+    "--method MoCov2 --cosine --arch resnet18 --feat_dim 16 --nce_k 32 --patch_size 32 --batch_size 4"
+)
+
 
 @pytest.fixture(scope="module")
 def csv_path(tmp_path_factory):
@@ -184,6 +188,34 @@ def test_two_processes(csv_path, tmp_path, launch):
     assert state["queue_position"] == 3 * 4 * 6 % 48
     # The first loss, over the random queue, is the same mean over the same crops; BatchNorm sees other halves.
     assert len(list(tensors(state))) > 300
+
+
+@pytest.mark.parametrize("n_processes", [1, 2])
+def test_the_content_encoder_trains_from_a_folder(csv_path, tmp_path, n_processes):
+    """The same trainer and checkpoints; the folder is scanned once however many processes there are."""
+    more = ["--multiprocessing-distributed", "--nproc-per-node", 2, "--dist-url", f"tcp://127.0.0.1:{free_port()}"]
+    process = start(
+        *SMALL_CONTENT,
+        *("--data_folder", csv_path.parent, "--model_path", tmp_path, "--tb_path", tmp_path, "--epochs", 2),
+        *(more if n_processes == 2 else []),
+    )
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert "10 images, resnet18" in output and len(re.findall("epoch [12]/2  step 3/3", output)) == 2
+    state = checkpoint(tmp_path)
+    assert state["run"]["views"] == "content" and state["queue_position"] == 2 * 3 * 4 % 32
+
+
+def test_training_starts_from_a_given_encoder(csv_path, run, tmp_path):
+    """With a learning rate of next to nothing the end is the beginning: the encoder that was given."""
+    given = run_folder(run[0]) / "current.pth"
+    more = ["--init", given, "--epochs", 1, "--learning_rate", "1e-12", "--weight_decay", 0]
+    status, _, errors = train(csv_path, tmp_path, *more)
+    assert status == 0, errors
+    name = "module.encoder.layer3.0.conv1.weight"
+    assert torch.allclose(checkpoint(tmp_path)["model"][name], checkpoint(run[0])["model"][name], atol=1e-6)
+    status, _, errors = train(csv_path, tmp_path, "--init", csv_path)
+    assert status == 1 and "is not a checkpoint" in errors
 
 
 def _refused(*arguments, **options):

@@ -17,8 +17,8 @@ from datasets.quality_aware import (
     cut_crops,
     draw_steps,
     make_chunk,
-    read_training_csv,
 )
+from datasets.training_images import read_training_csv
 from tests.images import noise_image, photograph, write_training_set
 
 

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-from datasets.quality_aware import read_training_csv
+from datasets.training_images import read_training_csv
 
 LAYOUT = {
     "kadis700k/ref_imgs/a.png": True,

@@ -55,6 +55,16 @@ def test_a_method_sets_head_and_temperature(method, head, temperature):
     assert bool(options.notices) == (method != "Customize")
 
 
+def test_content_has_defaults_of_its_own_and_a_given_option_wins():
+    options = parse_contrast_options(shlex.split("--method MoCov2 --cosine --data_folder /imagenet"))
+    assert (options.views, options.batch_size, options.learning_rate, options.epochs) == ("content", 256, 0.03, 200)
+    assert (options.patch_size, options.nce_k, options.alpha, options.warm) == (224, 65536, 0.999, False)
+    options = parse_contrast_options(shlex.split("--views content --csv_path a.csv --batch_size 60 --epochs 30"))
+    assert (options.views, options.batch_size, options.learning_rate, options.epochs) == ("content", 60, 0.03, 30)
+    assert "content" in options.run_name and "aug" not in options.run_name
+    assert parse_contrast_options([]).views == "quality"
+
+
 def test_a_large_batch_warms_up_by_itself():
     assert not parse_contrast_options(["--batch_size", "256"]).warm
     assert parse_contrast_options(["--batch_size", "257"]).warm
@@ -82,6 +92,8 @@ def test_runs_with_different_options_have_different_folders():
         ("--rank 1", "--rank 1 needs --world-size"),
         ("--nproc-per-node 2", "--nproc-per-node goes with"),
         ("--gpu 0 --multiprocessing-distributed", "--gpu names one GPU"),
+        ("--data_folder a --views quality", "--data_folder is for --views content"),
+        ("--init a.pth --resume b.pth", "give one of them"),
         ("--optimizer Adam", "invalid choice: 'Adam'"),
         ("--frobnicate", "unrecognized arguments: --frobnicate"),
     ],

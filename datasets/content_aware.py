@@ -1,0 +1,91 @@
+"""Images -> two random views each, for the content-aware encoder (MoCo: He et al. 2020; v2: Chen et al. 2020)."""
+
+from __future__ import annotations
+
+import os
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+from torchvision.transforms import v2
+
+from datasets.images import scan_images
+from datasets.training_images import EpochImages, TrainingImages
+
+
+class GaussianBlur(v2.Transform):
+    """Gaussian of a random standard deviation in pixels, on uint8 (3, H, W); OpenCV's, 50 times torchvision's speed."""
+
+    def __init__(self, sigma: tuple[float, float]):
+        super().__init__()
+        self.sigma = sigma
+
+    def make_params(self, flat_inputs: list[Tensor]) -> dict[str, float]:
+        return {"sigma": torch.empty(1).uniform_(*self.sigma).item()}
+
+    def transform(self, image: Tensor, params: dict[str, float]) -> Tensor:
+        pixels = np.ascontiguousarray(image.permute(1, 2, 0).numpy())
+        blurred = cv2.GaussianBlur(pixels, (0, 0), params["sigma"], borderType=cv2.BORDER_REFLECT_101)
+        return torch.from_numpy(blurred).permute(2, 0, 1)
+
+
+def build_views(method: str, size: int) -> v2.Transform:
+    """The random view of a method, uint8 (3, H, W) -> uint8 (3, size, size); normalisation is left to the device.
+
+    "MoCo" has version 1's: stronger colour jitter, always, and no blur; any other name version 2's.
+    """
+    if method == "MoCo":
+        return v2.Compose(
+            [
+                v2.RandomResizedCrop(size, scale=(0.2, 1), antialias=True),
+                v2.RandomGrayscale(0.2),
+                v2.ColorJitter(0.4, 0.4, 0.4, 0.4),
+                v2.RandomHorizontalFlip(),
+            ]
+        )
+    return v2.Compose(
+        [
+            v2.RandomResizedCrop(size, scale=(0.2, 1), antialias=True),
+            v2.RandomApply([v2.ColorJitter(0.4, 0.4, 0.4, 0.1)], p=0.8),
+            v2.RandomGrayscale(0.2),
+            v2.RandomApply([GaussianBlur((0.1, 2.0))], p=0.5),
+            v2.RandomHorizontalFlip(),
+        ]
+    )
+
+
+def scan_data_folder(folder: str | os.PathLike) -> TrainingImages:
+    """The images of an ImageNet folder (``DIR/train/<class>/*.JPEG``), or of any other tree, with a bar.
+
+    Raises UserError for a folder that is not there or holds no images.
+    """
+    root = os.path.join(folder, "train")
+    root = root if os.path.isdir(root) else folder  # noqa: PTH112
+    return TrainingImages(f"folder {os.fspath(root)}", np.array(scan_images(root, progress=True)), None)
+
+
+class ContentAwareDataset(EpochImages, Dataset):
+    """``[i]`` is a uint8 tensor (1, 6, P, P): two views of image i, as query (channels 0-2) and key (3-5).
+
+    A chunk of one row, so that one trainer serves both encoders; like the other's, it depends on (seed, epoch, i) and
+    nothing else.
+    """
+
+    def __init__(self, images: TrainingImages, method: str = "MoCov2", patch_size: int = 224, seed: int = 0):
+        super().__init__(images)
+        self._view = build_views(method, patch_size)
+        self._seed = seed
+
+    def __getitem__(self, key: int | tuple[int, int]) -> Tensor:
+        epoch, index = self.epoch_and_index(key)
+        image = torch.from_numpy(self.read(index)).permute(2, 0, 1)
+        seed = int(np.random.SeedSequence((self._seed, epoch, index)).generate_state(1, np.uint64)[0] >> 1)
+        # torchvision draws from torch's global generator, whose state is nobody else's business.
+        state = torch.default_generator.get_state()
+        try:
+            torch.default_generator.manual_seed(seed)
+            return torch.cat([self._view(image), self._view(image)]).unsqueeze(0)
+        finally:
+            torch.default_generator.set_state(state)
