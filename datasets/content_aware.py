@@ -31,6 +31,25 @@ class GaussianBlur(v2.Transform):
         return torch.from_numpy(blurred).permute(2, 0, 1)
 
 
+class HueJitter(v2.Transform):
+    """Turns the hue by a random share of the circle, up to ``most`` either way, on uint8 (3, H, W).
+
+    torchvision's arithmetic, in OpenCV's HSV with 256 hues: a tenth of the time.
+    """
+
+    def __init__(self, most: float):
+        super().__init__()
+        self.most = most
+
+    def make_params(self, flat_inputs: list[Tensor]) -> dict[str, float]:
+        return {"turn": torch.empty(1).uniform_(-self.most, self.most).item()}
+
+    def transform(self, image: Tensor, params: dict[str, float]) -> Tensor:
+        hsv = cv2.cvtColor(np.ascontiguousarray(image.permute(1, 2, 0).numpy()), cv2.COLOR_RGB2HSV_FULL)
+        hsv[..., 0] += np.uint8(round(256 * params["turn"]) % 256)  # wraps around, as a circle does
+        return torch.from_numpy(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL)).permute(2, 0, 1)
+
+
 def build_views(method: str, size: int) -> v2.Transform:
     """The random view of a method, uint8 (3, H, W) -> uint8 (3, size, size); normalisation is left to the device.
 
@@ -41,14 +60,15 @@ def build_views(method: str, size: int) -> v2.Transform:
             [
                 v2.RandomResizedCrop(size, scale=(0.2, 1), antialias=True),
                 v2.RandomGrayscale(0.2),
-                v2.ColorJitter(0.4, 0.4, 0.4, 0.4),
+                v2.ColorJitter(0.4, 0.4, 0.4),
+                HueJitter(0.4),
                 v2.RandomHorizontalFlip(),
             ]
         )
     return v2.Compose(
         [
             v2.RandomResizedCrop(size, scale=(0.2, 1), antialias=True),
-            v2.RandomApply([v2.ColorJitter(0.4, 0.4, 0.4, 0.1)], p=0.8),
+            v2.RandomApply([v2.ColorJitter(0.4, 0.4, 0.4), HueJitter(0.1)], p=0.8),
             v2.RandomGrayscale(0.2),
             v2.RandomApply([GaussianBlur((0.1, 2.0))], p=0.5),
             v2.RandomHorizontalFlip(),

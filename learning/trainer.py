@@ -218,7 +218,8 @@ def train(options: argparse.Namespace) -> None:
     where = f"{place.world_size} process{'es' if place.world_size > 1 else ''} on {device.type}"
     backend = f" over {options.dist_backend}" if place.world_size > 1 else ""
     progress.say(
-        f"{len(dataset):,d} images, {options.arch}, {where}{backend}, {steps_per_epoch} steps per epoch"
+        f"{len(dataset):,d} images of {dataset.images.source}, {options.arch}, {where}{backend}, "
+        f"{steps_per_epoch} steps per epoch"
         + (f", resuming after epoch {last_epoch} of {options.resume}" if options.resume else "")
     )
     progress.say(f"checkpoints: {folder}\nTensorBoard: {log_folder}")

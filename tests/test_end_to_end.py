@@ -201,7 +201,10 @@ def test_the_content_encoder_trains_from_a_folder(csv_path, tmp_path, n_processe
     )
     output, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
-    assert "10 images, resnet18" in output and len(re.findall("epoch [12]/2  step 3/3", output)) == 2
+    assert (
+        f"10 images of folder {csv_path.parent}, resnet18" in output
+        and len(re.findall("epoch [12]/2  step 3/3", output)) == 2
+    )
     state = checkpoint(tmp_path)
     assert state["run"]["views"] == "content" and state["queue_position"] == 2 * 3 * 4 % 32
 

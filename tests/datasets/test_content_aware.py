@@ -5,9 +5,10 @@ import pytest
 import torch
 from PIL import Image
 from torch.utils.data import DataLoader
+from torchvision.transforms import v2
 
 from common.errors import UserError
-from datasets.content_aware import ContentAwareDataset, GaussianBlur, build_views, scan_data_folder
+from datasets.content_aware import ContentAwareDataset, GaussianBlur, HueJitter, build_views, scan_data_folder
 from tests.images import photograph, write_training_set
 
 
@@ -75,6 +76,16 @@ def test_blur_has_the_stated_range_and_leaves_flat_images_alone():
     sharp = torch.from_numpy(photograph(64, 64)).permute(2, 0, 1)
     blurred = blur.transform(sharp, {"sigma": 2.0}).float()
     assert blurred.diff(dim=2).abs().mean() < 0.6 * sharp.float().diff(dim=2).abs().mean()
+
+
+def test_hue_turns_as_torchvisions_does():
+    image = torch.from_numpy(photograph(64, 64)).permute(2, 0, 1)
+    for turn in (-0.4, -0.1, 0.05, 0.3):
+        ours = HueJitter(0.5).transform(image, {"turn": turn}).float()
+        theirs = v2.functional.adjust_hue(image, turn).float()
+        assert (ours - theirs).abs().mean() < 1.5
+    turns = [HueJitter(0.1).make_params([])["turn"] for _ in range(500)]
+    assert -0.1 <= min(turns) < -0.095 and 0.095 < max(turns) <= 0.1
 
 
 def test_an_imagenet_folder_and_any_other(tmp_path):
