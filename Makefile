@@ -1,4 +1,4 @@
-# make demo    sets up and trains a small quality-aware encoder on the embedded images
+# make demo    sets up, trains small encoders on the embedded images and computes features with them
 # make test    sets up and runs the tests
 # make lint    sets up and checks the code's style
 # make bench   sets up and prints the speed of this machine
@@ -35,6 +35,7 @@ format: $(VENV)/installed
 
 bench: $(VENV)/installed
 	$(BIN)/python -m benchmarks.data_pipeline
+	$(BIN)/python -m benchmarks.extraction
 
 clean:
 	rm -rf $(VENV) $(DEMO)
