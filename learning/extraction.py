@@ -164,7 +164,7 @@ def extract(
     to_do = [image for image in own if overwrite or not all(path.exists() for path in targets(image).values())]
     summary = Summary(skipped=len(own) - len(to_do))
     loader = DataLoader(FeatureInputs(to_do), batch_size=None, num_workers=n_workers, worker_init_fn=worker_starter())
-    bar = _ProgressBar(place, len(images) - summary.skipped * place.world_size)
+    bar = _ProgressBar(place, min(len(to_do) * place.world_size, len(images)))
 
     def fail(image: FeatureInput, sentence: str) -> None:
         summary.failed.append(sentence)

@@ -30,7 +30,7 @@ from learning.progress import Progress
 from learning.sampling import EpochBatches
 from learning.schedule import Schedule
 from networks import ContrastiveNetwork
-from networks.features import normalize
+from networks.features import amp_dtype, normalize
 from networks.weights import load_encoder_state, read_checkpoint
 
 
@@ -164,11 +164,6 @@ def build_optimizer(options: argparse.Namespace, moco: MoCo) -> Optimizer:
         return AdamW(parameters, options.learning_rate, weight_decay=options.weight_decay)
     kind = {"SGD": SGD, "LARS": LARS}[options.optimizer]
     return kind(parameters, options.learning_rate, momentum=options.momentum, weight_decay=options.weight_decay)
-
-
-def amp_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 wherever the device computes in it, else float16."""
-    return torch.bfloat16 if device.type == "cpu" or torch.cuda.is_bf16_supported() else torch.float16
 
 
 def run_options(options: argparse.Namespace) -> dict[str, str | int]:

@@ -14,7 +14,10 @@ from networks.encoder import feature_size
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-N_SCALES = 2
+
+def amp_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 wherever the device computes in it, else float16."""
+    return torch.bfloat16 if device.type == "cpu" or torch.cuda.is_bf16_supported() else torch.float16
 
 
 def normalize(images: Tensor) -> Tensor:
@@ -46,10 +49,7 @@ class FeatureExtractor:
         self.n_features = feature_size(encoder)
         self._normalized = normalized
         self._device = device
-        self._dtype = torch.float32
-        if amp:
-            has_bfloat16 = device.type == "cpu" or torch.cuda.is_bf16_supported()
-            self._dtype = torch.bfloat16 if has_bfloat16 else torch.float16
+        self._dtype = amp_dtype(device) if amp else torch.float32
         self._encoder = fold_batchnorm(encoder).to(device, self._dtype, memory_format=torch.channels_last)
 
     @torch.inference_mode()
