@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The main job in small, on the embedded images: images -> both encoders -> features of every image. See the README.
+# The main job in small, on the embedded images: images -> both encoders -> features -> regressor -> scores. See the README.
 set -euo pipefail
 cd "$(dirname "$0")"
 folder=${1:-demo}
@@ -27,8 +27,22 @@ python main_contrast.py --method MoCov2 --cosine --data_folder "$folder/images" 
 content=$(newest "$folder/content_aware")
 
 say "5. Features of every image from both, each file decoded once"
-python demo_quality_aware_feats.py --head mlp --arch resnet18 --ckpt "${quality}current.pth" --input "$folder/images" \
-  --output_dir "$folder" --both --other_ckpt "${content}current.pth" --overwrite
+encoders=(--arch resnet18 --ckpt "${quality}current.pth" --both --other_ckpt "${content}current.pth")
+python demo_quality_aware_feats.py --head mlp "${encoders[@]}" --input "$folder/images" --output_dir "$folder" --overwrite
+
+say "6. Distorted images with scores: levels of distortion stand in for the opinions of people"
+python -m datasets.sample_scores "$folder/scored"
+python demo_quality_aware_feats.py --head mlp "${encoders[@]}" --input "$folder/scored" --output_dir "$folder/scored" \
+  --overwrite
+
+say "7. A regressor from features to scores, evaluated on scenes that it has not seen"
+python train_regressor.py --features "$folder/scored" --scores "$folder/scored/scores.csv" \
+  --output "$folder/regressor.skops" \
+  --note "The scores here are levels of distortion, not opinions of people: this shows the way, not the worth."
+
+say "8. Scores for new images: the embedded ones"
+python predict_quality.py --arch resnet18 --regressor "$folder/regressor.skops" --quality_ckpt "${quality}current.pth" \
+  --content_ckpt "${content}current.pth" --input "$folder/images" --features "$folder" --output "$folder/scores.csv"
 
 say "Done"
 cat <<EOF
@@ -37,6 +51,9 @@ checkpoints         ${quality}current.pth
 TensorBoard logs    tensorboard --logdir $folder   (in .venv/bin)
 the distortions     $folder/distortions.png
 features            $folder/feats_quality_aware/  $folder/feats_content_aware/
+the regressor       $folder/regressor.skops and .json
+its report          $folder/regressor.html   (open it in a browser)
+scores              $folder/scores.csv   (levels of distortion, not opinions of people)
 
 Next: train on images of your own; the README says how, for one machine and for many.
 EOF

@@ -13,11 +13,12 @@ import numpy as np
 import torch
 
 from benchmarks.data_pipeline import write_photographs
+from datasets.feature_files import feature_file
 from datasets.image_lists import list_images
 from datasets.images import read_image
 from datasets.resampling import half_size_exactly
 from learning.distributed import Place
-from learning.extraction import default_workers, extract, feature_file
+from learning.extraction import default_workers, extract
 from networks import build_encoder
 from networks.features import FeatureExtractor
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import glob
 import os
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from common.errors import UserError
-from datasets.images import find_images
+from datasets.images import IMAGE_SUFFIXES, find_images
 from datasets.tables import read_csv
 
 PATH_COLUMNS = ("Image_path", "image")
@@ -85,3 +86,50 @@ def feature_names(images: list[ListedImage]) -> dict[str, str]:
         stem = str(PurePosixPath(image.name).with_suffix(""))
         names[image.name] = stem if stems[stem] == 1 else image.name
     return names
+
+
+def _without_suffix(name: str) -> str:
+    path = PurePosixPath(name)
+    return str(path.with_suffix("")) if path.suffix.lower() in IMAGE_SUFFIXES else name
+
+
+def match_names(wanted: Iterable[str], available: Sequence[str], where: str) -> dict[str, str]:
+    """Wanted name -> the available name that means the same image, for those that have one.
+
+    Folders that only one of the two names begins with, the ending, and the case of letters may differ, where what
+    is left tells the images apart: tables and folders of a database seldom agree in these. An exact match comes
+    first. Raises UserError, naming ``where`` the available names are from, for a name that fits several.
+    """
+    exact = set(available)
+    by_last_part: dict[str, set[str]] = defaultdict(set)
+    for name in available:
+        last = PurePosixPath(name.lower()).name
+        by_last_part[last].add(name)
+        by_last_part[_without_suffix(last)].add(name)
+    matched = {}
+    for given in wanted:
+        name = image_name(given)
+        if name in exact:
+            matched[given] = name
+            continue
+        for spelling in dict.fromkeys((name, _without_suffix(name))):
+            candidates = by_last_part.get(PurePosixPath(spelling.lower()).name, ())
+            fitting = [candidate for candidate in candidates if _same_end(spelling, candidate)]
+            # Of names that differ only in their letters' case or in their ending, the one spelt alike is meant.
+            alike = [one for one in fitting if one.endswith(spelling) or _without_suffix(one).endswith(spelling)]
+            fitting = alike if len(alike) == 1 else fitting
+            if len(fitting) > 1:
+                raise UserError(
+                    f"image {given} fits several in {where}: {', '.join(sorted(fitting)[:3])}; name it with its folder"
+                )
+            if fitting:
+                matched[given] = fitting[0]
+                break
+    return matched
+
+
+def _same_end(name: str, other: str) -> bool:
+    """Whether the shorter path is the end of the longer one, whatever the case and the ending."""
+    parts, others = (_without_suffix(path.lower()).split("/") for path in (name, other))
+    length = min(len(parts), len(others))
+    return parts[-length:] == others[-length:]

@@ -19,21 +19,16 @@ from tqdm import tqdm
 
 from common.errors import UserError
 from common.files import whole_file
+from datasets.feature_files import claim_folder, feature_file, read_encoder, single_file_encoder
 from datasets.feature_inputs import FeatureInput, FeatureInputs
 from datasets.image_lists import ListedImage, feature_names
 from datasets.workers import worker_starter
 from learning.distributed import Place
+from learning.progress_bar import ProgressBar
 from networks.features import FeatureExtractor
 
 LARGEST_BATCH_PIXELS = 16_000_000
 """Pixels of a batch and of what waits for images of its size: bounds memory whatever the input."""
-
-SECONDS_BETWEEN_LINES = 10
-
-
-def feature_file(output_dir: Path, kind: str, name: str) -> Path:
-    """Where the features of ``kind`` ("quality_aware", "content_aware") of an image are kept."""
-    return output_dir / f"feats_{kind}" / f"{name}_{kind}_features.npy"
 
 
 @dataclass
@@ -85,34 +80,6 @@ def _batches(inputs: Iterator[FeatureInput], batch_size: int) -> Iterator[list[F
     yield from waiting.values()
 
 
-class _ProgressBar:
-    """A bar on a terminal, a line now and then in a log; from the first process, which speaks for all."""
-
-    def __init__(self, place: Place, total: int):
-        self._place = place
-        self._total = total
-        self._done = 0
-        self._began = self._said = time.monotonic()
-        on_terminal = place.is_first and sys.stderr.isatty() and sys.stdout.isatty()
-        self._bar = tqdm(total=total, unit="image", dynamic_ncols=True) if on_terminal else None
-
-    def add(self, n_images: int) -> None:
-        # The processes have equal shares, and go about as fast.
-        n_images = min(n_images * self._place.world_size, self._total - self._done)
-        self._done += n_images
-        if self._bar is not None:
-            self._bar.update(n_images)
-        elif self._place.is_first and time.monotonic() - self._said > SECONDS_BETWEEN_LINES:
-            self._said = time.monotonic()
-            rate = self._done / (self._said - self._began)
-            left = tqdm.format_interval((self._total - self._done) / rate)
-            print(f"{self._done:,d} of {self._total:,d} images, {rate:.1f} images/s, left {left}", flush=True)
-
-    def close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-
 class _OutOfMemory(UserError):
     pass
 
@@ -153,9 +120,11 @@ def extract(
 
     ``images`` is the whole list in every process; each does its own part. Images whose files are all there are
     skipped unless ``overwrite``. A file that cannot be read, or an image that does not fit into memory, goes into
-    the summary, and the rest goes on.
+    the summary, and the rest goes on. Raises UserError where the folder holds another encoder's features.
     """
     names = feature_names(images)
+    for kind, extractor in extractors.items():
+        claim_folder(output_dir, kind, extractor.fingerprint, overwrite)
 
     def targets(image: ListedImage) -> dict[str, Path]:
         return {kind: feature_file(output_dir, kind, names[image.name]) for kind in extractors}
@@ -164,12 +133,13 @@ def extract(
     to_do = [image for image in own if overwrite or not all(path.exists() for path in targets(image).values())]
     summary = Summary(skipped=len(own) - len(to_do))
     loader = DataLoader(FeatureInputs(to_do), batch_size=None, num_workers=n_workers, worker_init_fn=worker_starter())
-    bar = _ProgressBar(place, min(len(to_do) * place.world_size, len(images)))
+    # The first process speaks for all: they have equal shares, and go about as fast.
+    bar = ProgressBar(min(len(to_do) * place.world_size, len(images)), "image", visible=place.is_first)
 
     def fail(image: FeatureInput, sentence: str) -> None:
         summary.failed.append(sentence)
         tqdm.write(sentence, file=sys.stderr)
-        bar.add(1)
+        bar.add(place.world_size)
 
     def write(batch: list[FeatureInput], features: dict[str, torch.Tensor]) -> None:
         on_cpu = {kind: values.cpu().numpy() for kind, values in features.items()}
@@ -177,7 +147,7 @@ def extract(
             for kind, path in targets(to_do[image.index]).items():
                 _save(on_cpu[kind][row], path)
         summary.written += len(batch)
-        bar.add(len(batch))
+        bar.add(len(batch) * place.world_size)
 
     began = time.perf_counter()
     launched: tuple[list[FeatureInput], dict[str, torch.Tensor]] | None = None
@@ -214,7 +184,7 @@ def extract(
 def collect(images: list[ListedImage], kinds: list[str], folder: Path, single_file: Path) -> int:
     """Puts the features in ``folder`` into one .npz, row by row, and removes the folder; returns the number of rows.
 
-    The .npz holds ``names`` (n,) and one float32 (n, 2 * features) per kind. Memory does not grow with n.
+    ``datasets.feature_files`` says what the .npz holds. Memory does not grow with n.
     """
     names = feature_names(images)
     complete = [
@@ -233,6 +203,10 @@ def collect(images: list[ListedImage], kinds: list[str], folder: Path, single_fi
                 for name in complete:
                     row = np.load(feature_file(folder, kind, names[name]), allow_pickle=False)
                     entry.write(row.astype("<f4", copy=False).tobytes())
+            encoder = read_encoder(folder, kind)
+            if encoder:
+                with archive.open(f"{single_file_encoder(kind)}.npy", "w") as entry:
+                    np.lib.format.write_array(entry, np.array(encoder), allow_pickle=False)
     shutil.rmtree(folder)
     return len(complete)
 

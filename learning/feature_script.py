@@ -9,11 +9,12 @@ from pathlib import Path
 import torch
 
 from common.errors import UserError
+from datasets.feature_files import feature_file
 from datasets.image_lists import list_images
 from datasets.sample_images import write_sample_images
 from datasets.workers import exit_at_once
 from learning.distributed import Place, environment_place, join, leave
-from learning.extraction import Summary, collect, default_workers, extract, feature_file
+from learning.extraction import Summary, collect, default_workers, extract
 from networks.features import FeatureExtractor
 from networks.weights import load_encoder
 

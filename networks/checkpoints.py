@@ -1,4 +1,4 @@
-"""``python -m networks.checkpoints FILE`` says what a checkpoint is: format, architecture, head, epoch.
+"""``python -m networks.checkpoints FILE`` says what a checkpoint is: format, architecture, head, epoch, fingerprint.
 
 With ``--export OUT.safetensors`` it writes the encoder alone, which ``load_encoder`` reads too.
 """
@@ -11,7 +11,7 @@ import safetensors.torch
 
 from common.errors import UserError
 from common.files import whole_file
-from networks.weights import find_architecture, read_checkpoint
+from networks.weights import find_architecture, fingerprint, read_checkpoint
 
 
 def main() -> None:
@@ -27,6 +27,7 @@ def main() -> None:
         print(f"architecture  {find_architecture(checkpoint.encoder) or 'unknown'}")
         print(f"head          {checkpoint.head_kind}")
         print(f"epoch         {'unknown' if checkpoint.epoch is None else checkpoint.epoch}")
+        print(f"fingerprint   {fingerprint(checkpoint.encoder)}")
         if options.export:
             with whole_file(options.export) as temporary:
                 contiguous = {name: value.contiguous() for name, value in checkpoint.encoder.items()}

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from networks.encoder import feature_size
+from networks.weights import fingerprint
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -42,11 +43,12 @@ class FeatureExtractor:
     """An encoder readied for inference: uint8 images at one scale -> pooled values.
 
     ``amp`` computes in bfloat16 (float16 on GPUs without it), within 1e-2 of float32. ``normalized`` is True for a
-    content-aware encoder.
+    content-aware encoder. ``fingerprint`` tells the encoder's weights from all others.
     """
 
     def __init__(self, encoder: nn.Module, normalized: bool, device: torch.device, amp: bool = False):
         self.n_features = feature_size(encoder)
+        self.fingerprint = fingerprint(encoder.state_dict())
         self._normalized = normalized
         self._device = device
         self._dtype = amp_dtype(device) if amp else torch.float32

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import pickle
 from dataclasses import dataclass, field
@@ -171,3 +172,13 @@ def load_encoder(path: str | os.PathLike, arch: str = "resnet50") -> nn.Module:
     encoder = build_encoder(arch)
     load_encoder_state(encoder, read_checkpoint(path), arch, path)
     return encoder.eval()
+
+
+def fingerprint(encoder: State) -> str:
+    """SHA-256 of an encoder's weights (its state_dict), hexadecimal; the same whatever file format they came in."""
+    digest = hashlib.sha256()
+    for name, value in sorted(encoder.items()):
+        if not name.endswith("num_batches_tracked"):
+            digest.update(f"{name}{tuple(value.shape)}".encode())
+            digest.update(value.detach().cpu().float().contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from common.errors import UserError
-from datasets.image_lists import ListedImage, feature_names, list_images
+from datasets.image_lists import ListedImage, feature_names, list_images, match_names
 
 
 @pytest.fixture
@@ -56,3 +56,31 @@ def test_a_csv_without_a_path_column_is_said(folder):
 def test_equal_stems_keep_their_ending():
     images = [ListedImage("", name) for name in ("a.png", "a.jpg", "b.png", "sub/a.png")]
     assert list(feature_names(images).values()) == ["a.png", "a.jpg", "b", "sub/a"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "available", "found"),
+    [
+        ("a.jpg", ["a", "b"], "a"),
+        ("images/a.jpg", ["a"], "a"),
+        ("a.jpg", ["512x384/a", "512x384/b"], "512x384/a"),
+        ("/data/db/images/a.jpg", ["images/a", "other/a"], "images/a"),
+        ("I01_01_1.bmp", ["i01_01_1"], "i01_01_1"),
+        ("img1.bmp", ["img1", "IMG1"], "img1"),
+        ("a.png", ["a.png", "a.jpg"], "a.png"),
+        ("1600.AWGN.1.png", ["AWGN/1600.AWGN.1", "AWGN/1600.AWGN.2"], "AWGN/1600.AWGN.1"),
+        ("a.b", ["a.b"], "a.b"),
+        ("a", ["a.jpg"], "a.jpg"),
+        ("jp2k/img1.bmp", ["jp2k/img1", "jpeg/img1"], "jp2k/img1"),
+        ("c.jpg", ["a", "b"], None),
+        ("x/a.jpg", ["y/a"], None),
+    ],
+)
+def test_a_table_and_a_folder_need_not_spell_a_name_alike(wanted, available, found):
+    """Folders in front, endings and case differ between label files and what was unpacked."""
+    assert match_names([wanted], available, "there") == ({wanted: found} if found else {})
+
+
+def test_a_name_that_fits_several_is_refused():
+    with pytest.raises(UserError, match=r"image img1.bmp fits several in there: jp2k/img1, jpeg/img1"):
+        match_names(["img1.bmp"], ["jp2k/img1", "jpeg/img1"], "there")

@@ -1,0 +1,71 @@
+"""The embedded labelled set: distorted images whose scores are levels of distortion, so that a regressor can be shown.
+
+``python -m datasets.sample_scores FOLDER`` writes the images and ``scores.csv``. Nobody was asked for an opinion: the
+score is 5 for an undistorted image and falls by one with every level of a distortion.
+"""
+
+import argparse
+import csv
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from common.errors import UserError
+from common.files import whole_file
+from datasets.distortions import DISTORTIONS, N_LEVELS, distort
+from datasets.sample_images import dead_leaves, sample_photographs
+
+IMAGE_SIZE = (192, 144)
+SHOWN = ("gaussian_blur", "jpeg", "gaussian_noise", "pixelate")
+"""Distortions that get worse with their level."""
+
+
+def sample_scenes(n_dead_leaves: int, seed: int) -> dict[str, np.ndarray]:
+    """Undistorted images, name -> uint8 RGB (144, 192, 3): cuts of the photographs, and dead leaves."""
+    width, height = IMAGE_SIZE
+    scenes = {}
+    for name, image in sample_photographs().items():
+        for part, (top, left) in enumerate(((60, 40), (60, 300), (230, 40), (230, 300))):
+            scenes[f"{name}_{part}"] = image[top : top + height, left : left + width].copy()
+    for index in range(n_dead_leaves):
+        scenes[f"leaves_{index:02d}"] = dead_leaves(width, height, np.random.default_rng((seed, index)))
+    return scenes
+
+
+def write_sample_scores(folder: Path, n_dead_leaves: int = 12, seed: int = 1) -> int:
+    """Writes all scenes with all levels and ``scores.csv`` (image, mos, group) into ``folder``; returns the number."""
+    rows = []
+    for scene_index, (scene, image) in enumerate(sample_scenes(n_dead_leaves, seed).items()):
+        versions = {f"{scene}.png": (image, N_LEVELS)}
+        for name in SHOWN:
+            for level in range(N_LEVELS):
+                rng = np.random.default_rng((seed, scene_index, list(DISTORTIONS).index(name), level))
+                distorted = distort(image, name, level, rng)
+                versions[f"{scene}_{name}_{level}.png"] = distorted, N_LEVELS - 1 - level
+        for file, (pixels, score) in versions.items():
+            with whole_file(folder / file, durable=False) as temporary:
+                Image.fromarray(pixels).save(temporary)
+            rows.append((file, score, scene))
+    with whole_file(folder / "scores.csv") as temporary, open(temporary, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("image", "mos", "group"))
+        writer.writerows(rows)
+    return len(rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m datasets.sample_scores", description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, help="where to write the images and scores.csv")
+    parser.add_argument("--n_dead_leaves", type=int, default=12, help="scenes beside those of the two photographs")
+    options = parser.parse_args()
+    try:
+        n_images = write_sample_scores(options.folder, options.n_dead_leaves)
+    except UserError as error:
+        sys.exit(f"datasets.sample_scores: {error}")
+    print(f"{n_images} images, scored by their level of distortion: {options.folder / 'scores.csv'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""Progress of a known number of things: a bar on a terminal, a line now and then in a log."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from tqdm import tqdm
+
+SECONDS_BETWEEN_LINES = 10
+
+
+class ProgressBar:
+    """Counts up to ``total``, with rate and time left; shows nothing unless ``visible``."""
+
+    def __init__(self, total: int, unit: str, visible: bool = True):
+        self._total = total
+        self._unit = unit
+        self._visible = visible
+        self._done = 0
+        self._began = self._said = time.monotonic()
+        on_terminal = visible and sys.stderr.isatty() and sys.stdout.isatty()
+        self._bar = tqdm(total=total, unit=unit, dynamic_ncols=True) if on_terminal else None
+
+    def add(self, n: int) -> None:
+        n = min(n, self._total - self._done)
+        self._done += n
+        if self._bar is not None:
+            self._bar.update(n)
+        elif self._visible and time.monotonic() - self._said > SECONDS_BETWEEN_LINES:
+            self._said = time.monotonic()
+            rate = self._done / (self._said - self._began)
+            left = tqdm.format_interval((self._total - self._done) / rate) if rate else "?"
+            print(
+                f"{self._done:,d} of {self._total:,d} {self._unit}s, {rate:.1f} {self._unit}s/s, left {left}",
+                flush=True,
+            )
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()

@@ -1,0 +1,85 @@
+"""Which images a regressor learns from, is chosen on, and is tested on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.model_selection import GroupShuffleSplit
+
+from common.errors import UserError
+
+SMALLEST_PART = 3
+"""Images: of two, the rank correlation is 1 or -1 whatever is predicted."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Positions of the images of each part; no image, and no group, is in two of them."""
+
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+
+    @property
+    def train_and_validation(self) -> np.ndarray:
+        return np.concatenate([self.train, self.validation])
+
+    def parts(self) -> dict[str, np.ndarray]:
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
+
+def random_splits(
+    n_images: int, groups: np.ndarray | None, n_splits: int, shares: tuple[float, float, float], seed: int
+) -> list[Split]:
+    """``n_splits`` independent splits with about these shares of train, validation and test.
+
+    With ``groups`` (n_images,), the shares are of groups, and a group goes into one part as a whole. Raises UserError
+    where there are too few images or groups for three parts.
+    """
+    kind = "images" if groups is None else "groups"
+    groups = np.arange(n_images) if groups is None else np.unique(groups.astype(str), return_inverse=True)[1]
+    n_groups = len(np.unique(groups))
+    counts = [round(share / sum(shares) * n_groups) for share in shares[1:]]
+    if min(counts) < 1 or n_groups - sum(counts) < 1:
+        raise UserError(
+            f"{n_groups} {kind} are too few to be split into train, validation and test "
+            f"{'/'.join(f'{share:g}' for share in shares)}; "
+            + ("more images are needed" if kind == "images" else "more groups are needed, or no column 'group'")
+        )
+    n_validation, n_test = counts
+    splits = []
+    everything = np.arange(n_images)
+    for index in range(n_splits):
+        # A generator for each split, so that the first ten of a hundred splits are those of ten.
+        state = np.random.RandomState(np.random.SeedSequence((seed, index)).generate_state(1)[0])
+        rest, test = next(GroupShuffleSplit(1, test_size=n_test, random_state=state).split(everything, groups=groups))
+        chosen = GroupShuffleSplit(1, test_size=n_validation, random_state=state).split(rest, groups=groups[rest])
+        train, validation = next(chosen)
+        splits.append(Split(rest[train], rest[validation], test))
+    return _checked(splits)
+
+
+def official_split(parts: np.ndarray) -> list[Split]:
+    """The one split of a database that comes with it; ``parts`` (n,) holds train, validation and test."""
+    return _checked([Split(*(np.flatnonzero(parts == part) for part in ("train", "validation", "test")))])
+
+
+def _checked(splits: list[Split]) -> list[Split]:
+    for split in splits:
+        for name, part in split.parts().items():
+            if len(part) < SMALLEST_PART:
+                raise UserError(
+                    f"the {name} part of a split has {len(part)} images, and {SMALLEST_PART} are the least that can "
+                    "be ranked; more images are needed, or other --shares"
+                )
+    return splits
+
+
+def splits_in_words(splits: list[Split], official: bool, groups: np.ndarray | None, seed: int) -> str:
+    """How the images were split, for a person."""
+    sizes = "/".join(str(len(part)) for part in splits[0].parts().values())
+    if official:
+        return f"the official one, {sizes} images for train/validation/test"
+    by_group = f" by group ({len(np.unique(groups.astype(str)))} groups)" if groups is not None else ""
+    return f"{len(splits)} random ones{by_group}, seed {seed}, {sizes} images for train/validation/test in the first"

@@ -1,0 +1,61 @@
+"""Options of train_regressor.py and predict_quality.py: what contradicts itself is a sentence and status 2."""
+
+import pytest
+
+from learning.regression import Grid
+from options.prediction import parse_prediction_options
+from options.regressor import parse_regressor_options
+
+
+def test_defaults():
+    options = parse_regressor_options(["--scores", "s.csv"])
+    assert Grid(**options.grid) == Grid() and options.kinds is None and options.shares == (70, 10, 20)
+
+
+def test_a_grid_of_ones_own():
+    options = parse_regressor_options(
+        [
+            "--scores",
+            "s.csv",
+            "--estimator",
+            "ridge",
+            "--standardize",
+            "yes",
+            "--ridge_alphas",
+            "1,10",
+            "--kind",
+            "content",
+        ]
+    )
+    assert Grid(**options.grid) == Grid(("ridge",), (True,), (1.0, 10.0)) and options.kinds == ("content_aware",)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "one of the arguments --scores --database is required"),
+        (["--scores", "s", "--database", "koniq"], "not allowed with"),
+        (["--database", "koniq"], "--database koniq needs --root"),
+        (["--database", "imagenet", "--root", "."], "invalid choice: 'imagenet'"),
+        (["--scores", "s", "--root", "."], "--root goes with --database"),
+        (["--database", "csiq", "--root", ".", "--lower_is_better"], "of a database it is known"),
+        (["--scores", "s", "--shares", "70,30"], "--shares takes three numbers over 0"),
+        (["--scores", "s", "--shares", "70,30,0"], "--shares takes three numbers over 0"),
+        (["--scores", "s", "--ridge_alphas", "1,-1"], "--ridge_alphas takes numbers over 0"),
+        (["--scores", "s", "--l1_ratios", "2"], "--l1_ratios takes numbers over 0 and at most 1"),
+        (["--scores", "s", "--n_splits", "0"], "0 is not a whole number, at least 1"),
+        (["--scores", "s", "--output", "r.pkl"], "the name must end in .skops"),
+    ],
+)
+def test_contradictions(arguments, said, capsys):
+    with pytest.raises(SystemExit) as caught:
+        parse_regressor_options(arguments)
+    assert caught.value.code == 2 and said in capsys.readouterr().err
+
+
+def test_prediction(capsys):
+    options = parse_prediction_options(["--input", "x", "--content_ckpt", "c.pth"])
+    assert str(options.checkpoints["content_aware"]) == "c.pth"
+    with pytest.raises(SystemExit):
+        parse_prediction_options(["--input", "x", "--output", "scores.txt"])
+    assert "must end in .csv" in capsys.readouterr().err
