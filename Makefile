@@ -1,4 +1,4 @@
-# make demo    sets up, trains small encoders on the embedded images and computes features with them
+# make demo    sets up, trains small encoders on the embedded images, fits a regressor and scores images
 # make test    sets up and runs the tests
 # make lint    sets up and checks the code's style
 # make bench   sets up and prints the speed of this machine
@@ -36,6 +36,7 @@ format: $(VENV)/installed
 bench: $(VENV)/installed
 	$(BIN)/python -m benchmarks.data_pipeline
 	$(BIN)/python -m benchmarks.extraction
+	$(BIN)/python -m benchmarks.regressor_search --quick
 
 clean:
 	rm -rf $(VENV) $(DEMO)

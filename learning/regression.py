@@ -18,27 +18,24 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve, eigh
-from scipy.linalg.blas import dsyrk
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import ElasticNet, Ridge, enet_path
+from sklearn.linear_model import ElasticNet, Ridge
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from learning.metrics import Figures, evaluate, srcc
+from learning.regression_paths import (
+    BLOCK,
+    ELASTICNET_ITERATIONS,
+    ELASTICNET_TOLERANCE,
+    Standardizer,
+    elasticnet_path,
+    gram_matrix,
+    ridge_path,
+    ridge_path_of_gram,
+)
 from learning.splits import Split
-
-ELASTICNET_TOLERANCE = 1e-3
-ELASTICNET_ITERATIONS = 1000
-
-_BLOCK = 1024
-"""Rows or columns that are converted to float64 at a time."""
-
-_RESIDUAL = 1e-8
-_VECTORS_PER_POLE = 6
-_NOTHING_NEW = 1e-10
-"""Of ``solve_shifted``: what is left over of b; directions that a factorisation gives; a direction in the span."""
 
 
 @dataclass(frozen=True)
@@ -112,144 +109,6 @@ class Search:
         return [self.candidates[index] for index in np.argmax(self.srcc, axis=1)]
 
 
-class _Standardizer:
-    """Centres columns by the training part's means, and scales them by its deviations if wanted, in float64."""
-
-    def __init__(self, train: np.ndarray, scaled: bool):
-        self.mean = train.mean(axis=0, dtype=np.float64)
-        self.scale = np.ones_like(self.mean)
-        if scaled:
-            deviation = train.std(axis=0, dtype=np.float64)
-            # A column that does not vary stays 0, as in scikit-learn.
-            self.scale = np.where(deviation > 10 * np.finfo(train.dtype).eps * np.abs(self.mean), deviation, 1.0)
-
-    def __call__(self, features: np.ndarray, columns: slice = slice(None)) -> np.ndarray:
-        return (features[:, columns] - self.mean[columns]) / self.scale[columns]
-
-
-def gram_matrix(features: np.ndarray, standardize: Callable[[np.ndarray, slice], np.ndarray]) -> np.ndarray:
-    """Inner products of the standardised rows of (n, p): (n, n) float64, without a float64 copy of the features."""
-    gram = np.zeros((len(features), len(features)), order="F")
-    for start in range(0, features.shape[1], _BLOCK):
-        block = standardize(features, slice(start, start + _BLOCK))
-        gram = dsyrk(1.0, block.T, beta=1.0, c=gram, trans=1, lower=1, overwrite_c=1)
-    return _symmetric(gram)
-
-
-def _symmetric(lower: np.ndarray) -> np.ndarray:
-    """Fills the upper triangle from the lower one, in place."""
-    for start in range(0, len(lower), _BLOCK):
-        rows = slice(start, start + _BLOCK)
-        lower[rows, start + _BLOCK :] = lower[start + _BLOCK :, rows].T
-        square = lower[rows, rows]
-        lower[rows, rows] = np.tril(square) + np.tril(square, -1).T
-    return lower
-
-
-def solve_shifted(matrix: np.ndarray, target: np.ndarray, shifts: np.ndarray) -> np.ndarray:
-    """Solves (A + s I) x = b for many shifts s > 0, with few factorisations: (n, len(shifts)).
-
-    ``matrix`` A is symmetric and positive semidefinite, (n, n) float64; ``target`` b is (n,). The solutions for all
-    shifts lie close to the span of (A + p I)^-i b for few poles p: a rational Krylov space (Ruhe, Linear Algebra Appl.
-    1984). A pole is put where the residual is largest until all are below ``_RESIDUAL`` of b; at a pole the solution is
-    exact, so that there are never more poles than shifts.
-    """
-    shifts = np.maximum(shifts, 4 * np.finfo(np.float64).eps * np.trace(matrix))  # what float64 can tell from 0
-    norm = np.linalg.norm(target)
-    basis, image = np.empty((len(target), 0)), np.empty((len(target), 0))
-    residuals = np.full(len(shifts), np.inf)
-    solutions = np.zeros((len(target), len(shifts)))
-    while norm > 0 and residuals.max() > _RESIDUAL:
-        worst = int(np.argmax(residuals))
-        factor = matrix.copy(order="F")
-        factor[np.diag_indices_from(factor)] += shifts[worst]
-        factor = cho_factor(factor, lower=True, overwrite_a=True, check_finite=False)
-        known, direction = basis.shape[1], target / norm
-        for _ in range(_VECTORS_PER_POLE):
-            direction = cho_solve(factor, direction, check_finite=False)
-            direction /= np.linalg.norm(direction)
-            for _ in range(2):  # once loses orthogonality where little is left
-                direction = direction - basis @ (basis.T @ direction)
-            rest = np.linalg.norm(direction)
-            if rest < _NOTHING_NEW:
-                break
-            direction /= rest
-            basis = np.column_stack([basis, direction])
-        image = np.column_stack([image, matrix @ basis[:, known:]])
-        values, vectors = eigh(basis.T @ image)
-        weights = vectors @ ((vectors.T @ (basis.T @ target))[:, None] / (np.maximum(values, 0)[:, None] + shifts))
-        solutions = basis @ weights
-        done = np.isneginf(residuals)
-        residuals = np.linalg.norm(image @ weights + solutions * shifts - target[:, None], axis=0) / norm
-        residuals[done] = residuals[worst] = -np.inf
-    return solutions
-
-
-def ridge_path_of_gram(gram: np.ndarray, mos: np.ndarray, alphas: Sequence[float]) -> np.ndarray:
-    """Ridge predictions from inner products (the dual form): (len(alphas), m).
-
-    ``gram`` is of n training rows with scores ``mos`` (n,), and m others after them; it is centred here by the means
-    of the training rows.
-    """
-    n_train = len(mos)
-    means = gram[:, :n_train].mean(axis=1)
-    centred = gram[:, :n_train] - means[:, None] - (means[:n_train] - means[:n_train].mean())
-    coefficients = solve_shifted(centred[:n_train], mos - mos.mean(), np.asarray(alphas, np.float64))
-    return mos.mean() + (centred[n_train:] @ coefficients).T
-
-
-def ridge_path(
-    train: np.ndarray, mos: np.ndarray, others: np.ndarray, standardized: bool, alphas: Sequence[float]
-) -> np.ndarray:
-    """Predictions of Ridge regressions for ``others``, (m, p), from ``train``, (n, p): (len(alphas), m)."""
-    standardize = _Standardizer(train, standardized)
-    n_images, n_features = train.shape
-    if n_images <= n_features:
-        return ridge_path_of_gram(gram_matrix(np.concatenate([train, others]), standardize), mos, alphas)
-    gram, moment = np.zeros((n_features, n_features), order="F"), np.zeros(n_features)
-    for start in range(0, n_images, _BLOCK):
-        block = standardize(train[start : start + _BLOCK])
-        gram = dsyrk(1.0, block.T, beta=1.0, c=gram, lower=1, overwrite_c=1)
-        moment += block.T @ (mos[start : start + _BLOCK] - mos.mean())
-    weights = solve_shifted(_symmetric(gram), moment, np.asarray(alphas, np.float64))
-    return (
-        mos.mean()
-        + np.concatenate(
-            [standardize(others[start : start + _BLOCK]) @ weights for start in range(0, len(others), _BLOCK)]
-        ).T
-    )
-
-
-def elasticnet_path(
-    train: np.ndarray,
-    mos: np.ndarray,
-    others: np.ndarray,
-    standardized: bool,
-    l1_ratio: float,
-    alphas: Sequence[float],
-) -> tuple[np.ndarray, np.ndarray]:
-    """Predictions of ElasticNets as in ``ridge_path``, and (len(alphas),) whether each was cut off unconverged.
-
-    Each penalty starts from the solution of the one before (Friedman, Hastie, Tibshirani, J. Stat. Softw. 2010).
-    """
-    standardize = _Standardizer(train, standardized)
-    centred = np.asfortranarray(standardize(train), dtype=np.float32)
-    target = (mos - mos.mean()).astype(np.float32)
-    _, weights, _, iterations = enet_path(
-        centred,
-        target,
-        l1_ratio=l1_ratio,
-        alphas=np.asarray(alphas, np.float32),
-        precompute=False,
-        copy_X=False,
-        tol=ELASTICNET_TOLERANCE,
-        max_iter=ELASTICNET_ITERATIONS,
-        return_n_iter=True,
-    )
-    predicted = mos.mean() + (standardize(others) @ weights).T
-    return predicted, np.asarray(iterations) >= ELASTICNET_ITERATIONS
-
-
 def _path_srcc(
     features: np.ndarray, mos: np.ndarray, split: Split, path: list[Hyperparameters], gram: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -279,7 +138,7 @@ def _bytes_of_a_path(splits: Sequence[Split], n_features: int) -> int:
     n_validation = max(len(split.validation) for split in splits)
     parts = 4 * (n_train + n_validation) * n_features
     size = min(n_train, n_features)
-    ridge = 8 * (5 * size * size + 2 * _BLOCK * max(n_train, n_features) + 3 * n_validation * size)
+    ridge = 8 * (5 * size * size + 2 * BLOCK * max(n_train, n_features) + 3 * n_validation * size)
     elasticnet = 20 * n_train * n_features + 8 * n_validation * n_features
     return parts + max(ridge, elasticnet)
 
@@ -311,7 +170,7 @@ def search(
     shared = [path[0].estimator == "ridge" and not path[0].standardized for path in paths]
     if any(shared) and max(len(split.train) for split in splits) <= features.shape[1]:
         with threadpool_limits(n_threads):
-            gram = gram_matrix(features, _Standardizer(features, scaled=False))
+            gram = gram_matrix(features, Standardizer(features, scaled=False))
         memory -= gram.nbytes
     at_once = int(np.clip(memory // _bytes_of_a_path(splits, features.shape[1]), 1, n_threads))
     with (

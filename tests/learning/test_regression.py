@@ -12,13 +12,11 @@ from learning.protocol import run_protocol
 from learning.regression import (
     Grid,
     Hyperparameters,
-    elasticnet_path,
     evaluate_on_test,
     fit,
-    ridge_path,
     search,
-    solve_shifted,
 )
+from learning.regression_paths import elasticnet_path, ridge_path, solve_shifted
 from learning.splits import random_splits
 
 ALPHAS = np.logspace(6, -3, 19)

@@ -1,0 +1,170 @@
+"""Predictions of linear regressors for a whole path of penalties at once.
+
+Ridge solves one symmetric system for all penalties, of the size of the smaller of images (dual form) and features
+(primal form); ElasticNet follows its path with warm starts. All take float32 features, and compute in float64 where
+penalties can be small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from scipy.linalg import cho_factor, cho_solve, eigh
+from scipy.linalg.blas import dsyrk
+from sklearn.linear_model import enet_path
+
+ELASTICNET_TOLERANCE = 1e-3
+ELASTICNET_ITERATIONS = 1000
+
+BLOCK = 1024
+"""Rows or columns that are converted to float64 at a time."""
+
+_RESIDUAL = 1e-8
+_VECTORS_PER_POLE = 6
+_NOTHING_NEW = 1e-10
+"""Of ``solve_shifted``: what is left over of b; directions that a factorisation gives; a direction in the span."""
+
+
+class Standardizer:
+    """Centres columns by the training part's means, and scales them by its deviations if wanted, in float64."""
+
+    def __init__(self, train: np.ndarray, scaled: bool):
+        self.mean = np.empty(train.shape[1])
+        self.scale = np.ones(train.shape[1])
+        for start in range(0, train.shape[1], BLOCK):
+            columns = slice(start, start + BLOCK)
+            block = train[:, columns].astype(np.float64)
+            self.mean[columns] = block.mean(axis=0)
+            if scaled:
+                deviation = block.std(axis=0)
+                # A column that does not vary stays 0, as in scikit-learn.
+                varies = deviation > 10 * np.finfo(np.float64).eps * np.abs(self.mean[columns])
+                self.scale[columns] = np.where(varies, deviation, 1.0)
+
+    def __call__(self, features: np.ndarray, columns: slice = slice(None)) -> np.ndarray:
+        return (features[:, columns] - self.mean[columns]) / self.scale[columns]
+
+
+def gram_matrix(features: np.ndarray, standardize: Callable[[np.ndarray, slice], np.ndarray]) -> np.ndarray:
+    """Inner products of the standardised rows of (n, p): (n, n) float64, without a float64 copy of the features."""
+    gram = np.zeros((len(features), len(features)), order="F")
+    for start in range(0, features.shape[1], BLOCK):
+        block = standardize(features, slice(start, start + BLOCK))
+        gram = dsyrk(1.0, block.T, beta=1.0, c=gram, trans=1, lower=1, overwrite_c=1)
+    return _symmetric(gram)
+
+
+def _symmetric(lower: np.ndarray) -> np.ndarray:
+    """Fills the upper triangle from the lower one, in place."""
+    for start in range(0, len(lower), BLOCK):
+        rows = slice(start, start + BLOCK)
+        lower[rows, start + BLOCK :] = lower[start + BLOCK :, rows].T
+        square = lower[rows, rows]
+        lower[rows, rows] = np.tril(square) + np.tril(square, -1).T
+    return lower
+
+
+def solve_shifted(matrix: np.ndarray, target: np.ndarray, shifts: np.ndarray) -> np.ndarray:
+    """Solves (A + s I) x = b for many shifts s > 0, with few factorisations: (n, len(shifts)).
+
+    ``matrix`` A is symmetric and positive semidefinite, (n, n) float64; ``target`` b is (n,). The solutions for all
+    shifts lie close to the span of (A + p I)^-i b for few poles p: a rational Krylov space (Ruhe, Linear Algebra Appl.
+    1984), in which a small eigenproblem serves every shift. A pole is put where the residual is largest until all are
+    below ``_RESIDUAL`` of b; at a pole the solution is exact, so that there are never more poles than shifts.
+    """
+    shifts = np.maximum(shifts, 4 * np.finfo(np.float64).eps * np.trace(matrix))  # what float64 can tell from 0
+    norm = np.linalg.norm(target)
+    solutions = np.zeros((len(target), len(shifts)))
+    basis, image = np.empty((len(target), 0)), np.empty((len(target), 0))
+    residuals, is_pole = np.full(len(shifts), np.inf), np.zeros(len(shifts), bool)
+    while norm > 0 and residuals[~is_pole].max(initial=0) > _RESIDUAL:
+        pole = int(np.argmax(np.where(is_pole, -np.inf, residuals)))
+        is_pole[pole] = True
+        new = _directions_of_a_pole(matrix, shifts[pole], target / norm, basis)
+        basis, image = np.column_stack([basis, new]), np.column_stack([image, matrix @ new])
+        values, vectors = eigh(basis.T @ image)
+        weights = vectors @ ((vectors.T @ (basis.T @ target))[:, None] / (np.maximum(values, 0)[:, None] + shifts))
+        solutions = basis @ weights
+        residuals = np.linalg.norm(image @ weights + solutions * shifts - target[:, None], axis=0) / norm
+    return solutions
+
+
+def _directions_of_a_pole(matrix: np.ndarray, pole: float, start: np.ndarray, basis: np.ndarray) -> np.ndarray:
+    """What (A + p I)^-i b, i = 1, 2, ..., add to the span of ``basis``: (n, up to _VECTORS_PER_POLE), orthonormal."""
+    factor = matrix.copy(order="F")
+    factor[np.diag_indices_from(factor)] += pole
+    factor = cho_factor(factor, lower=True, overwrite_a=True, check_finite=False)
+    n_known, direction = basis.shape[1], start
+    for _ in range(_VECTORS_PER_POLE):
+        direction = cho_solve(factor, direction, check_finite=False)
+        direction /= np.linalg.norm(direction)
+        for _ in range(2):  # once loses orthogonality where little is left
+            direction = direction - basis @ (basis.T @ direction)
+        left = np.linalg.norm(direction)
+        if left < _NOTHING_NEW:
+            break
+        direction /= left
+        basis = np.column_stack([basis, direction])
+    return basis[:, n_known:]
+
+
+def ridge_path_of_gram(gram: np.ndarray, mos: np.ndarray, alphas: Sequence[float]) -> np.ndarray:
+    """Ridge predictions from inner products (the dual form): (len(alphas), m).
+
+    ``gram`` is of n training rows with scores ``mos`` (n,), and m others after them; it is centred here by the means
+    of the training rows.
+    """
+    n_train = len(mos)
+    means = gram[:, :n_train].mean(axis=1)
+    centred = gram[:, :n_train] - means[:, None] - (means[:n_train] - means[:n_train].mean())
+    coefficients = solve_shifted(centred[:n_train], mos - mos.mean(), np.asarray(alphas, np.float64))
+    return mos.mean() + (centred[n_train:] @ coefficients).T
+
+
+def ridge_path(
+    train: np.ndarray, mos: np.ndarray, others: np.ndarray, standardized: bool, alphas: Sequence[float]
+) -> np.ndarray:
+    """Ridge predictions for ``others`` (m, p) after training on ``train`` (n, p): (len(alphas), m)."""
+    standardize = Standardizer(train, standardized)
+    n_images, n_features = train.shape
+    if n_images <= n_features:
+        return ridge_path_of_gram(gram_matrix(np.concatenate([train, others]), standardize), mos, alphas)
+    gram, moment = np.zeros((n_features, n_features), order="F"), np.zeros(n_features)
+    for start in range(0, n_images, BLOCK):
+        block = standardize(train[start : start + BLOCK])
+        gram = dsyrk(1.0, block.T, beta=1.0, c=gram, lower=1, overwrite_c=1)
+        moment += block.T @ (mos[start : start + BLOCK] - mos.mean())
+    weights = solve_shifted(_symmetric(gram), moment, np.asarray(alphas, np.float64))
+    blocks = (others[start : start + BLOCK] for start in range(0, len(others), BLOCK))
+    return mos.mean() + np.concatenate([standardize(block) @ weights for block in blocks]).T
+
+
+def elasticnet_path(
+    train: np.ndarray,
+    mos: np.ndarray,
+    others: np.ndarray,
+    standardized: bool,
+    l1_ratio: float,
+    alphas: Sequence[float],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Predictions of ElasticNets as in ``ridge_path``, and (len(alphas),) whether each was cut off unconverged.
+
+    Each penalty starts from the solution of the one before (Friedman, Hastie, Tibshirani, J. Stat. Softw. 2010).
+    """
+    standardize = Standardizer(train, standardized)
+    centred = np.asfortranarray(standardize(train), dtype=np.float32)
+    target = (mos - mos.mean()).astype(np.float32)
+    _, weights, _, iterations = enet_path(
+        centred,
+        target,
+        l1_ratio=l1_ratio,
+        alphas=np.asarray(alphas, np.float32),
+        precompute=False,
+        copy_X=False,
+        tol=ELASTICNET_TOLERANCE,
+        max_iter=ELASTICNET_ITERATIONS,
+        return_n_iter=True,
+    )
+    predicted = mos.mean() + (standardize(others) @ weights).T
+    return predicted, np.asarray(iterations) >= ELASTICNET_ITERATIONS
