@@ -1,6 +1,7 @@
 # make demo    sets up, trains small encoders on the embedded images, fits a regressor and scores images
 # make test    sets up and runs the tests
 # make lint    sets up and checks the code's style
+# make fuzz    sets up and reads 20,000 mutated images, and checkpoints and regressors
 # make bench   sets up and prints the speed of this machine
 # PYTHON=python3.12 make ... sets up with that interpreter.
 
@@ -9,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
 
-.PHONY: demo test lint format bench clean
+.PHONY: demo test lint format fuzz bench clean
 
 # Once, and again when the requirements change.
 $(VENV)/installed: requirements.txt requirements-dev.txt
@@ -32,6 +33,9 @@ lint: $(VENV)/installed
 format: $(VENV)/installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+fuzz: $(VENV)/installed
+	$(BIN)/python -m tests.fuzz
 
 bench: $(VENV)/installed
 	$(BIN)/python -m benchmarks.data_pipeline

@@ -1,6 +1,7 @@
 """Any image file, safely, as RGB uint8."""
 
 import os
+import stat
 import warnings
 from pathlib import Path
 
@@ -10,39 +11,58 @@ from tqdm import tqdm
 
 from common.errors import UserError
 
-IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"))
+# Pillow has a limit of its own, by warning and at twice that by error; read_image has one that a person can set.
+Image.MAX_IMAGE_PIXELS = None
 
+IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"))
 
 _SUFFIX_BYTES = frozenset(suffix.encode() for suffix in IMAGE_SUFFIXES)
 
+MAX_PIXELS = 100_000_000
+"""More pixels than any camera's photograph: what claims more is taken for a decompression bomb."""
 
-def read_image(path: str | os.PathLike) -> np.ndarray:
+
+def read_image(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Reads an image file as RGB, uint8 (H, W, 3), turned as its EXIF orientation says.
 
     Grey is repeated in the three channels; palettes are looked up; what is transparent lies on white, as a page
     shows it; CMYK is converted without its profile; 16 bits become 8 by dropping the lower half; of an animation
-    the first frame counts. Raises UserError, with the path, for whatever is not a readable image.
+    the first frame counts. Raises UserError, with the path, for whatever is not a readable image, and for one of more
+    than ``max_pixels``, before it is decoded.
     """
+    name = os.fspath(path)
     try:
+        # A pipe would be waited for, and a device read for ever.
+        if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116
+            raise UserError(f"image {name} is not a file")
         with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            warnings.simplefilter("ignore")
             with Image.open(path) as image:
+                width, height = image.size
+                if width * height > max_pixels:
+                    raise UserError(
+                        f"image {name} has {width}x{height} pixels, more than --max_pixels {max_pixels:,d} allows"
+                    )
                 return np.array(_as_rgb(ImageOps.exif_transpose(image)))
+    except UserError:
+        raise
     except FileNotFoundError:
-        raise UserError(f"image {os.fspath(path)} does not exist") from None
+        raise UserError(f"image {name} does not exist") from None
     except Exception as error:  # Pillow's decoders raise whatever a broken file leads them to
-        raise UserError(f"image {os.fspath(path)} cannot be read: {type(error).__name__}: {error}") from None
+        raise UserError(f"image {name} cannot be read: {type(error).__name__}: {error}") from None
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB":
+    if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode.startswith("I;16") or image.mode == "I":
         values = np.asarray(image)
         return Image.fromarray(np.clip(values // 256, 0, 255).astype(np.uint8)).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+        page = Image.new("RGB", image.size, "white")
+        page.paste(image, mask=image.getchannel("A"))
+        return page
     return image.convert("RGB")
 
 

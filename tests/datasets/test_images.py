@@ -1,11 +1,15 @@
 """Reading images: every mode becomes RGB uint8 in the documented way, and what is no image is named."""
 
+import os
+import zlib
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from common.errors import UserError
 from datasets.images import find_images, read_image
+from tests.images import photograph
 
 
 @pytest.mark.parametrize(
@@ -57,3 +61,67 @@ def test_images_are_found_by_their_ending(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     assert [path.relative_to(tmp_path).as_posix() for path in find_images(tmp_path)] == ["a.png", "b.JPG", "sub/c.webp"]
+
+
+def test_hostile_paths_are_refused_at_once(tmp_path):
+    """A pipe would be waited for for ever; a link to nowhere, a folder and a device are no images."""
+    os.mkfifo(tmp_path / "fifo.jpg")
+    (tmp_path / "link.jpg").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "folder.jpg").mkdir()
+    for name, said in (("fifo.jpg", "is not a file"), ("link.jpg", "does not exist"), ("folder.jpg", "is not a file")):
+        with pytest.raises(UserError, match=said):
+            read_image(tmp_path / name)
+    with pytest.raises(UserError, match="is not a file"):
+        read_image("/dev/zero")
+
+
+@pytest.mark.parametrize("name", ["with space.png", "comma,.png", "new\nline.png", "ünï.png", b"latin\xe9.png"])
+def test_any_name_is_read(tmp_path, name):
+    path = os.path.join(os.fsencode(tmp_path), os.fsencode(name))
+    Image.new("RGB", (3, 2)).save(tmp_path / "a.png")
+    (tmp_path / "a.png").rename(os.fsdecode(path))
+    assert read_image(os.fsdecode(path)).shape == (2, 3, 3)
+    assert [os.fsencode(found) for found in find_images(tmp_path)] == [path]
+
+
+def test_a_decompression_bomb_is_refused_before_it_is_decoded(tmp_path):
+    """A PNG of some hundred bytes that claims 60,000 x 60,000 pixels."""
+    Image.new("L", (4, 4)).save(tmp_path / "bomb.png")
+    content = bytearray((tmp_path / "bomb.png").read_bytes())
+    content[16:24] = (60_000).to_bytes(4, "big") * 2
+    content[29:33] = zlib.crc32(bytes(content[12:29])).to_bytes(4, "big")
+    (tmp_path / "bomb.png").write_bytes(content)
+    with pytest.raises(UserError, match="has 60000x60000 pixels, more than --max_pixels 100,000,000 allows"):
+        read_image(tmp_path / "bomb.png")
+    Image.new("RGB", (30, 20)).save(tmp_path / "a.png")
+    with pytest.raises(UserError, match="30x20 pixels, more than --max_pixels 599"):
+        read_image(tmp_path / "a.png", max_pixels=599)
+    assert read_image(tmp_path / "a.png", max_pixels=600).shape == (20, 30, 3)
+
+
+def test_a_file_cut_off_anywhere_is_refused_or_whole(tmp_path):
+    for ending in ("jpg", "png", "webp", "gif", "bmp", "tiff"):
+        Image.fromarray(photograph(24, 32)).save(tmp_path / f"a.{ending}")
+        content, whole = (tmp_path / f"a.{ending}").read_bytes(), read_image(tmp_path / f"a.{ending}")
+        for length in range(0, len(content), max(1, len(content) // 60)):
+            (tmp_path / f"cut.{ending}").write_bytes(content[:length])
+            try:
+                image = read_image(tmp_path / f"cut.{ending}")
+            except UserError as error:
+                assert f"cut.{ending}" in error.sentence
+            else:
+                assert np.array_equal(image, whole), f"{ending} cut at {length}: what is missing was made up"
+
+
+def test_extreme_shapes_broken_profiles_and_wrong_endings(tmp_path):
+    Image.new("RGB", (5000, 1)).save(tmp_path / "wide.png")
+    assert read_image(tmp_path / "wide.png").shape == (1, 5000, 3)
+    Image.new("RGB", (4, 3)).save(tmp_path / "profile.jpg", icc_profile=b"broken")
+    assert read_image(tmp_path / "profile.jpg").shape == (3, 4, 3)
+    Image.new("RGB", (4, 3)).save(tmp_path / "png.png")
+    (tmp_path / "png.png").rename(tmp_path / "really_png.jpg")
+    assert read_image(tmp_path / "really_png.jpg").shape == (3, 4, 3)
+    palette = Image.new("P", (4, 3), 1)
+    palette.putpalette([0, 0, 0, 200, 0, 0])
+    palette.save(tmp_path / "p.png", transparency=1)
+    assert (read_image(tmp_path / "p.png") == 255).all(), "what is transparent lies on white"

@@ -1,0 +1,256 @@
+"""Readers under fire: mutated images, checkpoints and regressors may be read or refused, and nothing else.
+
+``make fuzz`` runs ``python -m tests.fuzz``: 20,000 images, 500 checkpoints and 500 regressors, or as many as
+``--seconds`` allow. A crash, a hang over 5 s, more than 1 GB of memory, or an exception that is not a UserError is
+counted, its input is kept in ``--keep``, and the exit status is 1.
+"""
+
+import argparse
+import hashlib
+import io
+import json
+import multiprocessing
+import os
+import resource
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import safetensors.torch
+import torch
+from PIL import Image
+
+from common.errors import UserError
+from datasets.images import read_image
+from learning.regression import Hyperparameters, fit
+from learning.regressor_files import description_file, load_regressor, save_regressor
+from networks.weights import read_checkpoint
+from tests.images import photograph
+
+HANG_SECONDS = 5
+MEMORY_BYTES = 2**30
+FILES_PER_PROCESS = 250
+
+Seeds = list[tuple[str, bytes]]
+
+
+def image_seeds() -> Seeds:
+    """(ending, content) of small images in every format and many modes."""
+    rgb = Image.fromarray(photograph(40, 56))
+    rgba = rgb.copy()
+    rgba.putalpha(rgb.convert("L"))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    deep = Image.fromarray(np.asarray(rgb.convert("L")).astype(np.uint16) * 256)
+    frames = [rgb.rotate(angle) for angle in (10, 20)]
+    animated = {"save_all": True, "append_images": frames}
+    wanted = [
+        (rgb, "jpg", {}),
+        (rgb, "jpg", {"progressive": True, "exif": exif}),
+        (rgb.convert("L"), "jpg", {}),
+        (rgb.convert("CMYK"), "jpg", {}),
+        (rgb, "png", {"exif": exif}),
+        (rgba, "png", {}),
+        (rgb.convert("P"), "png", {"transparency": 3}),
+        (rgba.convert("LA"), "png", {}),
+        (deep, "png", {}),
+        (rgb.convert("1"), "png", {}),
+        (rgb, "webp", {}),
+        (rgba, "webp", {"lossless": True}),
+        (rgb, "webp", animated),
+        (rgb, "bmp", {}),
+        (rgb.convert("P"), "bmp", {}),
+        (rgb.convert("P"), "gif", {}),
+        (rgb, "gif", animated),
+        (rgb, "tiff", {}),
+        (rgb, "tiff", {"compression": "tiff_lzw"}),
+        (rgb, "tiff", {"compression": "tiff_adobe_deflate"}),
+        (deep, "tiff", {}),
+        (rgb, "tiff", {"compression": "jpeg"}),
+    ]
+    seeds = []
+    for image, ending, options in wanted:
+        buffer = io.BytesIO()
+        image.save(buffer, {"jpg": "JPEG"}.get(ending, ending.upper()), **options)
+        seeds.append((ending, buffer.getvalue()))
+    return seeds
+
+
+def checkpoint_seeds() -> Seeds:
+    """Small checkpoints in every format that is told apart; shapes are not compared when one is read."""
+    encoder = {"conv1.weight": torch.randn(4, 3, 3, 3), "bn1.num_batches_tracked": torch.tensor(3)}
+    head = {"0.weight": torch.randn(4, 4), "0.bias": torch.randn(4)}
+    ours = {f"module.encoder.{name}": value for name, value in encoder.items()}
+    moco = {f"module.encoder_q.{name}": value for name, value in encoder.items()}
+    contents = [
+        {"model": ours, "epoch": 3, "opt": argparse.Namespace(lr=0.1)},
+        {"state_dict": moco | {f"module.encoder_q.fc.{name}": value for name, value in head.items()}, "epoch": 1},
+        encoder,
+    ]
+    seeds = []
+    for zipped in (True, False):
+        for content in contents:
+            buffer = io.BytesIO()
+            torch.save(content, buffer, _use_new_zipfile_serialization=zipped)
+            seeds.append(("pth", buffer.getvalue()))
+    return [*seeds, ("safetensors", safetensors.torch.save(encoder))]
+
+
+def regressor_seeds() -> Seeds:
+    features = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32)
+    seeds = []
+    with tempfile.TemporaryDirectory() as folder:
+        for standardized in (True, False):
+            path = Path(folder) / "r.skops"
+            pipeline = fit(features, features[:, 0], Hyperparameters("ridge", standardized, 1.0))
+            calibration = {"kind": "linear", "parameters": [0, 1]}
+            save_regressor(path, pipeline, ["quality_aware"], {"encoders": {}, "calibration": calibration})
+            seeds += [("skops", path.read_bytes()), ("json", description_file(path).read_bytes())]
+    return seeds
+
+
+def mutate(content: bytes, rng: np.random.Generator) -> bytes:
+    """A few changes of the kinds that break parsers: flipped bits, extreme numbers, moved and missing parts."""
+    data = bytearray(content)
+    for _ in range(rng.geometric(0.5)):
+        size = len(data)
+        if size == 0:
+            break
+        # A third of the changes hit the beginning, where the headers are.
+        at = int(rng.integers(min(size, 100) if rng.random() < 0.33 else size))
+        kind = rng.integers(7)
+        if kind == 0:
+            data[at] ^= 1 << int(rng.integers(8))
+        elif kind == 1:
+            data[at] = int(rng.integers(256))
+        elif kind == 2:
+            extreme = (b"\x00", b"\xff", b"\xff\xff\xff\x7f", b"\x00\x00\x00\x80", b"\xff\xff", b"\x00\x01\x00\x00")
+            value = extreme[rng.integers(len(extreme))]
+            data[at : at + len(value)] = value
+        elif kind == 3:
+            del data[at:]
+        elif kind == 4:
+            del data[at : at + int(rng.integers(1, 64))]
+        elif kind == 5:
+            data[at:at] = rng.bytes(int(rng.integers(1, 64)))
+        else:
+            other = int(rng.integers(size))
+            data[at:at] = data[other : other + int(rng.integers(1, 256))]
+    return bytes(data)
+
+
+def read_mutated_image(path: Path) -> None:
+    image = read_image(path)
+    assert image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and image.size
+
+
+def read_mutated_regressor(path: Path) -> None:
+    """The half that was not mutated is made anew, and made to fit, so that the digest does not stop everything."""
+    whole = dict(regressor_seeds()[:2])
+    skops, about = path.with_suffix(".skops"), path.with_suffix(".json")
+    if path.suffix == ".json":
+        skops.write_bytes(whole["skops"])
+    else:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        about.write_text(json.dumps(json.loads(whole["json"]) | {"sha256": digest}))
+    load_regressor(skops)
+
+
+TARGETS: dict[str, tuple[Callable[[], Seeds], Callable[[Path], object], int]] = {
+    "images": (image_seeds, read_mutated_image, 20_000),
+    "checkpoints": (checkpoint_seeds, read_checkpoint, 500),
+    "regressors": (regressor_seeds, read_mutated_regressor, 500),
+}
+
+
+def _attack(target: str, seeds: Seeds, first: int, last: int, folder: Path, pipe) -> None:
+    """Reads mutated files ``first`` to ``last``; says each one's number before, and what became of it after."""
+    _, read, _ = TARGETS[target]
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())  # C libraries grumble
+    for number in range(first, last):
+        rng = np.random.default_rng((number, len(target)))
+        ending, content = seeds[rng.integers(len(seeds))]
+        path = folder / f"mutated.{ending}"
+        path.write_bytes(mutate(content, rng))
+        pipe.send(("reading", number))
+        signal.alarm(HANG_SECONDS)  # ends the process
+        try:
+            read(path)
+            outcome = "read"
+        except UserError:
+            outcome = "refused"
+        except Exception as error:
+            outcome = f"{type(error).__name__}: {error}"
+        signal.alarm(0)
+        grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+        if grown > MEMORY_BYTES:
+            outcome = f"took {grown / 2**30:.1f} GB"
+            pipe.send(("done", outcome))
+            return  # the peak never falls again
+        pipe.send(("done", outcome))
+
+
+def fuzz(target: str, n_files: int, seconds: float, keep: Path | None) -> Counter:
+    """Outcome -> number of files, of ``n_files`` or as many as ``seconds`` allow; inputs that failed go to ``keep``."""
+    make_seeds, _, _ = TARGETS[target]
+    seeds, outcomes, number = make_seeds(), Counter(), 0
+    ends = time.monotonic() + seconds
+    context = multiprocessing.get_context("fork")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        while number < n_files and time.monotonic() < ends:
+            receiver, sender = context.Pipe(duplex=False)
+            last = min(n_files, number + FILES_PER_PROCESS)
+            process = context.Process(target=_attack, args=(target, seeds, number, last, folder, sender))
+            process.start()
+            sender.close()
+            outcome = None
+            try:
+                while True:
+                    what, value = receiver.recv()
+                    if what == "reading":
+                        number, outcome = value + 1, None
+                    else:
+                        outcome = value
+                        _count(outcome, outcomes, target, number - 1, folder, keep)
+            except EOFError:
+                process.join()
+            if outcome is None:  # it ended while reading
+                hung = process.exitcode == -signal.SIGALRM
+                died = f"a hang of {HANG_SECONDS} s" if hung else f"a crash, status {process.exitcode}"
+                _count(died, outcomes, target, number - 1, folder, keep)
+    return outcomes
+
+
+def _count(outcome: str, outcomes: Counter, target: str, number: int, folder: Path, keep: Path | None) -> None:
+    outcomes[outcome] += 1
+    if outcome not in ("read", "refused") and keep is not None:
+        keep.mkdir(parents=True, exist_ok=True)
+        for path in folder.iterdir():
+            (keep / f"{target}_{number}{path.suffix}").write_bytes(path.read_bytes())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__.splitlines()[0])
+    parser.add_argument("--share", type=float, default=1.0, help="share of the full numbers of files")
+    parser.add_argument("--seconds", type=float, default=600, help="time for each kind of file")
+    parser.add_argument("--keep", type=Path, default=Path("fuzz_failures"), help="where inputs that failed are kept")
+    options = parser.parse_args()
+    failed = 0
+    for target, (_, _, n_files) in TARGETS.items():
+        outcomes = fuzz(target, int(n_files * options.share), options.seconds, options.keep)
+        failed += sum(outcomes.values()) - outcomes["read"] - outcomes["refused"]
+        counts = ", ".join(f"{count:,d} {outcome}" for outcome, count in outcomes.most_common())
+        print(f"{target:12} {sum(outcomes.values()):,d}: {counts}", flush=True)
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
