@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
-from datasets.images import scan_images
+from datasets.images import MAX_PIXELS, scan_images
 from datasets.training_images import EpochImages, TrainingImages
 
 
@@ -93,15 +93,21 @@ class ContentAwareDataset(EpochImages, Dataset):
     nothing else.
     """
 
-    def __init__(self, images: TrainingImages, method: str = "MoCov2", patch_size: int = 224, seed: int = 0):
-        super().__init__(images)
+    def __init__(
+        self,
+        images: TrainingImages,
+        method: str = "MoCov2",
+        patch_size: int = 224,
+        seed: int = 0,
+        max_pixels: int = MAX_PIXELS,
+    ):
+        super().__init__(images, seed, max_pixels)
         self._view = build_views(method, patch_size)
-        self._seed = seed
 
     def __getitem__(self, key: int | tuple[int, int]) -> Tensor:
         epoch, index = self.epoch_and_index(key)
-        image = torch.from_numpy(self.read(index)).permute(2, 0, 1)
-        seed = int(np.random.SeedSequence((self._seed, epoch, index)).generate_state(1, np.uint64)[0] >> 1)
+        image = torch.from_numpy(self.read(epoch, index)).permute(2, 0, 1)
+        seed = int(np.random.SeedSequence((self.seed, epoch, index)).generate_state(1, np.uint64)[0] >> 1)
         # torchvision draws from torch's global generator, whose state is nobody else's business.
         state = torch.default_generator.get_state()
         try:

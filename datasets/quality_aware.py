@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from datasets.crops import Box, CropPlan, mirror_up_to, plan_crops
 from datasets.distortions import DISTORTIONS, N_LEVELS, distort_box
+from datasets.images import MAX_PIXELS
 from datasets.resampling import half_size
 from datasets.training_images import EpochImages, read_training_csv
 
@@ -94,8 +95,8 @@ class QualityAwareDataset(EpochImages, Dataset):
     A chunk depends on (seed, epoch, i) and on nothing else: not on the number of workers or processes, nor on
     what was read before.
 
-    Raises UserError for a CSV that cannot serve (see ``read_training_csv``) and, at ``[i]``, with the line of the
-    CSV for an image that cannot; ValueError for an option out of range.
+    An image that cannot be read is replaced by another (see ``EpochImages.read``). Raises UserError for a CSV that
+    cannot serve (see ``read_training_csv``), ValueError for an option out of range.
     """
 
     def __init__(
@@ -107,6 +108,7 @@ class QualityAwareDataset(EpochImages, Dataset):
         patch_size: int = 160,
         swap_crops: int | bool = 1,
         seed: int = 0,
+        max_pixels: int = MAX_PIXELS,
     ):
         if not 0 <= n_aug <= len(DISTORTIONS):
             raise ValueError(f"n_aug {n_aug} is not in 0..{len(DISTORTIONS)}, the number of kinds of distortion")
@@ -114,18 +116,17 @@ class QualityAwareDataset(EpochImages, Dataset):
             raise ValueError(f"n_scale {n_scale} and n_distortions {n_distortions} must be 1 or 2")
         if patch_size < 1:
             raise ValueError(f"patch_size {patch_size} must be at least 1 pixel")
-        super().__init__(read_training_csv(csv_path))
+        super().__init__(read_training_csv(csv_path), seed, max_pixels)
         self.n_aug = n_aug
         self.n_scale = n_scale
         self.n_distortions = n_distortions
         self.patch_size = patch_size
         self.swap_crops = bool(swap_crops)
-        self.seed = seed
 
     def __getitem__(self, key: int | tuple[int, int]) -> torch.Tensor:
         epoch, index = self.epoch_and_index(key)
         rng = np.random.default_rng((self.seed, epoch, index))
         chunk = make_chunk(
-            self.read(index), self.n_aug, self.n_scale, self.n_distortions, self.patch_size, self.swap_crops, rng
+            self.read(epoch, index), self.n_aug, self.n_scale, self.n_distortions, self.patch_size, self.swap_crops, rng
         )
         return torch.from_numpy(chunk)

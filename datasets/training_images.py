@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import NamedTuple
@@ -10,10 +11,13 @@ import numpy as np
 import torch
 
 from common.errors import UserError
-from datasets.images import read_image
+from datasets.images import MAX_PIXELS, read_image
 from datasets.tables import read_csv
 
 PATH_COLUMN = "Image_path"
+
+_SUBSTITUTES = 10
+"""Images that are tried in the place of one that cannot be read."""
 
 
 class TrainingImages(NamedTuple):
@@ -30,6 +34,9 @@ class TrainingImages(NamedTuple):
     def place(self, index: int) -> str:
         """Where an image stands, for messages."""
         return self.source if self.lines is None else f"{self.source}, line {self.lines[index]}"
+
+    def path(self, index: int) -> str:
+        return os.fsdecode(self.paths[index])
 
     def check_existence(self) -> None:
         """Raises UserError with the first line whose image is not there.
@@ -49,7 +56,7 @@ class TrainingImages(NamedTuple):
             if name not in listings[folder]:
                 missing.append(index)
         if missing:
-            path = os.fsdecode(self.paths[missing[0]])
+            path = self.path(missing[0])
             others = f", and {len(missing) - 1} more of {len(self.paths)}" if len(missing) > 1 else ""
             relative = "" if Path(path).is_absolute() else f" (relative paths start at {Path.cwd()})"
             raise UserError(f"{self.place(missing[0])}: image {path} does not exist{others}{relative}")
@@ -77,10 +84,13 @@ class EpochImages:
     With ``[epoch, i]`` a sampler can ask for the next epoch's images while this one's are still on their way.
     """
 
-    def __init__(self, images: TrainingImages):
+    def __init__(self, images: TrainingImages, seed: int, max_pixels: int = MAX_PIXELS):
         self.images = images
-        # In shared memory, so that persistent workers see it change.
+        self.seed = seed
+        self._max_pixels = max_pixels
+        # In shared memory, so that persistent workers see the epoch change, and their findings are seen.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        self._unreadable = torch.zeros(len(images.paths), dtype=torch.uint8).share_memory_()
 
     def set_epoch(self, epoch: int) -> None:
         self._epoch.fill_(epoch)
@@ -95,9 +105,37 @@ class EpochImages:
             raise IndexError(f"image {index} of {len(self)}")
         return epoch, index % len(self)
 
-    def read(self, index: int) -> np.ndarray:
-        """Image ``index``, uint8 RGB (H, W, 3); UserError, with the place in the list, where it cannot be read."""
+    def read(self, epoch: int, index: int) -> np.ndarray:
+        """Image ``index``, uint8 RGB (H, W, 3), or, where it cannot be read, another in its place.
+
+        Which one depends on (seed, epoch, index) alone, so that a run with bad images in it is as repeatable as any
+        other. Raises UserError, with the place in the list, where none of the ``_SUBSTITUTES`` can be read either.
+        """
         try:
-            return read_image(os.fsdecode(self.images.paths[index]))
+            return self._read(index)
         except UserError as error:
+            failure = error
+        rng = np.random.default_rng((self.seed, epoch, index, _SUBSTITUTES))
+        for other in rng.integers(len(self), size=_SUBSTITUTES):
+            with contextlib.suppress(UserError):
+                return self._read(int(other))
+        raise UserError(f"{failure}, and none of {_SUBSTITUTES} others drawn in its place can be read") from None
+
+    def _read(self, index: int) -> np.ndarray:
+        try:
+            return read_image(self.images.path(index), self._max_pixels)
+        except UserError as error:
+            self._unreadable[index] = 1
             raise UserError(f"{self.images.place(index)}: {error}") from None
+
+    def unreadable(self) -> np.ndarray:
+        """Indices of the images that could not be read so far, by any worker of this process."""
+        return np.flatnonzero(self._unreadable.numpy())
+
+    def why_unreadable(self, index: int) -> str:
+        """A sentence on an image that could not be read."""
+        try:
+            self._read(index)
+        except UserError as error:
+            return str(error)
+        return f"{self.images.place(index)}: image {self.images.path(index)} could not be read at first"

@@ -22,6 +22,7 @@ from common.files import whole_file
 from datasets.feature_files import claim_folder, feature_file, read_encoder, single_file_encoder
 from datasets.feature_inputs import FeatureInput, FeatureInputs
 from datasets.image_lists import ListedImage, feature_names
+from datasets.images import MAX_PIXELS
 from datasets.workers import worker_starter
 from learning.distributed import Place
 from learning.progress_bar import ProgressBar
@@ -115,6 +116,7 @@ def extract(
     n_workers: int,
     batch_size: int,
     overwrite: bool,
+    max_pixels: int = MAX_PIXELS,
 ) -> Summary:
     """Writes (1, 2 * features) float32 for each image and kind; every file is decoded once for all kinds.
 
@@ -132,7 +134,9 @@ def extract(
     own = images[place.rank :: place.world_size]
     to_do = [image for image in own if overwrite or not all(path.exists() for path in targets(image).values())]
     summary = Summary(skipped=len(own) - len(to_do))
-    loader = DataLoader(FeatureInputs(to_do), batch_size=None, num_workers=n_workers, worker_init_fn=worker_starter())
+    loader = DataLoader(
+        FeatureInputs(to_do, max_pixels), batch_size=None, num_workers=n_workers, worker_init_fn=worker_starter()
+    )
     # The first process speaks for all: they have equal shares, and go about as fast.
     bar = ProgressBar(min(len(to_do) * place.world_size, len(images)), "image", visible=place.is_first)
 

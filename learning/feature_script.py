@@ -81,7 +81,9 @@ def _extract(options: argparse.Namespace) -> Summary:
         output_dir = options.single_file.with_name(f".{options.single_file.name}.parts")
     n_workers = default_workers(device) if options.num_workers is None else options.num_workers
     overwrite = options.overwrite and not options.single_file
-    summary = extract(images, extractors, output_dir, place, n_workers, options.batch_size, overwrite)
+    summary = extract(
+        images, extractors, output_dir, place, n_workers, options.batch_size, overwrite, options.max_pixels
+    )
     leave()
     if place.is_first:
         folders = [str(feature_file(output_dir, kind, "*").parent) for kind in extractors]

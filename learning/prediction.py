@@ -83,7 +83,7 @@ def complete_features(
     for kind, extractor in extractors.items():
         regressor.check_encoder(kind, extractor.fingerprint, f"checkpoint {checkpoints[kind]}")
     n_workers = default_workers(device) if options.num_workers is None else options.num_workers
-    extract(images, extractors, folder, Place(), n_workers, options.batch_size, overwrite=False)
+    extract(images, extractors, folder, Place(), n_workers, options.batch_size, False, options.max_pixels)
 
 
 def score_images(images: list[ListedImage], regressor: Regressor, folder: Path) -> dict[str, float]:

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from datasets.images import MAX_PIXELS
 from options.shared import HelpFormatter, Parser, number
 
 CHECKPOINTS = {
@@ -19,6 +20,9 @@ def add_extraction_options(parser: argparse.ArgumentParser) -> None:
     compute.add_argument("--device", help="cpu, cuda or cuda:N (default: a GPU if there is one)")
     compute.add_argument("--amp", action="store_true", help="bfloat16 or float16: faster, within 1e-2")
     compute.add_argument("--batch_size", type=number(int, 1), default=8, help="images of equal size at a time")
+    compute.add_argument(
+        "--max_pixels", type=number(int, 1), default=MAX_PIXELS, help="refuse images with more, as decompression bombs"
+    )
     compute.add_argument("-j", "--num_workers", type=number(int, 0), help="decoding processes")
 
 

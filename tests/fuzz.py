@@ -6,6 +6,7 @@ counted, its input is kept in ``--keep``, and the exit status is 1.
 """
 
 import argparse
+import faulthandler
 import hashlib
 import io
 import json
@@ -171,6 +172,7 @@ TARGETS: dict[str, tuple[Callable[[], Seeds], Callable[[Path], object], int]] = 
 def _attack(target: str, seeds: Seeds, first: int, last: int, folder: Path, pipe) -> None:
     """Reads mutated files ``first`` to ``last``; says each one's number before, and what became of it after."""
     _, read, _ = TARGETS[target]
+    faulthandler.disable()
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())  # C libraries grumble

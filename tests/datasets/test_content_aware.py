@@ -102,7 +102,9 @@ def test_an_imagenet_folder_and_any_other(tmp_path):
             scan_data_folder(folder)
 
 
-def test_a_broken_image_is_named(tmp_path):
+def test_a_broken_image_is_replaced(tmp_path):
     (tmp_path / "a.png").write_text("no image")
-    with pytest.raises(UserError, match=r"a.png cannot be read"):
-        ContentAwareDataset(scan_data_folder(tmp_path))[0]
+    Image.fromarray(photograph(40, 50)).save(tmp_path / "b.png")
+    dataset = ContentAwareDataset(scan_data_folder(tmp_path), patch_size=32)
+    assert dataset[0].float().std() > 1 and dataset.unreadable().tolist() == [0]
+    assert "a.png cannot be read" in dataset.why_unreadable(0)

@@ -164,21 +164,49 @@ def test_names_of_any_kind_are_read_as_they_are(tmp_path, encoding):
     assert [os.fsdecode(path) for path in read_training_csv(tmp_path / "t.csv").paths] == names
 
 
-def test_missing_and_broken_images_are_named_with_their_line(tmp_path):
+def test_missing_images_are_named_with_their_line(tmp_path):
     csv_path = write_training_set(tmp_path, n_images=2)
-    broken = tmp_path / "broken.jpg"
-    broken.write_bytes(b"not an image")
     with open(csv_path, "a") as file:
-        file.write(f"{broken}\n{tmp_path / 'gone.jpg'}\n")
-    with pytest.raises(UserError, match=r"line 5: image .*gone.jpg does not exist"):
+        file.write(f"{tmp_path / 'gone.jpg'}\n")
+    with pytest.raises(UserError, match=r"line 4: image .*gone.jpg does not exist"):
         read_training_csv(csv_path).check_existence()
-    dataset = QualityAwareDataset(csv_path, patch_size=32)
-    with pytest.raises(UserError, match=r"line 4: image .*broken.jpg cannot be read"):
-        dataset[2]
-    loader = DataLoader(dataset, batch_size=4, num_workers=1)
+
+
+def with_broken_images(folder, n_good, n_broken):
+    csv_path = write_training_set(folder, n_images=n_good)
+    for index in range(n_broken):
+        (folder / f"broken{index}.jpg").write_bytes(b"\xff\xd8\xff\xe0 torn off")
+        with open(csv_path, "a") as file:
+            file.write(f"{folder / f'broken{index}.jpg'}\n")
+    return csv_path
+
+
+def test_a_broken_image_is_replaced_by_the_same_other_always(tmp_path):
+    csv_path = with_broken_images(tmp_path, 6, 1)
+    datasets = [QualityAwareDataset(csv_path, n_aug=1, patch_size=32, seed=3) for _ in range(2)]
+    chunks = [dataset[6] for dataset in datasets]
+    assert torch.equal(*chunks) and chunks[0].float().std() > 1
+    assert any(not torch.equal(datasets[0][epoch, 6], chunks[0]) for epoch in (1, 2, 3)), "another epoch, another image"
+    assert datasets[0].unreadable().tolist() == [6]
+    assert "line 8: image" in datasets[0].why_unreadable(6) and "broken0.jpg cannot be read" in datasets[
+        0
+    ].why_unreadable(6)
+
+
+@pytest.mark.parametrize("n_workers", [0, 2])
+def test_what_workers_could_not_read_is_known_outside(tmp_path, n_workers):
+    dataset = QualityAwareDataset(with_broken_images(tmp_path, 6, 2), n_aug=1, patch_size=32)
+    chunks = list(DataLoader(dataset, batch_size=2, num_workers=n_workers))
+    assert len(chunks) == 4 and dataset.unreadable().tolist() == [6, 7]
+
+
+def test_where_nothing_can_be_read_training_stops_with_the_line(tmp_path):
+    csv_path = with_broken_images(tmp_path, 0, 3)
+    loader = DataLoader(QualityAwareDataset(csv_path, patch_size=32), num_workers=1)
     with pytest.raises(UserError) as caught:
         next(iter(loader))
-    assert caught.value.sentence.startswith(f"training CSV {csv_path}, line 4")
+    assert caught.value.sentence.startswith(f"training CSV {csv_path}, line 2: image")
+    assert "none of 10 others drawn in its place can be read" in caught.value.sentence
     assert "Traceback" not in caught.value.sentence
 
 

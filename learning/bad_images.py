@@ -1,0 +1,73 @@
+"""Training images that cannot be read: the data set replaces them; here they are named and counted, up to a limit."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+import torch.distributed as dist
+
+from common.errors import UserError
+from common.files import whole_file
+from datasets.training_images import EpochImages
+
+BAD_IMAGES = "bad_images.csv"
+N_NAMED = 5
+
+
+class BadImages:
+    """Watches over what ``dataset`` could not read, in all processes together.
+
+    ``folder`` is the run's, where the first process (``is_first``) keeps the list; ``max_share`` of the images may be
+    bad; ``say`` prints a line.
+    """
+
+    def __init__(
+        self, dataset: EpochImages, folder: Path, max_share: float, is_first: bool, say: Callable[[str], None]
+    ):
+        self._dataset = dataset
+        self._folder = folder
+        self._max_share = max_share
+        self._is_first = is_first
+        self._say = say
+        self._reasons: dict[int, str] = {}
+        self._known: set[int] = set()
+
+    def check(self) -> None:
+        """Names what is new. To be called by every process at the same step; raises UserError in each for too many."""
+        found = set(self._dataset.unreadable().tolist())
+        if dist.is_initialized():
+            of_all: list[set[int] | None] = [None] * dist.get_world_size()
+            dist.all_gather_object(of_all, found - self._known)
+            found = found.union(*of_all)
+        new = sorted(found - self._known)
+        if not new:
+            return
+        self._known |= found
+        if self._is_first:
+            self._report(new)
+        n_bad, n_images = len(self._known), len(self._dataset)
+        if n_bad > self._max_share * n_images:
+            raise UserError(
+                f"{n_bad:,d} of {n_images:,d} training images cannot be read, more than --max_bad "
+                f"{100 * self._max_share:g} % allows; {self._folder / BAD_IMAGES} lists them"
+            )
+
+    def _report(self, new: list[int]) -> None:
+        for index in new:
+            reason = self._dataset.why_unreadable(index)
+            self._reasons[index] = reason
+            if len(self._reasons) <= N_NAMED:
+                self._say(f"bad image, replaced: {reason}")
+        if len(self._reasons) > N_NAMED:
+            self._say(f"bad images, replaced: {len(self._reasons):,d} so far, listed in {self._folder / BAD_IMAGES}")
+        with (
+            whole_file(self._folder / BAD_IMAGES) as temporary,
+            open(temporary, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+        ):
+            writer = csv.writer(file)
+            writer.writerow(("Image_path", "why"))
+            writer.writerows(
+                (self._dataset.images.path(index), reason) for index, reason in sorted(self._reasons.items())
+            )
