@@ -40,9 +40,11 @@ python train_regressor.py --features "$folder/scored" --scores "$folder/scored/s
   --output "$folder/regressor.skops" \
   --note "The scores here are levels of distortion, not opinions of people: this shows the way, not the worth."
 
-say "8. Scores for new images: the embedded ones"
+say "8. Scores for images of new scenes, and how well they agree with what was done to them"
+python -m datasets.sample_scores "$folder/new" --n_dead_leaves 3 --no_photographs --seed 2
 python predict_quality.py --arch resnet18 --regressor "$folder/regressor.skops" --quality_ckpt "${quality}current.pth" \
-  --content_ckpt "${content}current.pth" --input "$folder/images" --features "$folder" --output "$folder/scores.csv"
+  --content_ckpt "${content}current.pth" --input "$folder/new" --output "$folder/scores.csv" \
+  --labels "$folder/new/scores.csv"
 
 say "Done"
 cat <<EOF

@@ -18,15 +18,15 @@ from datasets.distortions import DISTORTIONS, N_LEVELS, distort
 from datasets.sample_images import dead_leaves, sample_photographs
 
 IMAGE_SIZE = (192, 144)
-SHOWN = ("gaussian_blur", "jpeg", "gaussian_noise", "pixelate")
-"""Distortions that get worse with their level."""
+SHOWN = ("gaussian_blur", "jpeg")
+"""Distortions that get worse with their level, and that a small encoder can tell."""
 
 
-def sample_scenes(n_dead_leaves: int, seed: int) -> dict[str, np.ndarray]:
+def sample_scenes(n_dead_leaves: int, photographs: bool, seed: int) -> dict[str, np.ndarray]:
     """Undistorted images, name -> uint8 RGB (144, 192, 3): cuts of the photographs, and dead leaves."""
     width, height = IMAGE_SIZE
     scenes = {}
-    for name, image in sample_photographs().items():
+    for name, image in sample_photographs().items() if photographs else ():
         for part, (top, left) in enumerate(((60, 40), (60, 300), (230, 40), (230, 300))):
             scenes[f"{name}_{part}"] = image[top : top + height, left : left + width].copy()
     for index in range(n_dead_leaves):
@@ -34,10 +34,10 @@ def sample_scenes(n_dead_leaves: int, seed: int) -> dict[str, np.ndarray]:
     return scenes
 
 
-def write_sample_scores(folder: Path, n_dead_leaves: int = 12, seed: int = 1) -> int:
+def write_sample_scores(folder: Path, n_dead_leaves: int = 22, photographs: bool = True, seed: int = 1) -> int:
     """Writes all scenes with all levels and ``scores.csv`` (image, mos, group) into ``folder``; returns the number."""
     rows = []
-    for scene_index, (scene, image) in enumerate(sample_scenes(n_dead_leaves, seed).items()):
+    for scene_index, (scene, image) in enumerate(sample_scenes(n_dead_leaves, photographs, seed).items()):
         versions = {f"{scene}.png": (image, N_LEVELS)}
         for name in SHOWN:
             for level in range(N_LEVELS):
@@ -58,10 +58,12 @@ def write_sample_scores(folder: Path, n_dead_leaves: int = 12, seed: int = 1) ->
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m datasets.sample_scores", description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="where to write the images and scores.csv")
-    parser.add_argument("--n_dead_leaves", type=int, default=12, help="scenes beside those of the two photographs")
+    parser.add_argument("--n_dead_leaves", type=int, default=22, help="scenes beside those of the two photographs")
+    parser.add_argument("--no_photographs", action="store_true", help="no scenes of the photographs")
+    parser.add_argument("--seed", type=int, default=1, help="of the scenes and the distortions")
     options = parser.parse_args()
     try:
-        n_images = write_sample_scores(options.folder, options.n_dead_leaves)
+        n_images = write_sample_scores(options.folder, options.n_dead_leaves, not options.no_photographs, options.seed)
     except UserError as error:
         sys.exit(f"datasets.sample_scores: {error}")
     print(f"{n_images} images, scored by their level of distortion: {options.folder / 'scores.csv'}")

@@ -17,3 +17,10 @@ def test_every_scene_gets_worse_as_its_score_falls(tmp_path):
         versions = sorted((mos, image) for image, mos in images.items() if image.startswith(f"china_0_{name}"))
         errors = [np.square(read_image(tmp_path / image) - scene).mean() for _, image in versions]
         assert errors == sorted(errors, reverse=True), name
+
+
+def test_other_scenes_for_another_seed(tmp_path):
+    assert write_sample_scores(tmp_path / "a", 1, photographs=False, seed=1) == 11
+    write_sample_scores(tmp_path / "b", 1, photographs=False, seed=2)
+    first, second = (read_image(tmp_path / name / "leaves_00.png") for name in "ab")
+    assert not np.array_equal(first, second)
