@@ -38,14 +38,6 @@ def draw_steps(n_aug: int, n_distortions: int, rng: np.random.Generator) -> list
     return versions
 
 
-def _copy_planes(image: np.ndarray, planes: np.ndarray) -> None:
-    """Copies ``image``, (P, P, 3), into ``planes``, (3, P, P)."""
-    if image.strides[2] == image.itemsize:  # pixel by pixel in memory, where OpenCV is three times faster
-        cv2.split(image, list(planes))
-    else:
-        planes[:] = image.transpose(2, 0, 1)
-
-
 def cut_crops(part: np.ndarray, plan: CropPlan, query: np.ndarray, key: np.ndarray) -> None:
     """Cuts the two crops out of ``part``, the pixels of ``plan.source``, into ``query`` and ``key``, (3, P, P)."""
     size = plan.query.height
@@ -53,8 +45,8 @@ def cut_crops(part: np.ndarray, plan: CropPlan, query: np.ndarray, key: np.ndarr
     divided = mirror_up_to(divided, size, size)
     top, left = plan.source.top // plan.factor, plan.source.left // plan.factor
     frame = Box(top, left, top + divided.shape[0], left + divided.shape[1])
-    _copy_planes(plan.query.relative_to(frame).cut(divided), query)
-    _copy_planes(plan.key.relative_to(frame).cut(divided), key)
+    cv2.split(plan.query.relative_to(frame).cut(divided), list(query))
+    cv2.split(plan.key.relative_to(frame).cut(divided), list(key))
 
 
 def make_chunk(

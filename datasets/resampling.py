@@ -3,17 +3,9 @@
 Torch carries a vectorised port of Pillow's filter for the bilinear and the bicubic kernel; Lanczos is Pillow itself.
 """
 
-import cv2
 import numpy as np
 import torch
 from PIL import Image
-
-
-def _resized_planes(image: np.ndarray, width: int, height: int, method: str) -> np.ndarray:
-    """uint8 (H, W, 3) -> uint8 (3, height, width), in which form torch computes it."""
-    channels_last = torch.from_numpy(image).permute(2, 0, 1).unsqueeze(0)
-    resized = torch.nn.functional.interpolate(channels_last, size=(height, width), mode=method, antialias=True)
-    return resized.squeeze(0).numpy()
 
 
 def resize(image: np.ndarray, width: int, height: int, method: str = "bicubic") -> np.ndarray:
@@ -24,13 +16,16 @@ def resize(image: np.ndarray, width: int, height: int, method: str = "bicubic") 
     """
     if method == "lanczos":
         return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
-    return cv2.merge(list(_resized_planes(image, width, height, method)))
+    # A batch of one whose strides say channels last: torch then neither unpacks nor packs the channels.
+    channels_last = torch.from_numpy(np.ascontiguousarray(image)).unsqueeze(0).permute(0, 3, 1, 2)
+    resized = torch.nn.functional.interpolate(channels_last, size=(height, width), mode=method, antialias=True)
+    return np.ascontiguousarray(resized.squeeze(0).permute(1, 2, 0).numpy())
 
 
 def half_size(image: np.ndarray) -> np.ndarray:
-    """The image at half size in training: a view, (H//2, W//2, 3), of an array of planes."""
+    """The image at half size in training, (H//2, W//2, 3)."""
     height, width = image.shape[:2]
-    return _resized_planes(image, max(1, width // 2), max(1, height // 2), "bicubic").transpose(1, 2, 0)
+    return resize(image, max(1, width // 2), max(1, height // 2))
 
 
 def half_size_exactly(image: np.ndarray) -> np.ndarray:

@@ -1,12 +1,11 @@
 """Spatial distortions of KADID-10k: reduced resolutions, colour blocks, misplaced patches, jitter."""
 
-import functools
 import math
 
 import cv2
 import numpy as np
 
-from datasets.distortions.noise import look_up_random, normal_quantiles
+from datasets.distortions.noise import draw_gaussian
 from datasets.distortions.registry import WHOLE_IMAGE, distortion
 from datasets.resampling import resize
 
@@ -113,11 +112,7 @@ def non_eccentricity(image: np.ndarray, count: float, rng: np.random.Generator) 
 
 N_WARPS = 5
 CUBIC_REACH = 2
-
-
-@functools.lru_cache(maxsize=16)
-def _displacements(sigma: float) -> np.ndarray:
-    return (sigma * normal_quantiles()).astype(np.float32)
+CUBIC_WARP = cv2.INTER_CUBIC | cv2.WARP_RELATIVE_MAP
 
 
 @distortion(levels=(0.05, 0.1, 0.2, 0.5, 1), reach=lambda sigma: N_WARPS * (math.ceil(4.3 * sigma) + CUBIC_REACH))
@@ -126,12 +121,9 @@ def jitter(image: np.ndarray, sigma: float, rng: np.random.Generator) -> np.ndar
 
     Cubic interpolation, edges replicated.
     """
-    height, width = image.shape[:2]
-    places = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).astype(np.float32)
     warped, spare = image.astype(np.float32), np.empty(image.shape, np.float32)
     for _ in range(N_WARPS):
-        sources = look_up_random(_displacements(sigma), places.shape, rng)
-        sources += places
-        cv2.remap(warped, sources, None, cv2.INTER_CUBIC, dst=spare, borderMode=cv2.BORDER_REPLICATE)
+        displacements = draw_gaussian((*image.shape[:2], 2), sigma, rng)
+        cv2.remap(warped, displacements, None, CUBIC_WARP, dst=spare, borderMode=cv2.BORDER_REPLICATE)
         warped, spare = spare, warped
-    return cv2.convertScaleAbs(np.maximum(warped, 0))
+    return cv2.add(warped, 0, dtype=cv2.CV_8U)

@@ -5,7 +5,7 @@ import numpy as np
 
 UNIT_VALUES = np.arange(256) / 255
 
-OPENCV_LOOKS_UP_WORDS = int(cv2.__version__.split(".")[0]) >= 5
+OPENCV_LOOKS_UP_WORDS = tuple(int(part) for part in cv2.__version__.split(".")[:2]) >= (4, 13)
 
 
 def apply_curve(image: np.ndarray, curve: np.ndarray) -> np.ndarray:
