@@ -1,8 +1,12 @@
-"""Antialiased resizing of uint8 images, to the value what Pillow's ``Image.resize`` gives.
+"""Antialiased resizing of uint8 images: what Pillow's ``Image.resize`` gives.
 
-Torch carries a vectorised port of Pillow's filter for the bilinear and the bicubic kernel; Lanczos is Pillow itself.
+Torch carries a vectorised port of Pillow's filter for the bilinear and the bicubic kernel; Lanczos is Pillow itself,
+or, by whole factors, a few vectorised filters.
 """
 
+import functools
+
+import cv2
 import numpy as np
 import torch
 from PIL import Image
@@ -32,3 +36,46 @@ def half_size_exactly(image: np.ndarray) -> np.ndarray:
     """The image at half size at feature extraction: Pillow's own default resize (bicubic) to (w//2, h//2)."""
     height, width = image.shape[:2]
     return np.array(Image.fromarray(image).resize((max(1, width // 2), max(1, height // 2))))
+
+
+LANCZOS_LOBES = 3
+
+
+def _lanczos(x: np.ndarray) -> np.ndarray:
+    return np.where(np.abs(x) < LANCZOS_LOBES, np.sinc(x) * np.sinc(x / LANCZOS_LOBES), 0)
+
+
+@functools.lru_cache
+def _lanczos_phases(factor: int) -> np.ndarray:
+    """The kernel at the distances of a reduced row's centre, row 0, from the rows of the blocks -3..3 around it.
+
+    A block is the ``factor`` rows that make one. float32 (factor, 7): by place in the block, then by block.
+    """
+    blocks = np.arange(-LANCZOS_LOBES, LANCZOS_LOBES + 1)
+    place_in_block = (np.arange(factor) + 0.5) / factor - 0.5
+    return _lanczos(place_in_block[:, None] + blocks).astype(np.float32)
+
+
+def reduce_rows(image: np.ndarray, factor: int) -> np.ndarray:
+    """``image``, uint8 (H, W, 3), at 1/``factor`` of its height, which ``factor`` divides; Lanczos, three lobes.
+
+    Rows beyond the edges are taken as like those at the edges, where Pillow would leave them out.
+    """
+    phases = _lanczos_phases(factor)
+    phases = phases / phases.sum()
+    height, width = image.shape[:2]
+    total = np.zeros((height // factor, width, 3), np.float32)
+    for place, taps in enumerate(phases):
+        part = cv2.filter2D(image[place::factor], cv2.CV_32F, taps[:, None], borderType=cv2.BORDER_REPLICATE)
+        cv2.add(total, part, dst=total)
+    return cv2.add(total, 0, dtype=cv2.CV_8U)
+
+
+def enlarge_rows(image: np.ndarray, factor: int) -> np.ndarray:
+    """``image``, uint8 (H, W, 3), at ``factor`` times its height; as in ``reduce_rows``."""
+    height, width = image.shape[:2]
+    enlarged = np.empty((factor * height, width, 3), np.uint8)
+    for place, taps in enumerate(_lanczos_phases(factor)):
+        taps = taps[::-1, None] / taps.sum()
+        cv2.filter2D(image, -1, taps, dst=enlarged[place::factor], borderType=cv2.BORDER_REPLICATE)
+    return enlarged

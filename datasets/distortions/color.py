@@ -5,6 +5,7 @@ import math
 import cv2
 import numpy as np
 
+from datasets.distortions.blur import enlarge, reduced_blur
 from datasets.distortions.lab import CHROMA, LIGHTNESS, rgb_to_roots, roots_to_rgb
 from datasets.distortions.registry import WHOLE_IMAGE, distortion
 
@@ -18,22 +19,6 @@ def _diffusion_reduction(amount: float) -> int:
     return max(2, 2 ** int(math.log2(_diffusion_sigma(amount) / 3)))
 
 
-def _reduced_blur(plane: np.ndarray, sigma: float, reduction: int) -> np.ndarray:
-    """Gaussian of ``sigma`` pixels on (H, W, ...), as float32 and ``reduction`` times smaller; ``_enlarge`` follows."""
-    height, width = plane.shape[:2]
-    small = (max(1, round(width / reduction)), max(1, round(height / reduction)))
-    # Averaging over r pixels and interpolating back adds (r^2 - 1) / 12 and about r^2 / 6 to the variance.
-    remaining = math.sqrt(sigma**2 - (reduction**2 - 1) / 4) / reduction
-    reduced = cv2.resize(plane, small, interpolation=cv2.INTER_AREA).astype(np.float32)
-    return cv2.GaussianBlur(reduced, (0, 0), remaining, borderType=cv2.BORDER_REPLICATE)
-
-
-def _enlarge(reduced: np.ndarray, image: np.ndarray) -> np.ndarray:
-    """``reduced`` at the height and width of ``image``."""
-    height, width = image.shape[:2]
-    return cv2.resize(reduced, (width, height), interpolation=cv2.INTER_LINEAR)
-
-
 @distortion(
     levels=(1, 3, 6, 8, 12),
     reach=lambda amount: math.ceil(4 * _diffusion_sigma(amount)),
@@ -42,10 +27,11 @@ def _enlarge(reduced: np.ndarray, image: np.ndarray) -> np.ndarray:
 def color_diffusion(image: np.ndarray, amount: float, rng: np.random.Generator) -> np.ndarray:
     """In CIELAB: a*, b* blurred with sigma 1.5 ``amount`` + 2 and multiplied by ``amount``; L* kept (KADID-10k #4)."""
     roots = rgb_to_roots(image)
-    blurred = _reduced_blur(roots, _diffusion_sigma(amount), _diffusion_reduction(amount))
+    blurred = reduced_blur(roots, _diffusion_sigma(amount), _diffusion_reduction(amount))
     # a* and b* are what a root has beyond the root of Y.
-    chroma = _enlarge(cv2.transform(blurred, amount * CHROMA).astype(np.int16), image).view(np.uint16)
-    return roots_to_rgb(np.add(cv2.transform(roots, LIGHTNESS), chroma))  # modulo 2^16: chroma has signs
+    chroma = cv2.transform(blurred.astype(np.float32), amount * CHROMA).astype(np.int16)
+    # The sum is modulo 2^16, since chroma has signs.
+    return roots_to_rgb(np.add(cv2.transform(roots, LIGHTNESS), enlarge(chroma, image).view(np.uint16)))
 
 
 def _rescale_to_unit(values: np.ndarray) -> np.ndarray:
@@ -63,10 +49,10 @@ def edge_mask(image: np.ndarray) -> np.ndarray:
     central = np.array([[-0.5, 0, 0.5]], np.float32)
     horizontal = cv2.filter2D(luma, cv2.CV_32F, central, borderType=cv2.BORDER_REPLICATE)
     vertical = cv2.filter2D(luma, cv2.CV_32F, central.T, borderType=cv2.BORDER_REPLICATE)
-    mask = _reduced_blur(cv2.magnitude(horizontal, vertical), sigma=4, reduction=2)
+    mask = reduced_blur(cv2.magnitude(horizontal, vertical), sigma=4, reduction=2)
     mask = _rescale_to_unit(np.maximum(_rescale_to_unit(mask), np.float32(0.1)))
     low, high = np.percentile(mask, (1, 99)).astype(np.float32)
-    return _enlarge(_rescale_to_unit(np.clip(mask, low, high)), image)
+    return enlarge(_rescale_to_unit(np.clip(mask, low, high)), image)
 
 
 def shift_plane(plane: np.ndarray, dx: int, dy: int) -> np.ndarray:

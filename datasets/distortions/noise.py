@@ -11,6 +11,7 @@ import math
 import cv2
 import numpy as np
 
+from datasets.distortions.blur import gaussian_blur
 from datasets.distortions.registry import distortion
 
 POOL_SIZE = 1 << 21
@@ -92,5 +93,5 @@ def denoise(image: np.ndarray, variance: float, rng: np.random.Generator) -> np.
     """Gaussian noise of that ``variance``, then smoothed by a Gaussian or a box, at random (KADID-10k #15)."""
     noisy = gaussian_noise(image, variance, rng)
     if rng.integers(2):
-        return cv2.GaussianBlur(noisy, (0, 0), DENOISE_SIGMA, borderType=cv2.BORDER_REPLICATE)
+        return gaussian_blur(noisy, DENOISE_SIGMA, rng)
     return cv2.blur(noisy, (DENOISE_BOX, DENOISE_BOX), borderType=cv2.BORDER_REPLICATE)
