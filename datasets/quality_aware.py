@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 
 import cv2
@@ -11,7 +10,7 @@ import torch
 from torch.utils.data import Dataset
 
 from datasets.crops import Box, CropPlan, mirror_up_to, plan_crops
-from datasets.distortions import DISTORTIONS, N_LEVELS, distort_box
+from datasets.distortions import DISTORTIONS, N_LEVELS, distort_boxes
 from datasets.resampling import half_size
 from datasets.training_images import EpochImages, read_training_csv
 
@@ -65,18 +64,18 @@ def make_chunk(
     """
     height, width = image.shape[:2]
     plans = [plan_crops(height, width, factor, patch_size, rng) for factor in (1, 2)[:n_scale]]
-    needed = functools.reduce(Box.union, (plan.source for plan in plans))
+    sources = [plan.source for plan in plans]
 
     n_versions = n_aug + 1
     n_swapped_at_full_scale = n_versions // 2
     chunk = np.empty((n_scale, n_versions, 2, 3, patch_size, patch_size), np.uint8)
     for version, steps in enumerate([[], *draw_steps(n_aug, n_distortions, rng)]):
-        part = distort_box(image, needed, steps, rng)
-        for plan, (query, key) in zip(plans, chunk[:, version], strict=True):
+        parts = distort_boxes(image, sources, steps, rng)
+        for plan, part, (query, key) in zip(plans, parts, chunk[:, version], strict=True):
             # Half-swap: each scale exchanges query and key in the half of the versions where the other does not.
             if swap_crops and (version < n_swapped_at_full_scale) == (plan.factor == 1):
                 query, key = key, query
-            cut_crops(plan.source.relative_to(needed).cut(part), plan, query, key)
+            cut_crops(part, plan, query, key)
     return chunk.reshape(n_scale * n_versions, 6, patch_size, patch_size)
 
 

@@ -91,7 +91,8 @@ DENOISE_BOX = 5
 @distortion(levels=(0.001, 0.002, 0.003, 0.005, 0.01), reach=lambda variance: 3 * DENOISE_SIGMA + 1)
 def denoise(image: np.ndarray, variance: float, rng: np.random.Generator) -> np.ndarray:
     """Gaussian noise of that ``variance``, then smoothed by a Gaussian or a box, at random (KADID-10k #15)."""
+    by_gaussian = rng.integers(2)
     noisy = gaussian_noise(image, variance, rng)
-    if rng.integers(2):
+    if by_gaussian:
         return gaussian_blur(noisy, DENOISE_SIGMA, rng)
     return cv2.blur(noisy, (DENOISE_BOX, DENOISE_BOX), borderType=cv2.BORDER_REPLICATE)
