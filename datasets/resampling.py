@@ -1,7 +1,6 @@
-"""Antialiased resizing of uint8 images: what Pillow's ``Image.resize`` gives.
+"""Antialiased resizing of uint8 images: what Pillow's ``Image.resize`` gives, by vectorised means.
 
-Torch carries a vectorised port of Pillow's filter for the bilinear and the bicubic kernel; Lanczos is Pillow itself,
-or, by whole factors, a few vectorised filters.
+Torch carries a port of Pillow's filter for the bilinear and the bicubic kernel; Lanczos is made of OpenCV's filters.
 """
 
 import functools
@@ -15,11 +14,9 @@ from PIL import Image
 def resize(image: np.ndarray, width: int, height: int, method: str = "bicubic") -> np.ndarray:
     """Resizes ``image``, uint8 (H, W, 3), to uint8 (height, width, 3).
 
-    ``method`` is "bilinear", "bicubic" or "lanczos"; all three widen their kernel when shrinking, so that nothing
-    aliases. Torch's fixed-point weights differ from Pillow's in about one value of a million, by 1.
+    ``method`` is "bilinear" or "bicubic"; both widen their kernel when shrinking, so that nothing aliases. Torch's
+    fixed-point weights differ from Pillow's in about one value of a million, by 1.
     """
-    if method == "lanczos":
-        return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
     # A batch of one whose strides say channels last: torch then neither unpacks nor packs the channels.
     channels_last = torch.from_numpy(np.ascontiguousarray(image)).unsqueeze(0).permute(0, 3, 1, 2)
     resized = torch.nn.functional.interpolate(channels_last, size=(height, width), mode=method, antialias=True)
@@ -56,7 +53,7 @@ def _lanczos_phases(factor: int) -> np.ndarray:
     return _lanczos(place_in_block[:, None] + blocks).astype(np.float32)
 
 
-def reduce_rows(image: np.ndarray, factor: int) -> np.ndarray:
+def _reduce_rows(image: np.ndarray, factor: int) -> np.ndarray:
     """``image``, uint8 (H, W, 3), at 1/``factor`` of its height, which ``factor`` divides; Lanczos, three lobes.
 
     Rows beyond the edges are taken as like those at the edges, where Pillow would leave them out.
@@ -71,11 +68,25 @@ def reduce_rows(image: np.ndarray, factor: int) -> np.ndarray:
     return cv2.add(total, 0, dtype=cv2.CV_8U)
 
 
-def enlarge_rows(image: np.ndarray, factor: int) -> np.ndarray:
-    """``image``, uint8 (H, W, 3), at ``factor`` times its height; as in ``reduce_rows``."""
+def _enlarge_rows(image: np.ndarray, factor: int) -> np.ndarray:
+    """``image``, uint8 (H, W, 3), at ``factor`` times its height; as in ``_reduce_rows``."""
     height, width = image.shape[:2]
     enlarged = np.empty((factor * height, width, 3), np.uint8)
     for place, taps in enumerate(_lanczos_phases(factor)):
         taps = taps[::-1, None] / taps.sum()
         cv2.filter2D(image, -1, taps, dst=enlarged[place::factor], borderType=cv2.BORDER_REPLICATE)
     return enlarged
+
+
+def lanczos_down_and_up(image: np.ndarray, factor: int) -> np.ndarray:
+    """``image``, uint8 (H, W, 3), reduced by ``factor`` and enlarged again, Lanczos with three lobes.
+
+    Within 41 dB of Pillow's, at sizes that ``factor`` divides 44 dB; others are brought to such a size and back.
+    """
+    height, width = image.shape[:2]
+    size = (factor * max(1, round(width / factor)), factor * max(1, round(height / factor)))
+    if size != (width, height):
+        divisible = cv2.resize(image, size, interpolation=cv2.INTER_CUBIC)
+        return cv2.resize(lanczos_down_and_up(divisible, factor), (width, height), interpolation=cv2.INTER_CUBIC)
+    small = _reduce_rows(cv2.transpose(_reduce_rows(image, factor)), factor)
+    return _enlarge_rows(cv2.transpose(_enlarge_rows(small, factor)), factor)

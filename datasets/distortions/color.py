@@ -29,7 +29,7 @@ def color_diffusion(image: np.ndarray, amount: float, rng: np.random.Generator) 
     roots = rgb_to_roots(image)
     blurred = reduced_blur(roots, _diffusion_sigma(amount), _diffusion_reduction(amount))
     # a* and b* are what a root has beyond the root of Y.
-    chroma = cv2.transform(blurred.astype(np.float32), amount * CHROMA).astype(np.int16)
+    chroma = cv2.transform(blurred, amount * CHROMA).astype(np.int16)
     # The sum is modulo 2^16, since chroma has signs.
     return roots_to_rgb(np.add(cv2.transform(roots, LIGHTNESS), enlarge(chroma, image).view(np.uint16)))
 
@@ -46,9 +46,10 @@ def edge_mask(image: np.ndarray) -> np.ndarray:
     and 99th percentile, rescaled. All but the gradient at half resolution: the blur leaves nothing finer.
     """
     luma = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    central = np.array([[-0.5, 0, 0.5]], np.float32)
-    horizontal = cv2.filter2D(luma, cv2.CV_32F, central, borderType=cv2.BORDER_REPLICATE)
-    vertical = cv2.filter2D(luma, cv2.CV_32F, central.T, borderType=cv2.BORDER_REPLICATE)
+    horizontal, vertical = (
+        cv2.Sobel(luma, cv2.CV_32F, *axes, ksize=1, scale=0.5, borderType=cv2.BORDER_REPLICATE)
+        for axes in ((1, 0), (0, 1))
+    )
     mask = reduced_blur(cv2.magnitude(horizontal, vertical), sigma=4, reduction=2)
     mask = _rescale_to_unit(np.maximum(_rescale_to_unit(mask), np.float32(0.1)))
     # So smooth a mask has the percentiles of every fourth of its values.

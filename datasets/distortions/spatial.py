@@ -7,7 +7,7 @@ import numpy as np
 
 from datasets.distortions.noise import draw_gaussian
 from datasets.distortions.registry import WHOLE_IMAGE, distortion
-from datasets.resampling import enlarge_rows, reduce_rows, resize
+from datasets.resampling import lanczos_down_and_up, resize
 
 REFERENCE_HEIGHT, REFERENCE_WIDTH = 384, 512
 """The images of KADID-10k; counts of blocks and patches hold for this size, and other sizes keep the density."""
@@ -48,11 +48,7 @@ def resize_bilinear(image: np.ndarray, factor: float, rng: np.random.Generator) 
 @distortion(levels=_REDUCTIONS, reach=lambda factor: 7 * int(factor), grid=_factor)
 def resize_lanczos(image: np.ndarray, factor: float, rng: np.random.Generator) -> np.ndarray:
     """Down by ``factor`` (antialiased) and back up, Lanczos with three lobes."""
-    height, width = image.shape[:2]
-    if height % factor or width % factor:
-        return _down_and_up(image, factor, "lanczos")
-    small = reduce_rows(cv2.transpose(reduce_rows(image, factor)), factor)
-    return enlarge_rows(cv2.transpose(enlarge_rows(small, factor)), factor)
+    return lanczos_down_and_up(image, factor)
 
 
 @distortion(levels=(2, 3, 4, 5, 6), reach=_factor, grid=_factor)
