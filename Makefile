@@ -35,6 +35,8 @@ format: $(VENV)/installed
 
 bench: $(VENV)/installed
 	$(BIN)/python -m benchmarks.data_pipeline
+	$(BIN)/python -m benchmarks.loader
+	$(BIN)/python -m benchmarks.step
 	$(BIN)/python -m benchmarks.extraction
 
 clean:
