@@ -39,6 +39,8 @@ fuzz: $(VENV)/installed
 
 bench: $(VENV)/installed
 	$(BIN)/python -m benchmarks.data_pipeline
+	$(BIN)/python -m benchmarks.loader
+	$(BIN)/python -m benchmarks.step
 	$(BIN)/python -m benchmarks.extraction
 	$(BIN)/python -m benchmarks.regressor_search --quick
 

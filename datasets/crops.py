@@ -29,6 +29,10 @@ class Box(NamedTuple):
     def width(self) -> int:
         return self.right - self.left
 
+    @property
+    def area(self) -> int:
+        return self.height * self.width
+
     def cut(self, image: np.ndarray) -> np.ndarray:
         """The pixels of ``image``, (H, W, ...), inside the box: a view."""
         return image[self.top : self.bottom, self.left : self.right]

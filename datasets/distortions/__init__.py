@@ -4,6 +4,7 @@ A distortion is one small function in the module of its group, registered with i
 ``@distortion``; that is all a 27th would need. ``python -m datasets.distortions IMAGE --sheet out.png`` draws them.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
@@ -42,22 +43,47 @@ def distort(image: np.ndarray, name: str, level: int, rng: np.random.Generator) 
     return kind.apply(image, kind.levels[level], rng)
 
 
-def distort_box(
-    image: np.ndarray, output: Box, steps: Sequence[tuple[str, int]], rng: np.random.Generator
-) -> np.ndarray:
+Steps = Sequence[tuple[str, int]]
+"""Kinds of distortion and their levels, in the order in which they are applied."""
+
+
+def _input_boxes(output: Box, steps: Steps, height: int, width: int) -> list[Box]:
+    """The part of a (height, width) image that each of ``steps`` needs, and ``output``, at the end."""
+    boxes = [output]
+    for name, level in reversed(steps):
+        kind = DISTORTIONS[name]
+        boxes.append(kind.input_box(boxes[-1], kind.levels[level], height, width))
+    return boxes[::-1]
+
+
+def distort_box(image: np.ndarray, output: Box, steps: Steps, rng: np.random.Generator) -> np.ndarray:
     """Applies ``steps``, (name, level) pairs in order, and returns the part of the result inside ``output``.
 
     Computes only the part of the image on which that result depends. For a kind without randomness this equals
     cutting ``output`` out of the distorted image; for the others the two are alike in distribution.
     """
-    height, width = image.shape[:2]
-    boxes = [output]
-    for name, level in reversed(steps):
-        kind = DISTORTIONS[name]
-        boxes.append(kind.input_box(boxes[-1], kind.levels[level], height, width))
-    current = boxes.pop()
+    current, *boxes = _input_boxes(output, steps, *image.shape[:2])
     part = current.cut(image)
-    for (name, level), wanted in zip(steps, reversed(boxes), strict=True):
+    for (name, level), wanted in zip(steps, boxes, strict=True):
         part = wanted.relative_to(current).cut(distort(part, name, level, rng))
         current = wanted
     return part
+
+
+def distort_boxes(
+    image: np.ndarray, outputs: Sequence[Box], steps: Steps, rng: np.random.Generator
+) -> list[np.ndarray]:
+    """``distort_box`` for several ``outputs``, together or one by one, whichever takes fewer pixels.
+
+    One by one, chance decides alike for each what it decides for the whole image, such as a direction; noise differs.
+    """
+    size = image.shape[:2]
+    around = functools.reduce(Box.union, outputs)
+    if (
+        sum(_input_boxes(output, steps, *size)[0].area for output in outputs)
+        >= _input_boxes(around, steps, *size)[0].area
+    ):
+        part = distort_box(image, around, steps, rng)
+        return [output.relative_to(around).cut(part) for output in outputs]
+    seed = rng.integers(2**63)
+    return [distort_box(image, output, steps, np.random.default_rng(seed)) for output in outputs]

@@ -1,11 +1,20 @@
 """Brightness changes of KADID-10k: brighten, darken, mean shift."""
 
+import functools
+
 import cv2
 import numpy as np
 
-from datasets.distortions.lab import lab_to_unit_rgb, rgb_to_lab
+from datasets.distortions.lab import (
+    ROOT_UNIT,
+    ROOT_ZERO,
+    rgb_to_roots,
+    root_of_lightness,
+    roots_to_rgb,
+    shift_lightness,
+)
 from datasets.distortions.registry import distortion
-from datasets.distortions.tone import UNIT_VALUES, apply_curve
+from datasets.distortions.tone import UNIT_VALUES, apply_curve, look_up
 
 
 def quadratic_curve(x: np.ndarray, lift: float) -> np.ndarray:
@@ -13,13 +22,21 @@ def quadratic_curve(x: np.ndarray, lift: float) -> np.ndarray:
     return np.clip(x + 2 * lift * x * (1 - x), 0, 1)
 
 
+@functools.lru_cache
+def _lightness_table(lift: float) -> np.ndarray:
+    """The quadratic curve of L* / 100 as a table from stored root to stored root; uint16 (65536,)."""
+    lightness = 116 * (np.arange(65536) - ROOT_ZERO) / ROOT_UNIT - 16
+    return np.rint(root_of_lightness(100 * quadratic_curve(lightness / 100, lift))).astype(np.uint16)
+
+
 @distortion(levels=(0.1, 0.2, 0.4, 0.7, 1.1))
 def brighten(image: np.ndarray, amount: float, rng: np.random.Generator) -> np.ndarray:
     """Quadratic tone curve on RGB and on L*; two thirds of the one and one third of the other (KADID-10k #16)."""
-    lab = rgb_to_lab(image)
-    lab[..., 0] = 100 * quadratic_curve(lab[..., 0] / 100, amount)
-    on_rgb = cv2.LUT(image, quadratic_curve(UNIT_VALUES, amount).astype(np.float32))
-    return cv2.addWeighted(on_rgb, 255 * 2 / 3, lab_to_unit_rgb(lab), 255 / 3, 0, dtype=cv2.CV_8U)
+    roots = rgb_to_roots(image)
+    lightness = cv2.extractChannel(roots, 1)
+    on_lightness = roots_to_rgb(shift_lightness(roots, lightness, look_up(_lightness_table(amount), lightness)))
+    on_rgb = apply_curve(image, quadratic_curve(UNIT_VALUES, amount))
+    return cv2.addWeighted(on_rgb, 2 / 3, on_lightness, 1 / 3, 0)
 
 
 @distortion(levels=(0.05, 0.1, 0.2, 0.4, 0.8))

@@ -5,7 +5,8 @@ import math
 import cv2
 import numpy as np
 
-from datasets.distortions.lab import lab_to_rgb, rgb_to_lab
+from datasets.distortions.blur import enlarge, reduced_blur
+from datasets.distortions.lab import CHROMA, LIGHTNESS, rgb_to_roots, roots_to_rgb
 from datasets.distortions.registry import WHOLE_IMAGE, distortion
 
 
@@ -18,17 +19,6 @@ def _diffusion_reduction(amount: float) -> int:
     return max(2, 2 ** int(math.log2(_diffusion_sigma(amount) / 3)))
 
 
-def _reduced_blur(plane: np.ndarray, sigma: float, reduction: int) -> np.ndarray:
-    """Gaussian of ``sigma`` pixels on float32 (H, W, ...), computed on a plane ``reduction`` times smaller."""
-    height, width = plane.shape[:2]
-    small = (max(1, round(width / reduction)), max(1, round(height / reduction)))
-    # Averaging over r pixels and interpolating back adds (r^2 - 1) / 12 and about r^2 / 6 to the variance.
-    remaining = math.sqrt(sigma**2 - (reduction**2 - 1) / 4) / reduction
-    reduced = cv2.resize(plane, small, interpolation=cv2.INTER_AREA)
-    blurred = cv2.GaussianBlur(reduced, (0, 0), remaining, borderType=cv2.BORDER_REPLICATE)
-    return cv2.resize(blurred, (width, height), interpolation=cv2.INTER_LINEAR)
-
-
 @distortion(
     levels=(1, 3, 6, 8, 12),
     reach=lambda amount: math.ceil(4 * _diffusion_sigma(amount)),
@@ -36,10 +26,12 @@ def _reduced_blur(plane: np.ndarray, sigma: float, reduction: int) -> np.ndarray
 )
 def color_diffusion(image: np.ndarray, amount: float, rng: np.random.Generator) -> np.ndarray:
     """In CIELAB: a*, b* blurred with sigma 1.5 ``amount`` + 2 and multiplied by ``amount``; L* kept (KADID-10k #4)."""
-    lab = rgb_to_lab(image)
-    diffused = _reduced_blur(lab, _diffusion_sigma(amount), _diffusion_reduction(amount))
-    diffused = cv2.transform(diffused, np.diag([1.0, amount, amount]))
-    return lab_to_rgb(cv2.insertChannel(cv2.extractChannel(lab, 0), diffused, 0))
+    roots = rgb_to_roots(image)
+    blurred = reduced_blur(roots, _diffusion_sigma(amount), _diffusion_reduction(amount))
+    # a* and b* are what a root has beyond the root of Y.
+    chroma = cv2.transform(blurred, amount * CHROMA).astype(np.int16)
+    # The sum is modulo 2^16, since chroma has signs.
+    return roots_to_rgb(np.add(cv2.transform(roots, LIGHTNESS), enlarge(chroma, image).view(np.uint16)))
 
 
 def _rescale_to_unit(values: np.ndarray) -> np.ndarray:
@@ -54,13 +46,15 @@ def edge_mask(image: np.ndarray) -> np.ndarray:
     and 99th percentile, rescaled. All but the gradient at half resolution: the blur leaves nothing finer.
     """
     luma = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    central = np.array([[-0.5, 0, 0.5]], np.float32)
-    horizontal = cv2.filter2D(luma, cv2.CV_32F, central, borderType=cv2.BORDER_REPLICATE)
-    vertical = cv2.filter2D(luma, cv2.CV_32F, central.T, borderType=cv2.BORDER_REPLICATE)
-    mask = _reduced_blur(cv2.magnitude(horizontal, vertical), sigma=4, reduction=2)
+    horizontal, vertical = (
+        cv2.Sobel(luma, cv2.CV_32F, *axes, ksize=1, scale=0.5, borderType=cv2.BORDER_REPLICATE)
+        for axes in ((1, 0), (0, 1))
+    )
+    mask = reduced_blur(cv2.magnitude(horizontal, vertical), sigma=4, reduction=2)
     mask = _rescale_to_unit(np.maximum(_rescale_to_unit(mask), np.float32(0.1)))
-    low, high = np.percentile(mask[::2, ::2], (1, 99))
-    return _rescale_to_unit(np.clip(mask, low, high)).astype(np.float32, copy=False)
+    # So smooth a mask has the percentiles of every fourth of its values.
+    low, high = np.percentile(mask[::2, ::2], (1, 99)).astype(np.float32)
+    return enlarge(_rescale_to_unit(np.clip(mask, low, high)), image)
 
 
 def shift_plane(plane: np.ndarray, dx: int, dy: int) -> np.ndarray:
@@ -95,4 +89,4 @@ def saturation_hsv(image: np.ndarray, factor: float, rng: np.random.Generator) -
 @distortion(levels=(1, 2, 3, 6, 9))
 def saturation_lab(image: np.ndarray, factor: float, rng: np.random.Generator) -> np.ndarray:
     """a* and b* times ``factor`` in CIELAB, L* kept (KADID-10k #8)."""
-    return lab_to_rgb(cv2.transform(rgb_to_lab(image), np.diag([1.0, factor, factor])))
+    return roots_to_rgb(cv2.transform(rgb_to_roots(image), LIGHTNESS + factor * CHROMA))

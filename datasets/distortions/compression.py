@@ -1,9 +1,7 @@
 """Compression of KADID-10k: JPEG."""
 
-import io
-
+import cv2
 import numpy as np
-from PIL import Image
 
 from datasets.distortions.registry import distortion
 
@@ -11,6 +9,6 @@ from datasets.distortions.registry import distortion
 @distortion(levels=(70, 43, 36, 24, 7), reach=lambda quality: 16, grid=lambda quality: 16)
 def jpeg(image: np.ndarray, quality: float, rng: np.random.Generator) -> np.ndarray:
     """Written and read back as JPEG (4:2:0) of that ``quality`` (KADID-10k #10)."""
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, "JPEG", quality=int(quality))
-    return np.array(Image.open(file))
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    _, file = cv2.imencode(".jpg", bgr, (cv2.IMWRITE_JPEG_QUALITY, int(quality)))
+    return cv2.cvtColor(cv2.imdecode(file, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)

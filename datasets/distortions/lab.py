@@ -1,49 +1,93 @@
-"""CIELAB for the distortions that work in it: L* in 0..100, a* and b* about -128..127, sRGB and D65 (CIE 15).
+"""CIELAB for the distortions that work in it: sRGB and D65 (CIE 15).
 
-The way there is ours, since OpenCV's is off by up to 0.4 in a*, which the strongest diffusion multiplies by 12; the
-way back is OpenCV's, right to 0.01 of a grey level.
+L*, a* and b* are linear in three roots, r = f(X / Xn), f(Y / Yn), f(Z / Zn), where f is the cube root with its tangent
+below (6/29)^3:
+
+    L* = 116 r_y - 16        a* = 500 (r_x - r_y)        b* = 200 (r_y - r_z)
+
+so what a distortion does to L*, a*, b* it can as well do to the roots, and the way from RGB to the roots and back is
+tables and two 3x3 matrices. Roots are kept as uint16, ROOT_ZERO + ROOT_UNIT r: steps of 0.01 in L*, room for the
+chroma of the strongest saturation.
 """
+
+import functools
 
 import cv2
 import numpy as np
 
+from datasets.distortions.tone import UNIT_VALUES, look_up
+
 XYZ_FROM_RGB = np.array(
     [[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]]
 )
-WHITE_POINT = XYZ_FROM_RGB.sum(axis=1)
-RATIO_FROM_RGB = XYZ_FROM_RGB / WHITE_POINT[:, None]
-LAB_FROM_ROOTS = np.array([[0, 116, 0, -16], [500, -500, 0, 0], [0, 200, -200, 0]], np.float64)
+RATIO_FROM_RGB = XYZ_FROM_RGB / XYZ_FROM_RGB.sum(axis=1, keepdims=True)
+"""Linear light of R, G, B to X / Xn, Y / Yn, Z / Zn."""
 
-_unit = np.arange(256) / 255
-LINEAR_LIGHT = np.where(_unit <= 0.04045, _unit / 12.92, ((_unit + 0.055) / 1.055) ** 2.4).astype(np.float32)
+RGB_FROM_RATIO = np.linalg.inv(RATIO_FROM_RGB)
 
-# Below this ratio the cube root gives way to its tangent.
-TANGENT_BELOW = np.float32((6 / 29) ** 3)
-TANGENT_SLOPE = np.float32(841 / 108)
+ROOT_UNIT = 12_000
+ROOT_ZERO = 28_800
 
-PIXELS_PER_STRIP = 40_000
-"""Temporary arrays of this many pixels stay in the processor's cache."""
+# Below this root (and its cube) the curve gives way to its tangent.
+TANGENT_ROOT = 6 / 29
+TANGENT_SLOPE = 841 / 108
 
+LIGHTNESS = np.array([[0, 1, 0]] * 3, np.float64)
+"""The matrix on roots that keeps L* and sets a* and b* to 0."""
 
-def rgb_to_lab(image: np.ndarray) -> np.ndarray:
-    """uint8 RGB (H, W, 3) to float32 CIELAB (H, W, 3)."""
-    height, width = image.shape[:2]
-    lab = np.empty(image.shape, np.float32)
-    rows = max(1, PIXELS_PER_STRIP // width)
-    for top in range(0, height, rows):
-        strip = slice(top, top + rows)
-        ratio = cv2.transform(cv2.LUT(image[strip], LINEAR_LIGHT), RATIO_FROM_RGB)
-        roots = np.cbrt(np.maximum(ratio, TANGENT_BELOW))
-        roots += TANGENT_SLOPE * np.minimum(ratio - TANGENT_BELOW, 0)
-        lab[strip] = cv2.transform(roots, LAB_FROM_ROOTS)
-    return lab
+CHROMA = np.eye(3) - LIGHTNESS
+"""What it takes away: LIGHTNESS + k CHROMA multiplies a* and b* by k."""
+
+_WORDS = np.arange(65536)
 
 
-def lab_to_unit_rgb(lab: np.ndarray) -> np.ndarray:
-    """float32 CIELAB (H, W, 3) to float32 RGB in [0, 1]; colours outside sRGB are clipped per channel."""
-    return cv2.cvtColor(lab, cv2.COLOR_LAB2RGB)
+def root_of_lightness(lightness: float) -> float:
+    """L* (0..100) as a stored root."""
+    return ROOT_ZERO + ROOT_UNIT * (lightness + 16) / 116
 
 
-def lab_to_rgb(lab: np.ndarray) -> np.ndarray:
-    """float32 CIELAB (H, W, 3) to uint8 RGB."""
-    return cv2.convertScaleAbs(lab_to_unit_rgb(lab), alpha=255)
+@functools.lru_cache
+def _linear_light() -> np.ndarray:
+    """sRGB's decoding: uint8 value -> linear light on 0..65535."""
+    linear = np.where(UNIT_VALUES <= 0.04045, UNIT_VALUES / 12.92, ((UNIT_VALUES + 0.055) / 1.055) ** 2.4)
+    return np.rint(65535 * linear).astype(np.uint16)
+
+
+@functools.lru_cache
+def _stored_roots() -> np.ndarray:
+    """Ratio on 0..65535 -> stored root."""
+    ratio = _WORDS / 65535
+    root = np.where(ratio > TANGENT_ROOT**3, np.cbrt(ratio), TANGENT_SLOPE * ratio + 16 / 116)
+    return np.rint(ROOT_ZERO + ROOT_UNIT * root).astype(np.uint16)
+
+
+@functools.lru_cache
+def _ratios() -> np.ndarray:
+    """Stored root -> ratio, float32; some are negative or far beyond 1, colours that no screen shows."""
+    root = (_WORDS - ROOT_ZERO) / ROOT_UNIT
+    return np.where(root > TANGENT_ROOT, root**3, (root - 16 / 116) / TANGENT_SLOPE).astype(np.float32)
+
+
+@functools.lru_cache
+def _screen_values() -> np.ndarray:
+    """sRGB's encoding: linear light on 0..65535 -> uint8 value."""
+    linear = _WORDS / 65535
+    encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return np.rint(255 * encoded).astype(np.uint8)
+
+
+def rgb_to_roots(image: np.ndarray) -> np.ndarray:
+    """uint8 RGB (H, W, 3) to stored roots of X, Y, Z, uint16 (H, W, 3)."""
+    return look_up(_stored_roots(), cv2.transform(cv2.LUT(image, _linear_light()), RATIO_FROM_RGB))
+
+
+def roots_to_rgb(roots: np.ndarray) -> np.ndarray:
+    """Stored roots, uint16 (H, W, 3), to uint8 RGB; colours outside sRGB are clipped per channel."""
+    linear = cv2.transform(look_up(_ratios(), roots), 65535 * RGB_FROM_RATIO)
+    return look_up(_screen_values(), np.clip(linear, 0, 65535, out=linear).astype(np.uint16))
+
+
+def shift_lightness(roots: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """``roots`` with L* moved by ``after`` - ``before``, stored roots of Y, uint16 (H, W); a* and b* kept."""
+    # Modulo 2^16, which does for negative differences as well.
+    return np.add(roots, cv2.cvtColor(np.subtract(after, before), cv2.COLOR_GRAY2RGB))

@@ -1,47 +1,52 @@
 """Noises of KADID-10k.
 
-Gaussian values come from a table of the normal distribution's 65,536 quantiles, indexed by random 16-bit numbers:
-ten times faster than drawing them one by one, and the table can hold what each kind needs (rounded, scaled).
+Gaussian values are not drawn one by one, which would take longer than all the rest: a noise is the weighted sum of two
+runs, each at a random place of its own pool of normal numbers. Within a noise no number comes twice, and 2^40 pairs of
+places make it as good as certain that no two noises of a training are alike.
 """
 
 import functools
+import math
 
 import cv2
 import numpy as np
-from scipy.special import ndtri
 
+from datasets.distortions.blur import gaussian_blur
 from datasets.distortions.registry import distortion
+
+POOL_SIZE = 1 << 21
+LONGEST_RUN = POOL_SIZE // 2
 
 
 @functools.lru_cache
-def normal_quantiles() -> np.ndarray:
-    """float64 (65536,), the standard normal's quantiles at (k + 0.5) / 65536: mean 0, variance 1 to 1e-4."""
-    return ndtri((np.arange(65536) + 0.5) / 65536)
+def _pools() -> np.ndarray:
+    """Two pools of standard normal numbers, float32 (2, POOL_SIZE), the same in every process."""
+    return np.random.default_rng(0).standard_normal((2, POOL_SIZE), np.float32)
 
 
-@functools.lru_cache(maxsize=64)
-def _rounded_noise(sigma: float) -> np.ndarray:
-    # x is whole, so x + round(n) is round(x + n): the sum needs no floating point.
-    return np.rint(sigma * normal_quantiles()).astype(np.int16)
+def draw_gaussian(
+    shape: tuple[int, ...], sigma: float, rng: np.random.Generator, mean: float = 0, dtype: int = cv2.CV_32F
+) -> np.ndarray:
+    """Independent Gaussian values of that ``mean`` and standard deviation, of OpenCV's ``dtype``, rounded to it.
 
-
-@functools.lru_cache(maxsize=64)
-def _real_noise(sigma: float, mean: float = 0) -> np.ndarray:
-    return (mean + sigma * normal_quantiles()).astype(np.float32)
-
-
-def look_up_random(table: np.ndarray, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    """Independent uniform draws from ``table``, (65536,), as an array of ``shape``."""
-    count = int(np.prod(shape))
-    words = rng.integers(0, 2**64, size=-(-count // 4), dtype=np.uint64)
-    # Every 16-bit number is a valid index: "wrap" spares the check.
-    return np.take(table, words.view(np.uint16)[:count], mode="wrap").reshape(shape)
+    More than LONGEST_RUN values, which is a million, are several noises one after the other.
+    """
+    count = math.prod(shape)
+    noises = []
+    for first in range(0, count, LONGEST_RUN):
+        length = min(LONGEST_RUN, count - first)
+        places = rng.integers(POOL_SIZE - length + 1, size=2)
+        one, other = (pool[place : place + length] for pool, place in zip(_pools(), places, strict=True))
+        noises.append(cv2.addWeighted(one, sigma * 0.5**0.5, other, sigma * 0.5**0.5, mean, dtype=dtype))
+    noise = noises[0] if len(noises) == 1 else np.concatenate(noises)
+    return noise.reshape(shape)
 
 
 @distortion(levels=(0.001, 0.002, 0.003, 0.005, 0.01))
 def gaussian_noise(image: np.ndarray, variance: float, rng: np.random.Generator) -> np.ndarray:
     """Additive Gaussian noise of that ``variance`` on [0, 1] (KADID-10k #11)."""
-    noise = look_up_random(_rounded_noise(255 * variance**0.5), image.shape, rng)
+    # x is whole, so x + round(n) is round(x + n).
+    noise = draw_gaussian(image.shape, 255 * variance**0.5, rng, dtype=cv2.CV_16S)
     return cv2.add(image, noise, dtype=cv2.CV_8U)
 
 
@@ -57,7 +62,7 @@ def color_noise(image: np.ndarray, variance: float, rng: np.random.Generator) ->
 
     The conversion is linear, so noise added there is the same noise, converted, added here.
     """
-    noise = look_up_random(_real_noise(255 * variance**0.5), image.shape, rng)
+    noise = draw_gaussian(image.shape, 255 * variance**0.5, rng)
     return cv2.add(image, cv2.transform(noise, RGB_FROM_YCBCR), dtype=cv2.CV_8U)
 
 
@@ -75,7 +80,7 @@ def impulse_noise(image: np.ndarray, share: float, rng: np.random.Generator) -> 
 @distortion(levels=(0.001, 0.005, 0.01, 0.02, 0.05))
 def multiplicative_noise(image: np.ndarray, variance: float, rng: np.random.Generator) -> np.ndarray:
     """x + x n on [0, 1], n Gaussian of that ``variance`` (KADID-10k #14)."""
-    gain = look_up_random(_real_noise(variance**0.5, mean=1), image.shape, rng)
+    gain = draw_gaussian(image.shape, variance**0.5, rng, mean=1)
     return cv2.multiply(image, gain, dtype=cv2.CV_8U)
 
 
@@ -86,7 +91,8 @@ DENOISE_BOX = 5
 @distortion(levels=(0.001, 0.002, 0.003, 0.005, 0.01), reach=lambda variance: 3 * DENOISE_SIGMA + 1)
 def denoise(image: np.ndarray, variance: float, rng: np.random.Generator) -> np.ndarray:
     """Gaussian noise of that ``variance``, then smoothed by a Gaussian or a box, at random (KADID-10k #15)."""
+    by_gaussian = rng.integers(2)
     noisy = gaussian_noise(image, variance, rng)
-    if rng.integers(2):
-        return cv2.GaussianBlur(noisy, (0, 0), DENOISE_SIGMA, borderType=cv2.BORDER_REPLICATE)
+    if by_gaussian:
+        return gaussian_blur(noisy, DENOISE_SIGMA, rng)
     return cv2.blur(noisy, (DENOISE_BOX, DENOISE_BOX), borderType=cv2.BORDER_REPLICATE)

@@ -5,7 +5,7 @@ import functools
 import cv2
 import numpy as np
 
-from datasets.distortions.lab import lab_to_rgb, rgb_to_lab
+from datasets.distortions.lab import rgb_to_roots, root_of_lightness, roots_to_rgb, shift_lightness
 from datasets.distortions.registry import distortion
 from datasets.distortions.tone import UNIT_VALUES, apply_curve
 
@@ -24,11 +24,13 @@ def _sharpening_kernel(amount: float) -> np.ndarray:
 @distortion(levels=(1, 2, 3, 6, 12), reach=lambda amount: 2)
 def sharpen(image: np.ndarray, amount: float, rng: np.random.Generator) -> np.ndarray:
     """L* - ``amount`` times its Laplacian, the sum of twice-applied central differences (KADID-10k #24)."""
-    lab = rgb_to_lab(image)
-    lightness = cv2.extractChannel(lab, 0)
-    lightness = cv2.filter2D(lightness, -1, _sharpening_kernel(amount), borderType=cv2.BORDER_REPLICATE)
-    lab[..., 0] = np.clip(lightness, 0, 100)
-    return lab_to_rgb(lab)
+    roots = rgb_to_roots(image)
+    lightness = cv2.extractChannel(roots, 1)
+    sharpened = cv2.filter2D(
+        lightness.astype(np.float32), -1, _sharpening_kernel(amount), borderType=cv2.BORDER_REPLICATE
+    )
+    np.clip(sharpened, root_of_lightness(0), root_of_lightness(100), out=sharpened)
+    return roots_to_rgb(shift_lightness(roots, lightness, sharpened.astype(np.uint16)))
 
 
 @functools.lru_cache

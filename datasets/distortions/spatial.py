@@ -1,14 +1,13 @@
 """Spatial distortions of KADID-10k: reduced resolutions, colour blocks, misplaced patches, jitter."""
 
-import functools
 import math
 
 import cv2
 import numpy as np
 
-from datasets.distortions.noise import look_up_random, normal_quantiles
+from datasets.distortions.noise import draw_gaussian
 from datasets.distortions.registry import WHOLE_IMAGE, distortion
-from datasets.resampling import resize
+from datasets.resampling import lanczos_down_and_up, resize
 
 REFERENCE_HEIGHT, REFERENCE_WIDTH = 384, 512
 """The images of KADID-10k; counts of blocks and patches hold for this size, and other sizes keep the density."""
@@ -49,7 +48,7 @@ def resize_bilinear(image: np.ndarray, factor: float, rng: np.random.Generator) 
 @distortion(levels=_REDUCTIONS, reach=lambda factor: 7 * int(factor), grid=_factor)
 def resize_lanczos(image: np.ndarray, factor: float, rng: np.random.Generator) -> np.ndarray:
     """Down by ``factor`` (antialiased) and back up, Lanczos with three lobes."""
-    return _down_and_up(image, factor, "lanczos")
+    return lanczos_down_and_up(image, factor)
 
 
 @distortion(levels=(2, 3, 4, 5, 6), reach=_factor, grid=_factor)
@@ -113,25 +112,23 @@ def non_eccentricity(image: np.ndarray, count: float, rng: np.random.Generator) 
 
 N_WARPS = 5
 CUBIC_REACH = 2
+CUBIC_WARP = cv2.INTER_CUBIC | cv2.WARP_RELATIVE_MAP
 
 
-@functools.lru_cache(maxsize=16)
-def _displacements(sigma: float) -> np.ndarray:
-    return (sigma * normal_quantiles()).astype(np.float32)
+def _jitter_reach(sigma: float) -> int:
+    """How far the five displacements together lead but for one pixel in 50,000, and two kernels' width."""
+    return math.ceil(4.3 * math.sqrt(N_WARPS) * sigma) + 2 * CUBIC_REACH
 
 
-@distortion(levels=(0.05, 0.1, 0.2, 0.5, 1), reach=lambda sigma: N_WARPS * (math.ceil(4.3 * sigma) + CUBIC_REACH))
+@distortion(levels=(0.05, 0.1, 0.2, 0.5, 1), reach=_jitter_reach)
 def jitter(image: np.ndarray, sigma: float, rng: np.random.Generator) -> np.ndarray:
     """Five successive warps; each displaces every pixel by an independent Gaussian of ``sigma`` pixels (KADID-10k #19).
 
     Cubic interpolation, edges replicated.
     """
-    height, width = image.shape[:2]
-    places = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).astype(np.float32)
     warped, spare = image.astype(np.float32), np.empty(image.shape, np.float32)
     for _ in range(N_WARPS):
-        sources = look_up_random(_displacements(sigma), places.shape, rng)
-        sources += places
-        cv2.remap(warped, sources, None, cv2.INTER_CUBIC, dst=spare, borderMode=cv2.BORDER_REPLICATE)
+        displacements = draw_gaussian((*image.shape[:2], 2), sigma, rng)
+        cv2.remap(warped, displacements, None, CUBIC_WARP, dst=spare, borderMode=cv2.BORDER_REPLICATE)
         warped, spare = spare, warped
-    return cv2.convertScaleAbs(np.maximum(warped, 0))
+    return cv2.add(warped, 0, dtype=cv2.CV_8U)

@@ -1,7 +1,11 @@
-"""Tone curves: functions of a value on [0, 1] as 256-entry tables."""
+"""Tone curves: functions of a value on [0, 1] as 256-entry tables. And larger tables."""
 
 import cv2
 import numpy as np
+
+UNIT_VALUES = np.arange(256) / 255
+
+OPENCV_LOOKS_UP_WORDS = tuple(int(part) for part in cv2.__version__.split(".")[:2]) >= (4, 13)
 
 
 def apply_curve(image: np.ndarray, curve: np.ndarray) -> np.ndarray:
@@ -9,4 +13,9 @@ def apply_curve(image: np.ndarray, curve: np.ndarray) -> np.ndarray:
     return cv2.LUT(image, np.rint(255 * np.clip(curve, 0, 1)).astype(np.uint8))
 
 
-UNIT_VALUES = np.arange(256) / 255
+def look_up(table: np.ndarray, words: np.ndarray) -> np.ndarray:
+    """``table[words]`` of a table of 65,536 entries and uint16 ``words``, (H, W, 3) or (H, W)."""
+    if OPENCV_LOOKS_UP_WORDS:
+        return cv2.LUT(words, table)
+    # Every 16-bit number is a valid index: "wrap" spares the check.
+    return np.take(table, words, mode="wrap")

@@ -12,6 +12,7 @@ from PIL import Image
 
 from datasets.crops import Box
 from datasets.distortions import DISTORTIONS, N_LEVELS, distort, distort_box
+from datasets.distortions.noise import LONGEST_RUN, draw_gaussian
 from tests.datasets import reference
 from tests.images import noise_image, photograph
 
@@ -119,6 +120,20 @@ def test_noise_is_white():
     spectrum = np.abs(np.fft.fft2(noise[..., 0])) ** 2
     low, high = spectrum[1:64, 1:64].mean(), spectrum[64:128, 64:128].mean()
     assert 0.9 < low / high < 1.1
+
+
+@pytest.mark.parametrize("count", [LONGEST_RUN // 4, 3 * LONGEST_RUN // 2])
+def test_gaussian_values_are_independent_of_each_other_and_between_noises(count):
+    """Also where a noise is made of several runs; within a run nothing repeats at any distance."""
+    rng = np.random.default_rng(0)
+    one, other = (draw_gaussian((count,), 2, rng, mean=1).astype(np.float64) for _ in range(2))
+    assert abs(one.mean() - 1) < 5 * 2 / np.sqrt(count) and abs(one.var() / 4 - 1) < 5 * np.sqrt(2 / count)
+    assert abs(((one - 1) ** 4).mean() / 16 - 3) < 0.1  # the normal distribution's fourth moment
+    assert abs(np.corrcoef(one, other)[0, 1]) < 5 / np.sqrt(count)
+    spectrum = np.abs(np.fft.rfft(one - 1)) ** 2
+    if count <= LONGEST_RUN:
+        autocorrelation = np.fft.irfft(spectrum)[1:] / (4 * count)
+        assert np.abs(autocorrelation).max() < 7 / np.sqrt(count)
 
 
 @pytest.mark.parametrize("level", LEVELS)

@@ -1,0 +1,88 @@
+"""``python -m benchmarks.loader``: samples per second of the data loader, with the training step replaced by nothing.
+
+One and two workers take turns, since a shared machine is faster at times; the best turn of each counts. Then a run of
+2,000 samples in which no worker may grow: its memory is what it shares with nobody, as Linux counts it.
+"""
+
+import argparse
+import itertools
+import multiprocessing
+import re
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from benchmarks.data_pipeline import write_photographs
+from datasets.quality_aware import QualityAwareDataset
+from learning.distributed import Place
+from learning.sampling import EpochBatches
+from learning.trainer import build_loader
+
+BATCH_SIZE = 4
+WIDTH, HEIGHT = 640, 480
+ENDLESS = 1 << 20
+
+
+def start_loading(csv_path: Path, n_workers: int) -> Iterator[Tensor]:
+    """Endless batches, uint8 (4, rows, 6, P, P), of the loader that training uses."""
+    dataset = QualityAwareDataset(csv_path, n_aug=11, n_scale=2, patch_size=160)
+    batches = EpochBatches(len(dataset), BATCH_SIZE, ENDLESS, 0, Place())
+    return iter(build_loader(dataset, batches, n_workers, Place(), torch.device("cpu")))
+
+
+def consume(loaded: Iterator[Tensor], n_samples: int) -> float:
+    """Takes that many samples and does nothing with them; samples per second."""
+    began = time.perf_counter()
+    n_taken = sum(len(batch) for batch in itertools.islice(loaded, n_samples // BATCH_SIZE))
+    return n_taken / (time.perf_counter() - began)
+
+
+def rate_in_turns(csv_path: Path, n_samples: int, n_turns: int = 3) -> tuple[float, float]:
+    """Samples per second with one worker and with two."""
+    best = {1: 0.0, 2: 0.0}
+    for _ in range(n_turns):
+        for n_workers in best:
+            loaded = start_loading(csv_path, n_workers)
+            consume(loaded, 4 * BATCH_SIZE * n_workers)  # what the workers had prepared while they started
+            best[n_workers] = max(best[n_workers], consume(loaded, n_samples * n_workers))
+    return best[1], best[2]
+
+
+def private_mebibytes() -> list[float]:
+    """Of each worker process: memory that is its alone."""
+    figures = []
+    for worker in multiprocessing.active_children():
+        smaps = Path(f"/proc/{worker.pid}/smaps_rollup").read_text()
+        figures.append(sum(int(kib) for kib in re.findall(r"^Private_\w+: +(\d+) kB", smaps, re.MULTILINE)) / 1024)
+    return figures
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.loader", description=__doc__.splitlines()[0])
+    parser.add_argument("--samples", type=int, default=96, help="samples per worker and turn")
+    parser.add_argument("--long_run", type=int, default=2000, help="samples over which memory may not grow; 0: none")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        csv_path = write_photographs(Path(folder), WIDTH, HEIGHT)
+        one, two = rate_in_turns(csv_path, options.samples)
+        print(
+            f"samples per second of the loader at {WIDTH}x{HEIGHT} (n_aug 11, n_scale 2, patch 160), no training step"
+        )
+        print(f"{'1 worker':>10s} {one:8.1f}\n{'2 workers':>10s} {two:8.1f}\n{'ratio':>10s} {two / one:8.2f}")
+        if not options.long_run or not Path("/proc/self/smaps_rollup").exists():
+            return
+        loaded = start_loading(csv_path, 2)
+        print("\nMiB of each of two workers' own memory, after that many samples")
+        taken = 0
+        for target in (options.long_run // 4, options.long_run // 2, options.long_run):
+            consume(loaded, target - taken)
+            taken = target
+            print(f"{taken:10d} " + "".join(f"{figure:9.0f}" for figure in private_mebibytes()), flush=True)
+
+
+if __name__ == "__main__":
+    main()
