@@ -4,6 +4,7 @@ import argparse
 import os
 from collections.abc import Sequence
 
+from datasets.images import MAX_PIXELS
 from options.shared import HelpFormatter, Parser, number, numbers
 
 METHODS = {"MoCo": ("linear", 0.07), "MoCov2": ("mlp", 0.2), "Customize": None}
@@ -57,6 +58,15 @@ def _build_parser() -> argparse.ArgumentParser:
         choices=(0, 1),
         default=1,
         help="exchange query and key crop in half of the versions",
+    )
+    data.add_argument(
+        "--max_pixels", type=number(int, 1), default=MAX_PIXELS, help="refuse images with more, as decompression bombs"
+    )
+    data.add_argument(
+        "--max_bad",
+        type=number(float, 0, at_most=100),
+        default=1.0,
+        help="percent of the images that may be unreadable (they are replaced) before training stops",
     )
     data.add_argument(
         "-j",
