@@ -45,12 +45,12 @@ def test_the_first_are_named_and_all_are_listed(dataset, tmp_path):
 
 def test_too_many_stop_the_run(dataset, tmp_path):
     watch = BadImages(dataset, tmp_path, max_share=0.1, is_first=True, say=lambda line: None)
-    dataset[12], dataset[13]
-    watch.check()
-    dataset[14]
-    with pytest.raises(UserError, match="3 of 20 training images cannot be read, more than --max_bad 10 % allows"):
+    for index in range(12, 20):
+        dataset[index]
+    with pytest.raises(UserError, match="8 of 20 training images cannot be read, more than --max_bad 10 % allows"):
         watch.check()
-    assert len(listed(tmp_path)) == 3
+    assert len(listed(tmp_path)) == 8
+    BadImages(dataset, tmp_path, max_share=0.4, is_first=True, say=lambda line: None).check()
 
 
 def test_only_the_first_process_writes(dataset, tmp_path):
