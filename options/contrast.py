@@ -110,7 +110,15 @@ def _build_parser() -> argparse.ArgumentParser:
     output.add_argument("--tb_path", default="./test", help="TensorBoard logs, likewise")
     output.add_argument("--print_freq", type=number(int, 1), default=10, help="steps between two reports")
     output.add_argument("--save_freq", type=number(int, 1), default=1, help="epochs between two kept checkpoints")
-    output.add_argument("--resume", metavar="CHECKPOINT", help="continue from this checkpoint")
+    output.add_argument("--save_steps", type=number(int, 1), help="steps between two checkpoints within an epoch")
+    output.add_argument(
+        "--keep", type=number(int, 1), help="how many of the checkpoints named by their epoch stay (default: all)"
+    )
+    output.add_argument(
+        "--resume",
+        metavar="CHECKPOINT|auto",
+        help="continue from this checkpoint; auto: from the newest whole one of the run's folder, if there is one",
+    )
 
     machines = parser.add_argument_group("machines")
     machines.add_argument(
@@ -144,8 +152,8 @@ def parse_contrast_options(arguments: Sequence[str] | None = None) -> argparse.N
     options = parser.parse_args(arguments)
     if options.data_folder and options.views == "quality":
         parser.error("--data_folder is for --views content; list the images of a folder in a CSV for --views quality")
-    if options.init and options.resume:
-        parser.error("--init starts a training and --resume continues one; give one of them")
+    if options.init and options.resume not in (None, "auto"):
+        parser.error("--init starts a training and --resume CHECKPOINT continues one; give one of them")
     options.notices = []
 
     if METHODS[options.method]:
