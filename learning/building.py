@@ -101,6 +101,7 @@ def build_moco(options: argparse.Namespace, place: Place, device: torch.device) 
             device_ids=[device.index] if device.type == "cuda" else None,
             gradient_as_bucket_view=True,
         )
+        _settle_buckets(query_network, device)
     return MoCo(
         query_network,
         key_network,
@@ -110,6 +111,17 @@ def build_moco(options: argparse.Namespace, place: Place, device: torch.device) 
         prepare=to_normalized if options.views == "content" else to_unit_range,
         shuffle=NodeShuffle(place, seed=options.seed),
     )
+
+
+def _settle_buckets(network: DistributedDataParallel, device: torch.device) -> None:
+    """Has DDP put its gradient buckets into their final order, which it does after its first backward pass.
+
+    From three processes on, a gradient's place in a bucket decides in which order it is summed up. Without this, the
+    first step after a restart would round differently from the same step of a run that was not interrupted.
+    """
+    network.eval()  # so that BatchNorm's statistics stay
+    network(torch.zeros(1, 3, 32, 32, device=device)).sum().backward()
+    network.zero_grad(set_to_none=True)
 
 
 def build_optimizer(options: argparse.Namespace, moco: MoCo) -> Optimizer:

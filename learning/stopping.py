@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from multiprocessing import resource_tracker
 from types import FrameType
 
 import torch
@@ -39,8 +40,19 @@ def exit_on_signals() -> None:
             )
         exit_at_once(exit_status(number))
 
+    _start_resource_tracker()
     for number in SIGNALS:
         signal.signal(number, end)
+
+
+def _start_resource_tracker() -> None:
+    """Starts a helper process of Python's so that it outlives a signal to all, and does not warn of what is then left.
+
+    It would start by itself later, and takes over what is ignored when it starts.
+    """
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    os.environ.setdefault("PYTHONWARNINGS", "ignore::UserWarning:multiprocessing.resource_tracker")
+    resource_tracker.ensure_running()
 
 
 class Stopped(Exception):

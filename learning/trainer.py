@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import signal
+import socket
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
@@ -18,6 +21,8 @@ from datasets.workers import exit_at_once
 from learning.building import Learner, build_dataset, build_learner, build_loader, build_schedule, choose_device
 from learning.checkpoints import CURRENT, OF_EPOCH, Position, save_checkpoint, training_state
 from learning.distributed import Place, environment_place, join, leave
+from learning.failures import explain, lost_contact
+from learning.last_words import LOST_CONTACT, SECONDS_TO_HEAR, read_cause, tell_cause, training_store
 from learning.moco import accuracy, contrastive_loss
 from learning.progress import Progress
 from learning.resuming import AUTO, check_same_training, describe_run, find_checkpoint, restore, start_position
@@ -181,21 +186,47 @@ def train(options: argparse.Namespace) -> None:
 
 
 def train_process(options: argparse.Namespace) -> None:
-    """``train`` as a process's whole work: a user's mistake becomes a sentence and exit status 1.
+    """``train`` as a process's whole work; however it ends, it says why in a sentence, here and to the others.
 
-    After a signal the status is 130 (Ctrl-C) or ``stopping.REQUEUE``.
+    The exit status is 1 for a failure, ``LOST_CONTACT`` where another process had failed, and after a signal 130
+    (Ctrl-C) or ``stopping.REQUEUE``.
     """
     exit_on_signals()
     try:
         train(options)
-    except UserError as error:
-        _end(f"main_contrast.py: {error.sentence}", status=1)
     except Stopped as stopped:
-        _end(f"main_contrast.py: {stopped}", stopped.status)
+        _end(str(stopped), stopped.status, aloud=False)
+    except UserError as error:
+        _fail(error.sentence)
+    except Exception as error:
+        if lost_contact(error):
+            _follow(str(error).split("\n")[0])
+        if not (sentence := explain(error)):
+            traceback.print_exc()
+            sentence = f"{type(error).__name__}: {error}"
+        _fail(sentence)
 
 
-def _end(message: str, status: int) -> NoReturn:
+def _fail(sentence: str) -> NoReturn:
+    place = environment_place() or Place()
+    where = f"process {place.rank} on {socket.gethostname()}: " if place.world_size > 1 else ""
+    tell_cause(training_store(), where + sentence)
+    _end(where + sentence, status=1)
+
+
+def _follow(reason: str) -> NoReturn:
+    """Ends since another process has: says what that one said, if it could."""
+    # A launcher that ends this process has found the other one dead, and says so itself.
+    signal.signal(signal.SIGTERM, lambda *_: exit_at_once(LOST_CONTACT))
+    time.sleep(1)  # the launcher is to find the other one first
+    cause = read_cause(training_store(), SECONDS_TO_HEAR)
     place = environment_place()
-    if place is None or place.is_first or status == 1:
-        print(message, file=sys.stderr)
+    sentence = f"stopped, since another process has ended: {cause or reason}"
+    _end(f"process {place.rank} on {socket.gethostname()}: {sentence}", LOST_CONTACT, aloud=place.local_rank == 0)
+
+
+def _end(message: str, status: int, aloud: bool = True) -> NoReturn:
+    place = environment_place()
+    if aloud or place is None or place.is_first:
+        print(f"main_contrast.py: {message}", file=sys.stderr)
     exit_at_once(status)

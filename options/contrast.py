@@ -132,6 +132,9 @@ def _build_parser() -> argparse.ArgumentParser:
     machines.add_argument(
         "--dist-url", default="tcp://127.0.0.1:23456", help="where the first node listens, the same on all nodes"
     )
+    machines.add_argument(
+        "--join-timeout", type=number(float, above=0), default=600, help="seconds to wait for the other nodes"
+    )
     machines.add_argument("--dist-backend", choices=("nccl", "gloo"), help="default: nccl with GPUs, gloo without")
     machines.add_argument("--gpu", type=number(int, 0), help="train on this GPU alone")
     return parser
@@ -188,6 +191,9 @@ def parse_contrast_options(arguments: Sequence[str] | None = None) -> argparse.N
         parser.error("--nproc-per-node goes with --multiprocessing-distributed")
     if options.gpu is not None and options.multiprocessing_distributed:
         parser.error("--gpu names one GPU; with --multiprocessing-distributed each process has its own")
+
+    if options.world_size > 1 and options.dist_url == parser.get_default("dist_url"):
+        options.notices.append(f"--dist-url {options.dist_url} is this machine; nodes elsewhere cannot reach it")
 
     options.run_name = _run_name(options)
     return options
