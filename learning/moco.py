@@ -105,14 +105,14 @@ class MoCo:
         torch._foreach_lerp_(self._key_parameters, self._query_parameters, 1 - self.momentum)
         self.queue.enqueue(gather_rows(keys))
 
-    def share_key_statistics(self) -> None:
-        """Gives every process the first one's BatchNorm statistics of the key network.
+    def share_statistics(self) -> None:
+        """Gives every process the first one's BatchNorm statistics, which is also what the first one saves.
 
-        They play no part in training, where BatchNorm uses the batch's own, and drift apart between processes; DDP
-        takes care of the query network's.
+        They play no part in training, where BatchNorm uses the batch's own, and drift apart between processes: the key
+        network's all the time, the query network's, of which DDP takes care, since the last step.
         """
         if dist.is_initialized():
-            for buffer in self.key_network.buffers():
+            for buffer in (*self.query_network.buffers(), *self.key_network.buffers()):
                 dist.broadcast(buffer, src=0)
 
     def digest(self) -> str:

@@ -94,7 +94,7 @@ class Saver:
         if asked or at_end or (options.save_steps and position.step % options.save_steps == 0):
             # What is saved has been logged, so that the curve of a resumed run has no gap.
             self._progress.report()
-            self._learner.moco.share_key_statistics()
+            self._learner.moco.share_statistics()
             if self._is_first:
                 kept = at_end and (position.epoch % options.save_freq == 0 or position.epoch == options.epochs)
                 self._save(position, OF_EPOCH.format(position.epoch) if kept else None)
