@@ -29,7 +29,7 @@ def exit_status(signal_number: int) -> int:
 
 
 def exit_on_signals() -> None:
-    """Until the training runs there is nothing to finish and nothing to save."""
+    """Until the processes have joined there is nothing to finish, and nobody to agree with."""
 
     def end(number: int, frame: FrameType | None) -> None:
         place = environment_place()

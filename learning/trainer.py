@@ -78,14 +78,20 @@ class Saver:
     """
 
     def __init__(
-        self, options: argparse.Namespace, place: Place, learner: Learner, progress: Progress, run: dict[str, object]
+        self,
+        options: argparse.Namespace,
+        place: Place,
+        learner: Learner,
+        progress: Progress,
+        run: dict[str, object],
+        stop: StopRequest,
     ):
         self._options = options
         self._is_first = place.is_first
         self._learner = learner
         self._progress = progress
         self._run = run
-        self._stop = StopRequest()
+        self._stop = stop
 
     def after_step(self, position: Position) -> None:
         """Saves if it is due. Raises Stopped, in every process after the same step, if a signal has come to any."""
@@ -114,6 +120,7 @@ def run_folder(options: argparse.Namespace) -> Path:
 def train(options: argparse.Namespace) -> None:
     """Trains one encoder as the options say. Raises UserError for what a person can mend, Stopped after a signal."""
     place = join(options.dist_backend)
+    stop = StopRequest()
     device = choose_device(options.gpu, place)
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True
@@ -157,7 +164,9 @@ def train(options: argparse.Namespace) -> None:
     if not found and place.is_first:
         progress.picture(dataset[1, 0])
 
-    saver = Saver(options, place, learner, progress, run)
+    if asked := stop.agreed():
+        stop.obey(asked, "before the first step")
+    saver = Saver(options, place, learner, progress, run, stop)
     loaded = iter(loader)
     first_global_step = start.global_step - start.step
     try:
