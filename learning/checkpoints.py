@@ -8,6 +8,7 @@ there is what an exact continuation needs: ``step`` and ``global_step`` (``Posit
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import zipfile
@@ -87,7 +88,7 @@ def save_checkpoint(state: Content, folder: Path, keep_as: str | None, keep: int
     current, previous = folder / CURRENT, folder / PREVIOUS
     try:
         if not keep_as and current.exists():
-            _copy(current, previous)
+            _keep(current, previous)
         _write(state, current)
         if keep_as:
             _copy(current, folder / keep_as)
@@ -113,6 +114,16 @@ def _write(state: Content, path: Path) -> None:
 def _copy(source: Path, target: Path) -> None:
     with whole_file(target) as temporary:
         shutil.copyfile(source, temporary)
+
+
+def _keep(source: Path, target: Path) -> None:
+    """Gives what ``source`` is now a second name, which stays when ``source`` is replaced."""
+    with whole_file(target, durable=False) as temporary:
+        temporary.unlink()
+        try:
+            os.link(source, temporary)
+        except OSError:  # a file system without hard links
+            shutil.copyfile(source, temporary)
 
 
 def _of_epochs(folder: Path) -> list[Path]:
