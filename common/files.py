@@ -8,6 +8,8 @@ from pathlib import Path
 
 from common.errors import UserError
 
+TEMPORARY = ".tmp"
+
 
 @contextlib.contextmanager
 def whole_file(path: str | os.PathLike, durable: bool = True) -> Iterator[Path]:
@@ -23,7 +25,9 @@ def whole_file(path: str | os.PathLike, durable: bool = True) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # The ending stays, since many writers choose the format by it.
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem[:100]}.", suffix=f".tmp{path.suffix}")
+        handle, name = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.stem[:100]}.", suffix=f"{TEMPORARY}{path.suffix}"
+        )
         temporary = Path(name)
         os.fchmod(handle, 0o666 & ~_umask())
         os.close(handle)
@@ -45,6 +49,12 @@ def check_writable(folder: str | os.PathLike) -> None:
     with whole_file(probe, durable=False):
         pass
     probe.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: str | os.PathLike) -> None:
+    """Removes what a process that was killed while it wrote has left in ``folder``."""
+    for path in Path(folder).glob(f".*{TEMPORARY}.*"):
+        path.unlink(missing_ok=True)
 
 
 def _umask() -> int:

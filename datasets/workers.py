@@ -49,7 +49,9 @@ def _end_with(parent: int) -> None:
 def _start_worker(parent: int, worker: int) -> None:
     _end_with(parent)
     use_one_core()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's to answer
+    # Ctrl-C, and what schedulers send to all processes of a job, is the main process's to answer.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def worker_starter() -> Callable[[int], None]:

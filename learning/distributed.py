@@ -1,35 +1,29 @@
-"""Processes: starting them, knowing one's place among them, and what they tell each other.
-
-Everything rests on torch.distributed and torchrun's own launcher: the command with ``--world-size`` and ``--rank``
-does what ``torchrun --nnodes --node-rank`` does.
-"""
+"""Processes: one's place among them, and what they tell each other. How they are started is in ``launching``."""
 
 from __future__ import annotations
 
 import datetime
-import logging
+import fcntl
 import os
 import socket
-import sys
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
-from urllib.parse import urlsplit
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.elastic.multiprocessing.api import SignalException
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from common.errors import UserError
 
 T = TypeVar("T")
 
-RENDEZVOUS_TIMEOUT = datetime.timedelta(minutes=10)
 COLLECTIVE_TIMEOUT = datetime.timedelta(minutes=10)
+"""How long a process waits for one that is silent; one that has died is noticed at once."""
+
+SIOCGIFADDR = 0x8915  # Linux: an interface's address
 
 
 @dataclass(frozen=True)
@@ -71,69 +65,38 @@ def choose_backend(requested: str | None) -> str:
     return requested or ("nccl" if torch.cuda.is_available() else "gloo")
 
 
-def parse_dist_url(url: str) -> tuple[str, int]:
-    """ "tcp://host:port" -> (host, port); UserError for anything else."""
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host = port = None
-    if not host or not port or parts.scheme != "tcp":
-        raise UserError(f"--dist-url {url}: expected tcp://ADDRESS:PORT, for example tcp://10.0.0.1:29500")
-    return host, port
-
-
-def _check_port_is_free(host: str, port: int) -> None:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise UserError(
-                f"--dist-url tcp://{host}:{port}: this node, --rank 0, cannot listen there ({error.strerror}); "
-                "give an address of this machine and a free port, the same on every node"
-            ) from None
-
-
-def start_node(work: Callable, arguments: tuple, n_nodes: int, node_rank: int, n_processes: int, dist_url: str) -> None:
-    """Runs ``work(*arguments)`` in ``n_processes`` processes here, as node ``node_rank`` of ``n_nodes``.
-
-    Returns when all are done. When one fails the others are ended and SystemExit is raised.
-    """
-    host, port = parse_dist_url(dist_url)
-    if node_rank == 0:
-        _check_port_is_free(host, port)
-    config = LaunchConfig(
-        min_nodes=n_nodes,
-        max_nodes=n_nodes,
-        nproc_per_node=n_processes,
-        run_id="re-iqa",
-        rdzv_backend="static",
-        rdzv_endpoint=f"{host}:{port}",
-        rdzv_configs={"rank": node_rank, "timeout": int(RENDEZVOUS_TIMEOUT.total_seconds())},
-        max_restarts=0,
-        monitor_interval=0.2,
-        start_method="spawn",
-    )
-    # This process only watches; what its children had to say they have said, in sentences.
-    logging.disable(logging.ERROR)
-    try:
-        elastic_launch(config, work)(*arguments)
-    except SignalException as error:
-        sys.exit(128 + error.sigval)
-    except ChildFailedError as error:
-        rank, failure = error.get_first_failure()
-        sys.exit(f"process {rank} of node {node_rank} ended with status {failure.exitcode}; the others were stopped")
-
-
 def join(backend: str) -> Place:
     """Joins the process group that the environment describes; alone where it describes none."""
     place = environment_place()
     if place is None:
         return Place()
+    if place.world_size > place.local_size and "GLOO_SOCKET_IFNAME" not in os.environ:
+        interface = interface_towards(os.environ["MASTER_ADDR"])
+        if interface:
+            os.environ["GLOO_SOCKET_IFNAME"] = interface
     dist.init_process_group(backend, timeout=COLLECTIVE_TIMEOUT)
     return place
+
+
+def interface_towards(host: str) -> str | None:
+    """The network interface on the way to ``host``, over IPv4 and on Linux; else None, and gloo decides.
+
+    By itself gloo takes the one that the machine's own name leads to, which many systems resolve to 127.0.1.1.
+    """
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect((host, 9))  # sends nothing: asks for the way
+            own_address = probe.getsockname()[0]
+            for _, name in socket.if_nameindex():
+                try:
+                    answer = fcntl.ioctl(probe, SIOCGIFADDR, struct.pack("256s", name.encode()))
+                except OSError:  # an interface without an address
+                    continue
+                if socket.inet_ntoa(answer[20:24]) == own_address:
+                    return name
+    except OSError:
+        pass
+    return None
 
 
 def leave() -> None:
@@ -185,7 +148,7 @@ class NodeShuffle:
             # Every process must take part in the making of every group.
             nodes = range(place.world_size // place.local_size)
             members = [range(node * place.local_size, (node + 1) * place.local_size) for node in nodes]
-            self._group = [dist.new_group(list(ranks)) for ranks in members][place.node]
+            self._group = [dist.new_group(list(ranks), timeout=COLLECTIVE_TIMEOUT) for ranks in members][place.node]
 
     def _permutation(self, n_rows: int, step: int) -> np.ndarray:
         return np.random.default_rng((self._seed, step)).permutation(self._local_size * n_rows)

@@ -5,9 +5,11 @@ Shapes: N crops in this process, C values of an embedding, K keys in the queue.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -102,6 +104,25 @@ class MoCo:
         """
         torch._foreach_lerp_(self._key_parameters, self._query_parameters, 1 - self.momentum)
         self.queue.enqueue(gather_rows(keys))
+
+    def share_statistics(self) -> None:
+        """Gives every process the first one's BatchNorm statistics, which is also what the first one saves.
+
+        They play no part in training, where BatchNorm uses the batch's own, and drift apart between processes: the key
+        network's all the time, the query network's, of which DDP takes care, since the last step.
+        """
+        if dist.is_initialized():
+            for buffer in (*self.query_network.buffers(), *self.key_network.buffers()):
+                dist.broadcast(buffer, src=0)
+
+    def digest(self) -> str:
+        """A short name for all weights and the queue: equal where, and only where, they are equal bit for bit."""
+        states = (self.query_network.state_dict(), self.key_network.state_dict(), self.queue.state_dict())
+        total = hashlib.sha256()
+        for state in states:
+            for value in state.values():
+                total.update(value.cpu().contiguous().numpy().data)
+        return total.hexdigest()[:12]
 
 
 def contrastive_loss(logits: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from pathlib import Path
@@ -16,6 +17,7 @@ from common.errors import UserError
 from learning.distributed import Place, mean_over_processes
 
 N_PICTURED_PAIRS = 12
+NEVER = 10**9  # seconds
 
 
 class Progress:
@@ -28,6 +30,7 @@ class Progress:
 
     def __init__(self, place: Place, folder: Path, print_freq: int, steps_per_epoch: int, epochs: int, first_step: int):
         self.place = place
+        self._folder = folder
         self.print_freq = print_freq
         self.steps_per_epoch = steps_per_epoch
         self.epochs = epochs
@@ -37,12 +40,18 @@ class Progress:
         if place.is_first:
             try:
                 # What an interrupted run wrote beyond its checkpoint is hidden, so that the curve has no doubles.
-                self._writer = SummaryWriter(str(folder), purge_step=first_step)
+                # And it is written when a report is due, not by a thread at a time of its own.
+                self._writer = SummaryWriter(str(folder), purge_step=first_step, flush_secs=NEVER)
             except OSError as error:
-                raise UserError(f"--tb_path: {folder} cannot be written: {error.strerror}") from None
+                raise self._unwritable(error) from None
 
-    def start_epoch(self, epoch: int, first_step: int) -> None:
+    def _unwritable(self, error: OSError) -> UserError:
+        return UserError(f"--tb_path: {self._folder} cannot be written: {error.strerror or error}")
+
+    def start_epoch(self, epoch: int, first_step: int, first_global_step: int) -> None:
+        """Begins at ``first_step`` of an epoch whose step 0 is ``first_global_step`` in the curves."""
         self._epoch = epoch
+        self._first_global_step = first_global_step
         self._started = self._reported = time.perf_counter()
         self._first_step = first_step
         self._waited = 0.0
@@ -58,30 +67,39 @@ class Progress:
 
     def step(self, step: int, n_images: int, waited: float, learning_rate: float, loss: Tensor, acc: Tensor) -> None:
         """Notes one step: images of all processes, seconds waited for data, and this process's loss and accuracy."""
-        global_step = (self._epoch - 1) * self.steps_per_epoch + step
-        self._pending.append((global_step, learning_rate, torch.stack([loss.detach(), acc.detach()])))
+        self._pending.append((step, learning_rate, torch.stack([loss.detach(), acc.detach()])))
         self._images += n_images
         self._waited += waited
         if self._bar:
             self._bar.update()
         if (step + 1) % self.print_freq == 0 or step + 1 == self.steps_per_epoch:
-            self._report(step)
+            self.report()
 
-    def _report(self, step: int) -> None:
+    def report(self) -> None:
+        """Shows and logs the steps that have not been yet. Raises UserError for a loss that is not finite."""
+        if not self._pending:
+            return
         figures = mean_over_processes(torch.stack([figures for _, _, figures in self._pending])).tolist()
-        if not self.place.is_first:
-            self._pending.clear()
-        self._stop_unless_finite([loss for loss, _ in figures], step)
-        for (global_step, learning_rate, _), (loss, acc) in zip(self._pending, figures, strict=False):
-            self._writer.add_scalar("loss", loss, global_step)
-            self._writer.add_scalar("acc", acc, global_step)
-            self._writer.add_scalar("learning_rate", learning_rate, global_step)
+        self._stop_unless_finite([loss for loss, _ in figures])
         if self.place.is_first:
-            learning_rate = self._pending[-1][1]
+            self._log(figures)
+            step, learning_rate, _ = self._pending[-1]
             loss, acc = (sum(column) / len(figures) for column in zip(*figures, strict=True))
             self._show(step, loss, acc, learning_rate)
         self._pending.clear()
         self._images, self._waited, self._reported = 0, 0.0, time.perf_counter()
+
+    def _log(self, figures: list[list[float]]) -> None:
+        try:
+            for (step, learning_rate, _), (loss, acc) in zip(self._pending, figures, strict=True):
+                global_step = self._first_global_step + step
+                self._writer.add_scalar("loss", loss, global_step)
+                self._writer.add_scalar("acc", acc, global_step)
+                self._writer.add_scalar("learning_rate", learning_rate, global_step)
+            self._writer.flush()
+        except OSError as error:
+            self._writer = None
+            raise self._unwritable(error) from None
 
     def _show(self, step: int, loss: float, acc: float, learning_rate: float) -> None:
         elapsed = time.perf_counter() - self._reported
@@ -98,20 +116,18 @@ class Progress:
         print(f"epoch {self._epoch}/{self.epochs}  step {done}/{self.steps_per_epoch}  {text}  left {remaining}")
         sys.stdout.flush()
 
-    def _stop_unless_finite(self, losses: list[float], step: int) -> None:
-        for before_last, loss in enumerate(reversed(losses)):
-            if loss != loss or loss in (float("inf"), float("-inf")):
+    def _stop_unless_finite(self, losses: list[float]) -> None:
+        for (step, _, _), loss in zip(self._pending, losses, strict=True):
+            if not math.isfinite(loss):
                 raise UserError(
-                    f"the loss is {loss} in epoch {self._epoch}, step {step + 1 - before_last}: training stopped, the "
-                    "last checkpoint stands; a lower --learning_rate, --warm or no --amp may help"
+                    f"the loss is {loss} in epoch {self._epoch}, step {step + 1}: training stopped, the last "
+                    "checkpoint stands; a lower --learning_rate, --warm or no --amp may help"
                 )
 
     def end_epoch(self) -> None:
         if self._bar:
             self._bar.close()
             self._bar = None
-        if self._writer:
-            self._writer.flush()
 
     def picture(self, crops: Tensor) -> None:
         """Shows query (above) and key (below) of a few rows of ``crops``, uint8 (rows, 6, P, P), in TensorBoard."""

@@ -1,53 +1,51 @@
-"""Training an encoder by momentum contrast: parts, loop, checkpoints. Runs in every process."""
+"""Training an encoder by momentum contrast: the loop, what is saved when, and how it ends. Runs in every process."""
 
 from __future__ import annotations
 
 import argparse
+import signal
+import socket
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
 import torch
 from torch import Tensor
-from torch.amp import GradScaler
-from torch.nn.parallel import DistributedDataParallel
-from torch.optim import SGD, AdamW, Optimizer
-from torch.utils.data import DataLoader, Dataset
 
 from common.errors import UserError
-from common.files import check_writable
-from datasets.content_aware import ContentAwareDataset, scan_data_folder
-from datasets.quality_aware import QualityAwareDataset
-from datasets.training_images import TrainingImages, read_training_csv
-from datasets.workers import exit_at_once, worker_starter
-from learning.checkpoints import CURRENT, resume_training, save_checkpoint, share_key_statistics, training_state
-from learning.distributed import NodeShuffle, Place, environment_place, from_first, join, leave
-from learning.lars import LARS
-from learning.moco import KeyQueue, MoCo, accuracy, contrastive_loss
+from common.files import check_writable, remove_leftovers
+from datasets.workers import exit_at_once
+from learning.bad_images import BadImages
+from learning.building import Learner, build_dataset, build_learner, build_loader, build_schedule, choose_device
+from learning.checkpoints import CURRENT, OF_EPOCH, Position, save_checkpoint, training_state
+from learning.distributed import Place, environment_place, join, leave
+from learning.failures import explain, lost_contact
+from learning.last_words import LOST_CONTACT, SECONDS_TO_HEAR, read_cause, tell_cause, training_store
+from learning.moco import accuracy, contrastive_loss
 from learning.progress import Progress
+from learning.resuming import AUTO, check_same_training, describe_run, find_checkpoint, restore, start_position
 from learning.sampling import EpochBatches
-from learning.schedule import Schedule
-from networks import ContrastiveNetwork
-from networks.features import amp_dtype, normalize
-from networks.weights import load_encoder_state, read_checkpoint
+from learning.stopping import Stopped, StopRequest, exit_on_signals
 
 
 def train_epoch(
     batches: Iterator[Tensor],
-    moco: MoCo,
-    optimizer: Optimizer,
-    scaler: GradScaler,
+    learner: Learner,
     learning_rate_at: Callable[[int], float],
-    autocast: Callable[[], torch.autocast],
-    device: torch.device,
     progress: Progress,
     steps: range,
     first_global_step: int,
     n_processes: int,
-) -> None:
-    """One epoch. A batch is uint8 (images, rows, 6, P, P): query crop and key crop of every row of every image."""
+) -> Iterator[int]:
+    """One epoch, or the rest of one: yields after each of ``steps`` how many of the epoch are done.
+
+    A batch is uint8 (images, rows, 6, P, P): query crop and key crop of every row of every image.
+    ``first_global_step`` is the number in the whole run of the epoch's step 0.
+    """
+    moco, optimizer, scaler = learner.moco, learner.optimizer, learner.scaler
     moco.query_network.train()
     moco.key_network.train()
     for step in steps:
@@ -55,13 +53,13 @@ def train_epoch(
         batch = next(batches)
         waited = time.perf_counter() - asked
 
-        crops = batch.to(device, non_blocking=True).flatten(0, 1)  # (N, 6, P, P)
+        crops = batch.to(learner.device, non_blocking=True).flatten(0, 1)  # (N, 6, P, P)
         query_crops, key_crops = crops.split(3, dim=1)
         learning_rate = learning_rate_at(step)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate
 
-        with autocast():
+        with learner.autocast():
             logits, keys = moco.contrast(query_crops, key_crops, first_global_step + step)
         loss = contrastive_loss(logits)
         optimizer.zero_grad(set_to_none=True)
@@ -71,198 +69,177 @@ def train_epoch(
         moco.advance(keys)
 
         progress.step(step, n_processes * len(batch), waited, learning_rate, loss, accuracy(logits))
+        yield step + 1
 
 
-def choose_device(gpu: int | None, place: Place) -> torch.device:
-    """The GPU asked for, or the one of this process's place on its node; the CPU on a machine without."""
-    if gpu is not None and gpu >= torch.cuda.device_count():
-        raise UserError(f"--gpu {gpu}: this machine has {torch.cuda.device_count()} GPUs, counted from 0")
-    if not torch.cuda.is_available():
-        # Processes of one machine share its cores.
-        torch.set_num_threads(max(1, torch.get_num_threads() // place.local_size))
-        return torch.device("cpu")
-    device = torch.device("cuda", gpu if gpu is not None else place.local_rank % torch.cuda.device_count())
-    torch.cuda.set_device(device)
-    return device
+class Saver:
+    """Saves the state at an epoch's end, every ``save_steps`` steps within it, and when a signal asks to stop.
+
+    Only the first process writes.
+    """
+
+    def __init__(
+        self,
+        options: argparse.Namespace,
+        place: Place,
+        learner: Learner,
+        progress: Progress,
+        run: dict[str, object],
+        stop: StopRequest,
+    ):
+        self._options = options
+        self._is_first = place.is_first
+        self._learner = learner
+        self._progress = progress
+        self._run = run
+        self._stop = stop
+
+    def after_step(self, position: Position) -> None:
+        """Saves if it is due. Raises Stopped, in every process after the same step, if a signal has come to any."""
+        options, at_end = self._options, position.step == 0
+        asked = self._stop.agreed()
+        if asked or at_end or (options.save_steps and position.step % options.save_steps == 0):
+            # What is saved has been logged, so that the curve of a resumed run has no gap.
+            self._progress.report()
+            self._learner.moco.share_statistics()
+            if self._is_first:
+                kept = at_end and (position.epoch % options.save_freq == 0 or position.epoch == options.epochs)
+                self._save(position, OF_EPOCH.format(position.epoch) if kept else None)
+        if asked and position.epoch < options.epochs:
+            self._stop.obey(asked, f"after {position}; saved, --resume auto continues from there")
+
+    def _save(self, position: Position, keep_as: str | None) -> None:
+        learner = self._learner
+        state = training_state(learner.moco, learner.optimizer, learner.scaler, position, self._run)
+        save_checkpoint(state, run_folder(self._options), keep_as, self._options.keep)
 
 
-def list_training_images(options: argparse.Namespace, place: Place) -> TrainingImages:
-    """The images of the CSV, or of the folder, which only the first process scans."""
-    if not options.data_folder:
-        return read_training_csv(options.csv_path)
-    return from_first(lambda: scan_data_folder(options.data_folder), place)
-
-
-def build_dataset(options: argparse.Namespace, place: Place) -> Dataset:
-    if options.views == "content":
-        images = list_training_images(options, place)
-        return ContentAwareDataset(images, options.method, options.patch_size, options.seed)
-    return QualityAwareDataset(
-        options.csv_path,
-        n_aug=options.n_aug,
-        n_scale=options.n_scale,
-        n_distortions=options.n_distortions,
-        patch_size=options.patch_size,
-        swap_crops=options.swap_crops,
-        seed=options.seed,
-    )
-
-
-def build_loader(
-    dataset: Dataset, batches: EpochBatches, n_workers: int, place: Place, device: torch.device
-) -> DataLoader:
-    """Loads this process's batches with its share of the node's workers."""
-    share = n_workers // place.local_size + (place.local_rank < n_workers % place.local_size)
-    return DataLoader(
-        dataset,
-        batch_sampler=batches,
-        num_workers=share,
-        pin_memory=device.type == "cuda",
-        worker_init_fn=worker_starter(),
-    )
-
-
-def to_unit_range(crops: Tensor) -> Tensor:
-    """uint8 (N, 3, P, P) -> float in [0, 1], channels last; what the quality-aware encoder takes."""
-    return crops.to(torch.float32, memory_format=torch.channels_last).div_(255)
-
-
-def to_normalized(crops: Tensor) -> Tensor:
-    """uint8 (N, 3, P, P) -> float with ImageNet's mean and deviation; what the content-aware encoder takes."""
-    return normalize(to_unit_range(crops))
-
-
-def build_moco(options: argparse.Namespace, place: Place, device: torch.device) -> MoCo:
-    """Networks and queue, equal in every process; the query network wrapped for gradient averaging."""
-    torch.manual_seed(options.seed)
-    query_network, key_network = (
-        ContrastiveNetwork(options.arch, options.head, options.feat_dim).to(device, memory_format=torch.channels_last)
-        for _ in range(2)
-    )
-    if options.init:
-        load_encoder_state(query_network.encoder, read_checkpoint(options.init), options.arch, options.init)
-    if place.world_size > 1:
-        query_network = DistributedDataParallel(
-            query_network,
-            device_ids=[device.index] if device.type == "cuda" else None,
-            gradient_as_bucket_view=True,
-        )
-    return MoCo(
-        query_network,
-        key_network,
-        KeyQueue(options.nce_k, options.feat_dim, seed=options.seed).to(device),
-        temperature=options.nce_t,
-        momentum=options.alpha,
-        prepare=to_normalized if options.views == "content" else to_unit_range,
-        shuffle=NodeShuffle(place, seed=options.seed),
-    )
-
-
-def build_optimizer(options: argparse.Namespace, moco: MoCo) -> Optimizer:
-    parameters = moco.query_network.parameters()
-    if options.optimizer == "AdamW":
-        return AdamW(parameters, options.learning_rate, weight_decay=options.weight_decay)
-    kind = {"SGD": SGD, "LARS": LARS}[options.optimizer]
-    return kind(parameters, options.learning_rate, momentum=options.momentum, weight_decay=options.weight_decay)
-
-
-def run_options(options: argparse.Namespace) -> dict[str, str | int]:
-    """What a checkpoint can be resumed with only if it was the same."""
-    return {
-        name: getattr(options, name) for name in ("views", "method", "arch", "head", "feat_dim", "nce_k", "optimizer")
-    }
+def run_folder(options: argparse.Namespace) -> Path:
+    return Path(options.model_path, options.run_name)
 
 
 def train(options: argparse.Namespace) -> None:
-    """Trains one encoder as the options say. Raises UserError for what a person can mend."""
+    """Trains one encoder as the options say. Raises UserError for what a person can mend, Stopped after a signal."""
     place = join(options.dist_backend)
+    stop = StopRequest()
     device = choose_device(options.gpu, place)
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True
     dataset = build_dataset(options, place)
-    moco = build_moco(options, place, device)
-    optimizer = build_optimizer(options, moco)
-    dtype = amp_dtype(device)
-    scaler = GradScaler(device.type, enabled=options.amp and dtype == torch.float16)
+    batches = EpochBatches(len(dataset), options.batch_size, options.epochs, options.seed, place)
+    learner = build_learner(options, place, device)
+    schedule = build_schedule(options)
 
-    run = run_options(options)
-    last_epoch = resume_training(options.resume, moco, optimizer, scaler, run) if options.resume else 0
-    batches = EpochBatches(
-        len(dataset), options.batch_size, options.epochs, options.seed, place, start_epoch=last_epoch + 1
-    )
+    run = describe_run(options, place, len(dataset))
+    found = find_checkpoint(options.resume, run_folder(options), place)
+    start, notices = Position(), []
+    if found:
+        notices = check_same_training(found, run)
+        restore(found, learner.moco, learner.optimizer, learner.scaler)
+        start = start_position(found, run, batches.steps_per_epoch)
+        batches.start_epoch, batches.start_step = start.epoch + 1, start.step
     loader = build_loader(dataset, batches, options.num_workers, place, device)
-    schedule = Schedule(
-        options.learning_rate,
-        options.epochs,
-        options.cosine,
-        options.lr_decay_rate,
-        options.lr_decay_epochs,
-        options.warm,
-    )
 
-    steps_per_epoch = batches.steps_per_epoch
-    folder = Path(options.model_path, options.run_name)
-    log_folder = Path(options.tb_path, options.run_name)
+    folder, log_folder = run_folder(options), Path(options.tb_path, options.run_name)
     if place.is_first:
         check_writable(folder)
-        if (folder / CURRENT).exists() and not options.resume:
-            print(f"{folder / CURRENT} of an earlier run will be replaced; --resume with its path would continue it")
+        remove_leftovers(folder)
     progress = Progress(
-        place, log_folder, options.print_freq, steps_per_epoch, options.epochs, last_epoch * steps_per_epoch
+        place, log_folder, options.print_freq, batches.steps_per_epoch, options.epochs, start.global_step
     )
     where = f"{place.world_size} process{'es' if place.world_size > 1 else ''} on {device.type}"
     backend = f" over {options.dist_backend}" if place.world_size > 1 else ""
     progress.say(
         f"{len(dataset):,d} images of {dataset.images.source}, {options.arch}, {where}{backend}, "
-        f"{steps_per_epoch} steps per epoch"
-        + (f", resuming after epoch {last_epoch} of {options.resume}" if options.resume else "")
+        f"{batches.steps_per_epoch} steps per epoch" + (f", resuming after {start} of {found.path}" if found else "")
     )
+    for notice in notices:
+        progress.say(f"notice: {notice}")
+    if options.resume == AUTO and not found:
+        progress.say(f"no checkpoint in {folder}: starting afresh")
+    elif not found and (folder / CURRENT).exists():
+        progress.say(f"{folder / CURRENT} of an earlier run will be replaced; --resume auto would continue it")
     progress.say(f"checkpoints: {folder}\nTensorBoard: {log_folder}")
-    if last_epoch >= options.epochs:
-        progress.say(f"nothing to do: {options.resume} has {last_epoch} of --epochs {options.epochs} already")
-
-    if not last_epoch and place.is_first:
+    if start.epoch >= options.epochs:
+        progress.say(f"nothing to do: {found.path} has {start.epoch} of --epochs {options.epochs} already")
+    if not found and place.is_first:
         progress.picture(dataset[1, 0])
+
+    if asked := stop.agreed():
+        stop.obey(asked, "before the first step")
+    saver = Saver(options, place, learner, progress, run, stop)
+    bad_images = BadImages(dataset, folder, options.max_bad / 100, place.is_first, progress.say)
     loaded = iter(loader)
+    first_global_step = start.global_step - start.step
     try:
-        for epoch in range(last_epoch + 1, options.epochs + 1):
-            progress.start_epoch(epoch, 0)
-            train_epoch(
+        for epoch in range(start.epoch + 1, options.epochs + 1):
+            steps = range(start.step if epoch == start.epoch + 1 else 0, batches.steps_per_epoch)
+            progress.start_epoch(epoch, steps.start, first_global_step)
+            for done in train_epoch(
                 loaded,
-                moco,
-                optimizer,
-                scaler,
-                lambda step, epoch=epoch: schedule.at_step(epoch, step, steps_per_epoch),
-                lambda: torch.autocast(device.type, dtype=dtype, enabled=options.amp),
-                device,
+                learner,
+                lambda step, epoch=epoch: schedule.at_step(epoch, step, batches.steps_per_epoch),
                 progress,
-                range(steps_per_epoch),
-                (epoch - 1) * steps_per_epoch,
+                steps,
+                first_global_step,
                 place.world_size,
-            )
+            ):
+                if done % options.print_freq == 0 or done == batches.steps_per_epoch:
+                    bad_images.check()
+                saver.after_step(Position.within(epoch, done, batches.steps_per_epoch, first_global_step + done))
             progress.end_epoch()
-            share_key_statistics(moco)
-            if place.is_first:
-                kept = epoch % options.save_freq == 0 or epoch == options.epochs
-                state = training_state(moco, optimizer, scaler, epoch, run)
-                save_checkpoint(state, folder, f"ckpt_epoch_{epoch}.pth" if kept else None)
+            first_global_step += batches.steps_per_epoch
     finally:
         progress.close()
+    if place.local_rank == 0:
+        print(
+            f"finished, weights {learner.moco.digest()}" + f" on node {place.node}" * (place.world_size > 1), flush=True
+        )
     leave()
 
 
 def train_process(options: argparse.Namespace) -> None:
-    """``train`` as a process's whole work: a user's mistake becomes a sentence and exit status 1, Ctrl-C 130."""
+    """``train`` as a process's whole work; however it ends, it says why in a sentence, here and to the others.
+
+    The exit status is 1 for a failure, ``LOST_CONTACT`` where another process had failed, and after a signal 130
+    (Ctrl-C) or ``stopping.REQUEUE``.
+    """
+    exit_on_signals()
     try:
         train(options)
+    except Stopped as stopped:
+        _end(str(stopped), stopped.status, aloud=False)
     except UserError as error:
-        _end(f"main_contrast.py: {error.sentence}", status=1)
-    except KeyboardInterrupt:
-        _end("main_contrast.py: interrupted; --resume continues from the last checkpoint", status=130)
+        _fail(error.sentence)
+    except Exception as error:
+        if lost_contact(error):
+            _follow(str(error).split("\n")[0])
+        if not (sentence := explain(error)):
+            traceback.print_exc()
+            sentence = f"{type(error).__name__}: {error}"
+        _fail(sentence)
 
 
-def _end(message: str, status: int) -> NoReturn:
+def _fail(sentence: str) -> NoReturn:
+    place = environment_place() or Place()
+    where = f"process {place.rank} on {socket.gethostname()}: " if place.world_size > 1 else ""
+    tell_cause(training_store(), where + sentence)
+    _end(where + sentence, status=1)
+
+
+def _follow(reason: str) -> NoReturn:
+    """Ends since another process has: says what that one said, if it could."""
+    # A launcher that ends this process has found the other one dead, and says so itself.
+    signal.signal(signal.SIGTERM, lambda *_: exit_at_once(LOST_CONTACT))
+    time.sleep(1)  # the launcher is to find the other one first
+    cause = read_cause(training_store(), SECONDS_TO_HEAR)
     place = environment_place()
-    if place is None or place.is_first or status == 1:
-        print(message, file=sys.stderr)
+    sentence = f"stopped, since another process has ended: {cause or reason}"
+    _end(f"process {place.rank} on {socket.gethostname()}: {sentence}", LOST_CONTACT, aloud=place.local_rank == 0)
+
+
+def _end(message: str, status: int, aloud: bool = True) -> NoReturn:
+    place = environment_place()
+    if aloud or place is None or place.is_first:
+        print(f"main_contrast.py: {message}", file=sys.stderr)
     exit_at_once(status)

@@ -38,10 +38,11 @@ class Checkpoint:
         return {0: "none", 1: "linear", 2: "mlp"}.get(linear_layers, f"{linear_layers} layers")
 
 
-def read_file(path: str | os.PathLike) -> dict[str, Any]:
+def read_file(path: str | os.PathLike, mmap: bool = False) -> dict[str, Any]:
     """The dictionary in a .safetensors or a torch file, read without executing anything in it, on the CPU.
 
-    Raises UserError for a file that is missing, broken, not a dictionary, or that holds more than data.
+    With ``mmap``, weights are read from the disk only when they are looked at. Raises UserError for a file that is
+    missing, broken, not a dictionary, or that holds more than data.
     """
     path = Path(path)
     if not path.is_file():
@@ -51,7 +52,7 @@ def read_file(path: str | os.PathLike) -> dict[str, Any]:
             return safetensors.torch.load_file(path)
         # A Namespace is plain data: released checkpoints carry their options in one.
         with torch.serialization.safe_globals([argparse.Namespace]):
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
         if "Unsupported global" in str(error) or "not an allowed global" in str(error):
             raise UserError(

@@ -120,7 +120,15 @@ def _build_parser() -> argparse.ArgumentParser:
     output.add_argument("--tb_path", default="./test", help="TensorBoard logs, likewise")
     output.add_argument("--print_freq", type=number(int, 1), default=10, help="steps between two reports")
     output.add_argument("--save_freq", type=number(int, 1), default=1, help="epochs between two kept checkpoints")
-    output.add_argument("--resume", metavar="CHECKPOINT", help="continue from this checkpoint")
+    output.add_argument("--save_steps", type=number(int, 1), help="steps between two checkpoints within an epoch")
+    output.add_argument(
+        "--keep", type=number(int, 1), help="how many of the checkpoints named by their epoch stay (default: all)"
+    )
+    output.add_argument(
+        "--resume",
+        metavar="CHECKPOINT|auto",
+        help="continue from this checkpoint; auto: from the newest whole one of the run's folder, if there is one",
+    )
 
     machines = parser.add_argument_group("machines")
     machines.add_argument(
@@ -133,6 +141,9 @@ def _build_parser() -> argparse.ArgumentParser:
     machines.add_argument("--nproc-per-node", type=number(int, 1), help="processes on this node (default: its GPUs)")
     machines.add_argument(
         "--dist-url", default="tcp://127.0.0.1:23456", help="where the first node listens, the same on all nodes"
+    )
+    machines.add_argument(
+        "--join-timeout", type=number(float, above=0), default=600, help="seconds to wait for the other nodes"
     )
     machines.add_argument("--dist-backend", choices=("nccl", "gloo"), help="default: nccl with GPUs, gloo without")
     machines.add_argument("--gpu", type=number(int, 0), help="train on this GPU alone")
@@ -154,8 +165,8 @@ def parse_contrast_options(arguments: Sequence[str] | None = None) -> argparse.N
     options = parser.parse_args(arguments)
     if options.data_folder and options.views == "quality":
         parser.error("--data_folder is for --views content; list the images of a folder in a CSV for --views quality")
-    if options.init and options.resume:
-        parser.error("--init starts a training and --resume continues one; give one of them")
+    if options.init and options.resume not in (None, "auto"):
+        parser.error("--init starts a training and --resume CHECKPOINT continues one; give one of them")
     options.notices = []
 
     if METHODS[options.method]:
@@ -190,6 +201,9 @@ def parse_contrast_options(arguments: Sequence[str] | None = None) -> argparse.N
         parser.error("--nproc-per-node goes with --multiprocessing-distributed")
     if options.gpu is not None and options.multiprocessing_distributed:
         parser.error("--gpu names one GPU; with --multiprocessing-distributed each process has its own")
+
+    if options.world_size > 1 and options.dist_url == parser.get_default("dist_url"):
+        options.notices.append(f"--dist-url {options.dist_url} is this machine; nodes elsewhere cannot reach it")
 
     options.run_name = _run_name(options)
     return options

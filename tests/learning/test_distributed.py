@@ -16,9 +16,8 @@ from learning.distributed import (
     join,
     leave,
     mean_over_processes,
-    parse_dist_url,
-    start_node,
 )
+from learning.launching import Launch, parse_dist_url, start_node
 
 
 def free_port() -> int:
@@ -91,4 +90,4 @@ def test_a_port_in_use_is_named():
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(UserError, match=f"127.0.0.1:{port}.*cannot listen"):
-            start_node(print, (), 1, 0, 1, f"tcp://127.0.0.1:{port}")
+            start_node(print, (), Launch(dist_url=f"tcp://127.0.0.1:{port}"))

@@ -1,0 +1,51 @@
+"""Small trainings for the tests, and what they leave behind."""
+
+import shlex
+from pathlib import Path
+
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+SMALL = shlex.split(
+    """--method MoCov2 --cosine --head mlp --arch resnet18 --feat_dim 16 --nce_k 48 --n_aug 2 --n_scale 2
+    --patch_size 32 --n_distortions 1 --batch_size 4 --learning_rate 0.05 --swap_crops 1 --print_freq 1 -j 2"""
+)
+
+
+def run_folder(folder):
+    (only,) = Path(folder).iterdir()
+    return only
+
+
+def checkpoint(folder, name="current.pth"):
+    return torch.load(run_folder(folder) / name, weights_only=True)
+
+
+def tensors(state, prefix=""):
+    """All tensors of a nested dictionary, by their path."""
+    for key, value in state.items():
+        if isinstance(value, dict):
+            yield from tensors(value, f"{prefix}{key}/")
+        elif isinstance(value, torch.Tensor):
+            yield f"{prefix}{key}", value
+
+
+def assert_same_training(a, b):
+    a_tensors, b_tensors = dict(tensors(a)), dict(tensors(b))
+    assert a_tensors.keys() == b_tensors.keys() and len(a_tensors) > 300
+    for name, value in a_tensors.items():
+        assert torch.equal(value, b_tensors[name]), name
+    for name in ("queue_position", "epoch", "step", "global_step"):
+        assert a[name] == b[name], name
+
+
+def scalars(folder, tag):
+    """(step, value) as TensorBoard shows them."""
+    log = EventAccumulator(str(run_folder(folder)))
+    log.Reload()
+    return [(event.step, event.value) for event in log.Scalars(tag)]
+
+
+def assert_same_curves(a, b):
+    for tag in ("loss", "acc", "learning_rate"):
+        assert scalars(a, tag) == scalars(b, tag), tag

@@ -1,0 +1,142 @@
+"""Signals, deaths and shortages, in real processes: what is said, with which status, and that the training goes on."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from learning.stopping import REQUEUE
+from tests.images import write_training_set
+from tests.learning.test_distributed import free_port
+from tests.runs import SMALL, assert_same_curves, assert_same_training, checkpoint
+from tests.test_end_to_end import start
+
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run")
+
+
+@pytest.fixture(scope="module")
+def csv_path(tmp_path_factory):
+    return write_training_set(tmp_path_factory.mktemp("images"), n_images=16)
+
+
+def begin(csv_path, folder, *more, n_processes=1, **options):
+    """Starts a training that resumes by itself, in a process group of its own."""
+    processes = ["--multiprocessing-distributed", "--nproc-per-node", n_processes]
+    processes += ["--dist-url", f"tcp://127.0.0.1:{free_port()}"]
+    paths = ["--csv_path", csv_path, "--model_path", folder, "--tb_path", folder, "--resume", "auto"]
+    processes = processes if n_processes > 1 else []
+    return start(*SMALL, *paths, *processes, *more, start_new_session=True, **options)
+
+
+def until(process, said):
+    for line in process.stdout:
+        if said in line:
+            return
+    raise AssertionError(f"'{said}' was not said: {process.stderr.read()}")
+
+
+def children(pid, pattern=""):
+    found = subprocess.run(["pgrep", "-P", str(pid), *(["-f", pattern] if pattern else [])], capture_output=True)
+    return [int(child) for child in found.stdout.split()]
+
+
+def test_three_processes_stop_together_and_resume_bit_for_bit(csv_path, tmp_path):
+    """The signal reaches one of them. Three, since sums of two do not depend on their order."""
+    more = ["--epochs", 2, "--batch_size", 6, "-j", 0, "--optimizer", "LARS"]
+    whole = begin(csv_path, tmp_path / "whole", *more, n_processes=3)
+    assert whole.communicate(timeout=300) and whole.returncode == 0
+    stopped = begin(csv_path, tmp_path / "stopped", *more, n_processes=3)
+    until(stopped, "step 1/3")
+    os.kill(children(stopped.pid, "spawn_main")[-1], signal.SIGUSR1)
+    _, errors = stopped.communicate(timeout=120)
+    assert stopped.returncode == REQUEUE
+    assert re.fullmatch(
+        r"main_contrast.py: interrupted by SIGUSR1 after step [123] of epoch \d; saved, --resume auto continues .*\n",
+        errors.replace("after epoch 1;", "after step 3 of epoch 1;"),
+    )
+    resumed = begin(csv_path, tmp_path / "stopped", *more, n_processes=3)
+    assert resumed.communicate(timeout=300) and resumed.returncode == 0
+    assert_same_training(checkpoint(tmp_path / "whole"), checkpoint(tmp_path / "stopped"))
+    assert_same_curves(tmp_path / "whole", tmp_path / "stopped")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_to_everything_ends_in_a_checkpoint(csv_path, tmp_path, number):
+    """Schedulers send it to every process of a job: launcher, training processes, data workers."""
+    process = begin(csv_path, tmp_path, "--epochs", 1000, n_processes=2)
+    until(process, "epoch 1/1000  step 1/4")
+    os.killpg(process.pid, number)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == REQUEUE
+    assert errors.startswith(f"main_contrast.py: interrupted by {number.name} after ") and errors.count("\n") == 1
+    state = checkpoint(tmp_path)
+    assert state["global_step"] == 4 * state["epoch"] + state["step"] > 0
+
+
+def test_who_died_is_said_on_every_node_and_the_others_end(csv_path, tmp_path):
+    """Two nodes of one process; the second one's is killed, as the system does it when memory runs out."""
+    url = f"tcp://127.0.0.1:{free_port()}"
+    command = ["--multiprocessing-distributed", "--world-size", 2, "--dist-url", url, "--epochs", 1000, "-j", 0]
+    nodes = [begin(csv_path, tmp_path, *command, "--rank", rank) for rank in range(2)]
+    until(nodes[0], "epoch 1/1000  step 1/4")
+    (victim,) = children(nodes[1].pid, "spawn_main")
+    os.kill(victim, signal.SIGKILL)
+    for node in nodes:
+        _, errors = node.communicate(timeout=60)
+        assert node.returncode == 1 and "Traceback" not in errors
+        assert re.search(rf"process 1 on \S+ \(node 1, pid {victim}\) was ended by SIGKILL; .*memory", errors)
+
+
+def test_torchrun_restarts_what_died_and_it_comes_to_its_end(csv_path, tmp_path):
+    more = ["--epochs", 2, "--save_steps", 2, "-j", 0]
+    torchrun = [*TORCHRUN, "--nproc-per-node=2", f"--master-port={free_port()}", "--max-restarts=3"]
+    process = begin(csv_path, tmp_path, *more, launcher=torchrun)
+    until(process, "epoch 1/2  step 3/4")
+    os.kill(children(process.pid)[-1], signal.SIGKILL)
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert re.search("resuming after (step 2 of )?epoch 1 of", output) and "finished" in output
+    assert checkpoint(tmp_path)["epoch"] == 2
+
+
+def test_a_worker_that_died_is_named_with_the_remedy(csv_path, tmp_path):
+    process = begin(csv_path, tmp_path, "--epochs", 1000, "-j", 1)
+    until(process, "epoch 1/1000  step 1/4")
+    (worker,) = (child for child in children(process.pid) if child not in children(process.pid, "resource_tracker"))
+    os.kill(worker, signal.SIGKILL)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1 and "Traceback" not in errors
+    assert "a data worker was ended by a signal (Killed)" in errors and "use fewer workers (-j)" in errors
+
+
+def test_too_little_shared_memory_is_named_with_the_remedy(csv_path, tmp_path):
+    small = ["unshare", "-m", "sh", "-c", 'mount -t tmpfs -o size=64k none /dev/shm && exec "$@"', "sh"]
+    if subprocess.run([*small, "true"], capture_output=True).returncode:
+        pytest.skip("no other /dev/shm can be mounted here")
+    process = begin(csv_path, tmp_path, "-j", 1, launcher=[*small, sys.executable])
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 1 and "Traceback" not in errors.split("main_contrast.py: ")[-1]
+    assert "shared memory (/dev/shm)" in errors and "--shm-size" in errors
+
+
+@pytest.mark.parametrize("full", ["--model_path", "--tb_path"])
+def test_a_full_disk_stops_the_run_with_a_sentence(csv_path, tmp_path, full):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    size = "200m" if full == "--model_path" else "128k"
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", disk], capture_output=True).returncode:
+        pytest.skip("no tmpfs can be mounted here")
+    try:
+        if full == "--tb_path":
+            (disk / "other").write_bytes(bytes(100_000))
+        process = begin(csv_path, tmp_path / "run", full, disk, "-j", 0, "--epochs", 1000)
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 1 and "Traceback" not in errors
+        assert re.search(r"cannot be written: No space left on device", errors)
+        if full == "--model_path":
+            assert checkpoint(disk)["epoch"] >= 1
+    finally:
+        subprocess.run(["umount", disk], check=True)
