@@ -65,18 +65,21 @@ def training_processes(launcher: int) -> list[int]:
     return [int(pid) for pid in listed.stdout.split()]
 
 
-def wait_for_a_save(folder: Path, seconds: float = 10) -> None:
+def wait_for_a_save(folder: Path, seconds: float = 10) -> bool:
+    """Returns as soon as a checkpoint is being written; False if none was."""
     until = time.monotonic() + seconds
-    while time.monotonic() < until and not list(folder.glob("*/.*.tmp.pth")):
-        pass
+    while time.monotonic() < until:
+        if list(folder.glob("*/.*.tmp.pth")):
+            return True
+    return False
 
 
-def kill(process: subprocess.Popen, kind: str, folder: Path, rng: random.Random) -> None:
-    """Kills at a moment of its own choice, and returns when nothing of the training is left."""
-    if kind.endswith("save"):
-        wait_for_a_save(folder)
-    else:
+def kill(process: subprocess.Popen, kind: str, folder: Path, rng: random.Random) -> str:
+    """Kills at a random moment, and returns which kind it was, when nothing of the training is left."""
+    if not kind.endswith("save"):
         time.sleep(rng.random() / 2)
+    elif not wait_for_a_save(folder):
+        kind = KINDS[0]
     try:
         if kind.startswith("one"):
             os.kill(rng.choice(training_processes(process.pid) or [process.pid]), signal.SIGKILL)
@@ -86,6 +89,7 @@ def kill(process: subprocess.Popen, kind: str, folder: Path, rng: random.Random)
     except ProcessLookupError:
         pass  # it had come to its end
     process.communicate(timeout=60)
+    return kind
 
 
 def saved_position(folder: Path) -> Position:
@@ -113,7 +117,7 @@ def run_faults(kills: int, epochs: int, images: int, seed: int, folder: Path) ->
             before = 0
         process = start(csv_path, folder / "killed", epochs)
         done = wait_for_steps(process, rng.randint(1, max(1, (n_steps - before) // (kills - fault))))
-        kill(process, kind, folder / "killed", rng)
+        kind = kill(process, kind, folder / "killed", rng)
         tried[kind] += 1
         after = saved_position(folder / "killed").global_step
         if after < before:

@@ -1,5 +1,6 @@
 """Small trainings for the tests, and what they leave behind."""
 
+import logging
 import shlex
 from pathlib import Path
 
@@ -41,6 +42,7 @@ def assert_same_training(a, b):
 
 def scalars(folder, tag):
     """(step, value) as TensorBoard shows them."""
+    logging.getLogger("tensorboard").setLevel(logging.ERROR)  # that a restart hides what came after it is no news
     log = EventAccumulator(str(run_folder(folder)))
     log.Reload()
     return [(event.step, event.value) for event in log.Scalars(tag)]
