@@ -18,9 +18,9 @@ from torch import Tensor
 
 from benchmarks.data_pipeline import write_photographs
 from datasets.quality_aware import QualityAwareDataset
+from learning.building import build_loader
 from learning.distributed import Place
 from learning.sampling import EpochBatches
-from learning.trainer import build_loader
 
 BATCH_SIZE = 4
 WIDTH, HEIGHT = 640, 480

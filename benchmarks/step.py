@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from learning.building import to_unit_range
 from learning.distributed import NodeShuffle, Place
 from learning.lars import LARS
 from learning.moco import KeyQueue, MoCo, contrastive_loss
-from learning.trainer import to_unit_range
 from networks import ContrastiveNetwork
 
 TEMPERATURE = 0.2

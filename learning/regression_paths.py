@@ -31,7 +31,7 @@ class Standardizer:
 
     def __init__(self, train: np.ndarray, scaled: bool):
         self.mean = np.empty(train.shape[1])
-        self.scale = np.ones(train.shape[1])
+        self._inverse_scale = np.ones(train.shape[1])
         for start in range(0, train.shape[1], BLOCK):
             columns = slice(start, start + BLOCK)
             block = train[:, columns].astype(np.float64)
@@ -40,10 +40,13 @@ class Standardizer:
                 deviation = block.std(axis=0)
                 # A column that does not vary stays 0, as in scikit-learn.
                 varies = deviation > 10 * np.finfo(np.float64).eps * np.abs(self.mean[columns])
-                self.scale[columns] = np.where(varies, deviation, 1.0)
+                self._inverse_scale[columns] = 1 / np.where(varies, deviation, 1.0)
 
     def __call__(self, features: np.ndarray, columns: slice = slice(None)) -> np.ndarray:
-        return (features[:, columns] - self.mean[columns]) / self.scale[columns]
+        block = features[:, columns].astype(np.float64)
+        block -= self.mean[columns]
+        block *= self._inverse_scale[columns]
+        return block
 
 
 def gram_matrix(features: np.ndarray, standardize: Callable[[np.ndarray, slice], np.ndarray]) -> np.ndarray:
@@ -117,7 +120,8 @@ def ridge_path_of_gram(gram: np.ndarray, mos: np.ndarray, alphas: Sequence[float
     """
     n_train = len(mos)
     means = gram[:, :n_train].mean(axis=1)
-    centred = gram[:, :n_train] - means[:, None] - (means[:n_train] - means[:n_train].mean())
+    centred = gram[:, :n_train] - means[:, None]
+    centred -= means[:n_train] - means[:n_train].mean()
     coefficients = solve_shifted(centred[:n_train], mos - mos.mean(), np.asarray(alphas, np.float64))
     return mos.mean() + (centred[n_train:] @ coefficients).T
 

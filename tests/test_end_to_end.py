@@ -219,6 +219,20 @@ def test_a_broken_image_is_replaced_named_and_bounded(csv_path, tmp_path, n_proc
         assert_same_training(checkpoint(tmp_path / "run"), checkpoint(tmp_path / "again"))
 
 
+def test_another_number_of_processes_goes_on_and_says_what_that_means(csv_path, tmp_path):
+    status, _, errors = train(
+        csv_path, tmp_path, "--epochs", 2, "--save_steps", 2, "--resume", "auto", "--batch_size", 2
+    )
+    assert status == 0, errors
+    two = ["--multiprocessing-distributed", "--nproc-per-node", 2, "--dist-url", f"tcp://127.0.0.1:{free_port()}"]
+    again = run_folder(tmp_path) / "ckpt_epoch_1.pth"
+    status, output, errors = train(
+        csv_path, tmp_path, "--epochs", 2, "--resume", again, "--batch_size", 2, "--n_aug", 3, *two
+    )
+    assert status == 0, errors
+    assert "processes was 1 and is 2: BatchNorm sees other batches" in output and "resuming after epoch 1" in output
+
+
 def test_a_loss_that_is_not_finite_stops_the_run(csv_path, tmp_path):
     status, _, errors = train(csv_path, tmp_path, "--learning_rate", "1e30", "--epochs", 3)
     assert status == 1 and re.search(r"the loss is nan in epoch \d, step \d", errors)

@@ -172,6 +172,16 @@ def test_missing_images_are_named_with_their_line(tmp_path):
         read_training_csv(csv_path).check_existence()
 
 
+def test_a_long_list_is_held_in_arrays_which_workers_share(tmp_path):
+    """Python strings would be copied into each worker by their reference counts."""
+    n_images = 200_000
+    (tmp_path / "t.csv").write_text("Image_path\n" + "".join(f"images/{index:07d}.jpg\n" for index in range(n_images)))
+    dataset = QualityAwareDataset(tmp_path / "t.csv")
+    paths, lines = dataset.images.paths, dataset.images.lines
+    assert len(dataset) == n_images and paths.dtype.kind == "S" and paths.nbytes == 18 * n_images
+    assert lines.dtype.kind == "i" and dataset.images.place(n_images - 1).endswith(f"line {n_images + 1}")
+
+
 def with_broken_images(folder, n_good, n_broken):
     csv_path = write_training_set(folder, n_images=n_good)
     for index in range(n_broken):
