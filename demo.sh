@@ -7,6 +7,9 @@ folder=${1:-demo}
 say() { printf '\n== %s\n' "$*"; }
 newest() { ls -td "$1"/*/ | head -1; }
 
+# Encoders made anew need features made anew.
+rm -rf "$folder"/feats_* "$folder"/scored "$folder"/new
+
 say "1. The embedded images: dead leaves and two photographs"
 python -m datasets.sample_images "$folder/images"
 python -m datasets.training_csv --all "$folder/images" "$folder/train.csv"
@@ -28,12 +31,11 @@ content=$(newest "$folder/content_aware")
 
 say "5. Features of every image from both, each file decoded once"
 encoders=(--arch resnet18 --ckpt "${quality}current.pth" --both --other_ckpt "${content}current.pth")
-python demo_quality_aware_feats.py --head mlp "${encoders[@]}" --input "$folder/images" --output_dir "$folder" --overwrite
+python demo_quality_aware_feats.py --head mlp "${encoders[@]}" --input "$folder/images" --output_dir "$folder"
 
 say "6. Distorted images with scores: levels of distortion stand in for the opinions of people"
 python -m datasets.sample_scores "$folder/scored"
-python demo_quality_aware_feats.py --head mlp "${encoders[@]}" --input "$folder/scored" --output_dir "$folder/scored" \
-  --overwrite
+python demo_quality_aware_feats.py --head mlp "${encoders[@]}" --input "$folder/scored" --output_dir "$folder/scored"
 
 say "7. A regressor from features to scores, evaluated on scenes that it has not seen"
 python train_regressor.py --features "$folder/scored" --scores "$folder/scored/scores.csv" \

@@ -5,7 +5,7 @@ import sys
 from importlib.metadata import version
 
 from common.errors import UserError
-from common.files import check_writable
+from common.files import check_target
 from datasets.feature_files import FeatureFiles
 from datasets.iqa_databases import read_database
 from datasets.opinion_scores import OpinionScores, read_scores
@@ -31,7 +31,7 @@ def main() -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    check_writable(options.output.parent)
+    check_target(options.output)
     scores = (
         read_database(options.database, options.root)
         if options.database
@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> None:
         raise UserError(f"{scores.source} has no official split; --splits random makes some")
     official = options.splits != "random" and scores.official_split is not None
     splits = (
-        official_split(scores.official_split)
+        official_split(scores.official_split, scores.groups)
         if official
         else random_splits(len(scores), scores.groups, options.n_splits, options.shares, options.seed)
     )

@@ -45,10 +45,17 @@ def whole_file(path: str | os.PathLike, durable: bool = True) -> Iterator[Path]:
 
 def check_writable(folder: str | os.PathLike) -> None:
     """Makes ``folder`` if it is missing; UserError where no file can be written into it."""
-    probe = Path(folder) / "writable"
+    probe = Path(folder) / f".writable.{os.getpid()}"
     with whole_file(probe, durable=False):
         pass
     probe.unlink(missing_ok=True)
+
+
+def check_target(path: str | os.PathLike) -> None:
+    """UserError where a file cannot be written at ``path``: long work is to end in it."""
+    if Path(path).is_dir():
+        raise UserError(f"{path} is a folder, and a file is to be written there")
+    check_writable(Path(path).parent)
 
 
 def remove_leftovers(folder: str | os.PathLike) -> None:

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +29,12 @@ def feature_file(output_dir: Path, kind: str, name: str) -> Path:
     return output_dir / f"feats_{kind}" / f"{name}_{kind}_features.npy"
 
 
+def has_features(output_dir: Path, kinds: Iterable[str], name: str) -> bool:
+    """Whether the features of all ``kinds`` of an image are there."""
+    # os.path does not mind names that are too long for the disk, and pathlib does.
+    return all(os.path.exists(feature_file(output_dir, kind, name)) for kind in kinds)  # noqa: PTH110
+
+
 def single_file_encoder(kind: str) -> str:
     """The name, in a single file, of the fingerprint of the encoder."""
     return f"{kind}_encoder"
@@ -40,28 +45,27 @@ def read_encoder(output_dir: Path, kind: str) -> str | None:
     path = output_dir / f"feats_{kind}" / _ENCODER
     try:
         return str(json.loads(path.read_text())["fingerprint"])
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError(f"{path} is damaged; remove it, and its folder, and compute the features again") from None
 
 
-def claim_folder(output_dir: Path, kind: str, fingerprint: str, overwrite: bool) -> None:
+def claim_folder(output_dir: Path, kind: str, fingerprint: str) -> None:
     """Records whose features of ``kind`` a folder holds, before the first is written.
 
-    Raises UserError where they are another encoder's and are not to be overwritten: what is there already would be
-    left, and the two mixed.
+    Raises UserError where they are another encoder's: some of what is there might stay, and the two be mixed.
     """
     path = output_dir / f"feats_{kind}" / _ENCODER
-    known = None if overwrite else read_encoder(output_dir, kind)
+    known = read_encoder(output_dir, kind)
     if known == fingerprint:
         return
     if known is not None:
         raise UserError(
             f"{path.parent} holds features of another encoder ({known[:12]}, and this one is {fingerprint[:12]}); name "
-            "another folder, or replace them with --overwrite"
+            "another folder, or remove this one"
         )
-    if not overwrite and path.parent.is_dir() and any(path.parent.rglob("*.npy")):
+    if path.parent.is_dir() and any(path.parent.rglob("*.npy")):
         return  # Older features, of an encoder nobody noted: it stays unknown.
     with whole_file(path) as temporary:
         temporary.write_text(json.dumps({"fingerprint": fingerprint}) + "\n")
@@ -82,7 +86,7 @@ class FeatureFiles:
             try:
                 self._arrays, self._read_arrays = np.load(self.source, allow_pickle=False), {}
                 there = [kind for kind in KINDS if kind in self._arrays]
-            except (OSError, ValueError, zipfile.BadZipFile, TypeError) as error:
+            except Exception as error:  # a damaged file leads numpy to whatever it happens to hold
                 raise UserError(f"features {self.source} cannot be read: {error}") from None
         else:
             raise UserError(f"features {self.source} do not exist")
@@ -97,7 +101,10 @@ class FeatureFiles:
             self.names = self._names_in_folder()
             self.encoders = {kind: read_encoder(self.source, kind) for kind in self.kinds}
         else:
-            self._rows = {name: row for row, name in enumerate(self._array("names").tolist())}
+            names = self._array("names")
+            if names.ndim != 1 or names.dtype.kind != "U":
+                raise UserError(f"features {self.source}: array 'names' is not a list of names")
+            self._rows = {name: row for row, name in enumerate(names.tolist())}
             self.names = list(self._rows)
             self.encoders = {kind: self._encoder_in_file(kind) for kind in self.kinds}
         if not self.names:
@@ -120,7 +127,7 @@ class FeatureFiles:
             return self._read_arrays[name]
         except KeyError:
             raise UserError(f"features {self.source} hold no array '{name}'") from None
-        except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+        except Exception as error:
             raise UserError(f"features {self.source}: array '{name}' cannot be read: {error}") from None
 
     def _encoder_in_file(self, kind: str) -> str | None:
@@ -142,9 +149,9 @@ class FeatureFiles:
     def _read_kind(self, kind: str, names: Sequence[str]) -> np.ndarray:
         if self.source.is_file():
             everything = self._array(kind)
-            if everything.ndim != 2 or len(everything) != len(self._rows):
+            if everything.ndim != 2 or len(everything) != len(self._rows) or everything.dtype.kind != "f":
                 raise UserError(
-                    f"features {self.source}: array '{kind}' has shape {everything.shape}, and there are "
+                    f"features {self.source}: array '{kind}' is {everything.dtype} {everything.shape}, and there are "
                     f"{len(self._rows)} names"
                 )
             rows = everything[[self._rows[name] for name in names]].astype(np.float32, copy=False)
@@ -169,7 +176,7 @@ class FeatureFiles:
 def _read_row(path: Path) -> np.ndarray:
     try:
         values = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # a damaged file leads numpy to whatever it happens to hold
         raise UserError(f"features {path} cannot be read: {error}") from None
     if not isinstance(values, np.ndarray) or values.dtype.kind != "f" or values.size == 0:
         raise UserError(f"features {path} are not an array of numbers")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -61,15 +61,24 @@ def _unmagic_parent(pattern: Path) -> Path:
 def _list_csv(csv_path: Path) -> list[ListedImage]:
     table = read_csv(csv_path, PATH_COLUMNS, "--input")
     column = next(name for name in PATH_COLUMNS if name in table)
-    listed, seen = [], set()
-    for given in table[column]:
-        if given in seen:
-            continue
-        seen.add(given)
-        beside_csv = csv_path.parent / given
-        path = str(beside_csv) if not Path(given).exists() and beside_csv.exists() else given
-        listed.append(ListedImage(path, image_name(given)))
-    return listed
+    listed: dict[str, tuple[int, str]] = {}
+    images = []
+    for line, given in table[column].items():
+        if not given:
+            raise UserError(f"--input {csv_path}, line {line}: no image is named")
+        # os.path does not mind names that are too long for the disk, and pathlib does.
+        beside_csv = os.path.join(csv_path.parent, given)
+        path = beside_csv if not os.path.exists(given) and os.path.exists(beside_csv) else given  # noqa: PTH110
+        name, absolute = image_name(given), os.path.abspath(path)
+        if name not in listed:
+            listed[name] = line, absolute
+            images.append(ListedImage(path, name))
+        elif listed[name][1] != absolute:
+            raise UserError(
+                f"--input {csv_path}, line {line}: {given} would have the same name, {name}, as another file on line "
+                f"{listed[name][0]}; give their paths from the same folder"
+            )
+    return images
 
 
 def image_name(given: str) -> str:
@@ -93,38 +102,50 @@ def _without_suffix(name: str) -> str:
     return str(path.with_suffix("")) if path.suffix.lower() in IMAGE_SUFFIXES else name
 
 
-def match_names(wanted: Iterable[str], available: Sequence[str], where: str) -> dict[str, str]:
+def match_names(wanted: Sequence[str], available: Sequence[str], where: str) -> dict[str, str]:
     """Wanted name -> the available name that means the same image, for those that have one.
 
     Folders that only one of the two names begins with, the ending, and the case of letters may differ, where what
     is left tells the images apart: tables and folders of a database seldom agree in these. An exact match comes
-    first. Raises UserError, naming ``where`` the available names are from, for a name that fits several.
+    first. Raises UserError, naming ``where`` the available names are from, for a name that fits several, and for two
+    names that fit the same.
     """
     exact = set(available)
-    by_last_part: dict[str, set[str]] = defaultdict(set)
-    for name in available:
-        last = PurePosixPath(name.lower()).name
-        by_last_part[last].add(name)
-        by_last_part[_without_suffix(last)].add(name)
-    matched = {}
+    matched: dict[str, str] = {}
     for given in wanted:
         name = image_name(given)
-        if name in exact:
-            matched[given] = name
+        same = next((spelling for spelling in (name, _without_suffix(name)) if spelling in exact), None)
+        if same is not None:
+            matched[given] = same
+    taken = set(matched.values())
+    by_last_part: dict[str, list[str]] = defaultdict(list)
+    for name in available:
+        if name not in taken:
+            by_last_part[_without_suffix(PurePosixPath(name.lower()).name)].append(name)
+    for given in wanted:
+        if given in matched:
             continue
-        for spelling in dict.fromkeys((name, _without_suffix(name))):
-            candidates = by_last_part.get(PurePosixPath(spelling.lower()).name, ())
-            fitting = [candidate for candidate in candidates if _same_end(spelling, candidate)]
+        name = image_name(given)
+        candidates = by_last_part.get(_without_suffix(PurePosixPath(name.lower()).name), ())
+        fitting = [candidate for candidate in candidates if _same_end(name, candidate)]
+        if len({_without_suffix(candidate.lower()) for candidate in fitting}) == 1:
             # Of names that differ only in their letters' case or in their ending, the one spelt alike is meant.
-            alike = [one for one in fitting if one.endswith(spelling) or _without_suffix(one).endswith(spelling)]
-            fitting = alike if len(alike) == 1 else fitting
-            if len(fitting) > 1:
-                raise UserError(
-                    f"image {given} fits several in {where}: {', '.join(sorted(fitting)[:3])}; name it with its folder"
-                )
-            if fitting:
-                matched[given] = fitting[0]
-                break
+            last = PurePosixPath(name).name
+            for spelling in (last, _without_suffix(last)):
+                alike = [one for one in fitting if PurePosixPath(one).name == spelling]
+                fitting = alike if len(alike) == 1 else fitting
+        if len(fitting) > 1:
+            raise UserError(
+                f"image {given} fits several in {where}: {', '.join(sorted(fitting)[:3])}; name it with its folder"
+            )
+        if fitting:
+            matched[given] = fitting[0]
+    images: dict[str, str] = {}
+    for given, name in matched.items():
+        # Two images must not share features: they could stand on both sides of a split.
+        if name in images:
+            raise UserError(f"images {images[name]} and {given} both fit {name} in {where}; one of them is not there")
+        images[name] = given
     return matched
 
 

@@ -51,7 +51,11 @@ def read_database(name: str, root: str | os.PathLike) -> OpinionScores:
     database = DATABASES[name]
     if not Path(root).is_dir():
         raise UserError(f"--root {root} is not a folder; {database.title} is to be unpacked there")
-    return OpinionScores(database.read(Path(root)), database.title, database.turned)
+    table = database.read(Path(root))
+    wrong = np.flatnonzero(~np.isfinite(table["mos"]))
+    if wrong.size:
+        raise UserError(f"{database.title} in {root}: the score of {table['image'].iloc[wrong[0]]} is not a number")
+    return OpinionScores(table, database.title, database.turned)
 
 
 def _labels(root: Path, file: str, image: str, mos: str, *others: str) -> pd.DataFrame:
@@ -106,11 +110,21 @@ def _matrix(path: Path, *names: str) -> list[np.ndarray]:
     missing = [name for name in names if name not in content]
     if missing:
         raise UserError(f"label file {path} holds no variable {missing[0]}")
-    values = [content[name].ravel() for name in names]
     try:
-        return [np.array([str(cell[0]) for cell in value]) if value.dtype == object else value for value in values]
-    except IndexError:
-        raise UserError(f"label file {path} holds an empty name") from None
+        return [_texts(content[name]) if content[name].dtype == object else content[name].ravel() for name in names]
+    except (IndexError, AttributeError):
+        raise UserError(f"label file {path}: {' or '.join(names)} is not what the database distributes") from None
+
+
+def _texts(cells: np.ndarray) -> np.ndarray:
+    return np.array([str(cell[0]) for cell in cells.ravel()])
+
+
+def _check_kinds(path: Path, kind: str, *values: np.ndarray) -> None:
+    """UserError where a variable is not of numpy's ``kind``: "U" for names, "fiu" for numbers."""
+    for value in values:
+        if value.dtype.kind not in kind:
+            raise UserError(f"label file {path} holds {'names' if kind != 'U' else 'numbers'} in the wrong variable")
 
 
 def _same_length(path: Path, expected: int, *values: np.ndarray) -> None:
@@ -158,6 +172,8 @@ def _live(root: Path) -> pd.DataFrame:
     path = realigned if realigned.exists() else root / "dmos.mat"
     dmos, undistorted = _matrix(path, "dmos_new" if path == realigned else "dmos", "orgs")
     (references,) = _matrix(root / "refnames_all.mat", "refnames_all")
+    _check_kinds(path, "fiu", dmos, undistorted)
+    _check_kinds(root / "refnames_all.mat", "U", references)
     images = [f"{folder}/img{number}.bmp" for folder, n in LIVE_FOLDERS.items() for number in range(1, n + 1)]
     _same_length(path, len(images), dmos, undistorted)
     _same_length(root / "refnames_all.mat", len(images), references)
@@ -181,6 +197,8 @@ def _clive(root: Path) -> pd.DataFrame:
     images_path, mos_path = root / "Data" / "AllImages_release.mat", root / "Data" / "AllMOS_release.mat"
     (images,) = _matrix(images_path, "AllImages_release")
     (mos,) = _matrix(mos_path, "AllMOS_release")
+    _check_kinds(images_path, "U", images)
+    _check_kinds(mos_path, "fiu", mos)
     _same_length(mos_path, len(images), mos)
     return score_table(images[CLIVE_TRAINING_IMAGES:], mos[CLIVE_TRAINING_IMAGES:])
 

@@ -25,6 +25,8 @@ def read_csv(csv_path: str | os.PathLike, required: tuple[str, ...], what: str) 
         raise UserError(f"{what} {os.fspath(csv_path)} does not exist") from None
     except (OSError, ValueError, UnicodeError) as error:  # pandas' parser errors are ValueErrors
         raise UserError(f"{what} {os.fspath(csv_path)} cannot be read: {error}") from None
+    if not isinstance(table.index, pd.RangeIndex):  # pandas takes what is too much for an index
+        raise UserError(f"{what} {os.fspath(csv_path)}: its lines have more fields than its first line names")
     if not set(required) & set(table):
         wanted = " or ".join(f"'{name}'" for name in required)
         columns = ", ".join(map(str, table)) or "none"

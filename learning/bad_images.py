@@ -10,7 +10,8 @@ import torch.distributed as dist
 
 from common.errors import UserError
 from common.files import whole_file
-from datasets.training_images import EpochImages
+from datasets.tables import read_csv
+from datasets.training_images import PATH_COLUMN, EpochImages
 
 BAD_IMAGES = "bad_images.csv"
 N_NAMED = 5
@@ -20,11 +21,17 @@ class BadImages:
     """Watches over what ``dataset`` could not read, in all processes together.
 
     ``folder`` is the run's, where the first process (``is_first``) keeps the list; ``max_share`` of the images may be
-    bad; ``say`` prints a line.
+    bad; ``say`` prints a line. A ``resumed`` run adds to the list of the one before it.
     """
 
     def __init__(
-        self, dataset: EpochImages, folder: Path, max_share: float, is_first: bool, say: Callable[[str], None]
+        self,
+        dataset: EpochImages,
+        folder: Path,
+        max_share: float,
+        is_first: bool,
+        say: Callable[[str], None],
+        resumed: bool = False,
     ):
         self._dataset = dataset
         self._folder = folder
@@ -33,6 +40,12 @@ class BadImages:
         self._say = say
         self._reasons: dict[int, str] = {}
         self._known: set[int] = set()
+        self._listed: dict[str, str] = {}
+        if is_first and not resumed:
+            (folder / BAD_IMAGES).unlink(missing_ok=True)
+        elif is_first and (folder / BAD_IMAGES).exists():
+            table = read_csv(folder / BAD_IMAGES, (PATH_COLUMN,), "list of bad images")
+            self._listed = dict(zip(table[PATH_COLUMN], table["why"], strict=True))
 
     def check(self) -> None:
         """Names what is new. To be called by every process at the same step; raises UserError in each for too many."""
@@ -57,7 +70,7 @@ class BadImages:
     def _report(self, new: list[int]) -> None:
         for index in new:
             reason = self._dataset.why_unreadable(index)
-            self._reasons[index] = reason
+            self._reasons[index] = self._listed[self._dataset.images.path(index)] = reason
             if len(self._reasons) <= N_NAMED:
                 self._say(f"bad image, replaced: {reason}")
         if len(self._reasons) > N_NAMED:
@@ -67,7 +80,5 @@ class BadImages:
             open(temporary, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
         ):
             writer = csv.writer(file)
-            writer.writerow(("Image_path", "why"))
-            writer.writerows(
-                (self._dataset.images.path(index), reason) for index, reason in sorted(self._reasons.items())
-            )
+            writer.writerow((PATH_COLUMN, "why"))
+            writer.writerows(sorted(self._listed.items()))

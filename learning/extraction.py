@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from common.errors import UserError
 from common.files import whole_file
-from datasets.feature_files import claim_folder, feature_file, read_encoder, single_file_encoder
+from datasets.feature_files import claim_folder, feature_file, has_features, read_encoder, single_file_encoder
 from datasets.feature_inputs import FeatureInput, FeatureInputs
 from datasets.image_lists import ListedImage, feature_names
 from datasets.images import MAX_PIXELS
@@ -30,6 +30,9 @@ from networks.features import FeatureExtractor
 
 LARGEST_BATCH_PIXELS = 16_000_000
 """Pixels of a batch and of what waits for images of its size: bounds memory whatever the input."""
+
+LONGEST_NAME = 240
+"""Bytes of a file's name, of the 255 that disks allow; a temporary name is a little longer."""
 
 
 @dataclass
@@ -126,14 +129,20 @@ def extract(
     """
     names = feature_names(images)
     for kind, extractor in extractors.items():
-        claim_folder(output_dir, kind, extractor.fingerprint, overwrite)
+        claim_folder(output_dir, kind, extractor.fingerprint)
 
     def targets(image: ListedImage) -> dict[str, Path]:
         return {kind: feature_file(output_dir, kind, names[image.name]) for kind in extractors}
 
     own = images[place.rank :: place.world_size]
-    to_do = [image for image in own if overwrite or not all(path.exists() for path in targets(image).values())]
-    summary = Summary(skipped=len(own) - len(to_do))
+    nameable = [
+        image for image in own if all(len(path.name.encode()) <= LONGEST_NAME for path in targets(image).values())
+    ]
+    to_do = [image for image in nameable if overwrite or not has_features(output_dir, extractors, names[image.name])]
+    summary = Summary(skipped=len(nameable) - len(to_do))
+    for image in set(own) - set(nameable):
+        summary.failed.append(f"image {image.path}: its name is too long for a file of features")
+        print(summary.failed[-1], file=sys.stderr)
     loader = DataLoader(
         FeatureInputs(to_do, max_pixels), batch_size=None, num_workers=n_workers, worker_init_fn=worker_starter()
     )
@@ -191,9 +200,7 @@ def collect(images: list[ListedImage], kinds: list[str], folder: Path, single_fi
     ``datasets.feature_files`` says what the .npz holds. Memory does not grow with n.
     """
     names = feature_names(images)
-    complete = [
-        image.name for image in images if all(feature_file(folder, kind, names[image.name]).exists() for kind in kinds)
-    ]
+    complete = [image.name for image in images if has_features(folder, kinds, names[image.name])]
     if not complete:
         raise UserError(f"{single_file} was not written: no image gave features")
     with whole_file(single_file) as temporary, zipfile.ZipFile(temporary, "w", allowZip64=True) as archive:

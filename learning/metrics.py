@@ -76,7 +76,7 @@ def fit_mapping(predicted: np.ndarray, mos: np.ndarray) -> Mapping:
     """The logistic by least squares; a line where that does not converge, or there are too few points for it."""
     predicted, mos = np.asarray(predicted, np.float64), np.asarray(mos, np.float64)
     centre, spread = predicted.mean(), predicted.std()
-    if spread == 0:
+    if spread <= 1e-12 * np.abs(predicted).max():
         return Mapping("linear", (float(mos.mean()), 0.0))
     if len(mos) > 4 and mos.std() > 0:
         # Fitted on standardised predictions, so that the tolerances mean the same for every scale.
@@ -90,7 +90,13 @@ def fit_mapping(predicted: np.ndarray, mos: np.ndarray) -> Mapping:
             pass
         else:
             return Mapping("logistic", (float(b1), float(b2), float(centre + spread * b3), float(spread * b4)))
-    slope = ((predicted - centre) * (mos - mos.mean())).mean() / spread**2
+    return fit_line(predicted, mos)
+
+
+def fit_line(predicted: np.ndarray, mos: np.ndarray) -> Mapping:
+    """The line by least squares; a level one through the mean where predictions are constant."""
+    centre, variance = predicted.mean(), predicted.var()
+    slope = ((predicted - centre) * (mos - mos.mean())).mean() / variance if variance else 0.0
     return Mapping("linear", (float(mos.mean() - slope * centre), float(slope)))
 
 

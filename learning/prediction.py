@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import UserError
-from common.files import check_writable, whole_file
-from datasets.feature_files import FeatureFiles, feature_file, read_encoder
+from common.files import check_target, whole_file
+from datasets.feature_files import FeatureFiles, has_features, read_encoder
 from datasets.image_lists import ListedImage, feature_names, list_images, match_names
 from datasets.opinion_scores import read_scores
 from learning.distributed import Place
@@ -34,7 +34,9 @@ def predict_quality(options: argparse.Namespace) -> int:
     images = list_images(options.input)
     labels = read_scores(options.labels, options.lower_is_better) if options.labels else None
     if options.output:
-        check_writable(options.output.parent)
+        check_target(options.output)
+    if options.features and options.features.is_file():
+        raise UserError(f"--features {options.features}: a folder is needed here, not a single file")
     with _feature_folder(options.features) as folder:
         complete_features(images, regressor, folder, options)
         scores = score_images(images, regressor, folder)
@@ -75,7 +77,7 @@ def complete_features(
     names = feature_names(images)
     for kind in regressor.kinds:
         regressor.check_encoder(kind, read_encoder(folder, kind), f"that of {folder}")
-    if all(feature_file(folder, kind, name).exists() for kind in regressor.kinds for name in names.values()):
+    if all(has_features(folder, regressor.kinds, name) for name in names.values()):
         return
     device = choose_device(options.device, Place())
     checkpoints = {kind: options.checkpoints[kind] for kind in regressor.kinds}
@@ -89,11 +91,7 @@ def complete_features(
 def score_images(images: list[ListedImage], regressor: Regressor, folder: Path) -> dict[str, float]:
     """Image -> score, in the order of ``images``, of those that have features in ``folder``."""
     names = feature_names(images)
-    there = [
-        image.name
-        for image in images
-        if all(feature_file(folder, kind, names[image.name]).exists() for kind in regressor.kinds)
-    ]
+    there = [image.name for image in images if has_features(folder, regressor.kinds, names[image.name])]
     if not there:
         return {}
     files = FeatureFiles(folder, regressor.kinds)

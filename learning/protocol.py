@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 from sklearn.pipeline import Pipeline
 
-from learning.metrics import IDENTITY, Figures, Mapping, fit_mapping
+from learning.metrics import IDENTITY, Figures, Mapping, fit_line, fit_mapping
 from learning.regression import Grid, Hyperparameters, Search, SplitResult, evaluate_on_test, fit, search
 from learning.splits import Split
+
+STEEPEST = 0.25
+"""The least width of a logistic that serves as calibration, in standard deviations of the predictions."""
 
 FIGURES = ("srcc", "plcc", "krcc", "rmse")
 
@@ -86,10 +89,13 @@ class Evaluation:
         """What brings the regressor's predictions to the opinions' scale without changing their order.
 
         Candidates are chosen by rank correlation, which does not see that a strong penalty draws all predictions to the
-        mean.
+        mean. A logistic so steep that it is a step would tie them, and gives way to a line.
         """
-        mapping = self.held_out_mapping(mos)
-        return mapping if mapping.increases else IDENTITY
+        predicted = self.held_out(len(mos))
+        tested = np.isfinite(predicted)
+        mapping, line = self.held_out_mapping(mos), fit_line(predicted[tested], mos[tested])
+        steep = mapping.kind == "logistic" and abs(mapping.parameters[3]) < STEEPEST * predicted[tested].std()
+        return next((one for one in (mapping, line) if one.increases and not (steep and one is mapping)), IDENTITY)
 
 
 def run_protocol(

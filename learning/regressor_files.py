@@ -14,13 +14,19 @@ from typing import Any
 
 import numpy as np
 import skops.io
+from sklearn.linear_model import ElasticNet, Ridge
 from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
 
 from common.errors import UserError
 from common.files import whole_file
+from datasets.feature_files import KINDS
 from learning.metrics import Mapping, read_mapping
 
 FORMAT = "Re-IQA regressor 1"
+STEPS = (StandardScaler, Ridge, ElasticNet)
+LEARNT = ("mean_", "scale_", "coef_", "intercept_")
+"""What the steps of a pipeline are, and the attributes in which they keep what they have learnt."""
 
 
 @dataclass(frozen=True)
@@ -89,11 +95,21 @@ def load_regressor(path: Path) -> Regressor:
             raise UserError(
                 f"{about} does not describe a regressor of this program: its format is {description['format']}"
             )
-        kinds, encoders, digest = list(description["kinds"]), dict(description["encoders"]), description["sha256"]
+        kinds, encoders, digest = description["kinds"], dict(description["encoders"]), description["sha256"]
+        if not kinds or [kind for kind in KINDS if kind in kinds] != kinds:
+            raise ValueError(f"kinds {kinds}")
+        if not all(isinstance(encoder, str | None) for encoder in encoders.values()):
+            raise ValueError(f"encoders {encoders}")
+        if not np.isfinite(np.array(description["score_range"], np.float64)).tolist() == [True, True]:
+            raise ValueError(f"score_range {description['score_range']}")
         calibration = read_mapping(**description["calibration"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{about} does not describe a regressor, or is damaged: {error!r}") from None
-    if _sha256(path) != digest:
+    try:
+        content_digest = _sha256(path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    if content_digest != digest:
         raise UserError(f"{path} and {about} do not belong together, or one was changed; fit the regressor again")
     try:
         foreign = skops.io.get_untrusted_types(file=path)
@@ -106,6 +122,11 @@ def load_regressor(path: Path) -> Regressor:
         raise UserError(f"{path} is not a regressor, or is damaged: {error}") from None
     if not isinstance(pipeline, Pipeline):
         raise UserError(f"{path} holds a {type(pipeline).__name__}, not a scikit-learn pipeline")
+    if not all(isinstance(step, STEPS) for _, step in pipeline.steps) or not hasattr(pipeline, "n_features_in_"):
+        raise UserError(f"{path} holds a pipeline that train_regressor.py has not fitted")
+    values = [np.asarray(getattr(step, name)) for _, step in pipeline.steps for name in LEARNT if hasattr(step, name)]
+    if not all(value.dtype.kind == "f" and np.isfinite(value).all() for value in values):
+        raise UserError(f"{path} is damaged: it holds values that are not finite")
     return Regressor(pipeline, calibration, kinds, encoders, description)
 
 

@@ -60,8 +60,18 @@ def random_splits(
     return _checked(splits)
 
 
-def official_split(parts: np.ndarray) -> list[Split]:
-    """The one split of a database that comes with it; ``parts`` (n,) holds train, validation and test."""
+def official_split(parts: np.ndarray, groups: np.ndarray | None = None) -> list[Split]:
+    """The one split of a database that comes with it; ``parts`` (n,) holds train, validation and test.
+
+    Raises UserError where one of ``groups`` is in two parts.
+    """
+    parts_of: dict[object, object] = {}
+    for group, part in zip(() if groups is None else groups, parts, strict=False):
+        if parts_of.setdefault(group, part) != part:
+            raise UserError(
+                f"group {group} is in two parts of the official split, {parts_of[group]} and {part}; "
+                "--splits random keeps groups together"
+            )
     return _checked([Split(*(np.flatnonzero(parts == part) for part in ("train", "validation", "test")))])
 
 

@@ -168,7 +168,7 @@ def train(options: argparse.Namespace) -> None:
     if asked := stop.agreed():
         stop.obey(asked, "before the first step")
     saver = Saver(options, place, learner, progress, run, stop)
-    bad_images = BadImages(dataset, folder, options.max_bad / 100, place.is_first, progress.say)
+    bad_images = BadImages(dataset, folder, options.max_bad / 100, place.is_first, progress.say, bool(found))
     loaded = iter(loader)
     first_global_step = start.global_step - start.step
     try:

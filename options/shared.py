@@ -1,6 +1,7 @@
 """What the scripts' options have in common: types that check, and help that can be read."""
 
 import argparse
+import math
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -39,6 +40,8 @@ def number(kind: type, at_least: float | None = None, above: float | None = None
             value = kind(text)
         except ValueError:
             raise argparse.ArgumentTypeError(f"{text!r} is not {expected}") from None
+        if not math.isfinite(value):
+            raise argparse.ArgumentTypeError(f"{text} is not {expected}")
         inside = (
             (at_least is None or value >= at_least)
             and (above is None or value > above)
@@ -56,7 +59,10 @@ def numbers(kind: type) -> Callable[[str], tuple]:
 
     def parse(text: str) -> tuple:
         try:
-            return tuple(kind(part) for part in text.split(",") if part)
+            values = tuple(kind(part) for part in text.split(",") if part)
+            if not all(map(math.isfinite, values)):
+                raise ValueError
+            return values
         except ValueError:
             raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers such as 120,160") from None
 

@@ -11,11 +11,11 @@ NAMES = ["a", "sub/b", "sub/c d"]
 
 def write_folder(folder, kinds=("quality_aware", "content_aware"), size=4):
     for offset, kind in enumerate(kinds):
+        claim_folder(folder, kind, f"{kind} encoder")
         for index, name in enumerate(NAMES):
             path = feature_file(folder, kind, name)
             path.parent.mkdir(parents=True, exist_ok=True)
             np.save(path, np.full((1, size), 10 * offset + index, np.float32))
-        claim_folder(folder, kind, f"{kind} encoder", overwrite=True)
     return folder
 
 
@@ -83,16 +83,15 @@ def test_no_pickle_is_read(tmp_path):
 
 def test_a_folder_belongs_to_one_encoder(tmp_path):
     write_folder(tmp_path, ["quality_aware"])
-    claim_folder(tmp_path, "quality_aware", "quality_aware encoder", overwrite=False)
+    claim_folder(tmp_path, "quality_aware", "quality_aware encoder")
     with pytest.raises(UserError, match="holds features of another encoder"):
-        claim_folder(tmp_path, "quality_aware", "other", overwrite=False)
-    claim_folder(tmp_path, "quality_aware", "other", overwrite=True)
-    assert read_encoder(tmp_path, "quality_aware") == "other"
+        claim_folder(tmp_path, "quality_aware", "other")
+    assert read_encoder(tmp_path, "quality_aware") == "quality_aware encoder"
 
 
 def test_older_features_of_an_unknown_encoder_stay_so(tmp_path):
     path = feature_file(tmp_path, "quality_aware", "a")
     path.parent.mkdir()
     np.save(path, np.zeros((1, 4), np.float32))
-    claim_folder(tmp_path, "quality_aware", "new", overwrite=False)
+    claim_folder(tmp_path, "quality_aware", "new")
     assert read_encoder(tmp_path, "quality_aware") is None

@@ -74,6 +74,8 @@ def test_equal_stems_keep_their_ending():
         ("jp2k/img1.bmp", ["jp2k/img1", "jpeg/img1"], "jp2k/img1"),
         ("c.jpg", ["a", "b"], None),
         ("x/a.jpg", ["y/a"], None),
+        ("IMG_1.jpg", ["IMG_1", "old/IMG_1"], "IMG_1"),
+        ("f/a.png", ["a.png", "a.jpg"], "a.png"),
     ],
 )
 def test_a_table_and_a_folder_need_not_spell_a_name_alike(wanted, available, found):
@@ -84,3 +86,44 @@ def test_a_table_and_a_folder_need_not_spell_a_name_alike(wanted, available, fou
 def test_a_name_that_fits_several_is_refused():
     with pytest.raises(UserError, match=r"image img1.bmp fits several in there: jp2k/img1, jpeg/img1"):
         match_names(["img1.bmp"], ["jp2k/img1", "jpeg/img1"], "there")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "available"),
+    [
+        (["jp2k/img1.bmp", "jpeg/img1.bmp"], ["img1"]),
+        (["a.png", "./a.png"], ["a"]),
+        (["a.png", "a.jpg"], ["a"]),
+    ],
+)
+def test_two_images_do_not_share_features(wanted, available):
+    """They could stand on both sides of a split, and be learnt from and tested on."""
+    with pytest.raises(UserError, match=r"both fit .* in there; one of them is not there"):
+        match_names(wanted, available, "there")
+    assert match_names(["jp2k/img1.bmp", "img1.bmp"], ["img1"], "there") == {"img1.bmp": "img1"}, "exact comes first"
+
+
+def test_the_same_end_in_other_folders_is_no_match():
+    with pytest.raises(UserError, match="fits several"):
+        match_names(["a.png"], ["x/a", "y/A"], "there")
+
+
+def test_a_csv_whose_files_would_share_a_name_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sub").mkdir()
+    for path in ("x.jpg", "sub/x.jpg"):
+        (tmp_path / path).touch()
+    (tmp_path / "sub" / "l.csv").write_text(f"image\nx.jpg\n./x.jpg\n{tmp_path}/x.jpg\n")
+    names = [image.name for image in list_images("sub/l.csv")]
+    assert names[0] == "x.jpg" and len(names) == 2, "one file, spelt twice, and its absolute path"
+    (tmp_path / "sub" / "l.csv").write_text("image\nx.jpg\n../x.jpg\n")
+    monkeypatch.chdir(tmp_path / "sub")
+    with pytest.raises(
+        UserError, match=r"line 3: \.\./x.jpg would have the same name, x.jpg, as another file on line 2"
+    ):
+        list_images("l.csv")
+    (tmp_path / "sub" / "l.csv").write_text('image,mos\nx.jpg,1\n"",2\n')
+    with pytest.raises(UserError, match="line 3: no image is named"):
+        list_images("l.csv")
+    (tmp_path / "sub" / "l.csv").write_text("image\n" + "x" * 300 + ".jpg\n")
+    assert len(list_images("l.csv")) == 1, "a name that no disk can hold is a missing image, not a crash"

@@ -43,6 +43,7 @@ def test_lower_is_better_is_turned_round_once(tmp_path):
         ("image,mos\n,1\n", "line 2: no image is named"),
         ("image,mos\na,1\nb,2\na,3\n", "line 4: image a has a score on line 2 already"),
         ("image,mos,split\na,1,train\nb,2,dev\n", "line 3: split 'dev' is not one of train, validation, test"),
+        ("image,mos\na.jpg,3.5,\nb.jpg,4,\n", "its lines have more fields than its first line names"),
         ("image,mos\n", "lists no images"),
         ("", "cannot be read"),
     ],

@@ -150,3 +150,14 @@ def test_scenes_on_one_side_only_give_nothing_away():
         by_image.append(run_protocol(features, mos, by_image_splits, grid, 1, MEMORY).spread("srcc").median)
     assert np.mean(by_image) > 0.8, "by image, every scene is known from training"
     assert abs(np.mean(by_group)) < 0.2
+
+
+@pytest.mark.parametrize("signal", [0.0, 0.3, 2.0])
+def test_the_calibration_keeps_the_order_of_predictions(signal):
+    for seed in range(10):
+        features, mos = features_and_mos(40, 20, seed, signal)
+        grid = Grid(("ridge",), (True,), (1.0, 100.0))
+        evaluation = run_protocol(features, mos, random_splits(40, None, 5, (70, 10, 20), seed), grid, 1, MEMORY)
+        predicted = np.sort(evaluation.pipeline.predict(features.astype(np.float64)))
+        scores = evaluation.calibration(mos)(predicted)
+        assert len(np.unique(scores.round(6))) > 0.9 * len(scores) and (np.diff(scores) >= 0).all()

@@ -91,6 +91,35 @@ def test_what_is_no_description_is_refused(saved, text):
         load_regressor(saved[0])
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("kinds", []), ("kinds", ["foo"]), ("kinds", ["quality_aware", "quality_aware"]), ("score_range", "abc"),
+        ("score_range", [1]), ("encoders", {"quality_aware": 3}),
+        ("calibration", {"kind": "linear", "parameters": [1]}),
+        ("calibration", {"kind": "cubic", "parameters": [1, 2]}), ("calibration", None),
+    ],
+)  # fmt: skip
+def test_a_description_that_makes_no_sense_is_refused(saved, key, value):
+    about = description_file(saved[0])
+    about.write_text(json.dumps(json.loads(about.read_text()) | {key: value}))
+    with pytest.raises(UserError, match="does not describe a regressor, or is damaged"):
+        load_regressor(saved[0])
+
+
+def test_what_is_not_finite_or_not_fitted_is_refused(saved):
+    path, pipeline, _ = saved
+    pipeline[-1].coef_[0] = np.nan
+    skops.io.dump(pipeline, path)
+    _fit_digest(path)
+    with pytest.raises(UserError, match="holds values that are not finite"):
+        load_regressor(path)
+    skops.io.dump(Hyperparameters("ridge", True, 1.0).pipeline(), path)
+    _fit_digest(path)
+    with pytest.raises(UserError, match="has not fitted"):
+        load_regressor(path)
+
+
 def test_a_missing_half_is_named(saved):
     description_file(saved[0]).unlink()
     with pytest.raises(UserError, match=r"r\.json does not exist"):

@@ -40,6 +40,13 @@ def test_the_official_split_is_taken_as_it_is():
     assert split.train_and_validation.tolist() == [1, 4, 7, 2, 5, 8]
 
 
+def test_an_official_split_that_divides_a_group_is_refused():
+    parts = np.array(["train", "validation", "test"] * 3, dtype=object)
+    official_split(parts, np.array(["a", "b", "c"] * 3, dtype=object))
+    with pytest.raises(UserError, match="group a is in two parts of the official split, train and validation"):
+        official_split(parts, np.array(["a", "a", "c"] * 3, dtype=object))
+
+
 def test_too_few_are_refused():
     with pytest.raises(UserError, match="4 images are too few"):
         random_splits(4, None, 1, (70, 10, 20), 0)
