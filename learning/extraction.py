@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import signal
 import sys
+import threading
 import time
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 
 import numpy as np
 import torch
@@ -111,6 +115,32 @@ def _save(features: np.ndarray, path: Path) -> None:
         np.save(file, features[None], allow_pickle=False)
 
 
+@contextlib.contextmanager
+def noted_interrupt() -> Iterator[Callable[[], None]]:
+    """Ctrl-C raises KeyboardInterrupt here, as ever, and again when the function that is yielded is called.
+
+    An exception that comes while Python deletes an object is lost, and a long run comes upon such a moment.
+    """
+    noted = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        noted.append(number)
+        raise KeyboardInterrupt
+
+    def check() -> None:
+        if noted:
+            raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield check
+        return
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield check
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def extract(
     images: list[ListedImage],
     extractors: Mapping[str, FeatureExtractor],
@@ -166,29 +196,31 @@ def extract(
     launched: tuple[list[FeatureInput], dict[str, torch.Tensor]] | None = None
     one_by_one: list[list[FeatureInput]] = []
     batches = _batches(iter(loader), batch_size)
-    while True:
-        asked = time.perf_counter()
-        batch = one_by_one.pop() if one_by_one else next(batches, None)
-        summary.waited += time.perf_counter() - asked
-        if batch is None:
-            break
-        if batch[0].error:
-            fail(batch[0], batch[0].error)
-            continue
-        try:
-            computed = _compute(batch, extractors)
-        except _OutOfMemory as error:
-            if len(batch) > 1:
-                one_by_one += [[image] for image in reversed(batch)]
-            else:
-                fail(batch[0], f"image {to_do[batch[0].index].path}: {error}")
-            continue
-        # A GPU computes this batch while the one before is written.
+    with noted_interrupt() as check_interrupt:
+        while True:
+            check_interrupt()
+            asked = time.perf_counter()
+            batch = one_by_one.pop() if one_by_one else next(batches, None)
+            summary.waited += time.perf_counter() - asked
+            if batch is None:
+                break
+            if batch[0].error:
+                fail(batch[0], batch[0].error)
+                continue
+            try:
+                computed = _compute(batch, extractors)
+            except _OutOfMemory as error:
+                if len(batch) > 1:
+                    one_by_one += [[image] for image in reversed(batch)]
+                else:
+                    fail(batch[0], f"image {to_do[batch[0].index].path}: {error}")
+                continue
+            # A GPU computes this batch while the one before is written.
+            if launched:
+                write(*launched)
+            launched = batch, computed
         if launched:
             write(*launched)
-        launched = batch, computed
-    if launched:
-        write(*launched)
     bar.close()
     summary.seconds = time.perf_counter() - began
     return summary.merged()
