@@ -104,7 +104,7 @@ def with_features(scores: OpinionScores, files: FeatureFiles, skip_missing: bool
         )
     if missing:
         print(f"notice     {len(missing):,d} images have no features and are left out")
-    unused = len(files.names) - len(set(matched.values()))
+    unused = len(files.names) - len(matched)
     if unused:
         print(f"notice     {unused:,d} images have features and no score, and are not used")
     kept = scores.rows([row for row, image in enumerate(scores.images) if image in matched])

@@ -5,7 +5,6 @@ score is 5 for an undistorted image and falls by one with every level of a disto
 """
 
 import argparse
-import csv
 import sys
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from common.errors import UserError
 from common.files import whole_file
 from datasets.distortions import DISTORTIONS, N_LEVELS, distort
 from datasets.sample_images import dead_leaves, sample_photographs
+from datasets.tables import write_csv
 
 IMAGE_SIZE = (192, 144)
 SHOWN = ("gaussian_blur", "jpeg")
@@ -48,10 +48,7 @@ def write_sample_scores(folder: Path, n_dead_leaves: int = 22, photographs: bool
             with whole_file(folder / file, durable=False) as temporary:
                 Image.fromarray(pixels).save(temporary)
             rows.append((file, score, scene))
-    with whole_file(folder / "scores.csv") as temporary, open(temporary, "w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(("image", "mos", "group"))
-        writer.writerows(rows)
+    write_csv(folder / "scores.csv", ("image", "mos", "group"), rows)
     return len(rows)
 
 

@@ -1,10 +1,13 @@
 """Tables from disk."""
 
+import csv
 import os
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
 from common.errors import UserError
+from common.files import whole_file
 
 CSV_ENCODING = {"encoding": "utf-8-sig", "encoding_errors": "surrogateescape"}
 """With or without a byte-order mark; file names that are not UTF-8 stay what they are."""
@@ -36,3 +39,14 @@ def read_csv(csv_path: str | os.PathLike, required: tuple[str, ...], what: str) 
     if table.empty:
         raise UserError(f"{what} {os.fspath(csv_path)} lists no images")
     return table
+
+
+def write_csv(csv_path: str | os.PathLike, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Writes a table, whole or not at all; names in any encoding come back as they were from ``read_csv``."""
+    with (
+        whole_file(csv_path) as temporary,
+        open(temporary, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(rows)

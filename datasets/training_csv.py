@@ -5,7 +5,6 @@ The layout of ``training_data`` is that of the Re-IQA paper (section 4.1): prist
 """
 
 import argparse
-import csv
 import re
 import sys
 from collections.abc import Callable
@@ -13,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import UserError
-from common.files import whole_file
 from datasets.images import find_images
+from datasets.tables import write_csv
 from datasets.training_images import PATH_COLUMN
 
 
@@ -68,13 +67,7 @@ def find_training_images(root: Path) -> dict[Source, list[Path]]:
 
 def write_training_csv(paths: list[Path], csv_path: Path) -> None:
     """Writes one column, ``Image_path``, a row per path; names in any encoding come back as they were."""
-    with (
-        whole_file(csv_path) as temporary,
-        open(temporary, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
-    ):
-        writer = csv.writer(file)
-        writer.writerow([PATH_COLUMN])
-        writer.writerows([str(path)] for path in paths)
+    write_csv(csv_path, (PATH_COLUMN,), ([str(path)] for path in paths))
 
 
 def main() -> None:

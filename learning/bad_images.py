@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable
 from pathlib import Path
 
 import torch.distributed as dist
 
 from common.errors import UserError
-from common.files import whole_file
-from datasets.tables import read_csv
+from datasets.tables import read_csv, write_csv
 from datasets.training_images import PATH_COLUMN, EpochImages
 
 BAD_IMAGES = "bad_images.csv"
@@ -75,10 +73,4 @@ class BadImages:
                 self._say(f"bad image, replaced: {reason}")
         if len(self._reasons) > N_NAMED:
             self._say(f"bad images, replaced: {len(self._reasons):,d} so far, listed in {self._folder / BAD_IMAGES}")
-        with (
-            whole_file(self._folder / BAD_IMAGES) as temporary,
-            open(temporary, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
-        ):
-            writer = csv.writer(file)
-            writer.writerow((PATH_COLUMN, "why"))
-            writer.writerows(sorted(self._listed.items()))
+        write_csv(self._folder / BAD_IMAGES, (PATH_COLUMN, "why"), sorted(self._listed.items()))

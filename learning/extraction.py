@@ -165,14 +165,15 @@ def extract(
         return {kind: feature_file(output_dir, kind, names[image.name]) for kind in extractors}
 
     own = images[place.rank :: place.world_size]
-    nameable = [
-        image for image in own if all(len(path.name.encode()) <= LONGEST_NAME for path in targets(image).values())
-    ]
-    to_do = [image for image in nameable if overwrite or not has_features(output_dir, extractors, names[image.name])]
-    summary = Summary(skipped=len(nameable) - len(to_do))
-    for image in set(own) - set(nameable):
-        summary.failed.append(f"image {image.path}: its name is too long for a file of features")
-        print(summary.failed[-1], file=sys.stderr)
+    to_do, summary = [], Summary()
+    for image in own:
+        if any(len(os.fsencode(path.name)) > LONGEST_NAME for path in targets(image).values()):
+            summary.failed.append(f"image {image.path}: its name is too long for a file of features")
+            print(summary.failed[-1], file=sys.stderr)
+        elif overwrite or not has_features(output_dir, extractors, names[image.name]):
+            to_do.append(image)
+        else:
+            summary.skipped += 1
     loader = DataLoader(
         FeatureInputs(to_do, max_pixels), batch_size=None, num_workers=n_workers, worker_init_fn=worker_starter()
     )

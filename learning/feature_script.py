@@ -45,7 +45,7 @@ def load_extractors(
         if not path.exists():
             raise UserError(
                 f"checkpoint {path} does not exist: train an encoder (main_contrast.py) or get the released weights "
-                "and put them there, or name another by --ckpt"
+                "and put them there, or name another (--help says how)"
             )
         extractors[kind] = FeatureExtractor(load_encoder(path, arch), kind == "content_aware", device, amp)
     return extractors

@@ -76,9 +76,7 @@ def fit_mapping(predicted: np.ndarray, mos: np.ndarray) -> Mapping:
     """The logistic by least squares; a line where that does not converge, or there are too few points for it."""
     predicted, mos = np.asarray(predicted, np.float64), np.asarray(mos, np.float64)
     centre, spread = predicted.mean(), predicted.std()
-    if spread <= 1e-12 * np.abs(predicted).max():
-        return Mapping("linear", (float(mos.mean()), 0.0))
-    if len(mos) > 4 and mos.std() > 0:
+    if len(mos) > 4 and mos.std() > 0 and not _is_constant(predicted):
         # Fitted on standardised predictions, so that the tolerances mean the same for every scale.
         start = (mos.max(), mos.min(), 0.0, 0.5)
         try:
@@ -93,10 +91,14 @@ def fit_mapping(predicted: np.ndarray, mos: np.ndarray) -> Mapping:
     return fit_line(predicted, mos)
 
 
+def _is_constant(values: np.ndarray) -> bool:
+    return values.std() <= 1e-12 * np.abs(values).max()
+
+
 def fit_line(predicted: np.ndarray, mos: np.ndarray) -> Mapping:
     """The line by least squares; a level one through the mean where predictions are constant."""
     centre, variance = predicted.mean(), predicted.var()
-    slope = ((predicted - centre) * (mos - mos.mean())).mean() / variance if variance else 0.0
+    slope = 0.0 if _is_constant(predicted) else ((predicted - centre) * (mos - mos.mean())).mean() / variance
     return Mapping("linear", (float(mos.mean() - slope * centre), float(slope)))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import csv
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,10 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import UserError
-from common.files import check_target, whole_file
+from common.files import check_target
 from datasets.feature_files import FeatureFiles, has_features, read_encoder
 from datasets.image_lists import ListedImage, feature_names, list_images, match_names
 from datasets.opinion_scores import read_scores
+from datasets.tables import write_csv
 from learning.distributed import Place
 from learning.extraction import default_workers, extract
 from learning.feature_script import choose_device, load_extractors
@@ -44,7 +44,8 @@ def predict_quality(options: argparse.Namespace) -> int:
     if not scores:
         raise UserError("no image could be scored")
     if options.output:
-        write_scores(scores, options.output)
+        rows = ((image, f"{score:.6g}") for image, score in scores.items())
+        write_csv(options.output, ("image", "score"), rows)
     print_scores(scores)
     _print_about(regressor, scores, n_failed, options.output)
     if labels is not None:
@@ -103,17 +104,6 @@ def score_images(images: list[ListedImage], regressor: Regressor, folder: Path) 
     return scores
 
 
-def write_scores(scores: dict[str, float], path: Path) -> None:
-    """A CSV with the columns image and score."""
-    with (
-        whole_file(path) as temporary,
-        open(temporary, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
-    ):
-        writer = csv.writer(file)
-        writer.writerow(("image", "score"))
-        writer.writerows((image, f"{score:.6g}") for image, score in scores.items())
-
-
 def print_scores(scores: dict[str, float]) -> None:
     """A table for a person; of a long one its two ends, best first."""
     rows = list(scores.items())
@@ -131,10 +121,9 @@ def _printable(name: str) -> str:
 
 
 def _print_about(regressor: Regressor, scores: dict[str, float], n_failed: int, output: Path | None) -> None:
-    lowest, highest = regressor.description.get("score_range", (None, None))
-    if lowest is not None:
-        source = _printable(str(regressor.description.get("scores", "its scores")))
-        print(f"\nfitted on {source}, where opinions go from {lowest:g} to {highest:g}; higher is better")
+    lowest, highest = regressor.description["score_range"]
+    source = _printable(str(regressor.description.get("scores", "its scores")))
+    print(f"\nfitted on {source}, where opinions go from {lowest:g} to {highest:g}; higher is better")
     if regressor.description.get("note"):
         print(_printable(str(regressor.description["note"])))
     print(f"{len(scores):,d} images scored, {n_failed:,d} failed" + (f": {output}" if output else ""))

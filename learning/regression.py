@@ -109,23 +109,27 @@ class Search:
         return [self.candidates[index] for index in np.argmax(self.srcc, axis=1)]
 
 
+def _is_raw_ridge(path: list[Hyperparameters]) -> bool:
+    return path[0].estimator == "ridge" and not path[0].standardized
+
+
 def _path_srcc(
     features: np.ndarray, mos: np.ndarray, split: Split, path: list[Hyperparameters], gram: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """(candidates,) validation SRCC and whether unconverged, of one path on one split.
 
-    ``gram`` holds the inner products of all images' raw features, where that is what serves this path.
+    ``gram`` holds the inner products of all images' raw features, or is None.
     """
     first, alphas, opinions = path[0], [candidate.alpha for candidate in path], mos[split.train]
     unconverged = np.zeros(len(path), bool)
-    if gram is not None:
+    if gram is not None and _is_raw_ridge(path):
         rows = split.train_and_validation
         predicted = ridge_path_of_gram(gram[np.ix_(rows, rows)], opinions, alphas)
-    elif first.estimator == "ridge":
-        train, validation = features[split.train], features[split.validation]
+        return srcc(predicted, mos[split.validation]), unconverged
+    train, validation = features[split.train], features[split.validation]
+    if first.estimator == "ridge":
         predicted = ridge_path(train, opinions, validation, first.standardized, alphas)
     else:
-        train, validation = features[split.train], features[split.validation]
         predicted, unconverged = elasticnet_path(
             train, opinions, validation, first.standardized, first.l1_ratio, alphas
         )
@@ -167,8 +171,7 @@ def search(
     scores = np.zeros((len(splits), offsets[-1]))
     unconverged = np.zeros(scores.shape, bool)
     gram = None
-    shared = [path[0].estimator == "ridge" and not path[0].standardized for path in paths]
-    if any(shared) and max(len(split.train) for split in splits) <= features.shape[1]:
+    if any(map(_is_raw_ridge, paths)) and max(len(split.train) for split in splits) <= features.shape[1]:
         with threadpool_limits(n_threads):
             gram = gram_matrix(features, Standardizer(features, scaled=False))
         memory -= gram.nbytes
@@ -180,12 +183,9 @@ def search(
     ):
         warnings.simplefilter("ignore", ConvergenceWarning)
         jobs = {
-            executor.submit(_path_srcc, features, mos, split, path, gram if in_gram else None): (
-                row,
-                slice(offset, offset + len(path)),
-            )
+            executor.submit(_path_srcc, features, mos, split, path, gram): (row, slice(offset, offset + len(path)))
             for row, split in enumerate(splits)
-            for path, offset, in_gram in zip(paths, offsets, shared, strict=False)
+            for path, offset in zip(paths, offsets, strict=False)
         }
         try:
             for job in as_completed(jobs):

@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 
 from datasets.images import MAX_PIXELS
-from options.shared import HelpFormatter, Parser, number, numbers
+from options.shared import Parser, number, numbers
 
 METHODS = {"MoCo": ("linear", 0.07), "MoCov2": ("mlp", 0.2), "Customize": None}
 """What each method sets, head and temperature; Customize takes both from the options."""
@@ -20,7 +20,6 @@ def _build_parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="main_contrast.py",
         description="Trains an image-quality encoder without labels, by momentum contrast (Re-IQA, CVPR 2023).",
-        formatter_class=HelpFormatter,
     )
 
     data = parser.add_argument_group("training images")

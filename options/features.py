@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from datasets.images import MAX_PIXELS
-from options.shared import HelpFormatter, Parser, number
+from options.shared import Parser, number
 
 CHECKPOINTS = {
     "quality_aware": Path("re-iqa_ckpts/quality_aware_r50.pth"),
@@ -35,7 +35,6 @@ def parse_feature_options(kind: str, arguments: Sequence[str] | None = None) -> 
     parser = Parser(
         prog=f"demo_{kind}_feats.py",
         description=f"Computes the {kind.replace('_', '-')} features of images: (1, 4096) float32 each, as .npy.",
-        formatter_class=HelpFormatter,
     )
     parser.add_argument("--head", choices=("linear", "mlp"), default="mlp", help="the checkpoint's head; not used here")
     parser.add_argument("--ckpt", type=Path, default=CHECKPOINTS[kind], help="the encoder: any format, see the README")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from options.features import CHECKPOINTS, add_extraction_options
-from options.shared import HelpFormatter, Parser
+from options.shared import Parser
 
 
 def parse_prediction_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -16,7 +16,6 @@ def parse_prediction_options(arguments: Sequence[str] | None = None) -> argparse
     parser = Parser(
         prog="predict_quality.py",
         description="Scores images: features from the encoders, and a regressor fitted by train_regressor.py.",
-        formatter_class=HelpFormatter,
     )
     parser.add_argument("--input", required=True, help="file, folder, glob or CSV (Image_path or image)")
     parser.add_argument("--regressor", type=Path, default=Path("regressor.skops"), help="from train_regressor.py")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from datasets.feature_files import KINDS
 from datasets.iqa_databases import DATABASES
-from options.shared import HelpFormatter, Parser, number, numbers
+from options.shared import Parser, number, numbers
 
 CHOICES = {"both": KINDS, **{kind.removesuffix("_aware"): (kind,) for kind in KINDS}}
 """Kinds of features as they are named on the command line."""
@@ -22,7 +22,6 @@ def parse_regressor_options(arguments: Sequence[str] | None = None) -> argparse.
     parser = Parser(
         prog="train_regressor.py",
         description="Fits a regressor from features to opinion scores, and evaluates it by the protocol of the field.",
-        formatter_class=HelpFormatter,
     )
     data = parser.add_argument_group("features and scores")
     data.add_argument(

@@ -3,11 +3,14 @@
 import argparse
 import math
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one sentence, without the list of all options."""
+    """A parser whose errors are one sentence, without the list of all options, and whose help shows defaults."""
+
+    def __init__(self, **options: Any):
+        super().__init__(formatter_class=HelpFormatter, **options)
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message} (--help lists the options)\n")
