@@ -15,6 +15,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
 
 from common.errors import UserError
 
@@ -74,7 +75,10 @@ def join(backend: str) -> Place:
         interface = interface_towards(os.environ["MASTER_ADDR"])
         if interface:
             os.environ["GLOO_SOCKET_IFNAME"] = interface
-    dist.init_process_group(backend, timeout=COLLECTIVE_TIMEOUT)
+    # torchrun's store outlives its restarts, and with it the addresses of processes that are gone.
+    store, rank, world_size = next(rendezvous("env://", timeout=COLLECTIVE_TIMEOUT))
+    store = dist.PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=COLLECTIVE_TIMEOUT)
     return place
 
 
