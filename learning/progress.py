@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -38,15 +41,20 @@ class Progress:
         self._writer = None
         self._bar = None
         if place.is_first:
-            try:
+            threading.excepthook = _report_unless_tensorboard
+            with self._writing():
                 # What an interrupted run wrote beyond its checkpoint is hidden, so that the curve has no doubles.
                 # And it is written when a report is due, not by a thread at a time of its own.
                 self._writer = SummaryWriter(str(folder), purge_step=first_step, flush_secs=NEVER)
-            except OSError as error:
-                raise self._unwritable(error) from None
 
-    def _unwritable(self, error: OSError) -> UserError:
-        return UserError(f"--tb_path: {self._folder} cannot be written: {error.strerror or error}")
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Raises UserError for what keeps TensorBoard's files from being written."""
+        try:
+            yield
+        except OSError as error:
+            self._writer = None
+            raise UserError(f"--tb_path: {self._folder} cannot be written: {error.strerror or error}") from None
 
     def start_epoch(self, epoch: int, first_step: int, first_global_step: int) -> None:
         """Begins at ``first_step`` of an epoch whose step 0 is ``first_global_step`` in the curves."""
@@ -90,16 +98,13 @@ class Progress:
         self._images, self._waited, self._reported = 0, 0.0, time.perf_counter()
 
     def _log(self, figures: list[list[float]]) -> None:
-        try:
+        with self._writing():
             for (step, learning_rate, _), (loss, acc) in zip(self._pending, figures, strict=True):
                 global_step = self._first_global_step + step
                 self._writer.add_scalar("loss", loss, global_step)
                 self._writer.add_scalar("acc", acc, global_step)
                 self._writer.add_scalar("learning_rate", learning_rate, global_step)
             self._writer.flush()
-        except OSError as error:
-            self._writer = None
-            raise self._unwritable(error) from None
 
     def _show(self, step: int, loss: float, acc: float, learning_rate: float) -> None:
         elapsed = time.perf_counter() - self._reported
@@ -135,8 +140,9 @@ class Progress:
             return
         chosen = torch.linspace(0, len(crops) - 1, min(N_PICTURED_PAIRS, len(crops))).long()
         pairs = torch.cat([crops[chosen, :3], crops[chosen, 3:]])
-        self._writer.add_image("query_above_key", make_grid(pairs, nrow=len(chosen)), 0)
-        self._writer.flush()
+        with self._writing():
+            self._writer.add_image("query_above_key", make_grid(pairs, nrow=len(chosen)), 0)
+            self._writer.flush()
 
     def say(self, text: str) -> None:
         """A line for the person at the terminal, from the first process."""
@@ -147,4 +153,11 @@ class Progress:
     def close(self) -> None:
         self.end_epoch()
         if self._writer:
-            self._writer.close()
+            with self._writing():
+                self._writer.close()
+
+
+def _report_unless_tensorboard(failure: threading.ExceptHookArgs) -> None:
+    """For ``threading.excepthook``: what TensorBoard's thread meets is raised again in the thread that uses it."""
+    if not type(failure.thread).__module__.startswith("tensorboard."):
+        threading.__excepthook__(failure)
