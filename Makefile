@@ -42,11 +42,7 @@ fuzz: $(VENV)/installed
 	$(BIN)/python -m tests.fuzz
 
 bench: $(VENV)/installed
-	$(BIN)/python -m benchmarks.data_pipeline
-	$(BIN)/python -m benchmarks.loader
-	$(BIN)/python -m benchmarks.step
-	$(BIN)/python -m benchmarks.extraction
-	$(BIN)/python -m benchmarks.regressor_search --quick
+	$(BIN)/python -m benchmarks
 
 clean:
 	rm -rf $(VENV) $(DEMO)

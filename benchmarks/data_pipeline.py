@@ -9,6 +9,7 @@ through torchvision's first interface, in the same run.
 import argparse
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ import torch
 from PIL import Image
 from torchvision import transforms as v1
 
+from benchmarks.table import Row, print_table
 from datasets.content_aware import ContentAwareDataset
 from datasets.distortions import DISTORTIONS, N_LEVELS, distort
 from datasets.quality_aware import QualityAwareDataset
@@ -25,6 +27,7 @@ from datasets.workers import use_one_core
 from networks.features import IMAGENET_MEAN, IMAGENET_STD
 
 RELEASED_SECONDS = {(512, 384): 0.31, (640, 480): 0.57, (800, 600): 1.06, (1024, 768): 1.32}
+AIMED_SECONDS = {(512, 384): 0.018, (640, 480): 0.028, (1024, 768): 0.033}
 
 
 def write_photographs(folder: Path, width: int, height: int, n_images: int = 12) -> Path:
@@ -112,25 +115,36 @@ def views_per_second(csv_path: Path, n_samples: int) -> tuple[float, float]:
     return rates[0], rates[1]
 
 
+def rows(n_samples: int = 24) -> Iterator[Row]:
+    use_one_core()
+    with tempfile.TemporaryDirectory() as folder:
+        csv_paths = {size: write_photographs(Path(folder), *size) for size in RELEASED_SECONDS}
+        for (width, height), released in RELEASED_SECONDS.items():
+            seconds = seconds_per_sample(csv_paths[width, height], n_samples)
+            aim = AIMED_SECONDS.get((width, height))
+            yield Row(
+                f"sample of {width}x{height}, one core",
+                f"{seconds:.4f} s",
+                f"released code, {released} s",
+                f"{released / seconds:.1f}",
+                f"at most {aim} s" if aim else "",
+            )
+        for width, height in RELEASED_SECONDS:
+            plain, ours = views_per_second(csv_paths[width, height], 4 * n_samples)
+            yield Row(
+                f"content views of {width}x{height}, one core",
+                f"{ours:.0f} per second",
+                f"torchvision v1 on PIL, {plain:.0f}",
+                f"{ours / plain:.2f}",
+                "at least 2",
+            )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.data_pipeline", description=__doc__.splitlines()[0])
     parser.add_argument("--samples", type=int, default=48, help="samples per image size")
     options = parser.parse_args()
-    use_one_core()
-
-    print("one sample (n_aug 11, n_scale 2, patch 160) on one core")
-    print(f"{'size':>10s} {'seconds':>9s} {'released':>9s} {'ratio':>7s}")
-    with tempfile.TemporaryDirectory() as folder:
-        for (width, height), released in RELEASED_SECONDS.items():
-            seconds = seconds_per_sample(write_photographs(Path(folder), width, height), options.samples)
-            print(f"{width:>5d}x{height:<4d} {seconds:9.4f} {released:9.2f} {released / seconds:6.1f}x")
-
-        print("\ncontent-aware views of 224 pixels per second on one core")
-        print(f"{'size':>10s} {'ours':>9s} {'PIL, v1':>9s} {'ratio':>7s}")
-        for width, height in RELEASED_SECONDS:
-            csv_path = Path(folder) / f"{width}x{height}.csv"
-            plain, ours = views_per_second(csv_path, 4 * options.samples)
-            print(f"{width:>5d}x{height:<4d} {ours:9.1f} {plain:9.1f} {ours / plain:6.1f}x")
+    print_table(rows(options.samples))
 
     image = np.array(Image.fromarray(sample_photographs()["china"]).resize((640, 480)))
     costs = milliseconds_per_distortion(image)

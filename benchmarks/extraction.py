@@ -7,12 +7,14 @@ Ours is the whole of ``demo_quality_aware_feats.py`` from file to file. Both see
 import argparse
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from benchmarks.data_pipeline import write_photographs
+from benchmarks.table import Row, print_table
 from datasets.feature_files import feature_file
 from datasets.image_lists import list_images
 from datasets.images import read_image
@@ -64,32 +66,39 @@ def our_features(
     return np.concatenate(rows), summary.seconds / len(images), summary.waited / summary.seconds
 
 
+def rows(n_images: int = 12, batch_size: int = 4, device_name: str = "cpu") -> Iterator[Row]:
+    device = torch.device(device_name)
+    encoder = calibrated_encoder()
+    with tempfile.TemporaryDirectory() as folder:
+        for width, height in SIZES:
+            csv_path = write_photographs(Path(folder), width, height, n_images)
+            paths = [image.path for image in list_images(csv_path)][:MOST_PLAIN_IMAGES]
+            plain_features(paths[:2], encoder, device)
+            expected, plain_seconds = plain_features(paths, encoder, device)
+            for amp, name, aim in ((False, "float32", "at least 1.8"), (True, "--amp", "at least 3")):
+                features, seconds, waiting = our_features(
+                    Path(folder, "features"), csv_path, encoder, device, amp, batch_size
+                )
+                difference = np.abs(features[: len(expected)] - expected).max() / np.abs(expected).max()
+                yield Row(
+                    f"features of {width}x{height}, {name}",
+                    f"{1 / seconds:.2f} images/s",
+                    f"plain float32, {1 / plain_seconds:.2f}",
+                    f"{plain_seconds / seconds:.2f}",
+                    aim,
+                )
+                aim = "at most 1e-2" if amp else "at most 1e-5"
+                yield Row("  largest difference, of the largest feature", f"{difference:.1e}", aim=aim)
+                yield Row("  share of time waiting for images", f"{waiting:.0%}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.extraction", description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=12, help="images per size")
     parser.add_argument("--batch_size", type=int, default=4)
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
-    device = torch.device(options.device)
-    encoder = calibrated_encoder()
-    print(f"{'size':>10s} {'':12s} {'images/s':>9s} {'ratio':>6s} {'difference':>11s} {'waiting':>8s}")
-    with tempfile.TemporaryDirectory() as folder:
-        for width, height in SIZES:
-            csv_path = write_photographs(Path(folder), width, height, options.images)
-            paths = [image.path for image in list_images(csv_path)][:MOST_PLAIN_IMAGES]
-            plain_features(paths[:2], encoder, device)
-            expected, plain_seconds = plain_features(paths, encoder, device)
-            print(f"{width:>5d}x{height:<4d} {'plain':12s} {1 / plain_seconds:9.2f} {1:6.2f}")
-            for amp in (False, True):
-                features, seconds, waiting = our_features(
-                    Path(folder, "features"), csv_path, encoder, device, amp, options.batch_size
-                )
-                difference = np.abs(features[: len(expected)] - expected).max() / np.abs(expected).max()
-                label = "ours, amp" if amp else "ours"
-                print(
-                    f"{'':10s} {label:12s} {1 / seconds:9.2f} {plain_seconds / seconds:6.2f} {difference:11.1e} "
-                    f"{waiting:8.0%}"
-                )
+    print_table(rows(options.images, options.batch_size, options.device))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.data_pipeline import write_photographs
+from benchmarks.table import Row, print_table
 from datasets.quality_aware import QualityAwareDataset
 from learning.building import build_loader
 from learning.distributed import Place
@@ -61,27 +62,35 @@ def private_mebibytes() -> list[float]:
     return figures
 
 
+def rows(n_samples: int = 96, long_run: int = 2000) -> Iterator[Row]:
+    with tempfile.TemporaryDirectory() as folder:
+        csv_path = write_photographs(Path(folder), WIDTH, HEIGHT)
+        one, two = rate_in_turns(csv_path, n_samples)
+        yield Row(
+            f"loader, 2 workers, {WIDTH}x{HEIGHT}, no step",
+            f"{two:.1f} samples/s",
+            f"1 worker, {one:.1f}",
+            f"{two / one:.2f}",
+            "at least 1.8",
+        )
+        if not long_run or not Path("/proc/self/smaps_rollup").exists():
+            return
+        loaded = start_loading(csv_path, 2)
+        early = long_run // 4
+        consume(loaded, early)
+        first = max(private_mebibytes())
+        consume(loaded, long_run - early)
+        last = max(private_mebibytes())
+        what = f"memory of a worker after {long_run} samples"
+        yield Row(what, f"{last:.0f} MiB", f"after {early}, {first:.0f}", f"{last / first:.2f}", "1, no growth")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.loader", description=__doc__.splitlines()[0])
     parser.add_argument("--samples", type=int, default=96, help="samples per worker and turn")
     parser.add_argument("--long_run", type=int, default=2000, help="samples over which memory may not grow; 0: none")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        csv_path = write_photographs(Path(folder), WIDTH, HEIGHT)
-        one, two = rate_in_turns(csv_path, options.samples)
-        print(
-            f"samples per second of the loader at {WIDTH}x{HEIGHT} (n_aug 11, n_scale 2, patch 160), no training step"
-        )
-        print(f"{'1 worker':>10s} {one:8.1f}\n{'2 workers':>10s} {two:8.1f}\n{'ratio':>10s} {two / one:8.2f}")
-        if not options.long_run or not Path("/proc/self/smaps_rollup").exists():
-            return
-        loaded = start_loading(csv_path, 2)
-        print("\nMiB of each of two workers' own memory, after that many samples")
-        taken = 0
-        for target in (options.long_run // 4, options.long_run // 2, options.long_run):
-            consume(loaded, target - taken)
-            taken = target
-            print(f"{taken:10d} " + "".join(f"{figure:9.0f}" for figure in private_mebibytes()), flush=True)
+    print_table(rows(options.samples, options.long_run))
 
 
 if __name__ == "__main__":

@@ -1,19 +1,25 @@
 """``python -m benchmarks.step``: the training step on this machine's CPU, against the plain one.
 
 Plain is what a first script would do with the same networks, queue and batches: float32, channels first, the loss from
-concatenated logits, LARS and the moving average parameter by parameter. Its losses must be ours. The random crops of
-the batches are the same for all.
+concatenated logits, LARS and the moving average parameter by parameter. The random crops of the batches are the same
+for all, and so must be the losses. Training from random weights amplifies the rounding of the last bit tenfold per
+step, so the plain step is shown beside it with its own weights changed by that little (tests compare in float64).
 """
+
+from __future__ import annotations
 
 import argparse
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchmarks.table import Row, print_table
 from learning.building import to_unit_range
 from learning.distributed import NodeShuffle, Place
 from learning.lars import LARS
@@ -31,6 +37,26 @@ Step = Callable[[Tensor], float]
 """One training step on uint8 crops (N, 6, P, P); returns the loss."""
 
 
+class Variant(NamedTuple):
+    """A kind of step: ours or the plain one, and how it computes."""
+
+    name: str
+    ours: bool = True
+    amp: bool = False
+    compiled: bool = False
+    dtype: torch.dtype = torch.float32
+    aim: str = ""
+
+
+PLAIN = Variant("plain float32, NCHW", ours=False)
+FLOAT32 = Variant("float32")
+AMP = Variant("--amp", amp=True, aim="at least 1.8")
+COMPILED = (Variant("float32 --compile", compiled=True), Variant("--amp --compile", amp=True, compiled=True))
+
+PLAIN_FLOAT64 = Variant("plain float64", ours=False, dtype=torch.float64)
+FLOAT64 = Variant("float64", dtype=torch.float64)
+
+
 def plain_step(network: nn.Module, memory: Tensor) -> Step:
     """The textbook's step in float32, channels first; changes ``network`` and ``memory``, (K, C)."""
     key_network = copy.deepcopy(network)
@@ -39,7 +65,7 @@ def plain_step(network: nn.Module, memory: Tensor) -> Step:
 
     def step(crops: Tensor) -> float:
         nonlocal position
-        query_images, key_images = (crops.float() / 255).split(3, dim=1)
+        query_images, key_images = (crops.float() / 255).to(memory.dtype).split(3, dim=1)
         queries = network(query_images.contiguous())
         with torch.no_grad():
             keys = key_network(key_images.contiguous())
@@ -64,17 +90,24 @@ def plain_step(network: nn.Module, memory: Tensor) -> Step:
     return step
 
 
-def our_step(network: nn.Module, memory: Tensor, amp: bool, updates: list[float]) -> Step:
+def our_step(network: nn.Module, memory: Tensor, variant: Variant, updates: list[float]) -> Step:
     """The step of ``learning.trainer`` from the same start; appends the seconds of each update to ``updates``."""
     query_network, key_network = (copy.deepcopy(network).to(memory_format=torch.channels_last) for _ in range(2))
-    queue = KeyQueue(len(memory), FEAT_DIM)
+    if variant.compiled:
+        query_network.compile()
+        key_network.compile()
+    queue = KeyQueue(len(memory), FEAT_DIM).to(variant.dtype)
     queue.memory.copy_(memory)
-    moco = MoCo(query_network, key_network, queue, TEMPERATURE, MOMENTUM, to_unit_range, NodeShuffle(Place()))
+
+    def prepare(crops: Tensor) -> Tensor:
+        return to_unit_range(crops).to(variant.dtype)
+
+    moco = MoCo(query_network, key_network, queue, TEMPERATURE, MOMENTUM, prepare, NodeShuffle(Place()))
     optimizer = LARS(query_network.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
 
     def step(crops: Tensor) -> float:
         query_crops, key_crops = crops.split(3, dim=1)
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=amp):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=variant.amp):
             logits, keys = moco.contrast(query_crops, key_crops, 0)
         loss = contrastive_loss(logits)
         optimizer.zero_grad(set_to_none=True)
@@ -88,12 +121,17 @@ def our_step(network: nn.Module, memory: Tensor, amp: bool, updates: list[float]
     return step
 
 
-def start(arch: str, amp: bool | None, updates: list[float]) -> Step:
-    """The plain step (``amp`` None) or ours, all from the same weights and queue."""
+def start(
+    arch: str, variant: Variant, updates: list[float], queue_length: int = QUEUE_LENGTH, nudge: float = 0
+) -> Step:
+    """A step of that kind; all kinds start from the same queue and the same weights, but for the share ``nudge``."""
     torch.manual_seed(0)
-    network = ContrastiveNetwork(arch, "mlp", FEAT_DIM).train()
-    memory = KeyQueue(QUEUE_LENGTH, FEAT_DIM).memory
-    return plain_step(network, memory) if amp is None else our_step(network, memory, amp, updates)
+    network = ContrastiveNetwork(arch, "mlp", FEAT_DIM).train().to(variant.dtype)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.mul_(1 + nudge)
+    memory = KeyQueue(queue_length, FEAT_DIM).memory.to(variant.dtype)
+    return our_step(network, memory, variant, updates) if variant.ours else plain_step(network, memory)
 
 
 def random_batches(n_batches: int, n_crops: int, size: int) -> list[Tensor]:
@@ -107,7 +145,46 @@ def random_batches(n_batches: int, n_crops: int, size: int) -> list[Tensor]:
     return batches
 
 
-VARIANTS = {"plain float32 NCHW": None, "ours float32": False, "ours --amp": True}
+def speed_rows(arch: str, size: int, n_crops: int, n_steps: int, variants: Sequence[Variant]) -> Iterator[Row]:
+    """The fastest of ``n_steps`` of each kind, in turns, since a shared machine is faster at times."""
+    kinds = (PLAIN, *variants)
+    updates = {kind: [] for kind in kinds}
+    steps = {kind: start(arch, kind, updates[kind]) for kind in kinds}
+    seconds = {kind: [] for kind in kinds}
+    for batch in random_batches(n_steps + 1, n_crops, size):
+        for kind, step in steps.items():
+            began = time.perf_counter()
+            step(batch)
+            seconds[kind].append(time.perf_counter() - began)
+    plain = min(seconds[PLAIN][1:])
+    for kind in variants:
+        best, update = min(seconds[kind][1:]), min(updates[kind][1:])
+        what = f"step, {arch}, {n_crops} pairs of {size}, {kind.name}"
+        yield Row(what, f"{best:.2f} s", f"{PLAIN.name}, {plain:.2f} s", f"{plain / best:.2f}", kind.aim)
+        yield Row("  of it LARS and momentum update", f"{update:.3f} s", "the step", f"{update / best:.1%}", "under 5%")
+
+
+def loss_rows(arch: str, size: int, n_crops: int, n_steps: int) -> Iterator[Row]:
+    """How far the losses of the first ``n_steps`` are from those of the plain step, in all."""
+    batches = random_batches(n_steps, n_crops, size)
+
+    def losses(kind: Variant, nudge: float = 0) -> np.ndarray:
+        step = start(arch, kind, [], nudge=nudge)
+        return np.array([step(batch) for batch in batches])
+
+    def largest_difference(values: np.ndarray, plain: np.ndarray) -> str:
+        return f"{(np.abs(values - plain) / plain).max():.1e}"
+
+    plain = losses(PLAIN)
+    what = f"loss of {n_steps} steps, {arch}, {n_crops} pairs of {size}, "
+    compared = f"plain, weights times 1 + 1e-7, {largest_difference(losses(PLAIN, nudge=1e-7), plain)}"
+    yield Row(what + "differs by", largest_difference(losses(FLOAT32), plain), compared, aim="at most 1e-4")
+    yield Row("  with --amp", largest_difference(losses(AMP), plain), aim="at most 2e-2")
+
+
+def rows() -> Iterator[Row]:
+    yield from speed_rows("resnet50", 160, n_crops=24, n_steps=4, variants=(FLOAT32, AMP))
+    yield from loss_rows("resnet50", 96, n_crops=8, n_steps=20)
 
 
 def main() -> None:
@@ -116,43 +193,15 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=4, help="timed steps of each kind, after one to warm up")
     parser.add_argument("--loss_steps", type=int, default=20, help="steps over which losses are compared; 0: none")
     parser.add_argument("--loss_crops", type=int, default=8, help="pairs of crops in those")
+    parser.add_argument("--loss_patch_size", type=int, default=96)
     parser.add_argument("--patch_size", type=int, default=160)
     parser.add_argument("--arch", default="resnet50")
+    parser.add_argument("--compile", action="store_true", help="with compiled networks as well: minutes more")
     options = parser.parse_args()
-
-    threads = torch.get_num_threads()
-    print(f"one step, {options.arch}, {options.crops} pairs of {options.patch_size} pixels, {threads} threads")
-    print(f"{'':20s}{'seconds':>9s}{'ratio':>7s}{'update':>9s}{'share':>7s}")
-    batches = random_batches(options.steps + 1, options.crops, options.patch_size)
-    updates = {name: [] for name in VARIANTS}
-    steps = {name: start(options.arch, amp, updates[name]) for name, amp in VARIANTS.items()}
-    seconds = {name: [] for name in VARIANTS}
-    for batch in batches:  # in turns, since a shared machine is faster at times
-        for name, step in steps.items():
-            began = time.perf_counter()
-            step(batch)
-            seconds[name].append(time.perf_counter() - began)
-    fastest = {name: min(times[1:]) for name, times in seconds.items()}
-    plain = fastest["plain float32 NCHW"]
-    for name, best in fastest.items():
-        line = f"{name:20s}{best:9.3f}{plain / best:6.2f}x"
-        if updates[name]:
-            update = min(updates[name][1:])
-            line += f"{update:9.4f}{update / best:7.1%}"
-        print(line)
-
-    if not options.loss_steps:
-        return
-    batches = random_batches(options.loss_steps, options.loss_crops, options.patch_size)
-    losses = {}
-    for name, amp in VARIANTS.items():
-        step = start(options.arch, amp, [])
-        losses[name] = torch.tensor([step(batch) for batch in batches], dtype=torch.float64)
-    print(f"\nloss over {options.loss_steps} steps of {options.loss_crops} pairs: largest relative difference to plain")
-    reference = losses["plain float32 NCHW"]
-    for name, values in losses.items():
-        difference = ((values - reference).abs() / reference).max().item()
-        print(f"{name:20s}{difference:10.1e}   ({values[0]:.4f} ... {values[-1]:.4f})")
+    variants = (FLOAT32, AMP) + COMPILED * options.compile
+    print_table(speed_rows(options.arch, options.patch_size, options.crops, options.steps, variants))
+    if options.loss_steps:
+        print_table(loss_rows(options.arch, options.loss_patch_size, options.loss_crops, options.loss_steps))
 
 
 if __name__ == "__main__":

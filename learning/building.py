@@ -103,6 +103,10 @@ def build_moco(options: argparse.Namespace, place: Place, device: torch.device) 
             gradient_as_bucket_view=True,
         )
         _settle_buckets(query_network, device)
+    if options.compile:
+        # In place: another module around them would change the names of their weights in checkpoints.
+        query_network.compile()
+        key_network.compile()
     return MoCo(
         query_network,
         key_network,

@@ -24,6 +24,7 @@ EFFECTS = {
     "processes": "BatchNorm sees other batches, and sums are rounded in another order",
     "processes_per_node": "the key crops change places among others",
     "batch_size": "the images of a step are others, and so is the number of steps of an epoch",
+    "compile": "sums are rounded in another order",
     "seed": "the order of the images, their crops and their distortions are others",
     "images": "the order of the images is another; in an epoch that goes on, some may come twice and some not at all",
 }
@@ -31,7 +32,7 @@ EFFECTS = {
 
 TRAINING_OPTIONS = (
     "n_aug", "n_scale", "n_distortions", "patch_size", "swap_crops", "nce_t", "alpha", "epochs", "learning_rate",
-    "lr_decay_epochs", "lr_decay_rate", "cosine", "warm", "weight_decay", "momentum", "amp",
+    "lr_decay_epochs", "lr_decay_rate", "cosine", "warm", "weight_decay", "momentum", "amp", "compile",
 )  # fmt: skip
 
 

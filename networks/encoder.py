@@ -46,5 +46,6 @@ class ContrastiveNetwork(nn.Module):
         self.head = build_head(head, feature_size(self.encoder), feat_dim)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        # In float32 also under autocast: the norm of a half-precision vector is off by a percent.
-        return F.normalize(self.head(self.encoder(images)).float(), dim=1)
+        embeddings = self.head(self.encoder(images))
+        # At least in float32, also under autocast: the norm of a half-precision vector is off by a percent.
+        return F.normalize(embeddings.to(torch.promote_types(embeddings.dtype, torch.float32)), dim=1)

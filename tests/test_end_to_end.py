@@ -233,6 +233,13 @@ def test_another_number_of_processes_goes_on_and_says_what_that_means(csv_path, 
     assert "processes was 1 and is 2: BatchNorm sees other batches" in output and "resuming after epoch 1" in output
 
 
+def test_a_compiler_that_is_missing_is_named(csv_path, tmp_path):
+    launcher = ["env", "CXX=/no/such/compiler", f"TORCHINDUCTOR_CACHE_DIR={tmp_path / 'cache'}", sys.executable]
+    status, _, errors = train(csv_path, tmp_path / "run", "--compile", "-j", 0, launcher=launcher)
+    assert status == 1 and "Traceback" not in errors
+    assert "needs a C++ compiler" in errors and "leave out --compile" in errors
+
+
 def test_a_loss_that_is_not_finite_stops_the_run(csv_path, tmp_path):
     status, _, errors = train(csv_path, tmp_path, "--learning_rate", "1e30", "--epochs", 3)
     assert status == 1 and re.search(r"the loss is nan in epoch \d, step \d", errors)
