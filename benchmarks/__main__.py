@@ -5,30 +5,28 @@ Each script runs in a process of its own, since some confine theirs to one core.
 
 import argparse
 import datetime
-import multiprocessing
+import json
 import os
 import platform
+import subprocess
+import sys
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 
 import torch
 
-from benchmarks import data_pipeline, extraction, loader, regressor_search, step
 from benchmarks.table import Row, markdown, print_table
 
-SCRIPTS = (data_pipeline, loader, step, extraction, regressor_search)
-
-
-def _rows_of(script: str) -> list[Row]:
-    (module,) = (module for module in SCRIPTS if module.__name__ == script)
-    return list(module.rows())
+SCRIPTS = ("data_pipeline", "loader", "step", "extraction", "regressor_search")
 
 
 def all_rows() -> Iterator[Row]:
-    context = multiprocessing.get_context("spawn")
     for script in SCRIPTS:
-        with ProcessPoolExecutor(1, context) as process:
-            yield from process.submit(_rows_of, script.__name__).result()
+        command = [sys.executable, "-m", "benchmarks.table", script]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            for line in process.stdout:
+                yield Row(*json.loads(line))
+        if process.returncode:
+            sys.exit(f"python -m benchmarks.{script} failed with status {process.returncode}")
 
 
 def processor() -> str:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import json
+import sys
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -35,3 +39,15 @@ def markdown(rows: Iterable[Row]) -> str:
     """The table for a README."""
     lines = [HEAD, Row(*["---"] * len(HEAD)), *rows]
     return "\n".join("| " + " | ".join(row) + " |" for row in lines)
+
+
+def main() -> None:
+    """``python -m benchmarks.table SCRIPT``: each row as a line of JSON, for ``python -m benchmarks``."""
+    output = sys.stdout
+    with contextlib.redirect_stdout(sys.stderr):  # what is measured may print its own progress
+        for row in importlib.import_module(f"benchmarks.{sys.argv[1]}").rows():
+            print(json.dumps(row), file=output, flush=True)
+
+
+if __name__ == "__main__":
+    main()
