@@ -20,6 +20,7 @@ SCRIPTS = ("data_pipeline", "loader", "step", "extraction", "regressor_search")
 
 
 def all_rows() -> Iterator[Row]:
+    """Each row as its script has it; ends with a sentence if a script fails."""
     for script in SCRIPTS:
         command = [sys.executable, "-m", "benchmarks.table", script]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -30,6 +31,7 @@ def all_rows() -> Iterator[Row]:
 
 
 def processor() -> str:
+    """The processor's name, where the system tells."""
     try:
         with open("/proc/cpuinfo") as file:
             return next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
@@ -42,7 +44,10 @@ def main() -> None:
     parser.add_argument("--markdown", action="store_true", help="print the table for a README, at the end")
     options = parser.parse_args()
     print(f"{datetime.date.today()}, {os.cpu_count()} cores, {processor()}, torch {torch.__version__}")
-    print(markdown(all_rows())) if options.markdown else print_table(all_rows())
+    if options.markdown:
+        print(markdown(all_rows()))
+    else:
+        print_table(all_rows())
 
 
 if __name__ == "__main__":

@@ -116,6 +116,7 @@ def views_per_second(csv_path: Path, n_samples: int) -> tuple[float, float]:
 
 
 def rows(n_samples: int = 24) -> Iterator[Row]:
+    """Samples, then content-aware views, at each size."""
     use_one_core()
     with tempfile.TemporaryDirectory() as folder:
         csv_paths = {size: write_photographs(Path(folder), *size) for size in RELEASED_SECONDS}

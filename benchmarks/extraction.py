@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -27,6 +28,16 @@ from networks.features import FeatureExtractor
 MOST_PLAIN_IMAGES = 100
 SIZES = {(512, 384): 64, (1024, 768): 24}
 """And how many images of each: enough for the start of a worker not to count."""
+
+
+class Kind(NamedTuple):
+    name: str
+    amp: bool
+    aim: str
+    aim_of_difference: str
+
+
+KINDS = (Kind("float32", False, "at least 1.8", "at most 1e-5"), Kind("--amp", True, "at least 3", "at most 1e-2"))
 
 
 def calibrated_encoder() -> torch.nn.Module:
@@ -68,6 +79,7 @@ def our_features(
 
 
 def rows(n_images: int | None = None, batch_size: int = 4, device_name: str = "cpu") -> Iterator[Row]:
+    """Each size in float32 and in half precision; ``n_images`` of each size, None for those of ``SIZES``."""
     device = torch.device(device_name)
     encoder = calibrated_encoder()
     with tempfile.TemporaryDirectory() as folder:
@@ -76,20 +88,21 @@ def rows(n_images: int | None = None, batch_size: int = 4, device_name: str = "c
             paths = [image.path for image in list_images(csv_path)][:MOST_PLAIN_IMAGES]
             plain_features(paths[:2], encoder, device)
             expected, plain_seconds = plain_features(paths, encoder, device)
-            for amp, name, aim in ((False, "float32", "at least 1.8"), (True, "--amp", "at least 3")):
+            for kind in KINDS:
                 features, seconds, waiting = our_features(
-                    Path(folder, "features"), csv_path, encoder, device, amp, batch_size
+                    Path(folder, "features"), csv_path, encoder, device, kind.amp, batch_size
                 )
                 difference = np.abs(features[: len(expected)] - expected).max() / np.abs(expected).max()
                 yield Row(
-                    f"features of {width}x{height}, {name}",
+                    f"features of {width}x{height}, {kind.name}",
                     f"{1 / seconds:.2f} images/s",
                     f"plain float32, {1 / plain_seconds:.2f}",
                     f"{plain_seconds / seconds:.2f}",
-                    aim,
+                    kind.aim,
                 )
-                aim = "at most 1e-2" if amp else "at most 1e-5"
-                yield Row("  largest difference, of the largest feature", f"{difference:.1e}", aim=aim)
+                yield Row(
+                    "  largest difference, of the largest feature", f"{difference:.1e}", aim=kind.aim_of_difference
+                )
                 yield Row("  share of time waiting for images", f"{waiting:.0%}")
 
 

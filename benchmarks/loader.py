@@ -63,6 +63,7 @@ def private_mebibytes() -> list[float]:
 
 
 def rows(n_samples: int = 96, long_run: int = 2000) -> Iterator[Row]:
+    """The loader's rate with two workers against one, then the growth of a worker's memory."""
     with tempfile.TemporaryDirectory() as folder:
         csv_path = write_photographs(Path(folder), WIDTH, HEIGHT)
         one, two = rate_in_turns(csv_path, n_samples)

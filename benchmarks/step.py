@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -183,6 +184,7 @@ def loss_rows(arch: str, size: int, n_crops: int, n_steps: int) -> Iterator[Row]
 
 
 def rows() -> Iterator[Row]:
+    """Both, at the sizes of the project's table."""
     yield from speed_rows("resnet50", 160, n_crops=24, n_steps=4, variants=(FLOAT32, AMP))
     yield from loss_rows("resnet50", 96, n_crops=8, n_steps=20)
 
@@ -199,9 +201,10 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true", help="with compiled networks as well: minutes more")
     options = parser.parse_args()
     variants = (FLOAT32, AMP) + COMPILED * options.compile
-    print_table(speed_rows(options.arch, options.patch_size, options.crops, options.steps, variants))
+    measured = [speed_rows(options.arch, options.patch_size, options.crops, options.steps, variants)]
     if options.loss_steps:
-        print_table(loss_rows(options.arch, options.loss_patch_size, options.loss_crops, options.loss_steps))
+        measured.append(loss_rows(options.arch, options.loss_patch_size, options.loss_crops, options.loss_steps))
+    print_table(itertools.chain(*measured))
 
 
 if __name__ == "__main__":

@@ -113,7 +113,9 @@ def _build_parser() -> argparse.ArgumentParser:
     optimisation.add_argument("--momentum", type=number(float, 0), default=0.9, help="momentum of SGD and LARS")
     optimisation.add_argument("--amp", action="store_true", help="mixed precision (bfloat16, else float16)")
     optimisation.add_argument(
-        "--compile", action="store_true", help="torch.compile for both networks: minutes at the start, faster steps"
+        "--compile",
+        action="store_true",
+        help="torch.compile for both networks: a minute at the start; faster steps on some machines only",
     )
     optimisation.add_argument("--seed", type=number(int, 0), default=0, help="of weights, queue, crops, distortions")
 
