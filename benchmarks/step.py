@@ -2,8 +2,8 @@
 
 Plain is what a first script would do with the same networks, queue and batches: float32, channels first, the loss from
 concatenated logits, LARS and the moving average parameter by parameter. The random crops of the batches are the same
-for all, and so must be the losses. Training from random weights amplifies the rounding of the last bit tenfold per
-step, so the plain step is shown beside it with its own weights changed by that little (tests compare in float64).
+for all, and so must be the losses. Training amplifies the rounding of the last bit, so the plain step is shown beside
+it with its own weights changed by that little (tests compare in float64).
 """
 
 from __future__ import annotations

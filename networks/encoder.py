@@ -9,14 +9,15 @@ ARCHITECTURES = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 HEADS = ("linear", "mlp")
 
 
-def build_encoder(arch: str = "resnet50") -> nn.Module:
+def build_encoder(arch: str = "resnet50", zero_init_residual: bool = False) -> nn.Module:
     """torchvision's ResNet without its classifier: (N, 3, H, W) float -> (N, features) globally pooled.
 
-    Features are 2048 (512 for resnet18 and resnet34). Weights are random, layer names torchvision's.
+    Features are 2048 (512 for resnet18 and resnet34). Weights are random, layer names torchvision's. With
+    ``zero_init_residual`` each block starts as its shortcut: the last BatchNorm's weights are 0 (Goyal et al. 2017).
     """
     if arch not in ARCHITECTURES:
         raise ValueError(f"unknown architecture '{arch}'; one of {', '.join(ARCHITECTURES)}")
-    encoder = getattr(torchvision.models, arch)(weights=None)
+    encoder = getattr(torchvision.models, arch)(weights=None, zero_init_residual=zero_init_residual)
     encoder.fc = nn.Identity()
     return encoder
 
@@ -42,7 +43,8 @@ class ContrastiveNetwork(nn.Module):
 
     def __init__(self, arch: str = "resnet50", head: str = "mlp", feat_dim: int = 128):
         super().__init__()
-        self.encoder = build_encoder(arch)
+        # As in MoCo v3. Otherwise a new ResNet-50 gives all images nearly one vector, and small batches leave it so.
+        self.encoder = build_encoder(arch, zero_init_residual=True)
         self.head = build_head(head, feature_size(self.encoder), feat_dim)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:

@@ -29,6 +29,14 @@ def test_names_are_the_released_ones():
     assert not any("fc" in name for name in mlp)
 
 
+@pytest.mark.parametrize("arch, last", [("resnet18", "bn2"), ("resnet50", "bn3")])
+def test_training_starts_with_blocks_that_are_their_shortcuts(arch, last):
+    network = ContrastiveNetwork(arch, "mlp")
+    for layer in (network.encoder.layer1, network.encoder.layer4):
+        assert all(getattr(block, last).weight.abs().max() == 0 for block in layer)
+    assert build_encoder(arch).layer1[0].get_submodule(last).weight.min() == 1
+
+
 @pytest.mark.parametrize("head", ["linear", "mlp"])
 def test_embeddings_are_unit_vectors(head):
     embeddings = ContrastiveNetwork("resnet18", head, feat_dim=16)(torch.rand(3, 3, 32, 32))

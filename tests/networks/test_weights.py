@@ -16,8 +16,12 @@ from networks.weights import find_architecture, fingerprint, read_checkpoint
 
 @pytest.fixture(scope="module")
 def network():
+    """No weight is 0, as after training: with the initial ones, whatever a branch holds would go unnoticed."""
     torch.manual_seed(0)
-    return ContrastiveNetwork("resnet18", "mlp")
+    network = ContrastiveNetwork("resnet18", "mlp")
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    return network
 
 
 def _formats(network):
