@@ -23,6 +23,7 @@ from datasets.resampling import half_size_exactly
 from learning.distributed import Place
 from learning.extraction import default_workers, extract
 from networks import build_encoder
+from networks.compilation import REPEATS_BEFORE_COMPILING
 from networks.features import FeatureExtractor
 
 MOST_PLAIN_IMAGES = 100
@@ -31,13 +32,23 @@ SIZES = {(512, 384): 64, (1024, 768): 24}
 
 
 class Kind(NamedTuple):
-    name: str
     amp: bool
-    aim: str
-    aim_of_difference: str
+    compile: bool
+
+    @property
+    def name(self) -> str:
+        return ("--amp" if self.amp else "float32") + " --compile" * self.compile
+
+    @property
+    def aim(self) -> str:
+        return "at least 3" if self.amp else "at least 1.8"
+
+    @property
+    def aim_of_difference(self) -> str:
+        return "at most 1e-2" if self.amp else "at most 1e-5"
 
 
-KINDS = (Kind("float32", False, "at least 1.8", "at most 1e-5"), Kind("--amp", True, "at least 3", "at most 1e-2"))
+KINDS = tuple(Kind(amp, compile) for amp in (False, True) for compile in (False, True))
 
 
 def calibrated_encoder() -> torch.nn.Module:
@@ -64,12 +75,13 @@ def plain_features(paths: list[str], encoder: torch.nn.Module, device: torch.dev
 
 
 def our_features(
-    folder: Path, csv_path: Path, encoder: torch.nn.Module, device: torch.device, amp: bool, batch_size: int
+    folder: Path, csv_path: Path, encoder: torch.nn.Module, device: torch.device, kind: Kind, batch_size: int
 ) -> tuple[np.ndarray, float, float]:
     """Features (n, 4096), seconds per image, and the share of time waiting for decoded images."""
     images = list_images(csv_path)
-    extractor = FeatureExtractor(encoder, normalized=False, device=device, amp=amp)
-    extract(images[:2], {"quality_aware": extractor}, folder, Place(), 1, 2, overwrite=True)
+    extractor = FeatureExtractor(encoder, False, device, kind.amp, kind.compile)
+    warm_up = images[: batch_size * (REPEATS_BEFORE_COMPILING + 1 if kind.compile else 1)]
+    extract(warm_up, {"quality_aware": extractor}, folder, Place(), 1, batch_size, overwrite=True)
     summary = extract(
         images, {"quality_aware": extractor}, folder, Place(), default_workers(device), batch_size, overwrite=True
     )
@@ -90,7 +102,7 @@ def rows(n_images: int | None = None, batch_size: int = 4, device_name: str = "c
             expected, plain_seconds = plain_features(paths, encoder, device)
             for kind in KINDS:
                 features, seconds, waiting = our_features(
-                    Path(folder, "features"), csv_path, encoder, device, kind.amp, batch_size
+                    Path(folder, "features"), csv_path, encoder, device, kind, batch_size
                 )
                 difference = np.abs(features[: len(expected)] - expected).max() / np.abs(expected).max()
                 yield Row(

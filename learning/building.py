@@ -23,6 +23,7 @@ from learning.moco import KeyQueue, MoCo
 from learning.sampling import EpochBatches
 from learning.schedule import Schedule
 from networks import ContrastiveNetwork
+from networks.compilation import require_compiler
 from networks.features import amp_dtype, normalize
 from networks.weights import load_encoder_state, read_checkpoint
 
@@ -104,6 +105,7 @@ def build_moco(options: argparse.Namespace, place: Place, device: torch.device) 
         )
         _settle_buckets(query_network, device)
     if options.compile:
+        require_compiler(device)
         # In place: another module around them would change the names of their weights in checkpoints.
         query_network.compile()
         key_network.compile()

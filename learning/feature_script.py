@@ -15,6 +15,7 @@ from datasets.sample_images import write_sample_images
 from datasets.workers import exit_at_once
 from learning.distributed import Place, environment_place, join, leave
 from learning.extraction import Summary, collect, default_workers, extract
+from networks.compilation import require_compiler
 from networks.features import FeatureExtractor
 from networks.weights import load_encoder
 
@@ -37,17 +38,19 @@ def choose_device(requested: str | None, place: Place) -> torch.device:
 
 
 def load_extractors(
-    checkpoints: dict[str, Path], arch: str, device: torch.device, amp: bool
+    checkpoints: dict[str, Path], arch: str, device: torch.device, amp: bool, compile: bool
 ) -> dict[str, FeatureExtractor]:
-    """kind -> extractor; UserError where a checkpoint is missing, with what to do about it."""
+    """kind -> extractor; UserError where a checkpoint is missing or compiling fails, with what to do about it."""
     extractors = {}
+    if compile:
+        require_compiler(device)
     for kind, path in checkpoints.items():
         if not path.exists():
             raise UserError(
                 f"checkpoint {path} does not exist: train an encoder (main_contrast.py) or get the released weights "
                 "and put them there, or name another (--help says how)"
             )
-        extractors[kind] = FeatureExtractor(load_encoder(path, arch), kind == "content_aware", device, amp)
+        extractors[kind] = FeatureExtractor(load_encoder(path, arch), kind == "content_aware", device, amp, compile)
     return extractors
 
 
@@ -70,7 +73,7 @@ def _extract(options: argparse.Namespace) -> Summary:
     device = choose_device(options.device, place)
     if device.type == "cpu":
         torch.set_num_threads(max(1, torch.get_num_threads() // place.local_size))
-    extractors = load_extractors(options.checkpoints, options.arch, device, options.amp)
+    extractors = load_extractors(options.checkpoints, options.arch, device, options.amp, options.compile)
     source = options.input or write_sample_images(SAMPLE_FOLDER, n_dead_leaves=0)[0]
     images = list_images(source)
     # Features for a single file are kept one by one until all are there, so that this too can be interrupted.

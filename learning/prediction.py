@@ -82,7 +82,7 @@ def complete_features(
         return
     device = choose_device(options.device, Place())
     checkpoints = {kind: options.checkpoints[kind] for kind in regressor.kinds}
-    extractors = load_extractors(checkpoints, options.arch, device, options.amp)
+    extractors = load_extractors(checkpoints, options.arch, device, options.amp, options.compile)
     for kind, extractor in extractors.items():
         regressor.check_encoder(kind, extractor.fingerprint, f"checkpoint {checkpoints[kind]}")
     n_workers = default_workers(device) if options.num_workers is None else options.num_workers

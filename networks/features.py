@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from networks.compilation import CompiledForFrequentShapes
 from networks.encoder import feature_size
 from networks.weights import fingerprint
 
@@ -43,16 +44,20 @@ class FeatureExtractor:
     """An encoder readied for inference: uint8 images at one scale -> pooled values.
 
     ``amp`` computes in bfloat16 (float16 on GPUs without it), within 1e-2 of float32. ``normalized`` is True for a
-    content-aware encoder. ``fingerprint`` tells the encoder's weights from all others.
+    content-aware encoder. ``compile`` compiles the encoder for the sizes that come often (see networks.compilation).
+    ``fingerprint`` tells the encoder's weights from all others.
     """
 
-    def __init__(self, encoder: nn.Module, normalized: bool, device: torch.device, amp: bool = False):
+    def __init__(
+        self, encoder: nn.Module, normalized: bool, device: torch.device, amp: bool = False, compile: bool = False
+    ):
         self.n_features = feature_size(encoder)
         self.fingerprint = fingerprint(encoder.state_dict())
         self._normalized = normalized
         self._device = device
         self._dtype = amp_dtype(device) if amp else torch.float32
-        self._encoder = fold_batchnorm(encoder).to(device, self._dtype, memory_format=torch.channels_last)
+        folded = fold_batchnorm(encoder).to(device, self._dtype, memory_format=torch.channels_last)
+        self._encoder = CompiledForFrequentShapes(folded) if compile else folded
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> Tensor:

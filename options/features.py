@@ -19,6 +19,11 @@ def add_extraction_options(parser: argparse.ArgumentParser) -> None:
     compute.add_argument("--arch", default="resnet50", help="encoder of the checkpoints")
     compute.add_argument("--device", help="cpu, cuda or cuda:N (default: a GPU if there is one)")
     compute.add_argument("--amp", action="store_true", help="bfloat16 or float16: faster, within 1e-2")
+    compute.add_argument(
+        "--compile",
+        action="store_true",
+        help="torch.compile for image sizes that come often: faster after seconds for each; needs a C++ compiler",
+    )
     compute.add_argument("--batch_size", type=number(int, 1), default=8, help="images of equal size at a time")
     compute.add_argument(
         "--max_pixels", type=number(int, 1), default=MAX_PIXELS, help="refuse images with more, as decompression bombs"
