@@ -43,7 +43,8 @@ def read_image(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> np.ndar
                     raise UserError(
                         f"image {name} has {width}x{height} pixels, more than --max_pixels {max_pixels:,d} allows"
                     )
-                return np.array(_as_rgb(ImageOps.exif_transpose(image)))
+                ImageOps.exif_transpose(image, in_place=True)
+                return np.array(_as_rgb(image))
     except UserError:
         raise
     except FileNotFoundError:

@@ -52,8 +52,8 @@ def edge_mask(image: np.ndarray) -> np.ndarray:
     )
     mask = reduced_blur(cv2.magnitude(horizontal, vertical), sigma=4, reduction=2)
     mask = _rescale_to_unit(np.maximum(_rescale_to_unit(mask), np.float32(0.1)))
-    # So smooth a mask has the percentiles of every fourth of its values.
-    low, high = np.percentile(mask[::2, ::2], (1, 99)).astype(np.float32)
+    # So smooth a mask has the percentiles of every 16th of its values.
+    low, high = np.percentile(mask[::4, ::4], (1, 99)).astype(np.float32)
     return enlarge(_rescale_to_unit(np.clip(mask, low, high)), image)
 
 
