@@ -28,7 +28,7 @@ from networks.features import amp_dtype, normalize
 from networks.weights import load_encoder_state, read_checkpoint
 
 
-def choose_device(gpu: int | None, place: Place) -> torch.device:
+def training_device(gpu: int | None, place: Place) -> torch.device:
     """The GPU asked for, or the one of this process's place on its node; the CPU on a machine without."""
     if gpu is not None and gpu >= torch.cuda.device_count():
         raise UserError(f"--gpu {gpu}: this machine has {torch.cuda.device_count()} GPUs, counted from 0")

@@ -15,43 +15,9 @@ from datasets.sample_images import write_sample_images
 from datasets.workers import exit_at_once
 from learning.distributed import Place, environment_place, join, leave
 from learning.extraction import Summary, collect, default_workers, extract
-from networks.compilation import require_compiler
-from networks.features import FeatureExtractor
-from networks.weights import load_encoder
+from learning.extractors import extraction_device, load_extractors
 
 SAMPLE_FOLDER = Path("sample_images")
-
-
-def choose_device(requested: str | None, place: Place) -> torch.device:
-    """The device asked for, or this process's GPU, or the CPU; UserError for one that is not there."""
-    if requested is None:
-        if not torch.cuda.is_available():
-            return torch.device("cpu")
-        return torch.device("cuda", place.local_rank % torch.cuda.device_count())
-    try:
-        device = torch.device(requested)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).split("\n")[0]
-        raise UserError(f"--device {requested} cannot be used here: {reason}") from None
-    return device
-
-
-def load_extractors(
-    checkpoints: dict[str, Path], arch: str, device: torch.device, amp: bool, compile: bool
-) -> dict[str, FeatureExtractor]:
-    """kind -> extractor; UserError where a checkpoint is missing or compiling fails, with what to do about it."""
-    extractors = {}
-    if compile:
-        require_compiler(device)
-    for kind, path in checkpoints.items():
-        if not path.exists():
-            raise UserError(
-                f"checkpoint {path} does not exist: train an encoder (main_contrast.py) or get the released weights "
-                "and put them there, or name another (--help says how)"
-            )
-        extractors[kind] = FeatureExtractor(load_encoder(path, arch), kind == "content_aware", device, amp, compile)
-    return extractors
 
 
 def run(options: argparse.Namespace) -> None:
@@ -70,7 +36,7 @@ def run(options: argparse.Namespace) -> None:
 
 def _extract(options: argparse.Namespace) -> Summary:
     place = join("gloo")
-    device = choose_device(options.device, place)
+    device = extraction_device(options.device, place)
     if device.type == "cpu":
         torch.set_num_threads(max(1, torch.get_num_threads() // place.local_size))
     extractors = load_extractors(options.checkpoints, options.arch, device, options.amp, options.compile)

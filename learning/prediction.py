@@ -18,7 +18,7 @@ from datasets.opinion_scores import read_scores
 from datasets.tables import write_csv
 from learning.distributed import Place
 from learning.extraction import default_workers, extract
-from learning.feature_script import choose_device, load_extractors
+from learning.extractors import extraction_device, load_extractors
 from learning.metrics import Figures, evaluate
 from learning.protocol import FIGURES
 from learning.regressor_files import Regressor, load_regressor
@@ -80,7 +80,7 @@ def complete_features(
         regressor.check_encoder(kind, read_encoder(folder, kind), f"that of {folder}")
     if all(has_features(folder, regressor.kinds, name) for name in names.values()):
         return
-    device = choose_device(options.device, Place())
+    device = extraction_device(options.device, Place())
     checkpoints = {kind: options.checkpoints[kind] for kind in regressor.kinds}
     extractors = load_extractors(checkpoints, options.arch, device, options.amp, options.compile)
     for kind, extractor in extractors.items():

@@ -19,7 +19,7 @@ from common.errors import UserError
 from common.files import check_writable, remove_leftovers
 from datasets.workers import exit_at_once
 from learning.bad_images import BadImages
-from learning.building import Learner, build_dataset, build_learner, build_loader, build_schedule, choose_device
+from learning.building import Learner, build_dataset, build_learner, build_loader, build_schedule, training_device
 from learning.checkpoints import CURRENT, OF_EPOCH, Position, save_checkpoint, training_state
 from learning.distributed import Place, environment_place, join, leave
 from learning.failures import explain, lost_contact
@@ -122,7 +122,7 @@ def train(options: argparse.Namespace) -> None:
     """Trains one encoder as the options say. Raises UserError for what a person can mend, Stopped after a signal."""
     place = join(options.dist_backend)
     stop = StopRequest()
-    device = choose_device(options.gpu, place)
+    device = training_device(options.gpu, place)
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True
     dataset = build_dataset(options, place)
