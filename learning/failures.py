@@ -29,8 +29,6 @@ def explain(error: BaseException) -> str | None:
         signal_name = re.search(r"killed by signal: (\w+)", text)
         how = f"was ended by a signal ({signal_name.group(1)})" if signal_name else "ended unexpectedly"
         return f"a data worker {how}; where memory ran out, the system did that (dmesg says so): use fewer workers (-j)"
-    if "InvalidCxxCompiler" in text:
-        return "torch.compile needs a C++ compiler (g++ or clang++) and finds none: install one, or leave out --compile"
     if isinstance(error, torch.OutOfMemoryError):
         return f"{text.split('. ')[0]}: the GPU's memory is too small; lower --batch_size or give --amp"
     if isinstance(error, OSError) and error.strerror:

@@ -20,7 +20,9 @@ def require_compiler(device: torch.device) -> None:
         torch.compile(torch.nn.functional.silu)(torch.zeros(8, device=device))
     except Exception as error:  # whatever the compiler's many parts raise
         reason = (str(error).strip() or type(error).__name__).split("\n")[0]
-        raise UserError(f"--compile does not work here (is there a C++ compiler?): {reason}") from None
+        if "InvalidCxxCompiler" in reason:
+            reason = "it needs a C++ compiler (g++ or clang++) and finds none"
+        raise UserError(f"torch.compile does not work here: {reason}; mend that, or leave out --compile") from None
 
 
 REPEATS_BEFORE_COMPILING = 3
