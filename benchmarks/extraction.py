@@ -80,8 +80,8 @@ def our_features(
     """Features (n, 4096), seconds per image, and the share of time waiting for decoded images."""
     images = list_images(csv_path)
     extractor = FeatureExtractor(encoder, False, device, kind.amp, kind.compile)
-    warm_up = images[: batch_size * (REPEATS_BEFORE_COMPILING + 1 if kind.compile else 1)]
-    extract(warm_up, {"quality_aware": extractor}, folder, Place(), 1, batch_size, overwrite=True)
+    for _ in range(REPEATS_BEFORE_COMPILING + 1 if kind.compile else 1):
+        extract(images[:batch_size], {"quality_aware": extractor}, folder, Place(), 1, batch_size, overwrite=True)
     summary = extract(
         images, {"quality_aware": extractor}, folder, Place(), default_workers(device), batch_size, overwrite=True
     )
@@ -91,7 +91,7 @@ def our_features(
 
 
 def rows(n_images: int | None = None, batch_size: int = 4, device_name: str = "cpu") -> Iterator[Row]:
-    """Each size in float32 and in half precision; ``n_images`` of each size, None for those of ``SIZES``."""
+    """Each size in each of ``KINDS``; ``n_images`` of each size, None for those of ``SIZES``."""
     device = torch.device(device_name)
     encoder = calibrated_encoder()
     with tempfile.TemporaryDirectory() as folder:

@@ -89,7 +89,12 @@ def to_normalized(crops: Tensor) -> Tensor:
 
 
 def build_moco(options: argparse.Namespace, place: Place, device: torch.device) -> MoCo:
-    """Networks and queue, equal in every process; the query network wrapped for gradient averaging."""
+    """Networks and queue, equal in every process; the query network wrapped for gradient averaging.
+
+    Raises UserError for an --init that does not fit, and for a --compile that does not work.
+    """
+    if options.compile:
+        require_compiler(device)
     torch.manual_seed(options.seed)
     query_network, key_network = (
         ContrastiveNetwork(options.arch, options.head, options.feat_dim).to(device, memory_format=torch.channels_last)
@@ -105,7 +110,6 @@ def build_moco(options: argparse.Namespace, place: Place, device: torch.device) 
         )
         _settle_buckets(query_network, device)
     if options.compile:
-        require_compiler(device)
         # In place: another module around them would change the names of their weights in checkpoints.
         query_network.compile()
         key_network.compile()

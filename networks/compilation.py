@@ -33,8 +33,9 @@ MOST_COMPILED_SHAPES = 4
 class CompiledForFrequentShapes:
     """An inference network, compiled for the first shapes of input that come more often than a few times.
 
-    Compiling takes seconds for each shape, which the odd size or the last, smaller batch does not repay. The network
-    is taken as it is at the first call: its weights become constants.
+    Compiling takes seconds for each shape, which the odd size or the last, smaller batch does not repay. Takes and
+    returns what ``network`` does, images (N, 3, H, W) to features (N, F), within rounding. The weights become
+    constants: ``network`` must not change any more.
     """
 
     def __init__(self, network: nn.Module):
@@ -47,8 +48,10 @@ class CompiledForFrequentShapes:
         shape = images.shape
         if shape in self._shapes:
             return self._compiled(images)
+        if len(self._shapes) == MOST_COMPILED_SHAPES:
+            return self._network(images)
         self._seen[shape] += 1
-        if self._seen[shape] <= REPEATS_BEFORE_COMPILING or len(self._shapes) == MOST_COMPILED_SHAPES:
+        if self._seen[shape] <= REPEATS_BEFORE_COMPILING:
             return self._network(images)
         self._shapes.add(shape)
         # Freezing brings the weights into the layout that oneDNN's fused convolutions want: most of the gain on a CPU.

@@ -18,7 +18,7 @@ from networks.features import FeatureExtractor
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="module")
 def compiler():
     try:
         require_compiler(CPU)
@@ -34,6 +34,7 @@ def encoder(seed):
     return network.eval()
 
 
+@pytest.mark.usefixtures("compiler")
 def test_two_extractors_of_one_shape_keep_their_own_weights():
     """Weights become constants of what is compiled, which must not serve another network."""
     images = torch.randint(0, 256, (2, 40, 56, 3), dtype=torch.uint8)
@@ -61,6 +62,7 @@ class CountingNetwork(torch.nn.Module):
         return x * self.weight
 
 
+@pytest.mark.usefixtures("compiler")
 def test_only_shapes_that_come_often_are_compiled_and_not_too_many():
     network = CountingNetwork()
     compiled = CompiledForFrequentShapes(network)
