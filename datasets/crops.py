@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import cv2
@@ -41,6 +43,15 @@ class Box(NamedTuple):
         """The same rectangle in the coordinates of ``frame``."""
         return Box(self.top - frame.top, self.left - frame.left, self.bottom - frame.top, self.right - frame.left)
 
+    def dilated(self, margin: int, frame: Box) -> Box:
+        """The box with ``margin`` pixels more on each side, as far as ``frame`` goes."""
+        return Box(
+            max(frame.top, self.top - margin),
+            max(frame.left, self.left - margin),
+            min(frame.bottom, self.bottom + margin),
+            min(frame.right, self.right + margin),
+        )
+
     def union(self, other: Box) -> Box:
         """The smallest box that holds both."""
         return Box(
@@ -49,6 +60,33 @@ class Box(NamedTuple):
             max(self.bottom, other.bottom),
             max(self.right, other.right),
         )
+
+
+def _merged(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The same numbers in ranges that neither overlap nor touch, in order."""
+    merged: list[tuple[int, int]] = []
+    for first, end in sorted(ranges):
+        if merged and first <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((first, end))
+    return merged
+
+
+WORTH_CUTTING = 0.9
+
+
+def disjoint(boxes: Sequence[Box]) -> list[Box]:
+    """Boxes that hold the pixels of ``boxes``, each pixel once, and no others unless that saves little work."""
+    bands: list[tuple[int, int, list[tuple[int, int]]]] = []  # rows, top to bottom, with the same ranges of columns
+    for top, bottom in pairwise(sorted({row for box in boxes for row in (box.top, box.bottom)})):
+        columns = _merged([(box.left, box.right) for box in boxes if box.top <= top and bottom <= box.bottom])
+        if bands and bands[-1][2] == columns:
+            top = bands.pop()[0]
+        bands.append((top, bottom, columns))
+    pieces = [Box(top, left, bottom, right) for top, bottom, columns in bands for left, right in columns]
+    around = functools.reduce(Box.union, boxes)
+    return pieces if sum(piece.area for piece in pieces) < WORTH_CUTTING * around.area else [around]
 
 
 @functools.lru_cache(maxsize=32)
@@ -109,21 +147,25 @@ def mirror_up_to(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class CropPlan:
-    """Where a scale's two crops lie, and which part of the full-size image they are computed from.
+    """Where a scale's two crops lie, and which parts of the full-size image they are computed from.
 
     ``query`` and ``key`` are boxes in the image divided by ``factor`` (1 or 2) and mirrored up to the crop's size;
-    ``source`` is a box in the full-size image. Dividing ``source`` alone by ``factor`` gives the same crops as
-    dividing the whole image.
+    ``sources`` are boxes in the full-size image: each crop depends on the pixels of its own, and ``source`` is the
+    box around both. Dividing ``source`` alone by ``factor`` gives the same crops as dividing the whole image.
     """
 
     factor: int
     query: Box
     key: Box
-    source: Box
+    sources: tuple[Box, Box]
+
+    @property
+    def source(self) -> Box:
+        return self.sources[0].union(self.sources[1])
 
 
-# A bicubic kernel at half size looks 4 pixels around; twice that keeps clear of the part's own edges.
-RESIZE_MARGIN = 8
+# How far a bicubic kernel at half size looks around.
+RESIZE_MARGIN = 4
 
 
 def _source_range(length: int, first: int, last: int, factor: int, size: int) -> tuple[int, int]:
@@ -139,7 +181,9 @@ def _source_range(length: int, first: int, last: int, factor: int, size: int) ->
 def plan_crops(height: int, width: int, factor: int, size: int, rng: np.random.Generator) -> CropPlan:
     """Draws the two overlapping ``size`` x ``size`` crops of a (height, width) image divided by ``factor``."""
     query, key = sample_crop_pair(max(size, height // factor), max(size, width // factor), size, rng)
-    covered = query.union(key)
-    top, bottom = _source_range(height, covered.top, covered.bottom, factor, size)
-    left, right = _source_range(width, covered.left, covered.right, factor, size)
-    return CropPlan(factor, query, key, Box(top, left, bottom, right))
+    sources = []
+    for crop in (query, key):
+        top, bottom = _source_range(height, crop.top, crop.bottom, factor, size)
+        left, right = _source_range(width, crop.left, crop.right, factor, size)
+        sources.append(Box(top, left, bottom, right))
+    return CropPlan(factor, query, key, (sources[0], sources[1]))

@@ -65,7 +65,7 @@ def make_chunk(
     """
     height, width = image.shape[:2]
     plans = [plan_crops(height, width, factor, patch_size, rng) for factor in (1, 2)[:n_scale]]
-    sources = [plan.source for plan in plans]
+    sources = [plan.sources for plan in plans]
 
     n_versions = n_aug + 1
     n_swapped_at_full_scale = n_versions // 2

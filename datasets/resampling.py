@@ -59,13 +59,14 @@ def _reduce_rows(image: np.ndarray, factor: int) -> np.ndarray:
     Rows beyond the edges are taken as like those at the edges, where Pillow would leave them out.
     """
     phases = _lanczos_phases(factor)
-    phases = phases / phases.sum()
+    # Sums in 64ths: OpenCV filters uint8 to int16 in half the time of float32, and no overshoot leaves its range.
+    phases = 64 * phases / phases.sum()
     height, width = image.shape[:2]
-    total = np.zeros((height // factor, width, 3), np.float32)
+    total = np.zeros((height // factor, width, 3), np.int16)
     for place, taps in enumerate(phases):
-        part = cv2.filter2D(image[place::factor], cv2.CV_32F, taps[:, None], borderType=cv2.BORDER_REPLICATE)
+        part = cv2.filter2D(image[place::factor], cv2.CV_16S, taps[:, None], borderType=cv2.BORDER_REPLICATE)
         cv2.add(total, part, dst=total)
-    return cv2.add(total, 0, dtype=cv2.CV_8U)
+    return cv2.convertScaleAbs(np.maximum(total, 0, out=total), alpha=1 / 64)
 
 
 def _enlarge_rows(image: np.ndarray, factor: int) -> np.ndarray:

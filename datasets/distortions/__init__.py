@@ -28,9 +28,12 @@ DISTORTIONS: Mapping[str, Distortion] = MappingProxyType(dict(sorted(REGISTERED.
 N_LEVELS = 5
 
 
-def distort(image: np.ndarray, name: str, level: int, rng: np.random.Generator) -> np.ndarray:
+def distort(
+    image: np.ndarray, name: str, level: int, rng: np.random.Generator, wanted: Sequence[Box] | None = None
+) -> np.ndarray:
     """Distorts ``image``, uint8 RGB (H, W, 3), by the kind ``name`` at ``level`` (0 to 4); returns a new array.
 
+    With ``wanted``, boxes of the image, the result may be anything outside them; costly kinds save themselves work.
     Raises ValueError for an unknown kind, a level outside 0..4 and anything but a uint8 RGB image.
     """
     if name not in DISTORTIONS:
@@ -40,7 +43,8 @@ def distort(image: np.ndarray, name: str, level: int, rng: np.random.Generator) 
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
         raise ValueError(f"a distortion takes uint8 (H, W, 3), not {image.dtype} {image.shape}")
     kind = DISTORTIONS[name]
-    return kind.apply(image, kind.levels[level], rng)
+    everything = [Box(0, 0, *image.shape[:2])]
+    return kind.apply_where(image, kind.levels[level], rng, everything if wanted is None else wanted)
 
 
 Steps = Sequence[tuple[str, int]]
@@ -56,34 +60,41 @@ def _input_boxes(output: Box, steps: Steps, height: int, width: int) -> list[Box
     return boxes[::-1]
 
 
-def distort_box(image: np.ndarray, output: Box, steps: Steps, rng: np.random.Generator) -> np.ndarray:
+def distort_box(
+    image: np.ndarray, output: Box, steps: Steps, rng: np.random.Generator, wanted: Sequence[Box] | None = None
+) -> np.ndarray:
     """Applies ``steps``, (name, level) pairs in order, and returns the part of the result inside ``output``.
 
     Computes only the part of the image on which that result depends. For a kind without randomness this equals
-    cutting ``output`` out of the distorted image; for the others the two are alike in distribution.
+    cutting ``output`` out of the distorted image; for the others the two are alike in distribution. With ``wanted``,
+    boxes inside ``output``, the result may be anything outside them.
     """
-    current, *boxes = _input_boxes(output, steps, *image.shape[:2])
-    part = current.cut(image)
-    for (name, level), wanted in zip(steps, boxes, strict=True):
-        part = wanted.relative_to(current).cut(distort(part, name, level, rng))
-        current = wanted
+    inputs = _input_boxes(output, steps, *image.shape[:2])
+    part = inputs[0].cut(image)
+    for step, (name, level) in enumerate(steps):
+        given, needed = inputs[step], inputs[step + 1]
+        boxes = wanted if wanted and step == len(steps) - 1 else [needed]
+        part = distort(part, name, level, rng, [box.relative_to(given) for box in boxes])
+        part = needed.relative_to(given).cut(part)
     return part
 
 
 def distort_boxes(
-    image: np.ndarray, outputs: Sequence[Box], steps: Steps, rng: np.random.Generator
+    image: np.ndarray, outputs: Sequence[Sequence[Box]], steps: Steps, rng: np.random.Generator
 ) -> list[np.ndarray]:
-    """``distort_box`` for several ``outputs``, together or one by one, whichever takes fewer pixels.
+    """``distort_box`` for groups of boxes, all together or group by group, whichever takes fewer pixels.
 
-    One by one, chance decides alike for each what it decides for the whole image, such as a direction; noise differs.
+    Returns for each group the part inside the box around it, which may be anything outside the group's own boxes. Group
+    by group, chance decides alike for each what it decides for the whole image, such as a direction; noise differs.
     """
+    frames = [functools.reduce(Box.union, group) for group in outputs]
+    around = functools.reduce(Box.union, frames)
     size = image.shape[:2]
-    around = functools.reduce(Box.union, outputs)
-    if (
-        sum(_input_boxes(output, steps, *size)[0].area for output in outputs)
-        >= _input_boxes(around, steps, *size)[0].area
-    ):
-        part = distort_box(image, around, steps, rng)
-        return [output.relative_to(around).cut(part) for output in outputs]
+    if sum(_input_boxes(frame, steps, *size)[0].area for frame in frames) >= _input_boxes(around, steps, *size)[0].area:
+        part = distort_box(image, around, steps, rng, [box for group in outputs for box in group])
+        return [frame.relative_to(around).cut(part) for frame in frames]
     seed = rng.integers(2**63)
-    return [distort_box(image, output, steps, np.random.default_rng(seed)) for output in outputs]
+    return [
+        distort_box(image, frame, steps, np.random.default_rng(seed), group)
+        for frame, group in zip(frames, outputs, strict=True)
+    ]

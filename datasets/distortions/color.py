@@ -1,10 +1,12 @@
 """Colour distortions of KADID-10k: diffusion, shift and two saturations."""
 
 import math
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
+from datasets.crops import Box, disjoint
 from datasets.distortions.blur import enlarge, reduced_blur
 from datasets.distortions.lab import CHROMA, LIGHTNESS, rgb_to_roots, roots_to_rgb
 from datasets.distortions.registry import WHOLE_IMAGE, distortion
@@ -15,13 +17,13 @@ def _diffusion_sigma(amount: float) -> float:
 
 
 def _diffusion_reduction(amount: float) -> int:
-    """How far a plane can be reduced before it is blurred: a power of 2 up to a third of sigma, and at least 2."""
-    return max(2, 2 ** int(math.log2(_diffusion_sigma(amount) / 3)))
+    """How far a plane can be reduced before it is blurred: a power of 2 up to 3/8 of sigma, and at least 2."""
+    return max(2, 2 ** int(math.log2(_diffusion_sigma(amount) * 3 / 8)))
 
 
 @distortion(
     levels=(1, 3, 6, 8, 12),
-    reach=lambda amount: math.ceil(4 * _diffusion_sigma(amount)),
+    reach=lambda amount: math.ceil(3 * _diffusion_sigma(amount)),
     grid=_diffusion_reduction,
 )
 def color_diffusion(image: np.ndarray, amount: float, rng: np.random.Generator) -> np.ndarray:
@@ -66,15 +68,18 @@ def shift_plane(plane: np.ndarray, dx: int, dy: int) -> np.ndarray:
     return padded[max(-dy, 0) :, max(-dx, 0) :][:height, :width]
 
 
-@distortion(levels=(1, 3, 6, 8, 12), reach=lambda amount: WHOLE_IMAGE)
-def color_shift(image: np.ndarray, amount: float, rng: np.random.Generator) -> np.ndarray:
+@distortion(levels=(1, 3, 6, 8, 12), reach=lambda amount: WHOLE_IMAGE, selective=True)
+def color_shift(image: np.ndarray, amount: float, rng: np.random.Generator, wanted: Sequence[Box]) -> np.ndarray:
     """Green moved ``amount`` pixels in a random direction, blended in where edges are (KADID-10k #5)."""
     angle = rng.uniform(0, 2 * math.pi)
     green = np.ascontiguousarray(image[..., 1])
     shifted = shift_plane(green, round(amount * math.cos(angle)), round(amount * math.sin(angle)))
-    change = cv2.multiply(edge_mask(image), cv2.subtract(shifted, green, dtype=cv2.CV_32F))
+    mask = edge_mask(image)
     shifted_image = image.copy()
-    shifted_image[..., 1] = cv2.add(green, change, dtype=cv2.CV_8U)
+    for box in disjoint(wanted):
+        difference = cv2.subtract(box.cut(shifted), box.cut(green), dtype=cv2.CV_32F)
+        change = cv2.multiply(box.cut(mask), difference)
+        box.cut(shifted_image)[..., 1] = cv2.add(box.cut(green), change, dtype=cv2.CV_8U)
     return shifted_image
 
 

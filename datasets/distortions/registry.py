@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from datasets.crops import Box
 
-Apply = Callable[[np.ndarray, float, np.random.Generator], np.ndarray]
+Apply = Callable[..., np.ndarray]
 
 WHOLE_IMAGE = 1 << 30
 """The reach of a distortion whose result at a pixel depends on the whole image."""
@@ -23,7 +23,8 @@ class Distortion:
     ``apply(image, amount, rng)`` maps uint8 RGB (H, W, 3) to a new array of the same shape and type. ``levels``
     are the five amounts, mildest first as the table of KADID-10k orders them. ``reach(amount)`` is the distance
     in pixels at which a result still depends on its surroundings, ``grid(amount)`` the spacing of the lattice
-    that it is tied to (JPEG's blocks, the pixels of a reduced image).
+    that it is tied to (JPEG's blocks, the pixels of a reduced image). ``selective``: ``apply`` takes a
+    fourth argument, boxes of the image, and saves itself work outside them, where its result may be anything.
     """
 
     name: str
@@ -31,6 +32,13 @@ class Distortion:
     apply: Apply
     reach: Callable[[float], int]
     grid: Callable[[float], int]
+    selective: bool
+
+    def apply_where(
+        self, image: np.ndarray, amount: float, rng: np.random.Generator, wanted: Sequence[Box]
+    ) -> np.ndarray:
+        """``apply``, of whose result only the boxes ``wanted`` will be used."""
+        return self.apply(image, amount, rng, wanted) if self.selective else self.apply(image, amount, rng)
 
     def input_box(self, output: Box, amount: float, height: int, width: int) -> Box:
         """The part of a (height, width) image from which the result inside ``output`` can be computed."""
@@ -61,11 +69,12 @@ def distortion(
     levels: tuple[float, float, float, float, float],
     reach: Callable[[float], int] = _no_surroundings,
     grid: Callable[[float], int] = _no_grid,
+    selective: bool = False,
 ) -> Callable[[Apply], Apply]:
     """Registers the decorated function under its own name; the function itself stays as it is."""
 
     def register(apply: Apply) -> Apply:
-        REGISTERED[apply.__name__] = Distortion(apply.__name__, levels, apply, reach, grid)
+        REGISTERED[apply.__name__] = Distortion(apply.__name__, levels, apply, reach, grid, selective)
         return apply
 
     return register

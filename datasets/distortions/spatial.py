@@ -1,10 +1,12 @@
 """Spatial distortions of KADID-10k: reduced resolutions, colour blocks, misplaced patches, jitter."""
 
 import math
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
+from datasets.crops import Box, disjoint
 from datasets.distortions.noise import draw_gaussian
 from datasets.distortions.registry import WHOLE_IMAGE, distortion
 from datasets.resampling import lanczos_down_and_up, resize
@@ -120,15 +122,24 @@ def _jitter_reach(sigma: float) -> int:
     return math.ceil(4.3 * math.sqrt(N_WARPS) * sigma) + 2 * CUBIC_REACH
 
 
-@distortion(levels=(0.05, 0.1, 0.2, 0.5, 1), reach=_jitter_reach)
-def jitter(image: np.ndarray, sigma: float, rng: np.random.Generator) -> np.ndarray:
+@distortion(levels=(0.05, 0.1, 0.2, 0.5, 1), reach=_jitter_reach, selective=True)
+def jitter(image: np.ndarray, sigma: float, rng: np.random.Generator, wanted: Sequence[Box]) -> np.ndarray:
     """Five successive warps; each displaces every pixel by an independent Gaussian of ``sigma`` pixels (KADID-10k #19).
 
     Cubic interpolation, edges replicated.
     """
-    warped, spare = image.astype(np.float32), np.empty(image.shape, np.float32)
+    whole = Box(0, 0, *image.shape[:2])
+    tiles = disjoint([box.dilated(_jitter_reach(sigma), whole) for box in wanted])
+    ends = np.cumsum([tile.area for tile in tiles])
+    warped = image.astype(np.float32)
+    spare = warped.copy()  # outside the tiles it stays the image, for the odd pixel from further away than expected
     for _ in range(N_WARPS):
-        displacements = draw_gaussian((*image.shape[:2], 2), sigma, rng)
-        cv2.remap(warped, displacements, None, CUBIC_WARP, dst=spare, borderMode=cv2.BORDER_REPLICATE)
+        displacements = draw_gaussian((ends[-1], 1, 2), sigma, rng)
+        for tile, relative_map in zip(tiles, np.split(displacements, ends[:-1]), strict=True):
+            # To OpenCV a pixel's own place is the one in its array, which is the tile.
+            if tile.left or tile.top:
+                cv2.add(relative_map, (tile.left, tile.top, 0, 0), dst=relative_map)
+            relative_map = relative_map.reshape(tile.height, tile.width, 2)
+            cv2.remap(warped, relative_map, None, CUBIC_WARP, dst=tile.cut(spare), borderMode=cv2.BORDER_REPLICATE)
         warped, spare = spare, warped
     return cv2.add(warped, 0, dtype=cv2.CV_8U)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets.crops import Box, mirror_up_to, plan_crops, sample_crop_pair
+from datasets.crops import Box, disjoint, mirror_up_to, plan_crops, sample_crop_pair
 from tests.images import noise_image
 
 
@@ -87,5 +87,23 @@ def test_mirroring_reaches_the_size_with_the_images_own_pixels(height, width, wa
 @given(st.integers(1, 500), st.integers(1, 500), st.sampled_from((1, 2)), st.integers(32, 160), st.integers(0, 99))
 def test_a_plan_names_a_source_inside_the_image(height, width, factor, size, seed):
     plan = plan_crops(height, width, factor, size, np.random.default_rng(seed))
-    assert 0 <= plan.source.top < plan.source.bottom <= height
-    assert 0 <= plan.source.left < plan.source.right <= width
+    for source in (*plan.sources, plan.source):
+        assert 0 <= source.top < source.bottom <= height
+        assert 0 <= source.left < source.right <= width
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(*[st.integers(0, 12)] * 2, *[st.integers(1, 9)] * 2), min_size=1, max_size=5))
+def test_disjoint_boxes_hold_every_pixel_once_and_few_others(corners):
+    boxes = [Box(top, left, top + height, left + width) for top, left, height, width in corners]
+    wanted, counts = np.zeros((24, 24), int), np.zeros((24, 24), int)
+    for box in boxes:
+        box.cut(wanted)[...] = 1
+    for box in disjoint(boxes):
+        box.cut(counts)[...] += 1
+    assert counts.max() == 1 and (counts >= wanted).all()
+    assert wanted.sum() >= 0.9 * counts.sum()
+
+
+def test_touching_boxes_become_one():
+    assert disjoint([Box(0, 0, 4, 8), Box(4, 0, 9, 8), Box(0, 8, 9, 12)]) == [Box(0, 0, 9, 12)]

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from itertools import pairwise
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from datasets.crops import Box
-from datasets.distortions import DISTORTIONS, N_LEVELS, distort, distort_box
+from datasets.distortions import DISTORTIONS, N_LEVELS, distort, distort_box, distort_boxes
 from datasets.distortions.noise import LONGEST_RUN, draw_gaussian
 from tests.datasets import reference
 from tests.images import noise_image, photograph
@@ -242,6 +243,11 @@ def test_levels_get_worse(name):
     assert errors[4] > errors[0]
 
 
+def draw_box(data, height, width):
+    top, left = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
+    return Box(top, left, data.draw(st.integers(top + 1, height)), data.draw(st.integers(left + 1, width)))
+
+
 @settings(max_examples=120, deadline=None)
 @given(
     name=st.sampled_from(WITHOUT_RANDOMNESS),
@@ -251,14 +257,47 @@ def test_levels_get_worse(name):
 )
 def test_a_part_is_a_cut_of_the_whole(name, level, size, data):
     height, width = size
-    top, left = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
-    box = Box(top, left, data.draw(st.integers(top + 1, height)), data.draw(st.integers(left + 1, width)))
+    box = draw_box(data, height, width)
     image = photograph(height, width)
     whole = box.cut(distort(image, name, level, np.random.default_rng(0)))
     part = distort_box(image, box, [(name, level)], np.random.default_rng(0))
     assert part.shape == whole.shape
     tolerance = 2 if name == "color_diffusion" else 1  # another place of the reduced lattice's edge
     assert np.abs(part.astype(int) - whole).max() <= tolerance
+
+
+@settings(max_examples=120, deadline=None)
+@given(name=st.sampled_from([*WITHOUT_RANDOMNESS, "color_shift"]), level=st.sampled_from(LEVELS), data=st.data())
+def test_boxes_are_cuts_of_the_whole(name, level, data):
+    """However the boxes of a chunk's crops lie, and whatever is computed together."""
+    image = photograph(192, 256)
+    groups = [[draw_box(data, 192, 256) for _ in range(2)] for _ in range(2)]
+    whole = distort(image, name, level, np.random.default_rng(0)).astype(int)
+    parts = distort_boxes(image, groups, [(name, level)], np.random.default_rng(0))
+    for group, part in zip(groups, parts, strict=True):
+        frame = group[0].union(group[1])
+        assert part.shape == frame.cut(image).shape
+        for box in group:
+            difference = box.relative_to(frame).cut(part) - box.cut(whole)
+            assert np.abs(difference).max() <= (2 if name == "color_diffusion" else 1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(dx=st.sampled_from((-1, 0, 1)), dy=st.sampled_from((-1, 0, 1)), data=st.data())
+def test_jitter_in_pieces_reads_each_pixel_where_it_is(dx, dy, data):
+    """With one whole displacement for all, five warps move the image by five times that, across the pieces' seams."""
+    image = photograph(120, 160)
+    boxes = [draw_box(data, 120, 160) for _ in range(3)]
+
+    def displace_all(shape, sigma, rng):
+        return np.full(shape, (dx, dy), np.float32)
+
+    with mock.patch("datasets.distortions.spatial.draw_gaussian", displace_all):
+        jittered = distort(image, "jitter", 0, np.random.default_rng(0), boxes)
+    rows = np.clip(np.arange(120) + 5 * dy, 0, 119)
+    columns = np.clip(np.arange(160) + 5 * dx, 0, 159)
+    for box in boxes:
+        assert np.array_equal(box.cut(jittered), box.cut(image[rows][:, columns]))
 
 
 def test_two_steps_in_a_part():
