@@ -293,7 +293,7 @@ def test_jitter_in_pieces_reads_each_pixel_where_it_is(dx, dy, data):
         return np.full(shape, (dx, dy), np.float32)
 
     with mock.patch("datasets.distortions.spatial.draw_gaussian", displace_all):
-        jittered = distort(image, "jitter", 0, np.random.default_rng(0), boxes)
+        jittered = distort(image, "jitter", 3, np.random.default_rng(0), boxes)
     rows = np.clip(np.arange(120) + 5 * dy, 0, 119)
     columns = np.clip(np.arange(160) + 5 * dx, 0, 159)
     for box in boxes:
