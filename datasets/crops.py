@@ -73,11 +73,12 @@ def _merged(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     return merged
 
 
-WORTH_CUTTING = 0.9
+WORTH_DIVIDING = 0.9
+"""Boxes that fill more than this of the box around them are less work in one piece."""
 
 
 def disjoint(boxes: Sequence[Box]) -> list[Box]:
-    """Boxes that hold the pixels of ``boxes``, each pixel once, and no others unless that saves little work."""
+    """Boxes that hold the pixels of ``boxes``, each pixel once; or, where these nearly fill it, the box around them."""
     bands: list[tuple[int, int, list[tuple[int, int]]]] = []  # rows, top to bottom, with the same ranges of columns
     for top, bottom in pairwise(sorted({row for box in boxes for row in (box.top, box.bottom)})):
         columns = _merged([(box.left, box.right) for box in boxes if box.top <= top and bottom <= box.bottom])
@@ -86,7 +87,7 @@ def disjoint(boxes: Sequence[Box]) -> list[Box]:
         bands.append((top, bottom, columns))
     pieces = [Box(top, left, bottom, right) for top, bottom, columns in bands for left, right in columns]
     around = functools.reduce(Box.union, boxes)
-    return pieces if sum(piece.area for piece in pieces) < WORTH_CUTTING * around.area else [around]
+    return pieces if sum(piece.area for piece in pieces) < WORTH_DIVIDING * around.area else [around]
 
 
 @functools.lru_cache(maxsize=32)

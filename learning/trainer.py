@@ -17,6 +17,7 @@ from torch import Tensor
 
 from common.errors import UserError
 from common.files import check_writable, remove_leftovers
+from common.holding import hold
 from datasets.workers import exit_at_once
 from learning.bad_images import BadImages
 from learning.building import Learner, build_dataset, build_learner, build_loader, build_schedule, training_device
@@ -143,6 +144,7 @@ def train(options: argparse.Namespace) -> None:
     folder, log_folder = run_folder(options), Path(options.tb_path, options.run_name)
     if place.is_first:
         check_writable(folder)
+        held = hold(folder)
         remove_leftovers(folder)
     progress = Progress(
         place, log_folder, options.print_freq, batches.steps_per_epoch, options.epochs, start.global_step
@@ -191,6 +193,8 @@ def train(options: argparse.Namespace) -> None:
             first_global_step += batches.steps_per_epoch
     finally:
         progress.close()
+    if place.is_first:
+        held.close()
     if place.local_rank == 0:
         print(
             f"finished, weights {learner.moco.digest()}" + f" on node {place.node}" * (place.world_size > 1), flush=True

@@ -43,6 +43,21 @@ def children(pid, pattern=""):
     return [int(child) for child in found.stdout.split()]
 
 
+@pytest.mark.parametrize("n_processes", [1, 2])
+def test_the_same_training_twice_at_once_is_refused_and_the_first_goes_on(csv_path, tmp_path, n_processes):
+    first = begin(csv_path, tmp_path, "--epochs", 1000, "-j", 0, n_processes=n_processes)
+    until(first, "step 1/4")
+    second = begin(csv_path, tmp_path, "--epochs", 1000, "-j", 0, n_processes=n_processes)
+    said, errors = second.communicate(timeout=120)
+    assert second.returncode == 1 and "waiting up to 5 s" in said
+    assert re.search(r"main_contrast.py: .*is taken by process \d+ on .*; wait for its end, or stop it", errors)
+    assert "Traceback" not in errors and first.poll() is None
+    first.send_signal(signal.SIGINT)
+    until(first, "epoch")
+    _, errors = first.communicate(timeout=120)
+    assert first.returncode == 130 and "saved, --resume auto continues from there" in errors
+
+
 def test_three_processes_stop_together_and_resume_bit_for_bit(csv_path, tmp_path):
     """The signal reaches one of them. Three, since sums of two do not depend on their order."""
     more = ["--epochs", 2, "--batch_size", 6, "-j", 0, "--optimizer", "LARS"]

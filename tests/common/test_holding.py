@@ -1,0 +1,55 @@
+"""A folder is one process's at a time, and free again when that process is gone, however it went."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from common import holding
+from common.errors import UserError
+from common.holding import hold
+
+HOLDER = """
+import sys, time
+from common.holding import hold
+held = hold(sys.argv[1])
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", HOLDER, tmp_path], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_a_taken_folder_is_refused_with_the_holders_number(tmp_path, holder, monkeypatch):
+    monkeypatch.setattr(holding, "PATIENCE", 0.3)
+    for _ in range(2):  # the refused one leaves the holder's name and lock as they are
+        with pytest.raises(UserError, match=f"{tmp_path} is taken by process {holder.pid} on .*, since 20"):
+            hold(tmp_path)
+
+
+def test_a_killed_process_holds_nothing(tmp_path, holder, capsys):
+    holder.send_signal(signal.SIGKILL)
+    hold(tmp_path).close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [holding.LOCK]
+
+
+def test_an_end_is_waited_for(tmp_path, holder, capsys):
+    subprocess.Popen(["sh", "-c", f"sleep 0.5; kill {holder.pid}"])
+    hold(tmp_path).close()
+    assert f"waiting up to 5 s for {tmp_path}, which is taken by process {holder.pid}" in capsys.readouterr().out
+
+
+def test_where_there_are_no_locks_nobody_is_kept_out(tmp_path, holder, monkeypatch):
+    def no_locks(*_):
+        raise OSError(holding.errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(holding.fcntl, "lockf", no_locks)
+    hold(tmp_path).close()
