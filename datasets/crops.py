@@ -85,6 +85,8 @@ def disjoint(boxes: Sequence[Box]) -> list[Box]:
         if bands and bands[-1][2] == columns:
             top = bands.pop()[0]
         bands.append((top, bottom, columns))
+    if not boxes:
+        return []
     pieces = [Box(top, left, bottom, right) for top, bottom, columns in bands for left, right in columns]
     around = functools.reduce(Box.union, boxes)
     return pieces if sum(piece.area for piece in pieces) < WORTH_DIVIDING * around.area else [around]

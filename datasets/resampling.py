@@ -35,6 +35,16 @@ def half_size_exactly(image: np.ndarray) -> np.ndarray:
     return np.array(Image.fromarray(image).resize((max(1, width // 2), max(1, height // 2))))
 
 
+OPENCV_FINDS_THE_NEAREST = int(cv2.__version__.split(".")[0]) >= 5
+
+
+def resize_to_nearest(image: np.ndarray, width: int, height: int) -> np.ndarray:
+    """``image``, uint8 (H, W, 3), with each pixel that whose centre is nearest, as Pillow has it."""
+    if OPENCV_FINDS_THE_NEAREST:  # at twice Pillow's speed; before version 5 it rounds otherwise
+        return cv2.resize(image, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+    return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.NEAREST))
+
+
 LANCZOS_LOBES = 3
 
 

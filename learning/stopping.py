@@ -56,7 +56,7 @@ def _start_resource_tracker() -> None:
 
 
 class Stopped(Exception):
-    """The training was asked to stop by a signal, and has saved its state; what to say, and the exit status."""
+    """The training was asked to stop by a signal, and has saved what it had done; what to say, and the exit status."""
 
     def __init__(self, signal_number: int, what: str):
         super().__init__(f"interrupted by {signal.Signals(signal_number).name} {what}")
@@ -86,6 +86,11 @@ class StopRequest:
         if self._group is not None:
             dist.all_reduce(received, dist.ReduceOp.MAX, self._group)
         return int(received)
+
+    def check(self) -> None:
+        """Raises Stopped where a signal has come to this process, which the others are waiting for."""
+        if self._received:
+            raise Stopped(self._received, "before the first step")
 
     def obey(self, signal_number: int, what: str) -> None:
         """Raises Stopped when all processes are here, so that no launcher ends the first one while it writes."""

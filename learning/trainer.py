@@ -10,7 +10,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import BinaryIO, NoReturn
 
 import torch
 from torch import Tensor
@@ -119,6 +119,14 @@ def run_folder(options: argparse.Namespace) -> Path:
     return Path(options.model_path, options.run_name)
 
 
+def take_folder(folder: Path, stop: StopRequest) -> BinaryIO:
+    """Makes the run's folder, and keeps others from writing there until what is returned is closed."""
+    held = hold(folder, while_waiting=stop.check)
+    check_writable(folder)
+    remove_leftovers(folder)
+    return held
+
+
 def train(options: argparse.Namespace) -> None:
     """Trains one encoder as the options say. Raises UserError for what a person can mend, Stopped after a signal."""
     place = join(options.dist_backend)
@@ -132,7 +140,11 @@ def train(options: argparse.Namespace) -> None:
     schedule = build_schedule(options)
 
     run = describe_run(options, place, len(dataset))
-    found = find_checkpoint(options.resume, run_folder(options), place)
+    folder, log_folder = run_folder(options), Path(options.tb_path, options.run_name)
+    held = None
+    if place.is_first and options.resume == AUTO:
+        held = take_folder(folder, stop)  # before its newest checkpoint is looked for
+    found = find_checkpoint(options.resume, folder, place)
     start, notices = Position(), []
     if found:
         notices = check_same_training(found, run)
@@ -141,11 +153,8 @@ def train(options: argparse.Namespace) -> None:
         batches.start_epoch, batches.start_step = start.epoch + 1, start.step
     loader = build_loader(dataset, batches, options.num_workers, place, device)
 
-    folder, log_folder = run_folder(options), Path(options.tb_path, options.run_name)
-    if place.is_first:
-        check_writable(folder)
-        held = hold(folder)
-        remove_leftovers(folder)
+    if place.is_first and not held:
+        held = take_folder(folder, stop)  # a mistake till here leaves none behind
     progress = Progress(
         place, log_folder, options.print_freq, batches.steps_per_epoch, options.epochs, start.global_step
     )
@@ -193,7 +202,7 @@ def train(options: argparse.Namespace) -> None:
             first_global_step += batches.steps_per_epoch
     finally:
         progress.close()
-    if place.is_first:
+    if held:
         held.close()
     if place.local_rank == 0:
         print(

@@ -49,13 +49,35 @@ def test_the_same_training_twice_at_once_is_refused_and_the_first_goes_on(csv_pa
     until(first, "step 1/4")
     second = begin(csv_path, tmp_path, "--epochs", 1000, "-j", 0, n_processes=n_processes)
     said, errors = second.communicate(timeout=120)
-    assert second.returncode == 1 and "waiting up to 5 s" in said
+    assert second.returncode == 1 and "waiting up to 10 s" in said
     assert re.search(r"main_contrast.py: .*is taken by process \d+ on .*; wait for its end, or stop it", errors)
     assert "Traceback" not in errors and first.poll() is None
     first.send_signal(signal.SIGINT)
     until(first, "epoch")
     _, errors = first.communicate(timeout=120)
     assert first.returncode == 130 and "saved, --resume auto continues from there" in errors
+
+
+def test_a_training_that_waits_for_its_folder_goes_on_from_what_the_first_saves_last(csv_path, tmp_path):
+    more = ["--epochs", 1000, "-j", 0]
+    first = begin(csv_path, tmp_path, *more)
+    until(first, "step 1/4")
+
+    impatient = begin(csv_path, tmp_path, *more)
+    until(impatient, "waiting up to 10 s")
+    impatient.send_signal(signal.SIGTERM)
+    _, errors = impatient.communicate(timeout=5)
+    assert impatient.returncode == REQUEUE and "interrupted by SIGTERM before the first step" in errors
+
+    second = begin(csv_path, tmp_path, *more)
+    until(second, "waiting up to 10 s")
+    first.send_signal(signal.SIGTERM)
+    _, errors = first.communicate(timeout=60)
+    (saved,) = re.findall(r"interrupted by SIGTERM after (.*); saved", errors)
+    until(second, f"resuming after {saved} of")
+    second.send_signal(signal.SIGINT)
+    second.communicate(timeout=60)
+    assert second.returncode == 130
 
 
 def test_three_processes_stop_together_and_resume_bit_for_bit(csv_path, tmp_path):

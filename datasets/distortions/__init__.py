@@ -73,7 +73,7 @@ def distort_box(
     part = inputs[0].cut(image)
     for step, (name, level) in enumerate(steps):
         given, needed = inputs[step], inputs[step + 1]
-        boxes = wanted if wanted and step == len(steps) - 1 else [needed]
+        boxes = wanted if wanted is not None and step == len(steps) - 1 else [needed]
         part = distort(part, name, level, rng, [box.relative_to(given) for box in boxes])
         part = needed.relative_to(given).cut(part)
     return part

@@ -21,11 +21,12 @@ def _diffusion_reduction(amount: float) -> int:
     return max(2, 2 ** int(math.log2(_diffusion_sigma(amount) * 3 / 8)))
 
 
-@distortion(
-    levels=(1, 3, 6, 8, 12),
-    reach=lambda amount: math.ceil(3 * _diffusion_sigma(amount)),
-    grid=_diffusion_reduction,
-)
+def _diffusion_reach(amount: float) -> int:
+    """Three sigma, where the blur's kernel ends, and what reducing and enlarging look around."""
+    return math.ceil(3 * _diffusion_sigma(amount)) + 2 * _diffusion_reduction(amount)
+
+
+@distortion(levels=(1, 3, 6, 8, 12), reach=_diffusion_reach, grid=_diffusion_reduction)
 def color_diffusion(image: np.ndarray, amount: float, rng: np.random.Generator) -> np.ndarray:
     """In CIELAB: a*, b* blurred with sigma 1.5 ``amount`` + 2 and multiplied by ``amount``; L* kept (KADID-10k #4)."""
     roots = rgb_to_roots(image)

@@ -9,7 +9,7 @@ import numpy as np
 from datasets.crops import Box, disjoint
 from datasets.distortions.noise import draw_gaussian
 from datasets.distortions.registry import WHOLE_IMAGE, distortion
-from datasets.resampling import lanczos_down_and_up, resize
+from datasets.resampling import lanczos_down_and_up, resize, resize_to_nearest
 
 REFERENCE_HEIGHT, REFERENCE_WIDTH = 384, 512
 """The images of KADID-10k; counts of blocks and patches hold for this size, and other sizes keep the density."""
@@ -23,9 +23,8 @@ def _down_and_up(image: np.ndarray, factor: float, method: str) -> np.ndarray:
 
 def _nearest_down_and_up(image: np.ndarray, share: float) -> np.ndarray:
     height, width = image.shape[:2]
-    size = (max(1, round(width * share)), max(1, round(height * share)))
-    small = cv2.resize(image, size, interpolation=cv2.INTER_NEAREST_EXACT)
-    return cv2.resize(small, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+    small = resize_to_nearest(image, max(1, round(width * share)), max(1, round(height * share)))
+    return resize_to_nearest(small, width, height)
 
 
 _REDUCTIONS = (2, 3, 4, 8, 16)

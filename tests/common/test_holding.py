@@ -35,7 +35,40 @@ def test_a_taken_folder_is_refused_with_the_holders_number(tmp_path, holder, mon
             hold(tmp_path)
 
 
-def test_a_killed_process_holds_nothing(tmp_path, holder, capsys):
+def test_a_holder_that_has_not_written_its_name_is_one_of_this_machine(tmp_path, holder, monkeypatch):
+    (tmp_path / holding.LOCK).write_text("")
+    monkeypatch.setattr(holding, "PATIENCE", 0.3)
+    with pytest.raises(UserError, match="is taken by another process; wait"):
+        hold(tmp_path)
+
+
+def test_a_machine_that_fell_silent_is_waited_for_longer(tmp_path, holder, monkeypatch):
+    (tmp_path / holding.LOCK).write_text("process 1 on another-machine, since yesterday\n")
+    monkeypatch.setattr(holding, "PATIENCE_WITH_OTHERS", 0.3)
+    with pytest.raises(UserError, match="is taken by process 1 on another-machine, since yesterday; wait"):
+        hold(tmp_path)
+
+
+def test_waiting_can_be_ended(tmp_path, holder):
+    def enough():
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        hold(tmp_path, while_waiting=enough)
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=f"{tmp_path}/file/run/.lock cannot be written"):
+        hold(tmp_path / "file" / "run")
+
+
+def test_every_user_of_the_folder_can_lock_it(tmp_path):
+    hold(tmp_path).close()
+    assert (tmp_path / holding.LOCK).stat().st_mode & 0o666 == 0o666
+
+
+def test_a_killed_process_holds_nothing(tmp_path, holder):
     holder.send_signal(signal.SIGKILL)
     hold(tmp_path).close()
     assert sorted(path.name for path in tmp_path.iterdir()) == [holding.LOCK]
@@ -44,7 +77,7 @@ def test_a_killed_process_holds_nothing(tmp_path, holder, capsys):
 def test_an_end_is_waited_for(tmp_path, holder, capsys):
     subprocess.Popen(["sh", "-c", f"sleep 0.5; kill {holder.pid}"])
     hold(tmp_path).close()
-    assert f"waiting up to 5 s for {tmp_path}, which is taken by process {holder.pid}" in capsys.readouterr().out
+    assert f"waiting up to 10 s for {tmp_path}, which is taken by process {holder.pid}" in capsys.readouterr().out
 
 
 def test_where_there_are_no_locks_nobody_is_kept_out(tmp_path, holder, monkeypatch):
