@@ -47,7 +47,7 @@ def write_photographs(folder: Path, width: int, height: int, n_images: int = 12)
     return csv_path
 
 
-def seconds_per_sample(csv_path: Path, n_samples: int, n_passes: int = 3) -> float:
+def seconds_per_sample(csv_path: Path, n_samples: int, n_passes: int = 10) -> float:
     """Processor seconds, mean over ``n_samples`` samples of different images, distortions and places.
 
     A shared machine is slower at times: of each sample the fastest of ``n_passes`` passes over all of them counts.
