@@ -78,15 +78,16 @@ WORTH_DIVIDING = 0.9
 
 
 def disjoint(boxes: Sequence[Box]) -> list[Box]:
-    """Boxes that hold the pixels of ``boxes``, each pixel once; or, where these nearly fill it, the box around them."""
+    """Boxes that hold the pixels of ``boxes``, of which there is one at least, each pixel once.
+
+    Where these nearly fill the box around them, it is that box.
+    """
     bands: list[tuple[int, int, list[tuple[int, int]]]] = []  # rows, top to bottom, with the same ranges of columns
     for top, bottom in pairwise(sorted({row for box in boxes for row in (box.top, box.bottom)})):
         columns = _merged([(box.left, box.right) for box in boxes if box.top <= top and bottom <= box.bottom])
         if bands and bands[-1][2] == columns:
             top = bands.pop()[0]
         bands.append((top, bottom, columns))
-    if not boxes:
-        return []
     pieces = [Box(top, left, bottom, right) for top, bottom, columns in bands for left, right in columns]
     around = functools.reduce(Box.union, boxes)
     return pieces if sum(piece.area for piece in pieces) < WORTH_DIVIDING * around.area else [around]

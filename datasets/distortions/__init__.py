@@ -33,7 +33,7 @@ def distort(
 ) -> np.ndarray:
     """Distorts ``image``, uint8 RGB (H, W, 3), by the kind ``name`` at ``level`` (0 to 4); returns a new array.
 
-    With ``wanted``, boxes of the image, the result may be anything outside them; costly kinds save themselves work.
+    With ``wanted``, one or more boxes of the image, it may be anything outside them; costly kinds save themselves work.
     Raises ValueError for an unknown kind, a level outside 0..4 and anything but a uint8 RGB image.
     """
     if name not in DISTORTIONS:

@@ -71,7 +71,10 @@ def shift_plane(plane: np.ndarray, dx: int, dy: int) -> np.ndarray:
 
 @distortion(levels=(1, 3, 6, 8, 12), reach=lambda amount: WHOLE_IMAGE, selective=True)
 def color_shift(image: np.ndarray, amount: float, rng: np.random.Generator, wanted: Sequence[Box]) -> np.ndarray:
-    """Green moved ``amount`` pixels in a random direction, blended in where edges are (KADID-10k #5)."""
+    """Green moved ``amount`` pixels in a random direction, blended in where edges are (KADID-10k #5).
+
+    Outside the boxes ``wanted`` the result may be anything.
+    """
     angle = rng.uniform(0, 2 * math.pi)
     green = np.ascontiguousarray(image[..., 1])
     shifted = shift_plane(green, round(amount * math.cos(angle)), round(amount * math.sin(angle)))

@@ -45,12 +45,12 @@ class Distortion:
         grid = self.grid(amount)
         if height % grid or width % grid:
             return Box(0, 0, height, width)
-        reach = self.reach(amount)
+        around = output.dilated(self.reach(amount), Box(0, 0, height, width))
         return Box(
-            max(0, output.top - reach) // grid * grid,
-            max(0, output.left - reach) // grid * grid,
-            min(height, math.ceil((output.bottom + reach) / grid) * grid),
-            min(width, math.ceil((output.right + reach) / grid) * grid),
+            around.top // grid * grid,
+            around.left // grid * grid,
+            math.ceil(around.bottom / grid) * grid,
+            math.ceil(around.right / grid) * grid,
         )
 
 

@@ -128,7 +128,7 @@ def _jitter_reach(sigma: float) -> int:
 def jitter(image: np.ndarray, sigma: float, rng: np.random.Generator, wanted: Sequence[Box]) -> np.ndarray:
     """Five successive warps; each displaces every pixel by an independent Gaussian of ``sigma`` pixels (KADID-10k #19).
 
-    Cubic interpolation, edges replicated.
+    Cubic interpolation, edges replicated. Outside the boxes ``wanted`` the result may be anything.
     """
     whole = Box(0, 0, *image.shape[:2])
     tiles = disjoint([box.dilated(_jitter_reach(sigma), whole) for box in wanted])
