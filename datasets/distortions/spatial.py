@@ -111,37 +111,60 @@ def non_eccentricity(image: np.ndarray, count: float, rng: np.random.Generator) 
     return moved
 
 
-N_WARPS = 5
+N_DISPLACEMENTS = 5
+LARGEST_SUM = 0.15
+"""Displacements whose sum has no larger standard deviation, pixels, may as well be made by one warp.
+
+Against one warp for each, measured on photographs: a pixel's variance within 4 %, the correlation of neighbours within
+0.02.
+"""
+
 CUBIC_REACH = 2
 CUBIC_WARP = cv2.INTER_CUBIC | cv2.WARP_RELATIVE_MAP
 
 
-def _jitter_reach(sigma: float) -> int:
-    """How far the five displacements together lead but for one pixel in 400, and a kernel's width.
+def _warp_sigmas(sigma: float) -> list[float]:
+    """Standard deviations of the warps that stand for the five of ``sigma``: five, three or one."""
+    together = max(1, int((LARGEST_SUM / sigma) ** 2))
+    return [sigma * math.sqrt(min(together, N_DISPLACEMENTS - first)) for first in range(0, N_DISPLACEMENTS, together)]
+
+
+def _reach_of_warps(sigmas: Sequence[float]) -> int:
+    """How far successive warps lead together but for one pixel in 400, and a kernel's width.
 
     That one pixel, if it lies at the very edge of what is wanted, is displaced by less.
     """
-    return math.ceil(3 * math.sqrt(N_WARPS) * sigma) + CUBIC_REACH
+    return math.ceil(3 * math.hypot(*sigmas)) + CUBIC_REACH if sigmas else 0
+
+
+def _jitter_reach(sigma: float) -> int:
+    return _reach_of_warps(_warp_sigmas(sigma))
+
+
+def draw_displacements(tile: Box, sigma: float, rng: np.random.Generator) -> list[np.ndarray]:
+    """Where OpenCV finds what each pixel of ``tile`` takes its value from: dx and dy, float32 (H, W).
+
+    To OpenCV a pixel's own place is the one in its array, which is the tile.
+    """
+    return [draw_gaussian((tile.height, tile.width), sigma, rng, mean=corner) for corner in (tile.left, tile.top)]
 
 
 @distortion(levels=(0.05, 0.1, 0.2, 0.5, 1), reach=_jitter_reach, selective=True)
 def jitter(image: np.ndarray, sigma: float, rng: np.random.Generator, wanted: Sequence[Box]) -> np.ndarray:
     """Five successive warps; each displaces every pixel by an independent Gaussian of ``sigma`` pixels (KADID-10k #19).
 
-    Cubic interpolation, edges replicated. Outside the boxes ``wanted`` the result may be anything.
+    Cubic interpolation, edges replicated; small displacements are added up and make one warp. Outside the boxes
+    ``wanted`` the result may be anything.
     """
     whole = Box(0, 0, *image.shape[:2])
-    tiles = disjoint([box.dilated(_jitter_reach(sigma), whole) for box in wanted])
-    ends = np.cumsum([tile.area for tile in tiles])
     warped = image.astype(np.float32)
-    spare = warped.copy()  # outside the tiles it stays the image, for the odd pixel from further away than expected
-    for _ in range(N_WARPS):
-        displacements = draw_gaussian((ends[-1], 1, 2), sigma, rng)
-        for tile, relative_map in zip(tiles, np.split(displacements, ends[:-1]), strict=True):
-            # To OpenCV a pixel's own place is the one in its array, which is the tile.
-            if tile.left or tile.top:
-                cv2.add(relative_map, (tile.left, tile.top, 0, 0), dst=relative_map)
-            relative_map = relative_map.reshape(tile.height, tile.width, 2)
-            cv2.remap(warped, relative_map, None, CUBIC_WARP, dst=tile.cut(spare), borderMode=cv2.BORDER_REPLICATE)
+    # Outside a warp's tiles it is the image or an earlier warp, for the odd pixel from further away than expected.
+    spare = warped.copy()
+    sigmas = _warp_sigmas(sigma)
+    for warp, warp_sigma in enumerate(sigmas):
+        reach = _reach_of_warps(sigmas[warp + 1 :])
+        for tile in disjoint([box.dilated(reach, whole) for box in wanted]):
+            dx, dy = draw_displacements(tile, warp_sigma, rng)
+            cv2.remap(warped, dx, dy, CUBIC_WARP, dst=tile.cut(spare), borderMode=cv2.BORDER_REPLICATE)
         warped, spare = spare, warped
-    return cv2.add(warped, 0, dtype=cv2.CV_8U)
+    return cv2.convertScaleAbs(cv2.max(warped, 0, dst=warped))

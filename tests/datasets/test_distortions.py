@@ -225,6 +225,31 @@ def test_jitter_displaces_by_five_independent_gaussians(level):
         assert displacement.var() > 2 * sigma**2
 
 
+@pytest.mark.parametrize("level", LEVELS)
+def test_jitter_has_the_moments_of_five_warps(level):
+    """Mean and variance of each pixel, and the covariance of neighbours, whether displacements are summed up or not."""
+    image, sigma, n_draws = photograph(48, 64), TABLE["jitter"][level], 100
+
+    def five_warps(rng):
+        warped = image.astype(np.float64)
+        for _ in range(5):
+            warped = reference.cubic_warp(warped, rng.normal(0, sigma, (48, 64, 2)))
+        return np.rint(np.clip(warped, 0, 255))
+
+    def moments(draw):
+        results = np.stack([draw(np.random.default_rng(seed)) for seed in range(n_draws)]).astype(np.float64)
+        deviations = results - results.mean(0)
+        beside = (deviations[:, :, 1:] * deviations[:, :, :-1]).mean()
+        below = (deviations[:, 1:] * deviations[:, :-1]).mean()
+        return results.mean(0), (deviations**2).mean(), np.array([beside, below])
+
+    expected_mean, expected_variance, expected_covariances = moments(five_warps)
+    mean, variance, covariances = moments(lambda rng: distort(image, "jitter", level, rng))
+    assert mean_squared_error(mean, expected_mean) < 1.2 * (variance + expected_variance) / n_draws
+    assert variance == pytest.approx(expected_variance, rel=0.04)
+    assert np.abs(covariances - expected_covariances).max() < 0.03 * expected_variance
+
+
 GETTING_WORSE = sorted(set(TABLE) - {"mean_shift", "contrast"})
 
 
@@ -294,10 +319,10 @@ def test_jitter_in_pieces_reads_each_pixel_where_it_is(dx, dy, data):
     image = photograph(120, 160)
     boxes = [draw_box(data, 120, 160) for _ in range(3)]
 
-    def displace_all(shape, sigma, rng):
-        return np.full(shape, (dx, dy), np.float32)
+    def displace_all(tile, sigma, rng):
+        return [np.full((tile.height, tile.width), d, np.float32) for d in (tile.left + dx, tile.top + dy)]
 
-    with mock.patch("datasets.distortions.spatial.draw_gaussian", displace_all):
+    with mock.patch("datasets.distortions.spatial.draw_displacements", displace_all):
         jittered = distort(image, "jitter", 3, np.random.default_rng(0), boxes)
     rows = np.clip(np.arange(120) + 5 * dy, 0, 119)
     columns = np.clip(np.arange(160) + 5 * dx, 0, 159)
@@ -309,11 +334,17 @@ def test_jitter_in_pieces_reads_each_pixel_where_it_is(dx, dy, data):
 def test_jitter_of_a_part_is_a_cut_of_the_whole(level):
     """With the same displacements; but for pixels at its very edge that come from further away than expected."""
     image, box, sigma = photograph(120, 160), Box(30, 40, 90, 120), TABLE["jitter"][level]
-    fields = [np.random.default_rng(warp).normal(0, sigma, (120, 160, 2)).astype(np.float32) for warp in range(5)]
 
     def displacing(part):
-        displacements = iter([part.cut(field).reshape(-1, 1, 2).copy() for field in fields])
-        return mock.patch("datasets.distortions.spatial.draw_gaussian", lambda *_: next(displacements))
+        """Draws for each warp one field for the whole image, of which a tile of ``part`` takes its own."""
+        numbers = np.random.default_rng(0)
+
+        def draw(tile, warp_sigma, rng):
+            field = numbers.normal(0, warp_sigma, (120, 160, 2)).astype(np.float32)
+            dx, dy = np.moveaxis(tile.cut(part.cut(field)), -1, 0)
+            return [dx + np.float32(tile.left), dy + np.float32(tile.top)]
+
+        return mock.patch("datasets.distortions.spatial.draw_displacements", draw)
 
     with displacing(Box(0, 0, 120, 160)):
         expected = box.cut(distort(image, "jitter", level, np.random.default_rng(0)))
