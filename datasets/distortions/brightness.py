@@ -13,7 +13,7 @@ from datasets.distortions.lab import (
     roots_to_rgb,
     shift_lightness,
 )
-from datasets.distortions.registry import distortion
+from datasets.distortions.registry import distortion, piece_by_piece
 from datasets.distortions.tone import UNIT_VALUES, apply_curve, look_up
 
 
@@ -29,7 +29,8 @@ def _lightness_table(lift: float) -> np.ndarray:
     return np.rint(root_of_lightness(100 * quadratic_curve(lightness / 100, lift))).astype(np.uint16)
 
 
-@distortion(levels=(0.1, 0.2, 0.4, 0.7, 1.1))
+@distortion(levels=(0.1, 0.2, 0.4, 0.7, 1.1), selective=True)
+@piece_by_piece
 def brighten(image: np.ndarray, amount: float, rng: np.random.Generator) -> np.ndarray:
     """Quadratic tone curve on RGB and on L*; two thirds of the one and one third of the other (KADID-10k #16)."""
     roots = rgb_to_roots(image)
@@ -48,4 +49,4 @@ def darken(image: np.ndarray, amount: float, rng: np.random.Generator) -> np.nda
 @distortion(levels=(0.15, 0.08, 0, -0.08, -0.15))
 def mean_shift(image: np.ndarray, shift: float, rng: np.random.Generator) -> np.ndarray:
     """``shift``, on [0, 1], added to every value (KADID-10k #18)."""
-    return apply_curve(image, UNIT_VALUES + shift)
+    return cv2.add(image, (round(255 * shift),) * 4)

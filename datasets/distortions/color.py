@@ -9,7 +9,7 @@ import numpy as np
 from datasets.crops import Box, disjoint
 from datasets.distortions.blur import enlarge, reduced_blur
 from datasets.distortions.lab import CHROMA, LIGHTNESS, rgb_to_roots, roots_to_rgb
-from datasets.distortions.registry import WHOLE_IMAGE, distortion
+from datasets.distortions.registry import WHOLE_IMAGE, distortion, piece_by_piece
 
 
 def _diffusion_sigma(amount: float) -> float:
@@ -26,15 +26,23 @@ def _diffusion_reach(amount: float) -> int:
     return math.ceil(3 * _diffusion_sigma(amount)) + 2 * _diffusion_reduction(amount)
 
 
-@distortion(levels=(1, 3, 6, 8, 12), reach=_diffusion_reach, grid=_diffusion_reduction)
-def color_diffusion(image: np.ndarray, amount: float, rng: np.random.Generator) -> np.ndarray:
-    """In CIELAB: a*, b* blurred with sigma 1.5 ``amount`` + 2 and multiplied by ``amount``; L* kept (KADID-10k #4)."""
+@distortion(levels=(1, 3, 6, 8, 12), reach=_diffusion_reach, grid=_diffusion_reduction, selective=True)
+def color_diffusion(image: np.ndarray, amount: float, rng: np.random.Generator, wanted: Sequence[Box]) -> np.ndarray:
+    """In CIELAB: a*, b* blurred with sigma 1.5 ``amount`` + 2 and multiplied by ``amount``; L* kept (KADID-10k #4).
+
+    Outside the boxes ``wanted`` the result may be anything.
+    """
     roots = rgb_to_roots(image)
     blurred = reduced_blur(roots, _diffusion_sigma(amount), _diffusion_reduction(amount))
     # a* and b* are what a root has beyond the root of Y.
     chroma = cv2.transform(blurred, amount * CHROMA).astype(np.int16)
-    # The sum is modulo 2^16, since chroma has signs.
-    return roots_to_rgb(np.add(cv2.transform(roots, LIGHTNESS), enlarge(chroma, image).view(np.uint16)))
+    chroma = enlarge(chroma, image).view(np.uint16)
+    diffused = np.empty_like(image)
+    for box in disjoint(wanted):
+        # The sum is modulo 2^16, since chroma has signs.
+        moved = np.add(cv2.transform(box.cut(roots), LIGHTNESS), box.cut(chroma))
+        box.cut(diffused)[...] = roots_to_rgb(moved)
+    return diffused
 
 
 def _rescale_to_unit(values: np.ndarray) -> np.ndarray:
@@ -48,13 +56,12 @@ def edge_mask(image: np.ndarray) -> np.ndarray:
     Gradient magnitude of luma, blurred (sigma 4), scaled to 0..1, clipped below 0.1, rescaled, clipped at its 1st
     and 99th percentile, rescaled. All but the gradient at half resolution: the blur leaves nothing finer.
     """
-    luma = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    horizontal, vertical = (
-        cv2.Sobel(luma, cv2.CV_32F, *axes, ksize=1, scale=0.5, borderType=cv2.BORDER_REPLICATE)
-        for axes in ((1, 0), (0, 1))
-    )
-    mask = reduced_blur(cv2.magnitude(horizontal, vertical), sigma=4, reduction=2)
-    mask = _rescale_to_unit(np.maximum(_rescale_to_unit(mask), np.float32(0.1)))
+    luma = cv2.copyMakeBorder(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), 1, 1, 1, 1, cv2.BORDER_REPLICATE)
+    beside = cv2.absdiff(luma[1:-1, 2:], luma[1:-1, :-2])
+    below = cv2.absdiff(luma[2:, 1:-1], luma[:-2, 1:-1])
+    twice_gradient = cv2.magnitude(beside.astype(np.float32), below.astype(np.float32))
+    mask = _rescale_to_unit(reduced_blur(twice_gradient, sigma=4, reduction=2))
+    mask = _rescale_to_unit(cv2.max(mask, 0.1))
     # So smooth a mask has the percentiles of every 16th of its values.
     low, high = np.percentile(mask[::4, ::4], (1, 99)).astype(np.float32)
     return enlarge(_rescale_to_unit(np.clip(mask, low, high)), image)
@@ -95,7 +102,8 @@ def saturation_hsv(image: np.ndarray, factor: float, rng: np.random.Generator) -
     return cv2.addWeighted(cv2.merge((value, value, value)), 1 - factor, image, factor, 0)
 
 
-@distortion(levels=(1, 2, 3, 6, 9))
+@distortion(levels=(1, 2, 3, 6, 9), selective=True)
+@piece_by_piece
 def saturation_lab(image: np.ndarray, factor: float, rng: np.random.Generator) -> np.ndarray:
     """a* and b* times ``factor`` in CIELAB, L* kept (KADID-10k #8)."""
     return roots_to_rgb(cv2.transform(rgb_to_roots(image), LIGHTNESS + factor * CHROMA))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from datasets.crops import Box
+from datasets.crops import Box, disjoint
 
 Apply = Callable[..., np.ndarray]
 
@@ -52,6 +53,21 @@ class Distortion:
             math.ceil(around.bottom / grid) * grid,
             math.ceil(around.right / grid) * grid,
         )
+
+
+def piece_by_piece(apply: Apply) -> Apply:
+    """What a costly function of single pixels becomes, to be registered as ``selective``: it leaves out the rest."""
+
+    @functools.wraps(apply)
+    def apply_to_pieces(
+        image: np.ndarray, amount: float, rng: np.random.Generator, wanted: Sequence[Box]
+    ) -> np.ndarray:
+        result = np.empty_like(image)
+        for piece in disjoint(wanted):
+            piece.cut(result)[...] = apply(piece.cut(image), amount, rng)
+        return result
+
+    return apply_to_pieces
 
 
 REGISTERED: dict[str, Distortion] = {}
