@@ -76,7 +76,7 @@ def _reduce_rows(image: np.ndarray, factor: int) -> np.ndarray:
     for place, taps in enumerate(phases):
         part = cv2.filter2D(image[place::factor], cv2.CV_16S, taps[:, None], borderType=cv2.BORDER_REPLICATE)
         cv2.add(total, part, dst=total)
-    return cv2.convertScaleAbs(cv2.max(total, 0, dst=total), alpha=1 / 64)
+    return cv2.convertScaleAbs(cv2.threshold(total, 0, 0, cv2.THRESH_TOZERO, dst=total)[1], alpha=1 / 64)
 
 
 def _enlarge_rows(image: np.ndarray, factor: int) -> np.ndarray:

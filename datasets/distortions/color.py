@@ -61,7 +61,7 @@ def edge_mask(image: np.ndarray) -> np.ndarray:
     below = cv2.absdiff(luma[2:, 1:-1], luma[:-2, 1:-1])
     twice_gradient = cv2.magnitude(beside.astype(np.float32), below.astype(np.float32))
     mask = _rescale_to_unit(reduced_blur(twice_gradient, sigma=4, reduction=2))
-    mask = _rescale_to_unit(cv2.max(mask, 0.1))
+    mask = _rescale_to_unit(np.maximum(mask, np.float32(0.1)))
     # So smooth a mask has the percentiles of every 16th of its values.
     low, high = np.percentile(mask[::4, ::4], (1, 99)).astype(np.float32)
     return enlarge(_rescale_to_unit(np.clip(mask, low, high)), image)

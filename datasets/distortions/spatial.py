@@ -167,4 +167,4 @@ def jitter(image: np.ndarray, sigma: float, rng: np.random.Generator, wanted: Se
             dx, dy = draw_displacements(tile, warp_sigma, rng)
             cv2.remap(warped, dx, dy, CUBIC_WARP, dst=tile.cut(spare), borderMode=cv2.BORDER_REPLICATE)
         warped, spare = spare, warped
-    return cv2.convertScaleAbs(cv2.max(warped, 0, dst=warped))
+    return cv2.convertScaleAbs(cv2.threshold(warped, 0, 0, cv2.THRESH_TOZERO, dst=warped)[1])
