@@ -58,6 +58,16 @@ def color_diffusion(image, amount):
     return lab_to_rgb(lab)
 
 
+def edge_mask(image):
+    def to_unit(values):
+        return (values - values.min()) / (values.max() - values.min())
+
+    luma = np.pad(image @ [0.299, 0.587, 0.114], 1, mode="edge")
+    gradient = np.hypot(luma[1:-1, 2:] - luma[1:-1, :-2], luma[2:, 1:-1] - luma[:-2, 1:-1]) / 2
+    mask = to_unit(np.maximum(to_unit(ndimage.gaussian_filter(gradient, 4, mode="nearest")), 0.1))
+    return to_unit(np.clip(mask, *np.percentile(mask, (1, 99))))
+
+
 def saturation_hsv(image, factor):
     value = image.max(axis=-1, keepdims=True)
     return value - factor * (value - image)

@@ -13,6 +13,7 @@ from PIL import Image
 
 from datasets.crops import Box
 from datasets.distortions import DISTORTIONS, N_LEVELS, distort, distort_box, distort_boxes
+from datasets.distortions.color import edge_mask
 from datasets.distortions.noise import LONGEST_RUN, draw_gaussian
 from tests.datasets import reference
 from tests.images import noise_image, photograph
@@ -178,6 +179,12 @@ def test_motion_blur_spreads_a_point_over_a_line_of_that_length(level):
     assert directions == {True, False}
 
 
+@pytest.mark.parametrize("height, width", [(240, 320), (181, 243)])
+def test_the_edge_mask_agrees_with_its_formula_in_float64(height, width):
+    image = photograph(height, width)
+    assert psnr(255 * edge_mask(image), 255 * reference.edge_mask(image / 255)) > 40
+
+
 def test_color_shift_moves_green_alone_and_only_at_edges():
     image = np.full((120, 160, 3), 80, np.uint8)
     image[:, 80:] = 200
@@ -310,6 +317,37 @@ def test_boxes_are_cuts_of_the_whole(steps, data):
         for box in group:
             difference = box.relative_to(frame).cut(part).astype(int) - box.cut(whole)
             assert np.abs(difference).max() <= len(steps)
+
+
+SELECTIVE_WITHOUT_RANDOMNESS = [name for name in WITHOUT_RANDOMNESS if DISTORTIONS[name].selective]
+
+
+@settings(max_examples=60, deadline=None)
+@given(name=st.sampled_from(SELECTIVE_WITHOUT_RANDOMNESS), level=st.sampled_from(LEVELS), data=st.data())
+def test_only_what_is_wanted_is_right_but_all_of_that(name, level, data):
+    image = photograph(96, 128)
+    boxes = [draw_box(data, 96, 128) for _ in range(4)]
+    whole = distort(image, name, level, np.random.default_rng(0))
+    # Fresh memory is often that of the last result, which would hide what was left out.
+    with mock.patch("numpy.empty_like", np.zeros_like):
+        result = distort(image, name, level, np.random.default_rng(0), boxes)
+    for box in boxes:
+        assert np.array_equal(box.cut(result), box.cut(whole))
+
+
+@pytest.mark.parametrize("level", [0, 2])
+def test_jitter_in_pieces_leaves_the_image_in_place(level):
+    """In each box the result is nearest to what the image has there, not beside it."""
+    image = photograph(200, 300)
+    boxes = [Box(10, 20, 60, 80), Box(120, 40, 190, 110), Box(30, 200, 150, 290)]
+    jittered = distort(image, "jitter", level, np.random.default_rng(0), boxes)
+    for box in boxes:
+        errors = {
+            (dx, dy): mean_squared_error(box.cut(jittered), box.cut(np.roll(image, (dy, dx), (0, 1))))
+            for dx in range(-2, 3)
+            for dy in range(-2, 3)
+        }
+        assert min(errors, key=errors.get) == (0, 0)
 
 
 @settings(max_examples=60, deadline=None)
