@@ -332,7 +332,8 @@ def test_only_what_is_wanted_is_right_but_all_of_that(name, level, data):
     with mock.patch("numpy.empty_like", np.zeros_like):
         result = distort(image, name, level, np.random.default_rng(0), boxes)
     for box in boxes:
-        assert np.array_equal(box.cut(result), box.cut(whole))
+        # A vector's lane and a row's last pixels may round otherwise.
+        assert np.abs(box.cut(result).astype(int) - box.cut(whole)).max() <= 1
 
 
 @pytest.mark.parametrize("level", [0, 2])
