@@ -45,6 +45,15 @@ def resize_to_nearest(image: np.ndarray, width: int, height: int) -> np.ndarray:
     return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.NEAREST))
 
 
+def to_uint8(values: np.ndarray, scale: float = 1) -> np.ndarray:
+    """``scale`` times ``values``, float32 or int16 (H, W, 3), rounded to 0..255; overwrites negative values.
+
+    OpenCV converts fast only by absolute value.
+    """
+    _, positive = cv2.threshold(values, 0, 0, cv2.THRESH_TOZERO, dst=values)
+    return cv2.convertScaleAbs(positive, alpha=scale)
+
+
 LANCZOS_LOBES = 3
 
 
@@ -76,7 +85,7 @@ def _reduce_rows(image: np.ndarray, factor: int) -> np.ndarray:
     for place, taps in enumerate(phases):
         part = cv2.filter2D(image[place::factor], cv2.CV_16S, taps[:, None], borderType=cv2.BORDER_REPLICATE)
         cv2.add(total, part, dst=total)
-    return cv2.convertScaleAbs(cv2.threshold(total, 0, 0, cv2.THRESH_TOZERO, dst=total)[1], alpha=1 / 64)
+    return to_uint8(total, scale=1 / 64)
 
 
 def _enlarge_rows(image: np.ndarray, factor: int) -> np.ndarray:

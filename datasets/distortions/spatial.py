@@ -9,7 +9,7 @@ import numpy as np
 from datasets.crops import Box, disjoint
 from datasets.distortions.noise import draw_gaussian
 from datasets.distortions.registry import WHOLE_IMAGE, distortion
-from datasets.resampling import lanczos_down_and_up, resize, resize_to_nearest
+from datasets.resampling import lanczos_down_and_up, resize, resize_to_nearest, to_uint8
 
 REFERENCE_HEIGHT, REFERENCE_WIDTH = 384, 512
 """The images of KADID-10k; counts of blocks and patches hold for this size, and other sizes keep the density."""
@@ -167,4 +167,4 @@ def jitter(image: np.ndarray, sigma: float, rng: np.random.Generator, wanted: Se
             dx, dy = draw_displacements(tile, warp_sigma, rng)
             cv2.remap(warped, dx, dy, CUBIC_WARP, dst=tile.cut(spare), borderMode=cv2.BORDER_REPLICATE)
         warped, spare = spare, warped
-    return cv2.convertScaleAbs(cv2.threshold(warped, 0, 0, cv2.THRESH_TOZERO, dst=warped)[1])
+    return to_uint8(warped)
