@@ -49,4 +49,5 @@ def darken(image: np.ndarray, amount: float, rng: np.random.Generator) -> np.nda
 @distortion(levels=(0.15, 0.08, 0, -0.08, -0.15))
 def mean_shift(image: np.ndarray, shift: float, rng: np.random.Generator) -> np.ndarray:
     """``shift``, on [0, 1], added to every value (KADID-10k #18)."""
+    # A lone number would be added to the first channel only.
     return cv2.add(image, (round(255 * shift),) * 4)

@@ -56,7 +56,7 @@ class Distortion:
 
 
 def piece_by_piece(apply: Apply) -> Apply:
-    """What a costly function of single pixels becomes, to be registered as ``selective``: it leaves out the rest."""
+    """A costly function of single pixels made ``selective``: computes, of uint8 (H, W, 3), the boxes wanted alone."""
 
     @functools.wraps(apply)
     def apply_to_pieces(
