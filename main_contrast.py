@@ -5,10 +5,10 @@ from pathlib import Path
 
 from common.errors import UserError
 from datasets.training_images import read_training_csv
-from learning.distributed import choose_backend
-from learning.launching import enter_slurm_group, find_launch, start_node
-from learning.stopping import exit_on_signals
-from learning.trainer import train_process
+from learning.contrastive.trainer import train_process
+from learning.distributed.launch import enter_slurm_group, find_launch, start_node
+from learning.distributed.process_group import choose_backend
+from learning.distributed.signals import exit_on_signals
 from options.contrast import parse_contrast_options
 
 

@@ -4,7 +4,7 @@ import sys
 
 from common.errors import UserError
 from datasets.workers import exit_at_once
-from learning.prediction import predict_quality
+from learning.regression.predict import predict_quality
 from options.prediction import parse_prediction_options
 
 

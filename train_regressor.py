@@ -4,18 +4,18 @@ import argparse
 import sys
 from importlib.metadata import version
 
+from common.atomic_files import check_target
 from common.errors import UserError
-from common.files import check_target
+from common.progress_bar import ProgressBar
 from datasets.feature_files import FeatureFiles
 from datasets.iqa_databases import read_database
 from datasets.opinion_scores import OpinionScores, read_scores
 from datasets.workers import exit_at_once
-from learning.progress_bar import ProgressBar
-from learning.protocol import FIGURES, Evaluation, describe, run_protocol
-from learning.regression import Grid, physical_memory
-from learning.regressor_files import description_file, save_regressor
-from learning.report import find_pictures, write_report
-from learning.splits import official_split, random_splits, splits_in_words
+from learning.regression.evaluation import FIGURES, Evaluation, describe, run_protocol
+from learning.regression.regressor_files import description_file, save_regressor
+from learning.regression.report import find_pictures, write_report
+from learning.regression.search import Grid, physical_memory
+from learning.regression.splits import official_split, random_splits, splits_in_words
 from options.regressor import parse_regressor_options
 
 

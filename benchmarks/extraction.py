@@ -20,8 +20,8 @@ from datasets.feature_files import feature_file
 from datasets.image_lists import list_images
 from datasets.images import read_image
 from datasets.resampling import half_size_exactly
-from learning.distributed import Place
-from learning.extraction import default_workers, extract
+from learning.distributed.process_group import Place
+from learning.extraction.extract import default_workers, extract
 from networks import build_encoder
 from networks.compilation import REPEATS_BEFORE_COMPILING
 from networks.features import FeatureExtractor

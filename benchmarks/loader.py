@@ -19,9 +19,9 @@ from torch import Tensor
 from benchmarks.data_pipeline import write_photographs
 from benchmarks.table import Row, print_table
 from datasets.quality_aware import QualityAwareDataset
-from learning.building import build_loader
-from learning.distributed import Place
-from learning.sampling import EpochBatches
+from learning.contrastive.batches import EpochBatches
+from learning.contrastive.setup import build_loader
+from learning.distributed.process_group import Place
 
 BATCH_SIZE = 4
 WIDTH, HEIGHT = 640, 480

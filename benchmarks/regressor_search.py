@@ -19,9 +19,9 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from benchmarks.table import Row, print_table
-from learning.metrics import srcc
-from learning.regression import Grid, fit, physical_memory, search
-from learning.splits import random_splits
+from learning.regression.metrics import srcc
+from learning.regression.search import Grid, fit, physical_memory, search
+from learning.regression.splits import random_splits
 
 N_FEATURES = 8192
 ALPHAS = tuple(np.logspace(0, 6, 20).tolist())

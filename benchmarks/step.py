@@ -21,10 +21,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.table import Row, print_table
-from learning.building import to_unit_range
-from learning.distributed import NodeShuffle, Place
-from learning.lars import LARS
-from learning.moco import KeyQueue, MoCo, contrastive_loss
+from learning.contrastive.lars import LARS
+from learning.contrastive.moco import KeyQueue, MoCo, contrastive_loss
+from learning.contrastive.setup import to_unit_range
+from learning.distributed.process_group import NodeShuffle, Place
 from networks import ContrastiveNetwork
 
 TEMPERATURE = 0.2
@@ -92,7 +92,7 @@ def plain_step(network: nn.Module, memory: Tensor) -> Step:
 
 
 def our_step(network: nn.Module, memory: Tensor, variant: Variant, updates: list[float]) -> Step:
-    """The step of ``learning.trainer`` from the same start; appends the seconds of each update to ``updates``."""
+    """The step of ``contrastive.trainer`` from the same start; appends the seconds of each update to ``updates``."""
     query_network, key_network = (copy.deepcopy(network).to(memory_format=torch.channels_last) for _ in range(2))
     if variant.compiled:
         query_network.compile()

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+from common.atomic_files import whole_file
 from common.errors import UserError
-from common.files import whole_file
 from datasets.image_lists import match_names
 
 KINDS = ("quality_aware", "content_aware")

@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
+from common.atomic_files import whole_file
 from common.errors import UserError
-from common.files import whole_file
 
 IMAGE_SIZE = (384, 288)
 N_LEAVES = 1000

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from common.atomic_files import whole_file
 from common.errors import UserError
-from common.files import whole_file
 from datasets.distortions import DISTORTIONS, N_LEVELS, distort
 from datasets.sample_images import dead_leaves, sample_photographs
 from datasets.tables import write_csv

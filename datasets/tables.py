@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
+from common.atomic_files import whole_file
 from common.errors import UserError
-from common.files import whole_file
 
 CSV_ENCODING = {"encoding": "utf-8-sig", "encoding_errors": "surrogateescape"}
 """With or without a byte-order mark; file names that are not UTF-8 stay what they are."""

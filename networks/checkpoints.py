@@ -9,9 +9,9 @@ from pathlib import Path
 
 import safetensors.torch
 
+from common.atomic_files import whole_file
 from common.errors import UserError
-from common.files import whole_file
-from networks.weights import find_architecture, fingerprint, read_checkpoint
+from networks.checkpoint_formats import find_architecture, fingerprint, read_checkpoint
 
 
 def main() -> None:

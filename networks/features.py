@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from networks.checkpoint_formats import fingerprint
 from networks.compilation import CompiledForFrequentShapes
 from networks.encoder import feature_size
-from networks.weights import fingerprint
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

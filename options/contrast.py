@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 
 from datasets.images import MAX_PIXELS
-from options.shared import Parser, number, numbers
+from options.argument_types import Parser, number, numbers
 
 METHODS = {"MoCo": ("linear", 0.07), "MoCov2": ("mlp", 0.2), "Customize": None}
 """What each method sets, head and temperature; Customize takes both from the options."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from datasets.images import MAX_PIXELS
-from options.shared import Parser, number
+from options.argument_types import Parser, number
 
 CHECKPOINTS = {
     "quality_aware": Path("re-iqa_ckpts/quality_aware_r50.pth"),

@@ -4,8 +4,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from options.argument_types import Parser
 from options.features import CHECKPOINTS, add_extraction_options
-from options.shared import Parser
 
 
 def parse_prediction_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from datasets.feature_files import KINDS
 from datasets.iqa_databases import DATABASES
-from options.shared import Parser, number, numbers
+from options.argument_types import Parser, number, numbers
 
 CHOICES = {"both": KINDS, **{kind.removesuffix("_aware"): (kind,) for kind in KINDS}}
 """Kinds of features as they are named on the command line."""
@@ -16,7 +16,7 @@ CHOICES = {"both": KINDS, **{kind.removesuffix("_aware"): (kind,) for kind in KI
 def parse_regressor_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Parses the options; a mistake ends the program with a sentence and status 2.
 
-    Adds ``kinds`` (or None, for whatever is there) and ``grid``, the fields of a ``learning.regression.Grid`` that are
+    Adds ``kinds`` (or None, for whatever is there) and ``grid``, the fields of a ``regression.search.Grid`` that are
     given.
     """
     parser = Parser(

@@ -23,9 +23,9 @@ from pathlib import Path
 import torch
 
 from common.errors import UserError
-from learning.checkpoints import Position, newest_checkpoint, read_position
+from learning.contrastive.training_state import Position, newest_checkpoint, read_position
 from tests.images import write_training_set
-from tests.learning.test_distributed import free_port
+from tests.learning.distributed.test_process_group import free_port
 from tests.runs import SMALL, assert_same_curves, assert_same_training, checkpoint
 
 ROOT = Path(__file__).parent.parent

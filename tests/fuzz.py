@@ -28,9 +28,9 @@ from PIL import Image
 
 from common.errors import UserError
 from datasets.images import read_image
-from learning.regression import Hyperparameters, fit
-from learning.regressor_files import description_file, load_regressor, save_regressor
-from networks.weights import read_checkpoint
+from learning.regression.regressor_files import description_file, load_regressor, save_regressor
+from learning.regression.search import Hyperparameters, fit
+from networks.checkpoint_formats import read_checkpoint
 from tests.images import photograph
 
 HANG_SECONDS = 5

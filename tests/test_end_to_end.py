@@ -18,7 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from networks import load_encoder
 from tests.images import write_training_set
-from tests.learning.test_distributed import free_port
+from tests.learning.distributed.test_process_group import free_port
 from tests.runs import SMALL, assert_same_training, checkpoint, run_folder, scalars, tensors
 
 ROOT = Path(__file__).parent.parent

@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
-from learning.stopping import REQUEUE
+from learning.distributed.signals import REQUEUE
 from tests.images import write_training_set
-from tests.learning.test_distributed import free_port
+from tests.learning.distributed.test_process_group import free_port
 from tests.runs import SMALL, assert_same_curves, assert_same_training, checkpoint
 from tests.test_end_to_end import start
 

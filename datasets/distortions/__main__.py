@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from common.atomic_files import whole_file
 from common.errors import UserError
-from common.files import whole_file
 from datasets.distortions import DISTORTIONS, N_LEVELS, distort
 from datasets.images import read_image
 

@@ -1,0 +1,1 @@
+"""Training an encoder by momentum contrast: what a researcher who trains reads."""

@@ -1,0 +1,58 @@
+"""Which images make up which batch, for the whole run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+from torch.utils.data import Sampler
+
+from learning.distributed.process_group import Place
+
+
+class EpochBatches(Sampler[list[tuple[int, int]]]):
+    """This process's batches of (epoch, image index), from (start_epoch, start_step) to the end of the run.
+
+    One iteration spans all epochs, so that data workers go from one epoch into the next without a pause. In each
+    epoch every image comes once, in an order drawn from (seed, epoch); the last batch is filled up with images from
+    the beginning of that order. A batch of ``batch_size`` images is cut into equal parts for the processes, so
+    the images of a step do not depend on how many processes there are. Epochs count from 1, steps from 0.
+    """
+
+    def __init__(
+        self,
+        n_images: int,
+        batch_size: int,
+        epochs: int,
+        seed: int,
+        place: Place,
+        start_epoch: int = 1,
+        start_step: int = 0,
+    ):
+        if batch_size % place.world_size:
+            raise ValueError(f"batch_size {batch_size} does not divide over {place.world_size} processes")
+        self.n_images = n_images
+        self.batch_size = batch_size
+        self.epochs = epochs
+        self.seed = seed
+        self.place = place
+        self.start_epoch = start_epoch
+        self.start_step = start_step
+        self.steps_per_epoch = math.ceil(n_images / batch_size)
+
+    def epoch_order(self, epoch: int) -> np.ndarray:
+        """Image indices of an epoch, (steps_per_epoch, processes, batch_size / processes)."""
+        order = np.random.default_rng((self.seed, epoch)).permutation(self.n_images)
+        padded = np.resize(order, self.steps_per_epoch * self.batch_size)  # np.resize repeats from the beginning
+        return padded.reshape(self.steps_per_epoch, self.place.world_size, -1)
+
+    def __len__(self) -> int:
+        return (self.epochs - self.start_epoch + 1) * self.steps_per_epoch - self.start_step
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        first_step = self.start_step
+        for epoch in range(self.start_epoch, self.epochs + 1):
+            for indices in self.epoch_order(epoch)[first_step:, self.place.rank]:
+                yield [(epoch, index) for index in indices.tolist()]
+            first_step = 0

@@ -1,0 +1,1 @@
+"""Features of any number of images, into files."""

@@ -1,0 +1,1 @@
+"""From features to opinion scores: splits, search, evaluation, report and prediction."""

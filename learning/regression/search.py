@@ -1,0 +1,223 @@
+"""From features to opinion: linear regressors, the search over their hyper-parameters, and their test.
+
+The protocol of the literature: on each of several splits, every candidate learns from the training part and is ranked
+by its SRCC on the validation part; the candidate with the best median is refitted on training and validation parts,
+and only then is each test part looked at, once.
+
+The search fits no candidate by itself. All splits share one Gram matrix of the raw features, all Ridge penalties of a
+split few factorisations, all ElasticNet penalties one path with warm starts. What is tested and saved is a plain
+scikit-learn pipeline.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import ElasticNet, Ridge
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
+
+from learning.regression.linear_paths import (
+    BLOCK,
+    ELASTICNET_ITERATIONS,
+    ELASTICNET_TOLERANCE,
+    Standardizer,
+    elasticnet_path,
+    gram_matrix,
+    ridge_path,
+    ridge_path_of_gram,
+)
+from learning.regression.metrics import Figures, evaluate, srcc
+from learning.regression.splits import Split
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """One candidate; ``alpha`` and ``l1_ratio`` (None for ridge) as scikit-learn defines them."""
+
+    estimator: str
+    standardized: bool
+    alpha: float
+    l1_ratio: float | None = None
+
+    def pipeline(self) -> Pipeline:
+        """An unfitted scikit-learn pipeline."""
+        steps = [("standardize", StandardScaler())] if self.standardized else []
+        if self.estimator == "ridge":
+            return Pipeline([*steps, ("regressor", Ridge(alpha=self.alpha))])
+        regressor = ElasticNet(
+            alpha=self.alpha, l1_ratio=self.l1_ratio, tol=ELASTICNET_TOLERANCE, max_iter=ELASTICNET_ITERATIONS
+        )
+        return Pipeline([*steps, ("regressor", regressor)])
+
+    def __str__(self) -> str:
+        family = "Ridge" if self.estimator == "ridge" else f"ElasticNet, l1_ratio {self.l1_ratio:g}"
+        return f"{family}, alpha {self.alpha:.3g}, {'standardised' if self.standardized else 'raw'} features"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What is searched; the default covers scores on 1..5 and on 0..100, and from 100 to 100,000 images."""
+
+    estimators: tuple[str, ...] = ("ridge", "elasticnet")
+    standardized: tuple[bool, ...] = (True, False)
+    ridge_alphas: tuple[float, ...] = tuple(np.logspace(-3, 6, 28).tolist())
+    elasticnet_alphas: tuple[float, ...] = tuple(np.logspace(-3, 1, 9).tolist())
+    l1_ratios: tuple[float, ...] = (0.1, 0.5, 0.9)
+
+    def paths(self) -> list[list[Hyperparameters]]:
+        """The candidates in lists that differ in alpha alone, strongest penalty first."""
+        families: list[tuple[str, float | None, tuple[float, ...]]] = []
+        if "ridge" in self.estimators:
+            families.append(("ridge", None, self.ridge_alphas))
+        if "elasticnet" in self.estimators:
+            families += [("elasticnet", l1_ratio, self.elasticnet_alphas) for l1_ratio in self.l1_ratios]
+        return [
+            [Hyperparameters(estimator, standardized, alpha, l1_ratio) for alpha in sorted(set(alphas), reverse=True)]
+            for standardized in self.standardized
+            for estimator, l1_ratio, alphas in families
+        ]
+
+
+@dataclass(frozen=True)
+class Search:
+    """SRCC on the validation parts, (splits, candidates); ``unconverged`` marks ElasticNet fits that were cut off."""
+
+    candidates: list[Hyperparameters]
+    srcc: np.ndarray
+    unconverged: np.ndarray
+
+    @property
+    def median(self) -> np.ndarray:
+        """(candidates,) median over the splits."""
+        return np.median(self.srcc, axis=0)
+
+    @property
+    def best(self) -> Hyperparameters:
+        """The best median; of equals, the first in the grid's order, which has the stronger penalty."""
+        return self.candidates[int(np.argmax(self.median))]
+
+    def best_in_each_split(self) -> list[Hyperparameters]:
+        """What each split would choose by its own validation part."""
+        return [self.candidates[index] for index in np.argmax(self.srcc, axis=1)]
+
+
+def _is_raw_ridge(path: list[Hyperparameters]) -> bool:
+    return path[0].estimator == "ridge" and not path[0].standardized
+
+
+def _path_srcc(
+    features: np.ndarray, mos: np.ndarray, split: Split, path: list[Hyperparameters], gram: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """(candidates,) validation SRCC and whether unconverged, of one path on one split.
+
+    ``gram`` holds the inner products of all images' raw features, or is None.
+    """
+    first, alphas, opinions = path[0], [candidate.alpha for candidate in path], mos[split.train]
+    unconverged = np.zeros(len(path), bool)
+    if gram is not None and _is_raw_ridge(path):
+        rows = split.train_and_validation
+        predicted = ridge_path_of_gram(gram[np.ix_(rows, rows)], opinions, alphas)
+        return srcc(predicted, mos[split.validation]), unconverged
+    train, validation = features[split.train], features[split.validation]
+    if first.estimator == "ridge":
+        predicted = ridge_path(train, opinions, validation, first.standardized, alphas)
+    else:
+        predicted, unconverged = elasticnet_path(
+            train, opinions, validation, first.standardized, first.l1_ratio, alphas
+        )
+    return srcc(predicted, mos[split.validation]), unconverged
+
+
+def _bytes_of_a_path(splits: Sequence[Split], n_features: int) -> int:
+    """An upper bound of what one path on one split holds beside the features themselves."""
+    n_train = max(len(split.train) for split in splits)
+    n_validation = max(len(split.validation) for split in splits)
+    parts = 4 * (n_train + n_validation) * n_features
+    size = min(n_train, n_features)
+    ridge = 8 * (5 * size * size + 2 * BLOCK * max(n_train, n_features) + 3 * n_validation * size)
+    elasticnet = 20 * n_train * n_features + 8 * n_validation * n_features
+    return parts + max(ridge, elasticnet)
+
+
+def physical_memory() -> int:
+    """Bytes of the machine's memory."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def search(
+    features: np.ndarray,
+    mos: np.ndarray,
+    splits: Sequence[Split],
+    grid: Grid,
+    n_threads: int,
+    memory: int,
+    advance: Callable[[int], None] = lambda n_fits: None,
+) -> Search:
+    """Ranks every candidate of ``grid`` on every split.
+
+    ``features`` (n, p) float32, ``mos`` (n,), higher is better. Splits and paths run side by side in as many of
+    ``n_threads`` threads as ``memory`` bytes allow; ``advance`` is told how many candidates are done.
+    """
+    paths = grid.paths()
+    offsets = np.cumsum([0, *(len(path) for path in paths)])
+    scores = np.zeros((len(splits), offsets[-1]))
+    unconverged = np.zeros(scores.shape, bool)
+    gram = None
+    if any(map(_is_raw_ridge, paths)) and max(len(split.train) for split in splits) <= features.shape[1]:
+        with threadpool_limits(n_threads):
+            gram = gram_matrix(features, Standardizer(features, scaled=False))
+        memory -= gram.nbytes
+    at_once = int(np.clip(memory // _bytes_of_a_path(splits, features.shape[1]), 1, n_threads))
+    with (
+        warnings.catch_warnings(),
+        threadpool_limits(max(1, n_threads // at_once)),
+        ThreadPoolExecutor(at_once) as executor,
+    ):
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        jobs = {
+            executor.submit(_path_srcc, features, mos, split, path, gram): (row, slice(offset, offset + len(path)))
+            for row, split in enumerate(splits)
+            for path, offset in zip(paths, offsets, strict=False)
+        }
+        try:
+            for job in as_completed(jobs):
+                row, columns = jobs[job]
+                scores[row, columns], unconverged[row, columns] = job.result()
+                advance(columns.stop - columns.start)
+        except BaseException:
+            executor.shutdown(wait=False, cancel_futures=True)
+            raise
+    return Search([candidate for path in paths for candidate in path], scores, unconverged)
+
+
+@dataclass(frozen=True)
+class SplitResult:
+    """What a refitted candidate predicts for the images of a split's test part, and how well."""
+
+    images: np.ndarray
+    predicted: np.ndarray
+    figures: Figures
+
+
+def fit(features: np.ndarray, mos: np.ndarray, hyperparameters: Hyperparameters) -> Pipeline:
+    """The candidate fitted on all rows, in float64, which small penalties need."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return hyperparameters.pipeline().fit(features.astype(np.float64), mos)
+
+
+def evaluate_on_test(
+    features: np.ndarray, mos: np.ndarray, split: Split, hyperparameters: Hyperparameters
+) -> SplitResult:
+    """Refits on the training and validation parts of a split, and predicts its test part."""
+    learnt_from = split.train_and_validation
+    predicted = fit(features[learnt_from], mos[learnt_from], hyperparameters).predict(features[split.test])
+    return SplitResult(split.test, predicted, evaluate(predicted, mos[split.test]))

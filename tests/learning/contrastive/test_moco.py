@@ -1,0 +1,151 @@
+"""Momentum contrast: queue order, logits by hand, momentum update, and one step worked out independently."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from benchmarks.step import FLOAT64, PLAIN_FLOAT64, random_batches, start
+from learning.contrastive.moco import KeyQueue, MoCo, accuracy, contrastive_loss
+from learning.distributed.process_group import NodeShuffle, Place
+
+
+def numbered_keys(first, count, feat_dim=3):
+    return torch.arange(first, first + count, dtype=torch.float32)[:, None].expand(count, feat_dim).clone()
+
+
+def test_queue_replaces_the_oldest_in_order_and_wraps_around():
+    queue = KeyQueue(7, 3)
+    expected = queue.memory.clone()
+    position = 0
+    for first, count in ((0, 3), (3, 3), (6, 3), (9, 7), (16, 1), (17, 5)):
+        keys = numbered_keys(first, count)
+        queue.enqueue(keys)
+        for key in keys:  # one by one, as a ring is described
+            expected[position % 7] = key
+            position += 1
+        assert torch.equal(queue.memory, expected) and queue.position == position % 7
+
+
+def test_more_keys_than_the_queue_holds():
+    queue, one_by_one = KeyQueue(4, 3), KeyQueue(4, 3)
+    for target, step in ((queue, 11), (one_by_one, 1)):
+        target.enqueue(numbered_keys(100, 2))
+        for first in range(0, 11, step):
+            target.enqueue(numbered_keys(first, step))
+    assert torch.equal(queue.memory, one_by_one.memory) and queue.position == one_by_one.position
+
+
+def test_queue_starts_with_the_same_random_unit_vectors_everywhere():
+    queue = KeyQueue(1000, 128, seed=5)
+    assert torch.allclose(queue.memory.norm(dim=1), torch.ones(1000))
+    assert (queue.memory @ queue.memory.T - torch.eye(1000)).abs().max() < 0.6
+    torch.manual_seed(99)
+    assert torch.equal(queue.memory, KeyQueue(1000, 128, seed=5).memory)
+    assert not torch.equal(queue.memory, KeyQueue(1000, 128, seed=6).memory)
+
+
+class TinyNetwork(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.norm = nn.BatchNorm2d(4)
+        self.head = nn.Linear(4, 5)
+
+    def forward(self, x):
+        return F.normalize(self.head(self.norm(self.conv(x)).relu().mean((2, 3))), dim=1)
+
+
+def unit_range(crops):
+    return crops.double() / 255
+
+
+@pytest.fixture
+def moco():
+    torch.manual_seed(0)
+    query, key = TinyNetwork().double(), TinyNetwork().double()
+    queue = KeyQueue(6, 5).double()
+    return MoCo(query, key, queue, temperature=0.2, momentum=0.99, prepare=unit_range, shuffle=NodeShuffle(Place()))
+
+
+def crops(seed, n=4):
+    rng = np.random.default_rng(seed)
+    return tuple(torch.from_numpy(rng.integers(0, 256, (n, 3, 8, 8), dtype=np.uint8)) for _ in range(2))
+
+
+def test_the_key_network_starts_equal_and_gets_no_gradient(moco):
+    for query, key in zip(moco.query_network.parameters(), moco.key_network.parameters(), strict=True):
+        assert torch.equal(query, key) and not key.requires_grad
+
+
+def test_logits_by_hand(moco):
+    queries = F.normalize(torch.randn(2, 5, dtype=torch.float64), dim=1)
+    keys = F.normalize(torch.randn(2, 5, dtype=torch.float64), dim=1)
+    logits = moco.logits(queries, keys)
+    assert logits.shape == (2, 7)
+    for row in range(2):
+        assert logits[row, 0].item() == pytest.approx(
+            sum(a * b for a, b in zip(queries[row].tolist(), keys[row].tolist(), strict=True)) / 0.2, rel=1e-12
+        )
+        for column in range(6):
+            product = sum(a * b for a, b in zip(queries[row].tolist(), moco.queue.memory[column].tolist(), strict=True))
+            assert logits[row, 1 + column].item() == pytest.approx(product / 0.2, rel=1e-12)
+
+
+def test_loss_and_accuracy_by_hand():
+    logits = torch.tensor([[2.0, 1.0, 0.0], [0.0, 3.0, 0.0]])
+    expected = (np.log(np.exp([2, 1, 0]).sum()) - 2 + np.log(np.exp([0, 3, 0]).sum()) - 0) / 2
+    assert contrastive_loss(logits).item() == pytest.approx(expected, rel=1e-6)
+    assert accuracy(logits).item() == 50
+
+
+def test_two_steps_against_an_independent_calculation(moco):
+    """Loss, weights, moving average and queue of two SGD steps, with the algorithm written out again in plain torch."""
+    query, key = TinyNetwork().double(), TinyNetwork().double()
+    query.load_state_dict(moco.query_network.state_dict())
+    key.load_state_dict(moco.query_network.state_dict())
+    memory = moco.queue.memory.clone()
+    optimizer = torch.optim.SGD(moco.query_network.parameters(), lr=0.5)
+    for step in range(2):
+        query_crops, key_crops = crops(step)
+        logits, keys = moco.contrast(query_crops, key_crops, step)
+        loss = contrastive_loss(logits)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        moco.advance(keys)
+
+        q, k = query(query_crops.double() / 255), key(key_crops.double() / 255).detach()
+        similarities = torch.stack([torch.stack([q[i] @ k[i], *(q[i] @ m for m in memory)]) for i in range(4)])
+        expected_loss = -(similarities / 0.2).log_softmax(dim=1)[:, 0].mean()
+        gradients = torch.autograd.grad(expected_loss, list(query.parameters()))
+        with torch.no_grad():
+            for p, g in zip(query.parameters(), gradients, strict=True):
+                p -= 0.5 * g
+            for p_k, p_q in zip(key.parameters(), query.parameters(), strict=True):
+                p_k.copy_(0.99 * p_k + 0.01 * p_q)
+        for i in range(4):
+            memory[(4 * step + i) % 6] = k[i]
+        assert loss.item() == pytest.approx(expected_loss.item(), rel=1e-12)
+        assert torch.allclose(moco.queue.memory, memory, rtol=1e-12)
+    for ours, theirs in ((moco.query_network, query), (moco.key_network, key)):
+        for (name, a), b in zip(ours.state_dict().items(), theirs.state_dict().values(), strict=True):
+            assert torch.allclose(a.double(), b.double(), rtol=1e-10), name
+
+
+def test_the_key_networks_batchnorm_is_in_training_mode_and_unaveraged(moco):
+    """Keys depend on the batch's own statistics; the running ones move by momentum, not by the moving average."""
+    _, key_crops = crops(0)
+    before = moco.key_network.norm.running_mean.clone()
+    together = moco.embed_keys(key_crops, 0)
+    alone = moco.embed_keys(key_crops[:2], 1)
+    assert not torch.allclose(together[:2], alone)
+    assert not torch.equal(before, moco.key_network.norm.running_mean)
+
+
+def test_losses_are_those_of_a_step_written_plainly():
+    """In float64, where the only difference left is the order of sums: channels last, foreach, LARS with the rest."""
+    batches = random_batches(4, n_crops=6, size=48)
+    ours, plain = (start("resnet18", kind, [], queue_length=64) for kind in (FLOAT64, PLAIN_FLOAT64))
+    assert [ours(batch) for batch in batches] == pytest.approx([plain(batch) for batch in batches], rel=1e-12)

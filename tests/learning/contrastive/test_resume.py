@@ -1,0 +1,109 @@
+"""A resumed run is the same run; and what is said, or refused, where it cannot be."""
+
+import re
+import signal
+
+import pytest
+import torch
+
+from common.errors import UserError
+from learning.contrastive import trainer
+from learning.contrastive.trainer import Saver, train
+from options.contrast import parse_contrast_options
+from tests.images import write_training_set
+from tests.runs import SMALL, assert_same_curves, assert_same_training, checkpoint, run_folder, scalars
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.fixture(scope="module")
+def csv_path(tmp_path_factory):
+    return write_training_set(tmp_path_factory.mktemp("images"), n_images=10)
+
+
+@pytest.fixture
+def run(csv_path, monkeypatch):
+    """Trains in this process: ``run(folder, *options, killed_after=global step)``."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
+
+    def run(folder, *more, killed_after=None):
+        paths = ["--csv_path", csv_path, "--model_path", folder, "--tb_path", folder]
+        options = parse_contrast_options([*SMALL, *map(str, paths), "-j", "0", "--epochs", "2", *map(str, more)])
+
+        class KilledSaver(Saver):
+            def after_step(self, position):
+                super().after_step(position)
+                if position.global_step == killed_after:
+                    raise Killed
+
+        monkeypatch.setattr(trainer, "Saver", KilledSaver)
+        if killed_after is None:
+            train(options)
+        else:
+            with pytest.raises(Killed):
+                train(options)
+
+    yield run
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize(
+    "optimizer, save_steps, kills",
+    [("LARS", 2, (1, 3)), ("SGD", 2, (5,)), ("AdamW", 1, (2, 4)), ("SGD", None, (4,))],
+)
+def test_killed_at_any_step_and_resumed_it_is_the_same_run(run, tmp_path, optimizer, save_steps, kills):
+    """Six steps; where the logged values of a step wait to be reported, they are not lost either."""
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    more = ["--optimizer", optimizer, "--resume", "auto", "--print_freq", 10]
+    more += ["--save_steps", save_steps] if save_steps else []
+    run(whole, *more)
+    for step in kills:
+        run(killed, *more, killed_after=step)
+    run(killed, *more)
+    assert_same_training(checkpoint(whole), checkpoint(killed))
+    assert_same_curves(whole, killed)
+    assert [step for step, _ in scalars(killed, "loss")] == list(range(6))
+
+
+def test_a_truncated_checkpoint_costs_the_steps_since_the_one_before(run, tmp_path, capsys):
+    whole, damaged = tmp_path / "whole", tmp_path / "damaged"
+    more = ["--save_steps", 1, "--resume", "auto"]
+    run(whole, *more)
+    run(damaged, *more, killed_after=5)
+    current = run_folder(damaged) / "current.pth"
+    current.write_bytes(current.read_bytes()[:100_000])
+    run(damaged, *more)
+    assert "warning: checkpoint" in (said := capsys.readouterr()).err
+    assert re.search(r"resuming after step 1 of epoch 2 of \S+previous.pth", said.out)
+    assert_same_training(checkpoint(whole), checkpoint(damaged))
+    assert_same_curves(whole, damaged)
+
+
+def test_what_can_no_longer_be_identical_is_said(run, csv_path, tmp_path, capsys):
+    run(tmp_path / "a", "--save_steps", 2, killed_after=2)
+    run(tmp_path / "b", "--batch_size", 2, "--seed", 1, "--resume", run_folder(tmp_path / "a") / "current.pth")
+    said = capsys.readouterr().out
+    # Two steps of four images are four steps of two; the curve goes on where it was.
+    assert "resuming after step 4 of epoch 1" in said and re.findall(r"epoch 1/2  step (\d)/5", said) == ["5"]
+    assert "notice: batch_size was 4 and is 2: the images of a step are others" in said
+    assert "notice: seed was 0 and is 1: the order of the images" in said
+    assert "so the end will not be that of the run" in said
+    assert [step for step, _ in scalars(tmp_path / "b", "loss")] == [2, 3, 4, 5, 6, 7]
+
+
+@pytest.mark.parametrize("option, value, other", [("nce_k", 64, 48), ("arch", "resnet34", "resnet18")])
+def test_another_network_or_queue_is_refused_with_both_values(run, tmp_path, option, value, other):
+    run(tmp_path / "a", killed_after=3)
+    current = run_folder(tmp_path / "a") / "current.pth"
+    with pytest.raises(UserError, match=f"trained with --{option} {other}, this run has --{option} {value}"):
+        run(tmp_path / "b", "--resume", current, f"--{option}", value)
+
+
+def test_weights_that_are_not_finite_are_not_saved(run, tmp_path):
+    """A step can end in them while its loss was finite: the checkpoint before is the last good one."""
+    with pytest.raises(UserError, match=r"not finite after step 1 of epoch 1|the loss is nan in epoch 1, step 2"):
+        run(tmp_path, "--learning_rate", "1e38", "--save_steps", 1)

@@ -1,0 +1,36 @@
+"""Curves that cannot be written end a run with a sentence, whichever thread meets the full disk first."""
+
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import resource, sys
+from pathlib import Path
+import torch
+from common.errors import UserError
+from learning.distributed.process_group import Place
+from learning.contrastive.training_log import Progress
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))  # a disk on which no file grows beyond
+progress = Progress(Place(), Path(sys.argv[1]), print_freq=1, steps_per_epoch=100_000, epochs=1, first_step=0)
+progress.start_epoch(1, 0, 0)
+try:
+    if sys.argv[2] == "picture":
+        progress.picture(torch.randint(256, (12, 6, 96, 96), dtype=torch.uint8))
+    for step in range(1000):
+        progress.step(step, 1, 0.0, 0.1, torch.tensor(1.0), torch.tensor(50.0))
+except UserError as error:
+    sys.exit(error.sentence)
+finally:
+    progress.close()
+"""
+
+
+@pytest.mark.parametrize("first", ["picture", "curves"])
+def test_a_full_disk_is_told_once_in_a_sentence(tmp_path, first):
+    command = [sys.executable, "-c", PROGRAM, tmp_path, first]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 1
+    assert result.stderr == f"--tb_path: {tmp_path} cannot be written: File too large\n"

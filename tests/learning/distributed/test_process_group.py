@@ -1,0 +1,93 @@
+"""Several real processes: shuffled BatchNorm, the gathering of keys, and which address is refused."""
+
+import os
+import socket
+from contextlib import contextmanager
+
+import pytest
+import torch
+import torch.multiprocessing as mp
+
+from common.errors import UserError
+from learning.distributed.launch import Launch, parse_dist_url, start_node
+from learning.distributed.process_group import (
+    NodeShuffle,
+    Place,
+    gather_rows,
+    join,
+    leave,
+    mean_over_processes,
+)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def joined(rank, n_nodes, per_node, port):
+    """What a launcher sets for a process of ``n_nodes`` times ``per_node``."""
+    os.environ.update(
+        MASTER_ADDR="127.0.0.1",
+        MASTER_PORT=str(port),
+        RANK=str(rank),
+        WORLD_SIZE=str(n_nodes * per_node),
+        LOCAL_RANK=str(rank % per_node),
+        LOCAL_WORLD_SIZE=str(per_node),
+    )
+    yield join("gloo")
+    leave()
+
+
+def _exchange(rank, n_nodes, per_node, port):
+    with joined(rank, n_nodes, per_node, port) as place:
+        assert place == Place(rank, n_nodes * per_node, rank % per_node, per_node)
+        n = 5
+        shuffle = NodeShuffle(place, seed=3)
+        own = (torch.arange(n) + n * rank).to(torch.uint8)[:, None]
+        kept = 0
+        for step in range(6):
+            scattered = shuffle.scatter(own, step)
+            node = gather_rows(scattered)[:, 0].view(n_nodes, per_node * n)
+            # Nothing is lost or doubled, and no crop leaves its node.
+            expected = torch.arange(n_nodes * per_node * n, dtype=torch.uint8).view(n_nodes, per_node * n)
+            assert torch.equal(node.sort(dim=1).values, expected)
+            kept += len(set(scattered.ravel().tolist()) & set(own.ravel().tolist()))
+            assert torch.equal(shuffle.restore(scattered, step), own)
+        assert kept < 6 * n * 0.9  # the processes do exchange
+        assert gather_rows(own)[:, 0].tolist() == list(range(n_nodes * per_node * n))
+        assert mean_over_processes(torch.tensor([float(rank)])).item() == (n_nodes * per_node - 1) / 2
+
+
+@pytest.mark.parametrize("n_nodes, per_node", [(1, 2), (2, 2)])
+def test_key_crops_change_places_within_a_node_and_keys_come_back(n_nodes, per_node):
+    mp.spawn(_exchange, (n_nodes, per_node, free_port()), nprocs=n_nodes * per_node)
+
+
+def test_one_process_alone_keeps_its_crops():
+    crops = torch.arange(6)[:, None]
+    shuffle = NodeShuffle(Place())
+    assert shuffle.scatter(crops, 0) is crops and shuffle.restore(crops, 0) is crops
+    assert gather_rows(crops) is crops
+
+
+@pytest.mark.parametrize("url", ["10.0.0.1:29500", "tcp://10.0.0.1", "tcp://:29500", "http://a:1", "tcp://a:99999"])
+def test_a_wrong_address_is_refused(url):
+    with pytest.raises(UserError, match="expected tcp://ADDRESS:PORT"):
+        parse_dist_url(url)
+
+
+def test_addresses():
+    assert parse_dist_url("tcp://10.0.0.1:29500") == ("10.0.0.1", 29500)
+    assert parse_dist_url("tcp://[fe80::1]:29500") == ("fe80::1", 29500)
+
+
+def test_a_port_in_use_is_named():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(UserError, match=f"127.0.0.1:{port}.*cannot listen"):
+            start_node(print, (), Launch(dist_url=f"tcp://127.0.0.1:{port}"))

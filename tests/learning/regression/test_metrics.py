@@ -1,0 +1,77 @@
+"""SRCC, PLCC, KRCC, RMSE and the logistic, against scipy and numbers worked out by hand."""
+
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import given
+from hypothesis import strategies as st
+
+from learning.regression.metrics import evaluate, fit_mapping, krcc, srcc
+
+values = st.lists(st.integers(-5, 5), min_size=3, max_size=30)
+
+
+@given(values, st.randoms(use_true_random=False))
+def test_srcc_and_krcc_are_scipys_also_with_ties(mos, random):
+    predicted = [random.randint(-3, 3) for _ in mos]
+    if len(set(mos)) == 1 or len(set(predicted)) == 1:
+        assert srcc(predicted, mos) == 0 and krcc(predicted, mos) == 0, "what is constant orders nothing"
+        return
+    assert srcc(predicted, mos) == pytest.approx(scipy.stats.spearmanr(predicted, mos).statistic, abs=1e-12)
+    assert krcc(predicted, mos) == pytest.approx(scipy.stats.kendalltau(predicted, mos).statistic, abs=1e-12)
+
+
+def test_srcc_by_hand():
+    """1 - 6 sum d^2 / (n (n^2 - 1)) with d = 1, 1, 0, 1, 1."""
+    assert srcc(np.array([2, 1, 3, 5, 4]), np.arange(5)) == pytest.approx(1 - 6 * 4 / (5 * 24))
+
+
+def test_srcc_of_many_predictions_at_once():
+    rng = np.random.default_rng(0)
+    predicted, mos = rng.normal(size=(7, 20)), rng.normal(size=20)
+    assert srcc(predicted, mos) == pytest.approx([float(srcc(row, mos)) for row in predicted])
+
+
+def test_the_logistic_finds_its_own_parameters():
+    x = np.linspace(-4, 10, 80)
+    mos = 20 + (90 - 20) / (1 + np.exp(-(x - 3) / 1.5))
+    mapping = fit_mapping(x, mos)
+    assert mapping.kind == "logistic" and mapping(x) == pytest.approx(mos, abs=1e-4)
+    figures = evaluate(x, mos)
+    assert figures.plcc == pytest.approx(1) and figures.rmse < 1e-4 and figures.srcc == pytest.approx(1)
+
+
+def test_figures_do_not_depend_on_the_predictions_scale():
+    """The scale of a regressor's output is arbitrary, and the logistic has to take it out."""
+    rng = np.random.default_rng(1)
+    mos = rng.uniform(1, 5, 60)
+    predicted = mos + rng.normal(0, 0.5, 60)
+    one, other = evaluate(predicted, mos), evaluate(1000 * predicted - 7, mos)
+    assert one.plcc == pytest.approx(other.plcc, abs=1e-6) and one.rmse == pytest.approx(other.rmse, abs=1e-5)
+    assert one.plcc >= np.corrcoef(predicted, mos)[0, 1] - 1e-3, "the curve fits at least as well as a line"
+
+
+def test_where_the_logistic_cannot_be_fitted_a_line_is_and_says_so(monkeypatch):
+    assert fit_mapping(np.array([1.0, 2, 3]), np.array([2.0, 4, 6])).kind == "linear"
+
+    def never_converges(*_, **__):
+        raise RuntimeError("Optimal parameters not found")
+
+    monkeypatch.setattr("learning.regression.metrics.curve_fit", never_converges)
+    mos = np.arange(10.0)
+    figures = evaluate(3 * mos + 1, mos)
+    assert figures.mapping.kind == "linear" and figures.rmse == pytest.approx(0, abs=1e-12)
+    assert figures.mapping.parameters == pytest.approx((-1 / 3, 1 / 3))
+
+
+def test_constant_predictions_are_worth_nothing():
+    figures = evaluate(np.ones(10), np.arange(10.0))
+    assert (figures.srcc, figures.plcc, figures.krcc) == (0, 0, 0)
+    assert figures.rmse == pytest.approx(np.arange(10).std())
+
+
+def test_a_mapping_tells_whether_it_keeps_the_order():
+    rng = np.random.default_rng(2)
+    mos = rng.uniform(1, 5, 40)
+    assert fit_mapping(mos + rng.normal(0, 0.1, 40), mos).increases and not fit_mapping(-mos, mos).increases
+    assert fit_mapping(mos[:3], mos[:3]).increases and not fit_mapping(-mos[:3], mos[:3]).increases

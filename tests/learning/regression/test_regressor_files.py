@@ -1,0 +1,126 @@
+"""A regressor on disk comes back as it was, or is refused: nothing in it is executed, nothing is guessed."""
+
+import hashlib
+import json
+import zipfile
+
+import numpy as np
+import pytest
+import skops.io
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+from common.errors import UserError
+from learning.regression.regressor_files import description_file, load_regressor, save_regressor
+from learning.regression.search import Hyperparameters, fit
+
+CALIBRATION = {"kind": "linear", "parameters": [1.0, 2.0]}
+DESCRIPTION = {"encoders": {"quality_aware": "a" * 64}, "score_range": [1, 5], "calibration": CALIBRATION}
+
+
+@pytest.fixture
+def saved(tmp_path):
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(30, 6)).astype(np.float32)
+    pipeline = fit(features, features[:, 0], Hyperparameters("ridge", True, 1.0))
+    save_regressor(tmp_path / "r.skops", pipeline, ["quality_aware"], DESCRIPTION)
+    return tmp_path / "r.skops", pipeline, features
+
+
+def test_it_comes_back_as_it_was(saved):
+    path, pipeline, features = saved
+    regressor = load_regressor(path)
+    assert np.array_equal(regressor.predict(features), 1 + 2 * pipeline.predict(features.astype(np.float64)))
+    assert type(regressor.pipeline) is Pipeline and regressor.kinds == ["quality_aware"]
+    assert regressor.description["score_range"] == [1, 5]
+
+
+def test_another_encoder_is_refused(saved):
+    regressor = load_regressor(saved[0])
+    regressor.check_encoder("quality_aware", "a" * 64, "x")
+    regressor.check_encoder("quality_aware", None, "x")
+    with pytest.raises(UserError, match="fitted on quality_aware features of encoder aaaaaaaaaaaa, and x is of bbb"):
+        regressor.check_encoder("quality_aware", "b" * 64, "x")
+    with pytest.raises(UserError, match="takes 6 quality_aware features, and these images have 5"):
+        regressor.predict(np.zeros((2, 5), np.float32))
+
+
+def test_a_changed_file_is_refused(saved):
+    path, *_ = saved
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="do not belong together, or one was changed"):
+        load_regressor(path)
+
+
+def test_a_foreign_type_is_refused_and_does_nothing(saved, tmp_path):
+    """Even where the JSON was made to fit it."""
+    path, *_ = saved
+    skops.io.dump(Pipeline([("evil", FunctionTransformer(func=print))]), path)
+    _fit_digest(path)
+    with pytest.raises(UserError, match="is unsafe: it holds"):
+        load_regressor(path)
+
+
+def _fit_digest(path):
+    about = description_file(path)
+    content = json.loads(about.read_text()) | {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    about.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("damage", ["empty", "text", "zip", "estimator"])
+def test_what_is_no_regressor_is_refused(saved, damage):
+    path, pipeline, _ = saved
+    if damage == "zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("schema.json", "{}")
+    elif damage == "estimator":
+        skops.io.dump(pipeline[-1], path)
+    else:
+        path.write_text({"empty": "", "text": "no regressor"}[damage])
+    _fit_digest(path)
+    with pytest.raises(UserError, match=r"is not a regressor, or is damaged|not a scikit-learn pipeline"):
+        load_regressor(path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": "x"}', "null", '{"format": "Re-IQA regressor 1"}'])
+def test_what_is_no_description_is_refused(saved, text):
+    description_file(saved[0]).write_text(text)
+    with pytest.raises(UserError, match="describe a regressor"):
+        load_regressor(saved[0])
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("kinds", []), ("kinds", ["foo"]), ("kinds", ["quality_aware", "quality_aware"]), ("score_range", "abc"),
+        ("score_range", [1]), ("encoders", {"quality_aware": 3}),
+        ("calibration", {"kind": "linear", "parameters": [1]}),
+        ("calibration", {"kind": "cubic", "parameters": [1, 2]}), ("calibration", None),
+    ],
+)  # fmt: skip
+def test_a_description_that_makes_no_sense_is_refused(saved, key, value):
+    about = description_file(saved[0])
+    about.write_text(json.dumps(json.loads(about.read_text()) | {key: value}))
+    with pytest.raises(UserError, match="does not describe a regressor, or is damaged"):
+        load_regressor(saved[0])
+
+
+def test_what_is_not_finite_or_not_fitted_is_refused(saved):
+    path, pipeline, _ = saved
+    pipeline[-1].coef_[0] = np.nan
+    skops.io.dump(pipeline, path)
+    _fit_digest(path)
+    with pytest.raises(UserError, match="holds values that are not finite"):
+        load_regressor(path)
+    skops.io.dump(Hyperparameters("ridge", True, 1.0).pipeline(), path)
+    _fit_digest(path)
+    with pytest.raises(UserError, match="has not fitted"):
+        load_regressor(path)
+
+
+def test_a_missing_half_is_named(saved):
+    description_file(saved[0]).unlink()
+    with pytest.raises(UserError, match=r"r\.json does not exist"):
+        load_regressor(saved[0])
