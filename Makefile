@@ -1,5 +1,6 @@
 # make demo    sets up, trains small encoders on the embedded images, fits a regressor and scores images
 # make test    sets up and runs the tests
+# make test-fast  sets up and runs the tests that start no processes: under two minutes
 # make test-faults  sets up, kills a training 20 times and compares its end with an undisturbed one's: ten minutes
 # make lint    sets up and checks the code's style
 # make fuzz    sets up and reads 20,000 mutated images, and checkpoints and regressors
@@ -11,7 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
 
-.PHONY: demo test test-faults lint format fuzz bench clean
+.PHONY: demo test test-fast test-faults lint format fuzz bench clean
 
 # Once, and again when the requirements change.
 $(VENV)/installed: requirements.txt requirements-dev.txt
@@ -27,12 +28,16 @@ demo: $(VENV)/installed
 test: $(VENV)/installed
 	$(BIN)/python -m pytest
 
+test-fast: $(VENV)/installed
+	$(BIN)/python -m pytest -m 'not processes'
+
 test-faults: $(VENV)/installed
 	timeout 1800 $(BIN)/python -m tests.faults --kills 20
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 format: $(VENV)/installed
 	$(BIN)/ruff check --fix .

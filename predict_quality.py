@@ -3,7 +3,7 @@
 import sys
 
 from common.errors import UserError
-from datasets.workers import exit_at_once
+from common.process import exit_at_once
 from learning.regression.predict import predict_quality
 from options.prediction import parse_prediction_options
 

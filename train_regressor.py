@@ -6,11 +6,11 @@ from importlib.metadata import version
 
 from common.atomic_files import check_target
 from common.errors import UserError
+from common.process import exit_at_once
 from common.progress_bar import ProgressBar
 from datasets.feature_files import FeatureFiles
 from datasets.iqa_databases import read_database
 from datasets.opinion_scores import OpinionScores, read_scores
-from datasets.workers import exit_at_once
 from learning.regression.evaluation import FIGURES, Evaluation, describe, run_protocol
 from learning.regression.regressor_files import description_file, save_regressor
 from learning.regression.report import find_pictures, write_report

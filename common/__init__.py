@@ -1,6 +1,6 @@
-"""Two things that each of the other packages needs and none should own: errors for a person, and whole files."""
+"""What every other package needs and none should own: errors, log lines, process exits, files, locks, progress bars."""
 
 import os
 
-# Before torch is imported: what its C++ part warns of in pages of stack, Python gets as an exception too.
+# Set before torch is imported: torch's C++ part would print pages of stack for errors that Python receives anyway.
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")

@@ -2,12 +2,9 @@
 
 import ctypes
 import functools
-import multiprocessing
 import os
 import signal
-import sys
 from collections.abc import Callable
-from typing import NoReturn
 
 import cv2
 import torch
@@ -57,15 +54,3 @@ def _start_worker(parent: int, worker: int) -> None:
 def worker_starter() -> Callable[[int], None]:
     """The ``worker_init_fn`` for a data loader of the calling process."""
     return functools.partial(_start_worker, os.getpid())
-
-
-def exit_at_once(status: int) -> NoReturn:
-    """Ends the calling process and its workers without their farewells, which would be tracebacks.
-
-    Also right where other processes wait for this one, or this one for them.
-    """
-    for worker in multiprocessing.active_children():
-        worker.kill()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)

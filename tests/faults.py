@@ -25,8 +25,7 @@ import torch
 from common.errors import UserError
 from learning.contrastive.training_state import Position, newest_checkpoint, read_position
 from tests.images import write_training_set
-from tests.learning.distributed.test_process_group import free_port
-from tests.runs import SMALL, assert_same_curves, assert_same_training, checkpoint
+from tests.runs import SMALL, assert_same_curves, assert_same_training, checkpoint, free_port
 
 ROOT = Path(__file__).parent.parent
 KINDS = ("all processes", "one process", "all processes, during a save")

@@ -1,7 +1,11 @@
-"""Small trainings for the tests, and what they leave behind."""
+"""Small trainings for the tests, in real processes, and what they leave behind."""
 
 import logging
+import os
 import shlex
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import torch
@@ -11,6 +15,34 @@ SMALL = shlex.split(
     """--method MoCov2 --cosine --head mlp --arch resnet18 --feat_dim 16 --nce_k 48 --n_aug 2 --n_scale 2
     --patch_size 32 --n_distortions 1 --batch_size 4 --learning_rate 0.05 --swap_crops 1 --print_freq 1 -j 2"""
 )
+
+ROOT = Path(__file__).parents[1]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def start(*arguments, launcher=(sys.executable,), **options):
+    # On the CPU, where results are exact; with one thread each, since several processes share a few cores.
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    return subprocess.Popen(
+        [*launcher, "main_contrast.py", *map(str, arguments)],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def train(csv_path, folder, *more, **options):
+    process = start(*SMALL, "--csv_path", csv_path, "--model_path", folder, "--tb_path", folder, *more, **options)
+    output, errors = process.communicate(timeout=300)
+    return process.returncode, output, errors
 
 
 def run_folder(folder):

@@ -4,10 +4,8 @@ import os
 import re
 import shlex
 import signal
-import subprocess
 import sys
 import time
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -18,10 +16,18 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from networks import load_encoder
 from tests.images import write_training_set
-from tests.learning.distributed.test_process_group import free_port
-from tests.runs import SMALL, assert_same_training, checkpoint, run_folder, scalars, tensors
+from tests.runs import (
+    SMALL,
+    assert_same_training,
+    checkpoint,
+    free_port,
+    run_folder,
+    scalars,
+    start,
+    tensors,
+    train,
+)
 
-ROOT = Path(__file__).parent.parent
 SMALL_CONTENT = shlex.split(
     "--method MoCov2 --cosine --arch resnet18 --feat_dim 16 --nce_k 32 --patch_size 32 --batch_size 4"
 )
@@ -30,26 +36,6 @@ SMALL_CONTENT = shlex.split(
 @pytest.fixture(scope="module")
 def csv_path(tmp_path_factory):
     return write_training_set(tmp_path_factory.mktemp("images"), n_images=10)
-
-
-def start(*arguments, launcher=(sys.executable,), **options):
-    # On the CPU, where results are exact; with one thread each, since several processes share a few cores.
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    return subprocess.Popen(
-        [*launcher, "main_contrast.py", *map(str, arguments)],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        **options,
-    )
-
-
-def train(csv_path, folder, *more, **options):
-    process = start(*SMALL, "--csv_path", csv_path, "--model_path", folder, "--tb_path", folder, *more, **options)
-    output, errors = process.communicate(timeout=300)
-    return process.returncode, output, errors
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from PIL import Image
 
 from networks import build_encoder
 from tests.images import photograph
-from tests.learning.distributed.test_process_group import free_port
+from tests.runs import free_port
 
 ROOT = Path(__file__).parent.parent
 

@@ -8,11 +8,9 @@ import sys
 
 import pytest
 
-from learning.distributed.signals import REQUEUE
+from common.process import REQUEUE
 from tests.images import write_training_set
-from tests.learning.distributed.test_process_group import free_port
-from tests.runs import SMALL, assert_same_curves, assert_same_training, checkpoint
-from tests.test_end_to_end import start
+from tests.runs import SMALL, assert_same_curves, assert_same_training, checkpoint, free_port, start
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run")
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from common.atomic_files import check_writable, remove_leftovers
 from common.errors import UserError
 from common.folder_lock import hold
-from datasets.workers import exit_at_once
+from common.process import LOST_CONTACT, exit_at_once
 from learning.contrastive.batches import EpochBatches
 from learning.contrastive.moco import accuracy, contrastive_loss
 from learning.contrastive.resume import (
@@ -41,7 +41,7 @@ from learning.contrastive.training_log import Progress
 from learning.contrastive.training_state import CURRENT, OF_EPOCH, Position, save_checkpoint, training_state
 from learning.contrastive.unreadable_images import BadImages
 from learning.distributed.explanations import explain, lost_contact
-from learning.distributed.failures import LOST_CONTACT, SECONDS_TO_HEAR, read_cause, tell_cause, training_store
+from learning.distributed.failures import SECONDS_TO_HEAR, read_cause, tell_cause, training_store
 from learning.distributed.process_group import Place, environment_place, join, leave
 from learning.distributed.signals import Stopped, StopRequest, exit_on_signals
 

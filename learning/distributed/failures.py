@@ -13,9 +13,6 @@ import time
 
 import torch.distributed as dist
 
-LOST_CONTACT = 69
-"""EX_UNAVAILABLE of sysexits.h: the exit status of a process that ended since another had."""
-
 SECONDS_TO_HEAR = 5.0
 
 _CAUSE = "re-iqa cause"

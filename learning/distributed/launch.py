@@ -27,9 +27,10 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from common.errors import UserError
-from learning.distributed.failures import LOST_CONTACT, SECONDS_TO_HEAR, read_cause, tell_cause
+from common.process import LOST_CONTACT, REQUEUE
+from learning.distributed.failures import SECONDS_TO_HEAR, read_cause, tell_cause
 from learning.distributed.process_group import Place, environment_place, processes_per_node
-from learning.distributed.signals import REQUEUE, exit_status
+from learning.distributed.signals import exit_status
 
 LOCAL_URL = "tcp://127.0.0.1:23456"
 

@@ -11,13 +11,10 @@ from types import FrameType
 import torch
 import torch.distributed as dist
 
-from datasets.workers import exit_at_once
+from common.process import INTERRUPTED, REQUEUE, exit_at_once
 from learning.distributed.process_group import COLLECTIVE_TIMEOUT, environment_place
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-
-REQUEUE = 75
-"""EX_TEMPFAIL of sysexits.h, "try again later": the exit status after SIGTERM and SIGUSR1, a scheduler's signals."""
 
 SECONDS_OF_ONE_PRESS = 2
 """A launcher passes Ctrl-C on to processes that the terminal has told already; later than that, it is a second one."""
@@ -25,7 +22,7 @@ SECONDS_OF_ONE_PRESS = 2
 
 def exit_status(signal_number: int) -> int:
     """130, as shells expect, after Ctrl-C; else that which asks a launcher to start the training again."""
-    return 130 if signal_number == signal.SIGINT else REQUEUE
+    return INTERRUPTED if signal_number == signal.SIGINT else REQUEUE
 
 
 def exit_on_signals() -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 
 from common.errors import UserError
+from common.process import exit_at_once
 from datasets.feature_files import feature_file
 from datasets.image_lists import list_images
 from datasets.sample_images import write_sample_images
-from datasets.workers import exit_at_once
 from learning.distributed.process_group import Place, environment_place, join, leave
 from learning.extraction.extract import Summary, collect, default_workers, extract
 from learning.extraction.extractors import extraction_device, load_extractors

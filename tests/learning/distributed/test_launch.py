@@ -9,7 +9,7 @@ from common.errors import UserError
 from learning.distributed.launch import Launch, find_launch, first_host, meet, slurm_place, slurm_url
 from learning.distributed.process_group import Place
 from options.contrast import parse_contrast_options
-from tests.learning.distributed.test_process_group import free_port
+from tests.runs import free_port
 
 SIX_NODES = "--multiprocessing-distributed --nproc-per-node 2 --world-size 6 --rank 3 --dist-url tcp://10.0.0.1:29500"
 

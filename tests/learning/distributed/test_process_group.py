@@ -18,12 +18,7 @@ from learning.distributed.process_group import (
     leave,
     mean_over_processes,
 )
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+from tests.runs import free_port
 
 
 @contextmanager
