@@ -11,7 +11,7 @@ from common.progress_bar import ProgressBar
 from datasets.feature_files import FeatureFiles
 from datasets.iqa_databases import read_database
 from datasets.opinion_scores import OpinionScores, read_scores
-from learning.regression.evaluation import FIGURES, Evaluation, describe, run_protocol
+from learning.regression.evaluation import METRICS, Evaluation, describe, run_protocol
 from learning.regression.regressor_files import description_file, save_regressor
 from learning.regression.report import find_pictures, write_report
 from learning.regression.search import Grid, physical_memory
@@ -118,10 +118,10 @@ def print_evaluation(evaluation: Evaluation, n_fits: int) -> None:
     if cut_off:
         print(f"notice     {cut_off:,d} ElasticNet fits did not converge and were judged as they were")
     print("\ntest       median    25 %    75 %   lowest  highest")
-    for figure in FIGURES:
-        spread = evaluation.spread(figure)
+    for metric in METRICS:
+        spread = evaluation.spread(metric)
         values = (spread.median, spread.lower_quartile, spread.upper_quartile, spread.lowest, spread.highest)
-        print(f"{figure.upper():8} " + " ".join(f"{value:8.4f}" for value in values))
+        print(f"{metric.upper():8} " + " ".join(f"{value:8.4f}" for value in values))
     if evaluation.linear_mappings:
         print(
             f"notice     the logistic did not converge on {evaluation.linear_mappings} of {len(evaluation.splits)} "

@@ -20,7 +20,7 @@ from datasets.feature_files import feature_file
 from datasets.image_lists import list_images
 from datasets.images import read_image
 from datasets.resampling import half_size_exactly
-from learning.distributed.process_group import Place
+from learning.distributed.process_group import ProcessContext
 from learning.extraction.extract import default_workers, extract
 from networks import build_encoder
 from networks.compilation import REPEATS_BEFORE_COMPILING
@@ -81,9 +81,17 @@ def our_features(
     images = list_images(csv_path)
     extractor = FeatureExtractor(encoder, False, device, kind.amp, kind.compile)
     for _ in range(REPEATS_BEFORE_COMPILING + 1 if kind.compile else 1):
-        extract(images[:batch_size], {"quality_aware": extractor}, folder, Place(), 1, batch_size, overwrite=True)
+        extract(
+            images[:batch_size], {"quality_aware": extractor}, folder, ProcessContext(), 1, batch_size, overwrite=True
+        )
     summary = extract(
-        images, {"quality_aware": extractor}, folder, Place(), default_workers(device), batch_size, overwrite=True
+        images,
+        {"quality_aware": extractor},
+        folder,
+        ProcessContext(),
+        default_workers(device),
+        batch_size,
+        overwrite=True,
     )
     names = [image.name.rsplit(".", 1)[0] for image in images]
     rows = [np.load(feature_file(folder, "quality_aware", name)) for name in names]

@@ -21,7 +21,7 @@ from benchmarks.table import Row, print_table
 from datasets.quality_aware import QualityAwareDataset
 from learning.contrastive.batches import EpochBatches
 from learning.contrastive.setup import build_loader
-from learning.distributed.process_group import Place
+from learning.distributed.process_group import ProcessContext
 
 BATCH_SIZE = 4
 WIDTH, HEIGHT = 640, 480
@@ -31,8 +31,8 @@ ENDLESS = 1 << 20
 def start_loading(csv_path: Path, n_workers: int) -> Iterator[Tensor]:
     """Endless batches, uint8 (4, rows, 6, P, P), of the loader that training uses."""
     dataset = QualityAwareDataset(csv_path, n_aug=11, n_scale=2, patch_size=160)
-    batches = EpochBatches(len(dataset), BATCH_SIZE, ENDLESS, 0, Place())
-    return iter(build_loader(dataset, batches, n_workers, Place(), torch.device("cpu")))
+    batches = EpochBatches(len(dataset), BATCH_SIZE, ENDLESS, 0, ProcessContext())
+    return iter(build_loader(dataset, batches, n_workers, ProcessContext(), torch.device("cpu")))
 
 
 def consume(loaded: Iterator[Tensor], n_samples: int) -> float:

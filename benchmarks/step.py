@@ -24,7 +24,7 @@ from benchmarks.table import Row, print_table
 from learning.contrastive.lars import LARS
 from learning.contrastive.moco import KeyQueue, MoCo, contrastive_loss
 from learning.contrastive.setup import to_unit_range
-from learning.distributed.process_group import NodeShuffle, Place
+from learning.distributed.process_group import NodeShuffle, ProcessContext
 from networks import ContrastiveNetwork
 
 TEMPERATURE = 0.2
@@ -103,7 +103,7 @@ def our_step(network: nn.Module, memory: Tensor, variant: Variant, updates: list
     def prepare(crops: Tensor) -> Tensor:
         return to_unit_range(crops).to(variant.dtype)
 
-    moco = MoCo(query_network, key_network, queue, TEMPERATURE, MOMENTUM, prepare, NodeShuffle(Place()))
+    moco = MoCo(query_network, key_network, queue, TEMPERATURE, MOMENTUM, prepare, NodeShuffle(ProcessContext()))
     optimizer = LARS(query_network.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
 
     def step(crops: Tensor) -> float:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 from torch.utils.data import Sampler
 
-from learning.distributed.process_group import Place
+from learning.distributed.process_group import ProcessContext
 
 
 class EpochBatches(Sampler[list[tuple[int, int]]]):
@@ -26,17 +26,17 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
         batch_size: int,
         epochs: int,
         seed: int,
-        place: Place,
+        context: ProcessContext,
         start_epoch: int = 1,
         start_step: int = 0,
     ):
-        if batch_size % place.world_size:
-            raise ValueError(f"batch_size {batch_size} does not divide over {place.world_size} processes")
+        if batch_size % context.world_size:
+            raise ValueError(f"batch_size {batch_size} does not divide over {context.world_size} processes")
         self.n_images = n_images
         self.batch_size = batch_size
         self.epochs = epochs
         self.seed = seed
-        self.place = place
+        self.context = context
         self.start_epoch = start_epoch
         self.start_step = start_step
         self.steps_per_epoch = math.ceil(n_images / batch_size)
@@ -45,7 +45,7 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
         """Image indices of an epoch, (steps_per_epoch, processes, batch_size / processes)."""
         order = np.random.default_rng((self.seed, epoch)).permutation(self.n_images)
         padded = np.resize(order, self.steps_per_epoch * self.batch_size)  # np.resize repeats from the beginning
-        return padded.reshape(self.steps_per_epoch, self.place.world_size, -1)
+        return padded.reshape(self.steps_per_epoch, self.context.world_size, -1)
 
     def __len__(self) -> int:
         return (self.epochs - self.start_epoch + 1) * self.steps_per_epoch - self.start_step
@@ -53,6 +53,6 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         first_step = self.start_step
         for epoch in range(self.start_epoch, self.epochs + 1):
-            for indices in self.epoch_order(epoch)[first_step:, self.place.rank]:
+            for indices in self.epoch_order(epoch)[first_step:, self.context.rank]:
                 yield [(epoch, index) for index in indices.tolist()]
             first_step = 0

@@ -20,7 +20,7 @@ from learning.contrastive.training_state import (
     read_whole,
     unwrapped,
 )
-from learning.distributed.process_group import Place, from_first
+from learning.distributed.process_group import ProcessContext, from_first
 from networks.checkpoint_formats import without_prefix
 
 AUTO = "auto"
@@ -44,10 +44,10 @@ TRAINING_OPTIONS = (
 )  # fmt: skip
 
 
-def describe_run(options: argparse.Namespace, place: Place, n_images: int) -> dict[str, Any]:
+def describe_run(options: argparse.Namespace, context: ProcessContext, n_images: int) -> dict[str, Any]:
     """What a checkpoint says of its run, to be compared when it is resumed."""
     names = (*FIXED, "batch_size", "seed", *TRAINING_OPTIONS)
-    sizes = {"processes": place.world_size, "processes_per_node": place.local_size, "images": n_images}
+    sizes = {"processes": context.world_size, "processes_per_node": context.local_size, "images": n_images}
     return {name: getattr(options, name) for name in names} | sizes
 
 
@@ -59,7 +59,7 @@ class Found(NamedTuple):
     position: Position
 
 
-def find_checkpoint(resume: str | None, folder: Path, place: Place) -> Found | None:
+def find_checkpoint(resume: str | None, folder: Path, context: ProcessContext) -> Found | None:
     """The checkpoint that ``--resume`` means: its path, ``auto`` for the newest of ``folder``, or None.
 
     The first process reads it for all: the others may see another disk, and a file is verified once. Raises UserError
@@ -67,7 +67,7 @@ def find_checkpoint(resume: str | None, folder: Path, place: Place) -> Found | N
     """
     if resume is None:
         return None
-    return from_first(lambda: _read(resume, folder), place)
+    return from_first(lambda: _read(resume, folder), context)
 
 
 def _read(resume: str, folder: Path) -> Found | None:

@@ -21,36 +21,36 @@ from learning.contrastive.batches import EpochBatches
 from learning.contrastive.lars import LARS
 from learning.contrastive.moco import KeyQueue, MoCo
 from learning.contrastive.schedule import Schedule
-from learning.distributed.process_group import NodeShuffle, Place, from_first
+from learning.distributed.process_group import NodeShuffle, ProcessContext, from_first
 from networks import ContrastiveNetwork
 from networks.checkpoint_formats import load_encoder_state, read_checkpoint
 from networks.compilation import require_compiler
 from networks.features import amp_dtype, normalize
 
 
-def training_device(gpu: int | None, place: Place) -> torch.device:
+def training_device(gpu: int | None, context: ProcessContext) -> torch.device:
     """The GPU asked for, or the one of this process's place on its node; the CPU on a machine without."""
     if gpu is not None and gpu >= torch.cuda.device_count():
         raise UserError(f"--gpu {gpu}: this machine has {torch.cuda.device_count()} GPUs, counted from 0")
     if not torch.cuda.is_available():
         # Processes of one machine share its cores.
-        torch.set_num_threads(max(1, torch.get_num_threads() // place.local_size))
+        torch.set_num_threads(max(1, torch.get_num_threads() // context.local_size))
         return torch.device("cpu")
-    device = torch.device("cuda", gpu if gpu is not None else place.local_rank % torch.cuda.device_count())
+    device = torch.device("cuda", gpu if gpu is not None else context.local_rank % torch.cuda.device_count())
     torch.cuda.set_device(device)
     return device
 
 
-def list_training_images(options: argparse.Namespace, place: Place) -> TrainingImages:
+def list_training_images(options: argparse.Namespace, context: ProcessContext) -> TrainingImages:
     """The images of the CSV, or of the folder, which only the first process scans."""
     if not options.data_folder:
         return read_training_csv(options.csv_path)
-    return from_first(lambda: scan_data_folder(options.data_folder), place)
+    return from_first(lambda: scan_data_folder(options.data_folder), context)
 
 
-def build_dataset(options: argparse.Namespace, place: Place) -> ContentAwareDataset | QualityAwareDataset:
+def build_dataset(options: argparse.Namespace, context: ProcessContext) -> ContentAwareDataset | QualityAwareDataset:
     if options.views == "content":
-        images = list_training_images(options, place)
+        images = list_training_images(options, context)
         return ContentAwareDataset(images, options.method, options.patch_size, options.seed, options.max_pixels)
     return QualityAwareDataset(
         options.csv_path,
@@ -65,10 +65,10 @@ def build_dataset(options: argparse.Namespace, place: Place) -> ContentAwareData
 
 
 def build_loader(
-    dataset: Dataset, batches: EpochBatches, n_workers: int, place: Place, device: torch.device
+    dataset: Dataset, batches: EpochBatches, n_workers: int, context: ProcessContext, device: torch.device
 ) -> DataLoader:
     """Loads this process's batches with its share of the node's workers."""
-    share = n_workers // place.local_size + (place.local_rank < n_workers % place.local_size)
+    share = n_workers // context.local_size + (context.local_rank < n_workers % context.local_size)
     return DataLoader(
         dataset,
         batch_sampler=batches,
@@ -88,7 +88,7 @@ def to_normalized(crops: Tensor) -> Tensor:
     return normalize(to_unit_range(crops))
 
 
-def build_moco(options: argparse.Namespace, place: Place, device: torch.device) -> MoCo:
+def build_moco(options: argparse.Namespace, context: ProcessContext, device: torch.device) -> MoCo:
     """Networks and queue, equal in every process; the query network wrapped for gradient averaging.
 
     Raises UserError for an --init that does not fit, and for a --compile that does not work.
@@ -102,7 +102,7 @@ def build_moco(options: argparse.Namespace, place: Place, device: torch.device) 
     )
     if options.init:
         load_encoder_state(query_network.encoder, read_checkpoint(options.init), options.arch, options.init)
-    if place.world_size > 1:
+    if context.world_size > 1:
         query_network = DistributedDataParallel(
             query_network,
             device_ids=[device.index] if device.type == "cuda" else None,
@@ -120,7 +120,7 @@ def build_moco(options: argparse.Namespace, place: Place, device: torch.device) 
         temperature=options.nce_t,
         momentum=options.alpha,
         prepare=to_normalized if options.views == "content" else to_unit_range,
-        shuffle=NodeShuffle(place, seed=options.seed),
+        shuffle=NodeShuffle(context, seed=options.seed),
     )
 
 
@@ -168,7 +168,7 @@ class Learner:
         return torch.autocast(self.device.type, dtype=amp_dtype(self.device), enabled=self.amp)
 
 
-def build_learner(options: argparse.Namespace, place: Place, device: torch.device) -> Learner:
-    moco = build_moco(options, place, device)
+def build_learner(options: argparse.Namespace, context: ProcessContext, device: torch.device) -> Learner:
+    moco = build_moco(options, context, device)
     scaler = GradScaler(device.type, enabled=options.amp and amp_dtype(device) == torch.float16)
     return Learner(moco, build_optimizer(options, moco), scaler, device, options.amp)

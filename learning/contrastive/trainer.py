@@ -42,7 +42,7 @@ from learning.contrastive.training_state import CURRENT, OF_EPOCH, Position, sav
 from learning.contrastive.unreadable_images import BadImages
 from learning.distributed.explanations import explain, lost_contact
 from learning.distributed.failures import SECONDS_TO_HEAR, read_cause, tell_cause, training_store
-from learning.distributed.process_group import Place, environment_place, join, leave
+from learning.distributed.process_group import ProcessContext, environment_context, join, leave
 from learning.distributed.signals import Stopped, StopRequest, exit_on_signals
 
 
@@ -96,14 +96,14 @@ class Saver:
     def __init__(
         self,
         options: argparse.Namespace,
-        place: Place,
+        context: ProcessContext,
         learner: Learner,
         progress: Progress,
         run: dict[str, object],
         stop: StopRequest,
     ):
         self._options = options
-        self._is_first = place.is_first
+        self._is_first = context.is_first
         self._learner = learner
         self._progress = progress
         self._run = run
@@ -143,37 +143,37 @@ def take_folder(folder: Path, stop: StopRequest) -> BinaryIO:
 
 def train(options: argparse.Namespace) -> None:
     """Trains one encoder as the options say. Raises UserError for what a person can mend, Stopped after a signal."""
-    place = join(options.dist_backend)
+    context = join(options.dist_backend)
     stop = StopRequest()
-    device = training_device(options.gpu, place)
+    device = training_device(options.gpu, context)
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True
-    dataset = build_dataset(options, place)
-    batches = EpochBatches(len(dataset), options.batch_size, options.epochs, options.seed, place)
-    learner = build_learner(options, place, device)
+    dataset = build_dataset(options, context)
+    batches = EpochBatches(len(dataset), options.batch_size, options.epochs, options.seed, context)
+    learner = build_learner(options, context, device)
     schedule = build_schedule(options)
 
-    run = describe_run(options, place, len(dataset))
+    run = describe_run(options, context, len(dataset))
     folder, log_folder = run_folder(options), Path(options.tb_path, options.run_name)
     held = None
-    if place.is_first and options.resume == AUTO:
+    if context.is_first and options.resume == AUTO:
         held = take_folder(folder, stop)  # before its newest checkpoint is looked for
-    found = find_checkpoint(options.resume, folder, place)
+    found = find_checkpoint(options.resume, folder, context)
     start, notices = Position(), []
     if found:
         notices = check_same_training(found, run)
         restore(found, learner.moco, learner.optimizer, learner.scaler)
         start = start_position(found, run, batches.steps_per_epoch)
         batches.start_epoch, batches.start_step = start.epoch + 1, start.step
-    loader = build_loader(dataset, batches, options.num_workers, place, device)
+    loader = build_loader(dataset, batches, options.num_workers, context, device)
 
-    if place.is_first and not held:
+    if context.is_first and not held:
         held = take_folder(folder, stop)  # a mistake till here leaves none behind
     progress = Progress(
-        place, log_folder, options.print_freq, batches.steps_per_epoch, options.epochs, start.global_step
+        context, log_folder, options.print_freq, batches.steps_per_epoch, options.epochs, start.global_step
     )
-    where = f"{place.world_size} process{'es' if place.world_size > 1 else ''} on {device.type}"
-    backend = f" over {options.dist_backend}" if place.world_size > 1 else ""
+    where = f"{context.world_size} process{'es' if context.world_size > 1 else ''} on {device.type}"
+    backend = f" over {options.dist_backend}" if context.world_size > 1 else ""
     progress.say(
         f"{len(dataset):,d} images of {dataset.images.source}, {options.arch}, {where}{backend}, "
         f"{batches.steps_per_epoch} steps per epoch" + (f", resuming after {start} of {found.path}" if found else "")
@@ -187,13 +187,13 @@ def train(options: argparse.Namespace) -> None:
     progress.say(f"checkpoints: {folder}\nTensorBoard: {log_folder}")
     if start.epoch >= options.epochs:
         progress.say(f"nothing to do: {found.path} has {start.epoch} of --epochs {options.epochs} already")
-    if not found and place.is_first:
+    if not found and context.is_first:
         progress.picture(dataset[1, 0])
 
     if asked := stop.agreed():
         stop.obey(asked, "before the first step")
-    saver = Saver(options, place, learner, progress, run, stop)
-    bad_images = BadImages(dataset, folder, options.max_bad / 100, place.is_first, progress.say, bool(found))
+    saver = Saver(options, context, learner, progress, run, stop)
+    bad_images = BadImages(dataset, folder, options.max_bad / 100, context.is_first, progress.say, bool(found))
     loaded = iter(loader)
     first_global_step = start.global_step - start.step
     try:
@@ -207,7 +207,7 @@ def train(options: argparse.Namespace) -> None:
                 progress,
                 steps,
                 first_global_step,
-                place.world_size,
+                context.world_size,
             ):
                 if done % options.print_freq == 0 or done == batches.steps_per_epoch:
                     bad_images.check()
@@ -218,9 +218,10 @@ def train(options: argparse.Namespace) -> None:
         progress.close()
     if held:
         held.close()
-    if place.local_rank == 0:
+    if context.local_rank == 0:
         print(
-            f"finished, weights {learner.moco.digest()}" + f" on node {place.node}" * (place.world_size > 1), flush=True
+            f"finished, weights {learner.moco.digest()}" + f" on node {context.node}" * (context.world_size > 1),
+            flush=True,
         )
     leave()
 
@@ -248,8 +249,8 @@ def train_process(options: argparse.Namespace) -> None:
 
 
 def _fail(sentence: str) -> NoReturn:
-    place = environment_place() or Place()
-    where = f"process {place.rank} on {socket.gethostname()}: " if place.world_size > 1 else ""
+    context = environment_context() or ProcessContext()
+    where = f"process {context.rank} on {socket.gethostname()}: " if context.world_size > 1 else ""
     tell_cause(training_store(), where + sentence)
     _end(where + sentence, status=1)
 
@@ -260,13 +261,13 @@ def _follow(reason: str) -> NoReturn:
     signal.signal(signal.SIGTERM, lambda *_: exit_at_once(LOST_CONTACT))
     time.sleep(1)  # the launcher is to find the other one first
     cause = read_cause(training_store(), SECONDS_TO_HEAR)
-    place = environment_place()
+    context = environment_context()
     sentence = f"stopped, since another process has ended: {cause or reason}"
-    _end(f"process {place.rank} on {socket.gethostname()}: {sentence}", LOST_CONTACT, aloud=place.local_rank == 0)
+    _end(f"process {context.rank} on {socket.gethostname()}: {sentence}", LOST_CONTACT, aloud=context.local_rank == 0)
 
 
 def _end(message: str, status: int, aloud: bool = True) -> NoReturn:
-    place = environment_place()
-    if aloud or place is None or place.is_first:
+    context = environment_context()
+    if aloud or context is None or context.is_first:
         print(f"main_contrast.py: {message}", file=sys.stderr)
     exit_at_once(status)

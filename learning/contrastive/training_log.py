@@ -17,7 +17,7 @@ from torchvision.utils import make_grid
 from tqdm import tqdm
 
 from common.errors import UserError
-from learning.distributed.process_group import Place, mean_over_processes
+from learning.distributed.process_group import ProcessContext, mean_over_processes
 
 N_PICTURED_PAIRS = 12
 NEVER = 10**9  # seconds
@@ -31,8 +31,10 @@ class Progress:
     first process writes and prints.
     """
 
-    def __init__(self, place: Place, folder: Path, print_freq: int, steps_per_epoch: int, epochs: int, first_step: int):
-        self.place = place
+    def __init__(
+        self, context: ProcessContext, folder: Path, print_freq: int, steps_per_epoch: int, epochs: int, first_step: int
+    ):
+        self.context = context
         self._folder = folder
         self.print_freq = print_freq
         self.steps_per_epoch = steps_per_epoch
@@ -40,7 +42,7 @@ class Progress:
         self._pending: list[tuple[int, float, Tensor]] = []
         self._writer = None
         self._bar = None
-        if place.is_first:
+        if context.is_first:
             threading.excepthook = _report_unless_tensorboard
             with self._writing():
                 # What an interrupted run wrote beyond its checkpoint is hidden, so that the curve has no doubles.
@@ -64,7 +66,7 @@ class Progress:
         self._first_step = first_step
         self._waited = 0.0
         self._images = 0
-        if self.place.is_first and sys.stderr.isatty() and sys.stdout.isatty():
+        if self.context.is_first and sys.stderr.isatty() and sys.stdout.isatty():
             self._bar = tqdm(
                 total=self.steps_per_epoch,
                 initial=first_step,
@@ -89,7 +91,7 @@ class Progress:
             return
         figures = mean_over_processes(torch.stack([figures for _, _, figures in self._pending])).tolist()
         self._stop_unless_finite([loss for loss, _ in figures])
-        if self.place.is_first:
+        if self.context.is_first:
             self._log(figures)
             step, learning_rate, _ = self._pending[-1]
             loss, acc = (sum(column) / len(figures) for column in zip(*figures, strict=True))
@@ -146,7 +148,7 @@ class Progress:
 
     def say(self, text: str) -> None:
         """A line for the person at the terminal, from the first process."""
-        if self.place.is_first:
+        if self.context.is_first:
             tqdm.write(text, file=sys.stdout)
             sys.stdout.flush()
 

@@ -29,7 +29,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from common.errors import UserError
 from common.process import LOST_CONTACT, REQUEUE
 from learning.distributed.failures import SECONDS_TO_HEAR, read_cause, tell_cause
-from learning.distributed.process_group import Place, environment_place, processes_per_node
+from learning.distributed.process_group import ProcessContext, environment_context, processes_per_node
 from learning.distributed.signals import exit_status
 
 LOCAL_URL = "tcp://127.0.0.1:23456"
@@ -37,9 +37,9 @@ LOCAL_URL = "tcp://127.0.0.1:23456"
 
 @dataclass(frozen=True)
 class Launch:
-    """What this process is: one of a group (``place``, with its address), or the starter of a node's processes."""
+    """What this process is: one of a group (``context``, with its address), or the starter of a node's processes."""
 
-    place: Place | None = None
+    context: ProcessContext | None = None
     n_nodes: int = 1
     node: int = 0
     n_per_node: int = 1
@@ -48,17 +48,17 @@ class Launch:
 
     @property
     def n_processes(self) -> int:
-        return self.place.world_size if self.place else self.n_nodes * self.n_per_node
+        return self.context.world_size if self.context else self.n_nodes * self.n_per_node
 
     @property
     def speaks(self) -> bool:
         """Whether it is this process that says what concerns all that the same launcher has started."""
-        return self.place is None or self.place.is_first
+        return self.context is None or self.context.is_first
 
 
 def find_launch(options: argparse.Namespace, environment: Mapping[str, str] = os.environ) -> Launch:
     """How this process was started, by the environment and the options. Raises UserError for a contradiction."""
-    by_torchrun = environment_place()
+    by_torchrun = environment_context()
     if by_torchrun:
         if options.multiprocessing_distributed or options.world_size > 1:
             raise UserError(
@@ -68,7 +68,7 @@ def find_launch(options: argparse.Namespace, environment: Mapping[str, str] = os
         return Launch(by_torchrun)
     n_per_node = processes_per_node(options.nproc_per_node) if options.multiprocessing_distributed else 1
     if options.world_size < 1 and options.gpu is None:
-        by_slurm = slurm_place(environment)
+        by_slurm = slurm_context(environment)
         if by_slurm:
             url = options.dist_url if options.dist_url != LOCAL_URL else slurm_url(environment)
             if not options.multiprocessing_distributed:
@@ -82,7 +82,7 @@ def find_launch(options: argparse.Namespace, environment: Mapping[str, str] = os
     return Launch(None, max(1, options.world_size), max(0, options.rank), n_per_node, options.dist_url)
 
 
-def slurm_place(environment: Mapping[str, str]) -> Place | None:
+def slurm_context(environment: Mapping[str, str]) -> ProcessContext | None:
     """The place that srun gives this task; None where SLURM has not started several."""
 
     def number(*names: str, default: int) -> int:
@@ -98,7 +98,7 @@ def slurm_place(environment: Mapping[str, str]) -> Place | None:
             f"srun has dealt {n_tasks} tasks over {n_nodes} nodes, task {rank} as number {local_rank} of its node: "
             "give --ntasks-per-node and --distribution=block, so that every node has the same number, in order"
         )
-    return Place(rank, n_tasks, local_rank, n_tasks // n_nodes)
+    return ProcessContext(rank, n_tasks, local_rank, n_tasks // n_nodes)
 
 
 def slurm_url(environment: Mapping[str, str]) -> str:
@@ -151,7 +151,7 @@ def meet(url: str, rank: int, count: int, what: str, same: str, seconds: float) 
     """
     host, port = parse_dist_url(url)
     deadline = time.monotonic() + seconds
-    place = f"{host}:{port}"
+    address = f"{host}:{port}"
     if rank == 0:
         _check_port_is_free(host, port)
         store = dist.TCPStore(host, port, is_master=True, wait_for_workers=False, multi_tenant=True)
@@ -159,7 +159,9 @@ def meet(url: str, rank: int, count: int, what: str, same: str, seconds: float) 
         store = _reach(host, port, rank, what, deadline)
     try:
         if store.add(f"{what} {rank}", 1) > 1:
-            raise UserError(f"number {rank} of the {count} {what} has come to {place} twice: give each its own --rank")
+            raise UserError(
+                f"number {rank} of the {count} {what} has come to {address} twice: give each its own --rank"
+            )
         if store.compare_set("same", "", same).decode() != same:
             first = store.get("same").decode()
             raise UserError(f"{what} {rank} differs from the first that came: {same} here, {first} there")
@@ -167,17 +169,17 @@ def meet(url: str, rank: int, count: int, what: str, same: str, seconds: float) 
         while absent := [other for other in range(count) if not store.check([f"{what} {other}"])]:
             if time.monotonic() > deadline:
                 raise UserError(
-                    f"{len(absent)} of {count} {what} have not come to {place} within {seconds:.0f} s: "
+                    f"{len(absent)} of {count} {what} have not come to {address} within {seconds:.0f} s: "
                     f"number {', '.join(map(str, absent))}; start them, or raise --join-timeout"
                 )
             if len(absent) != n_absent and (rank == 0 or what == "nodes"):
                 n_absent = len(absent)
-                print(f"waiting for {n_absent} of {count} {what} at {place}", flush=True)
+                print(f"waiting for {n_absent} of {count} {what} at {address}", flush=True)
             time.sleep(0.2)
     except dist.DistError as error:
         reason = str(error).split("\n")[0]
         raise UserError(
-            f"the first of the {what}, at {place}, has gone while others were waited for: {reason}"
+            f"the first of the {what}, at {address}, has gone while others were waited for: {reason}"
         ) from None
     return store
 
@@ -207,14 +209,14 @@ def enter_slurm_group(launch: Launch, seconds: float) -> dist.TCPStore:
 
     Returns the store in which they have met, to be kept while they train: the first one's is where the others connect.
     """
-    place = launch.place
+    context = launch.context
     host, port = parse_dist_url(launch.dist_url)
     try:
-        store = meet(launch.dist_url, place.rank, place.world_size, "processes", "", seconds)
+        store = meet(launch.dist_url, context.rank, context.world_size, "processes", "", seconds)
     except UserError as error:
         raise UserError(f"{error} (under SLURM, every process is started by srun)") from None
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-    values = (place.rank, place.world_size, place.local_rank, place.local_size, host, port)
+    values = (context.rank, context.world_size, context.local_rank, context.local_size, host, port)
     os.environ.update(zip(names, map(str, values), strict=True))
     return store
 

@@ -28,7 +28,7 @@ SIOCGIFADDR = 0x8915  # Linux: an interface's address
 
 
 @dataclass(frozen=True)
-class Place:
+class ProcessContext:
     """This process's place: rank of world_size in all, local_rank of local_size on its node."""
 
     rank: int = 0
@@ -46,12 +46,12 @@ class Place:
         return self.rank // self.local_size
 
 
-def environment_place() -> Place | None:
+def environment_context() -> ProcessContext | None:
     """The place that a launcher (torchrun, or ``start_node``) has given this process; None where there was none."""
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
     if not all(name in os.environ for name in names):
         return None
-    return Place(*(int(os.environ[name]) for name in names))
+    return ProcessContext(*(int(os.environ[name]) for name in names))
 
 
 def processes_per_node(requested: int | None) -> int:
@@ -66,12 +66,12 @@ def choose_backend(requested: str | None) -> str:
     return requested or ("nccl" if torch.cuda.is_available() else "gloo")
 
 
-def join(backend: str) -> Place:
+def join(backend: str) -> ProcessContext:
     """Joins the process group that the environment describes; alone where it describes none."""
-    place = environment_place()
-    if place is None:
-        return Place()
-    if place.world_size > place.local_size and "GLOO_SOCKET_IFNAME" not in os.environ:
+    context = environment_context()
+    if context is None:
+        return ProcessContext()
+    if context.world_size > context.local_size and "GLOO_SOCKET_IFNAME" not in os.environ:
         interface = interface_towards(os.environ["MASTER_ADDR"])
         if interface:
             os.environ["GLOO_SOCKET_IFNAME"] = interface
@@ -79,7 +79,7 @@ def join(backend: str) -> Place:
     store, rank, world_size = next(rendezvous("env://", timeout=COLLECTIVE_TIMEOUT))
     store = dist.PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
     dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=COLLECTIVE_TIMEOUT)
-    return place
+    return context
 
 
 def interface_towards(host: str) -> str | None:
@@ -108,9 +108,9 @@ def leave() -> None:
         dist.destroy_process_group()
 
 
-def from_first(make: Callable[[], T], place: Place) -> T:
+def from_first(make: Callable[[], T], context: ProcessContext) -> T:
     """What ``make`` gives in the first process, in every process; made once."""
-    made = [make() if place.is_first else None]
+    made = [make() if context.is_first else None]
     if dist.is_initialized():
         dist.broadcast_object_list(made, src=0)
     return made[0]
@@ -143,16 +143,16 @@ class NodeShuffle:
     (seed, step), to all their crops together, and the keys go back by its inverse.
     """
 
-    def __init__(self, place: Place, seed: int = 0):
-        self._local_rank = place.local_rank
-        self._local_size = place.local_size
+    def __init__(self, context: ProcessContext, seed: int = 0):
+        self._local_rank = context.local_rank
+        self._local_size = context.local_size
         self._seed = seed
         self._group = None
-        if place.local_size > 1:
+        if context.local_size > 1:
             # Every process must take part in the making of every group.
-            nodes = range(place.world_size // place.local_size)
-            members = [range(node * place.local_size, (node + 1) * place.local_size) for node in nodes]
-            self._group = [dist.new_group(list(ranks), timeout=COLLECTIVE_TIMEOUT) for ranks in members][place.node]
+            nodes = range(context.world_size // context.local_size)
+            members = [range(node * context.local_size, (node + 1) * context.local_size) for node in nodes]
+            self._group = [dist.new_group(list(ranks), timeout=COLLECTIVE_TIMEOUT) for ranks in members][context.node]
 
     def _permutation(self, n_rows: int, step: int) -> np.ndarray:
         return np.random.default_rng((self._seed, step)).permutation(self._local_size * n_rows)

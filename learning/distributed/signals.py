@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 
 from common.process import INTERRUPTED, REQUEUE, exit_at_once
-from learning.distributed.process_group import COLLECTIVE_TIMEOUT, environment_place
+from learning.distributed.process_group import COLLECTIVE_TIMEOUT, environment_context
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
@@ -29,8 +29,8 @@ def exit_on_signals() -> None:
     """Until the processes have joined there is nothing to finish, and nobody to agree with."""
 
     def end(number: int, frame: FrameType | None) -> None:
-        place = environment_place()
-        if place is None or place.is_first:
+        context = environment_context()
+        if context is None or context.is_first:
             # Not by print, which may be what the signal has interrupted.
             os.write(
                 2, f"main_contrast.py: interrupted by {signal.Signals(number).name} before the first step\n".encode()

@@ -29,7 +29,7 @@ from datasets.feature_inputs import FeatureInput, FeatureInputs
 from datasets.image_lists import ListedImage, feature_names
 from datasets.images import MAX_PIXELS
 from datasets.workers import worker_starter
-from learning.distributed.process_group import Place
+from learning.distributed.process_group import ProcessContext
 from networks.features import FeatureExtractor
 
 LARGEST_BATCH_PIXELS = 16_000_000
@@ -145,7 +145,7 @@ def extract(
     images: list[ListedImage],
     extractors: Mapping[str, FeatureExtractor],
     output_dir: Path,
-    place: Place,
+    context: ProcessContext,
     n_workers: int,
     batch_size: int,
     overwrite: bool,
@@ -164,7 +164,7 @@ def extract(
     def targets(image: ListedImage) -> dict[str, Path]:
         return {kind: feature_file(output_dir, kind, names[image.name]) for kind in extractors}
 
-    own = images[place.rank :: place.world_size]
+    own = images[context.rank :: context.world_size]
     to_do, summary = [], Summary()
     for image in own:
         if any(len(os.fsencode(path.name)) > LONGEST_NAME for path in targets(image).values()):
@@ -178,12 +178,12 @@ def extract(
         FeatureInputs(to_do, max_pixels), batch_size=None, num_workers=n_workers, worker_init_fn=worker_starter()
     )
     # The first process speaks for all: they have equal shares, and go about as fast.
-    bar = ProgressBar(min(len(to_do) * place.world_size, len(images)), "image", visible=place.is_first)
+    bar = ProgressBar(min(len(to_do) * context.world_size, len(images)), "image", visible=context.is_first)
 
     def fail(image: FeatureInput, sentence: str) -> None:
         summary.failed.append(sentence)
         tqdm.write(sentence, file=sys.stderr)
-        bar.add(place.world_size)
+        bar.add(context.world_size)
 
     def write(batch: list[FeatureInput], features: dict[str, torch.Tensor]) -> None:
         on_cpu = {kind: values.cpu().numpy() for kind, values in features.items()}
@@ -191,7 +191,7 @@ def extract(
             for kind, path in targets(to_do[image.index]).items():
                 _save(on_cpu[kind][row], path)
         summary.written += len(batch)
-        bar.add(len(batch) * place.world_size)
+        bar.add(len(batch) * context.world_size)
 
     began = time.perf_counter()
     launched: tuple[list[FeatureInput], dict[str, torch.Tensor]] | None = None

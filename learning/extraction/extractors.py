@@ -7,18 +7,18 @@ from pathlib import Path
 import torch
 
 from common.errors import UserError
-from learning.distributed.process_group import Place
+from learning.distributed.process_group import ProcessContext
 from networks.checkpoint_formats import load_encoder
 from networks.compilation import require_compiler
 from networks.features import FeatureExtractor
 
 
-def extraction_device(requested: str | None, place: Place) -> torch.device:
+def extraction_device(requested: str | None, context: ProcessContext) -> torch.device:
     """The device asked for, or this process's GPU, or the CPU; UserError for one that is not there."""
     if requested is None:
         if not torch.cuda.is_available():
             return torch.device("cpu")
-        return torch.device("cuda", place.local_rank % torch.cuda.device_count())
+        return torch.device("cuda", context.local_rank % torch.cuda.device_count())
     try:
         device = torch.device(requested)
         torch.empty(1, device=device)

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from sklearn.pipeline import Pipeline
 
-from learning.regression.metrics import IDENTITY, Figures, Mapping, fit_line, fit_mapping
+from learning.regression.metrics import IDENTITY, Metrics, OpinionMapping, fit_line, fit_mapping
 from learning.regression.search import Grid, Hyperparameters, Search, SplitResult, evaluate_on_test, fit, search
 from learning.regression.splits import Split
 
 STEEPEST = 0.25
 """The least width of a logistic that serves as calibration, in standard deviations of the predictions."""
 
-FIGURES = ("srcc", "plcc", "krcc", "rmse")
+METRICS = ("srcc", "plcc", "krcc", "rmse")
 
 
 @dataclass(frozen=True)
@@ -54,20 +54,20 @@ class Evaluation:
         return self.search.best
 
     @property
-    def figures(self) -> list[Figures]:
-        return [result.figures for result in self.results]
+    def metrics(self) -> list[Metrics]:
+        return [result.metrics for result in self.results]
 
-    def spread(self, figure: str) -> Spread:
-        """Median and spread of one of FIGURES over the test parts."""
-        return Spread.of([getattr(figures, figure) for figures in self.figures])
+    def spread(self, metric: str) -> Spread:
+        """Median and spread of one of METRICS over the test parts."""
+        return Spread.of([getattr(metrics, metric) for metrics in self.metrics])
 
     def spreads(self) -> dict[str, dict[str, float]]:
-        return {figure: asdict(self.spread(figure)) for figure in FIGURES}
+        return {metric: asdict(self.spread(metric)) for metric in METRICS}
 
     @property
     def linear_mappings(self) -> int:
         """On how many splits the logistic did not converge, so that PLCC and RMSE are after a line."""
-        return sum(figures.mapping.kind == "linear" for figures in self.figures)
+        return sum(metrics.mapping.kind == "linear" for metrics in self.metrics)
 
     def held_out(self, n_images: int) -> np.ndarray:
         """(n_images,) median prediction of each image over the splits that tested on it; NaN where none did."""
@@ -79,13 +79,13 @@ class Evaluation:
         medians[tested] = np.nanmedian(predictions[:, tested], axis=0)
         return medians
 
-    def held_out_mapping(self, mos: np.ndarray) -> Mapping:
+    def held_out_mapping(self, mos: np.ndarray) -> OpinionMapping:
         """The logistic from held-out predictions to opinions."""
         predicted = self.held_out(len(mos))
         tested = np.isfinite(predicted)
         return fit_mapping(predicted[tested], mos[tested])
 
-    def calibration(self, mos: np.ndarray) -> Mapping:
+    def calibration(self, mos: np.ndarray) -> OpinionMapping:
         """What brings the regressor's predictions to the opinions' scale without changing their order.
 
         Candidates are chosen by rank correlation, which does not see that a strong penalty draws all predictions to the
@@ -125,10 +125,10 @@ def describe(evaluation: Evaluation, mos: np.ndarray) -> dict[str, Any]:
         "validation_srcc": float(evaluation.search.median.max()),
         "figures": evaluation.spreads(),
         "figures_per_split": [
-            {**{name: getattr(figures, name) for name in FIGURES}, "mapping": figures.mapping.kind}
-            for figures in evaluation.figures
+            {**{name: getattr(metrics, name) for name in METRICS}, "mapping": metrics.mapping.kind}
+            for metrics in evaluation.metrics
         ],
-        "srcc_chosen_within_each_split": Spread.of([one.figures.srcc for one in evaluation.chosen_within]).median,
+        "srcc_chosen_within_each_split": Spread.of([one.metrics.srcc for one in evaluation.chosen_within]).median,
         "n_images": len(mos),
         "score_range": [float(mos.min()), float(mos.max())],
     }

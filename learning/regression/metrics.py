@@ -33,7 +33,7 @@ def krcc(predicted: np.ndarray, mos: np.ndarray) -> float:
 
 
 @dataclass(frozen=True)
-class Mapping:
+class OpinionMapping:
     """A monotonic curve from predictions to the scale of the opinions, with which it was fitted.
 
     ``logistic``: b2 + (b1 - b2) / (1 + exp(-(x - b3) / |b4|)) with four ``parameters`` (VQEG, Final Report phase I,
@@ -53,7 +53,7 @@ class Mapping:
         return self.parameters[0] > self.parameters[1] if self.kind == "logistic" else self.parameters[1] > 0
 
 
-IDENTITY = Mapping("linear", (0.0, 1.0))
+IDENTITY = OpinionMapping("linear", (0.0, 1.0))
 
 
 def _logistic(x: np.ndarray, b1: float, b2: float, b3: float, b4: float) -> np.ndarray:
@@ -64,15 +64,15 @@ def _line(x: np.ndarray, b1: float, b2: float) -> np.ndarray:
     return b1 + b2 * x
 
 
-def read_mapping(kind: str, parameters: Iterable[float]) -> Mapping:
+def read_mapping(kind: str, parameters: Iterable[float]) -> OpinionMapping:
     """The mapping with these fields; ValueError where there is none."""
-    mapping = Mapping(kind, tuple(float(value) for value in parameters))
+    mapping = OpinionMapping(kind, tuple(float(value) for value in parameters))
     if len(mapping.parameters) != {"logistic": 4, "linear": 2}.get(kind) or not np.isfinite(mapping.parameters).all():
         raise ValueError(f"no mapping: {kind} {mapping.parameters}")
     return mapping
 
 
-def fit_mapping(predicted: np.ndarray, mos: np.ndarray) -> Mapping:
+def fit_mapping(predicted: np.ndarray, mos: np.ndarray) -> OpinionMapping:
     """The logistic by least squares; a line where that does not converge, or there are too few points for it."""
     predicted, mos = np.asarray(predicted, np.float64), np.asarray(mos, np.float64)
     centre, spread = predicted.mean(), predicted.std()
@@ -87,7 +87,7 @@ def fit_mapping(predicted: np.ndarray, mos: np.ndarray) -> Mapping:
         except RuntimeError:
             pass
         else:
-            return Mapping("logistic", (float(b1), float(b2), float(centre + spread * b3), float(spread * b4)))
+            return OpinionMapping("logistic", (float(b1), float(b2), float(centre + spread * b3), float(spread * b4)))
     return fit_line(predicted, mos)
 
 
@@ -95,28 +95,28 @@ def _is_constant(values: np.ndarray) -> bool:
     return values.std() <= 1e-12 * np.abs(values).max()
 
 
-def fit_line(predicted: np.ndarray, mos: np.ndarray) -> Mapping:
+def fit_line(predicted: np.ndarray, mos: np.ndarray) -> OpinionMapping:
     """The line by least squares; a level one through the mean where predictions are constant."""
     centre, variance = predicted.mean(), predicted.var()
     slope = 0.0 if _is_constant(predicted) else ((predicted - centre) * (mos - mos.mean())).mean() / variance
-    return Mapping("linear", (float(mos.mean() - slope * centre), float(slope)))
+    return OpinionMapping("linear", (float(mos.mean() - slope * centre), float(slope)))
 
 
 @dataclass(frozen=True)
-class Figures:
+class Metrics:
     """What is reported of a set of predictions; PLCC and RMSE after ``mapping``, RMSE in units of the opinions."""
 
     srcc: float
     plcc: float
     krcc: float
     rmse: float
-    mapping: Mapping
+    mapping: OpinionMapping
 
 
-def evaluate(predicted: np.ndarray, mos: np.ndarray) -> Figures:
+def evaluate(predicted: np.ndarray, mos: np.ndarray) -> Metrics:
     """All figures of (n,) predictions against (n,) opinions."""
     predicted, mos = np.asarray(predicted, np.float64), np.asarray(mos, np.float64)
     mapping = fit_mapping(predicted, mos)
     mapped = mapping(predicted)
     rmse = float(np.sqrt(np.mean((mapped - mos) ** 2)))
-    return Figures(float(srcc(predicted, mos)), float(_correlation(mapped, mos)), krcc(predicted, mos), rmse, mapping)
+    return Metrics(float(srcc(predicted, mos)), float(_correlation(mapped, mos)), krcc(predicted, mos), rmse, mapping)

@@ -16,11 +16,11 @@ from datasets.feature_files import FeatureFiles, has_features, read_encoder
 from datasets.image_lists import ListedImage, feature_names, list_images, match_names
 from datasets.opinion_scores import read_scores
 from datasets.tables import write_csv
-from learning.distributed.process_group import Place
+from learning.distributed.process_group import ProcessContext
 from learning.extraction.extract import default_workers, extract
 from learning.extraction.extractors import extraction_device, load_extractors
-from learning.regression.evaluation import FIGURES
-from learning.regression.metrics import Figures, evaluate
+from learning.regression.evaluation import METRICS
+from learning.regression.metrics import Metrics, evaluate
 from learning.regression.regressor_files import Regressor, load_regressor
 
 ROWS_AT_ONCE = 4096
@@ -80,13 +80,13 @@ def complete_features(
         regressor.check_encoder(kind, read_encoder(folder, kind), f"that of {folder}")
     if all(has_features(folder, regressor.kinds, name) for name in names.values()):
         return
-    device = extraction_device(options.device, Place())
+    device = extraction_device(options.device, ProcessContext())
     checkpoints = {kind: options.checkpoints[kind] for kind in regressor.kinds}
     extractors = load_extractors(checkpoints, options.arch, device, options.amp, options.compile)
     for kind, extractor in extractors.items():
         regressor.check_encoder(kind, extractor.fingerprint, f"checkpoint {checkpoints[kind]}")
     n_workers = default_workers(device) if options.num_workers is None else options.num_workers
-    extract(images, extractors, folder, Place(), n_workers, options.batch_size, False, options.max_pixels)
+    extract(images, extractors, folder, ProcessContext(), n_workers, options.batch_size, False, options.max_pixels)
 
 
 def score_images(images: list[ListedImage], regressor: Regressor, folder: Path) -> dict[str, float]:
@@ -129,11 +129,11 @@ def _print_about(regressor: Regressor, scores: dict[str, float], n_failed: int, 
     print(f"{len(scores):,d} images scored, {n_failed:,d} failed" + (f": {output}" if output else ""))
 
 
-def print_agreement(figures: Figures, n_compared: int, n_labels: int, turned: str) -> None:
+def print_agreement(metrics: Metrics, n_compared: int, n_labels: int, turned: str) -> None:
     print(
         f"\nagainst the opinions on {n_compared:,d} of {n_labels:,d} labelled images"
         + (f". {turned}" if turned else "")
     )
-    print("  ".join(f"{name.upper()} {getattr(figures, name):.4f}" for name in FIGURES))
-    if figures.mapping.kind == "linear":
+    print("  ".join(f"{name.upper()} {getattr(metrics, name):.4f}" for name in METRICS))
+    if metrics.mapping.kind == "linear":
         print("notice: the logistic did not converge; PLCC and RMSE are after a straight line")

@@ -21,7 +21,7 @@ from sklearn.preprocessing import StandardScaler
 from common.atomic_files import whole_file
 from common.errors import UserError
 from datasets.feature_files import KINDS
-from learning.regression.metrics import Mapping, read_mapping
+from learning.regression.metrics import OpinionMapping, read_mapping
 
 FORMAT = "Re-IQA regressor 1"
 STEPS = (StandardScaler, Ridge, ElasticNet)
@@ -37,7 +37,7 @@ class Regressor:
     """
 
     pipeline: Pipeline
-    calibration: Mapping
+    calibration: OpinionMapping
     kinds: list[str]
     encoders: dict[str, str | None]
     description: dict[str, Any]

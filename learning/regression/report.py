@@ -22,8 +22,8 @@ from common.errors import UserError
 from datasets.image_lists import match_names
 from datasets.images import find_images, read_image
 from datasets.opinion_scores import OpinionScores
-from learning.regression.evaluation import FIGURES, Evaluation, Spread
-from learning.regression.metrics import Mapping
+from learning.regression.evaluation import METRICS, Evaluation, Spread
+from learning.regression.metrics import OpinionMapping
 
 N_PICTURES = 12
 THUMBNAIL_PIXELS = 220
@@ -119,7 +119,7 @@ def write_report(
             f"the line is the {mapping.kind} fit.",
         ),
         _section(
-            "Figures on each split",
+            "Metrics on each split",
             _svg(_split_plot, evaluation),
             "A dot is the test part of a split, the bar the median.",
         ),
@@ -152,30 +152,30 @@ def _section(title: str, content: str, note: str = "") -> str:
 
 def _cards(evaluation: Evaluation) -> str:
     cards = []
-    for figure in FIGURES:
-        spread = evaluation.spread(figure)
+    for metric in METRICS:
+        spread = evaluation.spread(metric)
         over = "on the one test part"
         if len(evaluation.splits) > 1:
             over = f"{spread.lower_quartile:.3f} to {spread.upper_quartile:.3f}, middle half of the splits"
         cards.append(
-            f'<div class="card"><span>{figure.upper()}</span><b>{spread.median:.3f}</b><span>{over}</span></div>'
+            f'<div class="card"><span>{metric.upper()}</span><b>{spread.median:.3f}</b><span>{over}</span></div>'
         )
     return f'<div class="cards">{"".join(cards)}</div>'
 
 
 def _split_table(evaluation: Evaluation) -> str:
-    columns = ["split", "train", "validation", "test", *(figure.upper() for figure in FIGURES), "PLCC, RMSE after"]
+    columns = ["split", "train", "validation", "test", *(metric.upper() for metric in METRICS), "PLCC, RMSE after"]
     rows = [f"<tr>{''.join(f'<th>{column}</th>' for column in columns)}</tr>"]
-    for number, (split, figures) in enumerate(zip(evaluation.splits, evaluation.figures, strict=True), start=1):
+    for number, (split, metrics) in enumerate(zip(evaluation.splits, evaluation.metrics, strict=True), start=1):
         sizes = [f"{len(part):,d}" for part in split.parts().values()]
-        values = [f"{getattr(figures, figure):.4f}" for figure in FIGURES]
-        cells = [str(number), *sizes, *values, figures.mapping.kind]
+        values = [f"{getattr(metrics, metric):.4f}" for metric in METRICS]
+        cells = [str(number), *sizes, *values, metrics.mapping.kind]
         rows.append(f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
     return f"<table>{''.join(rows)}</table>"
 
 
 def _facts(scores: OpinionScores, evaluation: Evaluation, description: dict[str, Any]) -> str:
-    within = Spread.of([result.figures.srcc for result in evaluation.chosen_within]).median
+    within = Spread.of([result.metrics.srcc for result in evaluation.chosen_within]).median
     encoders = ", ".join(
         f"{kind.replace('_', '-')}: {fingerprint[:12] if fingerprint else 'not recorded'}"
         for kind, fingerprint in description["encoders"].items()
@@ -203,7 +203,7 @@ def _evenly_ranked(predicted: np.ndarray, tested: np.ndarray) -> np.ndarray:
     return ranking[np.unique(np.linspace(0, len(ranking) - 1, N_PICTURES).round().astype(int))]
 
 
-def _largest_errors(predicted: np.ndarray, mos: np.ndarray, mapping: Mapping, tested: np.ndarray) -> np.ndarray:
+def _largest_errors(predicted: np.ndarray, mos: np.ndarray, mapping: OpinionMapping, tested: np.ndarray) -> np.ndarray:
     errors = np.abs(mapping(predicted[tested]) - mos[tested])
     return tested[np.argsort(-errors, kind="stable")[:N_PICTURES]]
 
@@ -241,7 +241,7 @@ def _svg(draw, *arguments, size: tuple[float, float] = (5.0, 4.2)) -> str:
     return text[text.index("<svg") :]
 
 
-def _scatter(figure: Figure, predicted: np.ndarray, mos: np.ndarray, mapping: Mapping) -> None:
+def _scatter(figure: Figure, predicted: np.ndarray, mos: np.ndarray, mapping: OpinionMapping) -> None:
     axes = figure.subplots()
     # As dots up to some thousands; an SVG of more would not open.
     many = len(mos) > 5000
@@ -257,7 +257,7 @@ def _split_plot(figure: Figure, evaluation: Evaluation) -> None:
     axes: Axes = figure.subplots()
     shown = ("srcc", "plcc", "krcc")
     for position, name in enumerate(shown):
-        values = np.array([getattr(figures, name) for figures in evaluation.figures])
+        values = np.array([getattr(metrics, name) for metrics in evaluation.metrics])
         jitter = np.linspace(-0.16, 0.16, len(values)) if len(values) > 1 else np.zeros(1)
         axes.scatter(position + jitter, values, s=26, color=ACCENT, alpha=0.7, linewidths=0)
         axes.hlines(np.median(values), position - 0.28, position + 0.28, color=WARM, linewidth=2)

@@ -34,7 +34,7 @@ from learning.regression.linear_paths import (
     ridge_path,
     ridge_path_of_gram,
 )
-from learning.regression.metrics import Figures, evaluate, srcc
+from learning.regression.metrics import Metrics, evaluate, srcc
 from learning.regression.splits import Split
 
 
@@ -204,7 +204,7 @@ class SplitResult:
 
     images: np.ndarray
     predicted: np.ndarray
-    figures: Figures
+    metrics: Metrics
 
 
 def fit(features: np.ndarray, mos: np.ndarray, hyperparameters: Hyperparameters) -> Pipeline:

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from benchmarks.step import FLOAT64, PLAIN_FLOAT64, random_batches, start
 from learning.contrastive.moco import KeyQueue, MoCo, accuracy, contrastive_loss
-from learning.distributed.process_group import NodeShuffle, Place
+from learning.distributed.process_group import NodeShuffle, ProcessContext
 
 
 def numbered_keys(first, count, feat_dim=3):
@@ -66,7 +66,9 @@ def moco():
     torch.manual_seed(0)
     query, key = TinyNetwork().double(), TinyNetwork().double()
     queue = KeyQueue(6, 5).double()
-    return MoCo(query, key, queue, temperature=0.2, momentum=0.99, prepare=unit_range, shuffle=NodeShuffle(Place()))
+    return MoCo(
+        query, key, queue, temperature=0.2, momentum=0.99, prepare=unit_range, shuffle=NodeShuffle(ProcessContext())
+    )
 
 
 def crops(seed, n=4):

@@ -3,7 +3,7 @@
 import torch
 
 from learning.contrastive.setup import build_moco
-from learning.distributed.process_group import Place
+from learning.distributed.process_group import ProcessContext
 from options.contrast import parse_contrast_options
 from tests.runs import SMALL
 
@@ -23,7 +23,7 @@ def test_compiled_networks_compute_the_same_under_the_same_names(monkeypatch):
     torch.compiler.reset()
     crops = torch.randint(256, (2, 6, 3, 32, 32), dtype=torch.uint8)
     plain, compiled = (
-        build_moco(parse_contrast_options([*SMALL, *more]), Place(), CPU) for more in ([], ["--compile"])
+        build_moco(parse_contrast_options([*SMALL, *more]), ProcessContext(), CPU) for more in ([], ["--compile"])
     )
     assert torch.equal(plain.contrast(*crops, 0)[0], compiled.contrast(*crops, 0)[0])
     assert n_graphs == 3  # the trial of the compiler, and one network each, whole

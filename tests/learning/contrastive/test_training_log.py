@@ -10,11 +10,11 @@ import resource, sys
 from pathlib import Path
 import torch
 from common.errors import UserError
-from learning.distributed.process_group import Place
+from learning.distributed.process_group import ProcessContext
 from learning.contrastive.training_log import Progress
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))  # a disk on which no file grows beyond
-progress = Progress(Place(), Path(sys.argv[1]), print_freq=1, steps_per_epoch=100_000, epochs=1, first_step=0)
+progress = Progress(ProcessContext(), Path(sys.argv[1]), print_freq=1, steps_per_epoch=100_000, epochs=1, first_step=0)
 progress.start_epoch(1, 0, 0)
 try:
     if sys.argv[2] == "picture":

@@ -6,8 +6,8 @@ import threading
 import pytest
 
 from common.errors import UserError
-from learning.distributed.launch import Launch, find_launch, first_host, meet, slurm_place, slurm_url
-from learning.distributed.process_group import Place
+from learning.distributed.launch import Launch, find_launch, first_host, meet, slurm_context, slurm_url
+from learning.distributed.process_group import ProcessContext
 from options.contrast import parse_contrast_options
 from tests.runs import free_port
 
@@ -35,23 +35,25 @@ def test_options_alone():
 def test_torchrun(monkeypatch):
     for name, value in {"RANK": 5, "WORLD_SIZE": 8, "LOCAL_RANK": 1, "LOCAL_WORLD_SIZE": 4}.items():
         monkeypatch.setenv(name, str(value))
-    assert launch("").place == Place(5, 8, 1, 4)
-    assert launch("", **slurm(0, 2, 2)).place == Place(5, 8, 1, 4)  # torchrun started by srun
+    assert launch("").context == ProcessContext(5, 8, 1, 4)
+    assert launch("", **slurm(0, 2, 2)).context == ProcessContext(5, 8, 1, 4)  # torchrun started by srun
     with pytest.raises(UserError, match=r"torchrun has started this process.*leave out --multiprocessing-distributed"):
         launch(SIX_NODES)
 
 
 def test_srun():
     found = launch("", **slurm(5, 6, 3))
-    assert found.place == Place(5, 6, 1, 2) and found.dist_url == "tcp://gpu07:22345"
+    assert found.context == ProcessContext(5, 6, 1, 2) and found.dist_url == "tcp://gpu07:22345"
     assert launch("--dist-url tcp://10.0.0.1:1", **slurm(5, 6, 3)).dist_url == "tcp://10.0.0.1:1"
     # One task per node that starts the node's processes; or typed by hand, which wins.
     found = launch("--multiprocessing-distributed --nproc-per-node 4", **slurm(2, 3, 3))
-    assert (found.place, found.n_nodes, found.node, found.n_per_node) == (None, 3, 2, 4)
+    assert (found.context, found.n_nodes, found.node, found.n_per_node) == (None, 3, 2, 4)
     assert launch(SIX_NODES, **slurm(2, 3, 3)) == launch(SIX_NODES)
     # A job step's numbers count, where they differ from the job's.
-    assert slurm_place(slurm(1, 6, 3, SLURM_STEP_NUM_TASKS="2", SLURM_STEP_NUM_NODES="1")) == Place(1, 2, 1, 2)
-    assert slurm_place(slurm(0, 1, 1)) is None and slurm_place({"SLURM_NTASKS": "4"}) is None
+    assert slurm_context(slurm(1, 6, 3, SLURM_STEP_NUM_TASKS="2", SLURM_STEP_NUM_NODES="1")) == ProcessContext(
+        1, 2, 1, 2
+    )
+    assert slurm_context(slurm(0, 1, 1)) is None and slurm_context({"SLURM_NTASKS": "4"}) is None
 
 
 def test_srun_mistakes():

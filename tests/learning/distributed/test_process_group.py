@@ -12,7 +12,7 @@ from common.errors import UserError
 from learning.distributed.launch import Launch, parse_dist_url, start_node
 from learning.distributed.process_group import (
     NodeShuffle,
-    Place,
+    ProcessContext,
     gather_rows,
     join,
     leave,
@@ -37,10 +37,10 @@ def joined(rank, n_nodes, per_node, port):
 
 
 def _exchange(rank, n_nodes, per_node, port):
-    with joined(rank, n_nodes, per_node, port) as place:
-        assert place == Place(rank, n_nodes * per_node, rank % per_node, per_node)
+    with joined(rank, n_nodes, per_node, port) as context:
+        assert context == ProcessContext(rank, n_nodes * per_node, rank % per_node, per_node)
         n = 5
-        shuffle = NodeShuffle(place, seed=3)
+        shuffle = NodeShuffle(context, seed=3)
         own = (torch.arange(n) + n * rank).to(torch.uint8)[:, None]
         kept = 0
         for step in range(6):
@@ -63,7 +63,7 @@ def test_key_crops_change_places_within_a_node_and_keys_come_back(n_nodes, per_n
 
 def test_one_process_alone_keeps_its_crops():
     crops = torch.arange(6)[:, None]
-    shuffle = NodeShuffle(Place())
+    shuffle = NodeShuffle(ProcessContext())
     assert shuffle.scatter(crops, 0) is crops and shuffle.restore(crops, 0) is crops
     assert gather_rows(crops) is crops
 

@@ -37,8 +37,8 @@ def test_the_logistic_finds_its_own_parameters():
     mos = 20 + (90 - 20) / (1 + np.exp(-(x - 3) / 1.5))
     mapping = fit_mapping(x, mos)
     assert mapping.kind == "logistic" and mapping(x) == pytest.approx(mos, abs=1e-4)
-    figures = evaluate(x, mos)
-    assert figures.plcc == pytest.approx(1) and figures.rmse < 1e-4 and figures.srcc == pytest.approx(1)
+    metrics = evaluate(x, mos)
+    assert metrics.plcc == pytest.approx(1) and metrics.rmse < 1e-4 and metrics.srcc == pytest.approx(1)
 
 
 def test_figures_do_not_depend_on_the_predictions_scale():
@@ -59,15 +59,15 @@ def test_where_the_logistic_cannot_be_fitted_a_line_is_and_says_so(monkeypatch):
 
     monkeypatch.setattr("learning.regression.metrics.curve_fit", never_converges)
     mos = np.arange(10.0)
-    figures = evaluate(3 * mos + 1, mos)
-    assert figures.mapping.kind == "linear" and figures.rmse == pytest.approx(0, abs=1e-12)
-    assert figures.mapping.parameters == pytest.approx((-1 / 3, 1 / 3))
+    metrics = evaluate(3 * mos + 1, mos)
+    assert metrics.mapping.kind == "linear" and metrics.rmse == pytest.approx(0, abs=1e-12)
+    assert metrics.mapping.parameters == pytest.approx((-1 / 3, 1 / 3))
 
 
 def test_constant_predictions_are_worth_nothing():
-    figures = evaluate(np.ones(10), np.arange(10.0))
-    assert (figures.srcc, figures.plcc, figures.krcc) == (0, 0, 0)
-    assert figures.rmse == pytest.approx(np.arange(10).std())
+    metrics = evaluate(np.ones(10), np.arange(10.0))
+    assert (metrics.srcc, metrics.plcc, metrics.krcc) == (0, 0, 0)
+    assert metrics.rmse == pytest.approx(np.arange(10).std())
 
 
 def test_a_mapping_tells_whether_it_keeps_the_order():

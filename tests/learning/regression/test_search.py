@@ -129,7 +129,7 @@ def test_labels_of_pure_noise_predict_nothing():
         grid = Grid(("ridge",), ridge_alphas=tuple(np.logspace(-1, 5, 13)))
         evaluation = run_protocol(features, mos, splits, grid, 1, MEMORY)
         medians.append(evaluation.spread("srcc").median)
-        within.append(np.median([result.figures.srcc for result in evaluation.chosen_within]))
+        within.append(np.median([result.metrics.srcc for result in evaluation.chosen_within]))
         assert evaluation.search.median.max() > evaluation.spread("srcc").median - 0.5
     # Medians of 5 correlations of 20 images spread by about 0.15; the mean of 40 of them by 0.025.
     assert abs(np.mean(medians)) < 0.08 and abs(np.mean(within)) < 0.08
