@@ -5,8 +5,7 @@ import torchvision
 from torch import nn
 from torch.nn import functional as F
 
-ARCHITECTURES = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
-HEADS = ("linear", "mlp")
+from common.names import ARCHITECTURES, HEADS
 
 
 def build_encoder(arch: str = "resnet50", zero_init_residual: bool = False) -> nn.Module:
