@@ -53,8 +53,8 @@ def run(options: argparse.Namespace) -> None:
     )
     protocol = splits_in_words(splits, official, scores.groups, options.seed)
     print(f"scores     {scores.source}: {len(scores):,d} images, {mos.min():g} to {mos.max():g}, higher is better")
-    if scores.turned:
-        print(f"           {scores.turned}")
+    if scores.inversion:
+        print(f"           {scores.inversion}")
     print(f"features   {' and '.join(files.kinds)}, {features.shape[1]} values, from {files.source}")
     print(f"splits     {protocol}")
     unknown = [kind for kind in files.kinds if not files.encoders[kind]]
@@ -74,7 +74,7 @@ def run(options: argparse.Namespace) -> None:
         "versions": {name: version(name) for name in ("numpy", "scikit-learn", "skops")},
         "scores": scores.source,
         "note": options.note,
-        "turned": scores.turned,
+        "turned": scores.inversion,
         "protocol": protocol,
         **describe(evaluation, mos),
     }

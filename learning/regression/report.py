@@ -109,7 +109,7 @@ def write_report(
         f"<h1>{title}</h1>",
         f'<p class="callout">{escape(note)}</p>' if note else "",
         f'<p class="lead">{len(mos):,d} images with opinion scores from {mos.min():g} to {mos.max():g}, higher is '
-        f"better. {escape(scores.turned)} Every figure is of images that the regressor had not seen.</p>",
+        f"better. {escape(scores.inversion)} Every figure is of images that the regressor had not seen.</p>",
         _cards(evaluation),
         '<div class="pair">',
         _section(
@@ -181,7 +181,7 @@ def _facts(scores: OpinionScores, evaluation: Evaluation, description: dict[str,
         for kind, fingerprint in description["encoders"].items()
     )
     facts = {
-        "scores": f"{scores.source}. {scores.turned}".strip(),
+        "scores": f"{scores.source}. {scores.inversion}".strip(),
         "features": f"{evaluation.pipeline.n_features_in_:,d} values, encoder {encoders}",
         "splits": description["protocol"],
         "regressor": str(evaluation.hyperparameters),
