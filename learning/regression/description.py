@@ -35,7 +35,7 @@ class RegressorDescription:
 
     ``kinds`` are the kinds of features, side by side in this order; ``encoders`` maps each kind to the fingerprint of
     its encoder, or None where that is unknown. ``calibration`` maps the pipeline's predictions to the scale of the
-    opinions, which lie in ``score_range``. ``turned`` says how scores in which lower is better were inverted. The rest
+    opinions, which lie in ``score_range``. ``inversion`` says how scores in which lower is better were inverted. The rest
     is empty or None where the file does not have it.
     """
 
@@ -46,7 +46,7 @@ class RegressorDescription:
     versions: Mapping[str, str] = field(default_factory=dict)
     scores: str = ""
     note: str = ""
-    turned: str = ""
+    inversion: str = ""
     protocol: str = ""
     hyperparameters: Hyperparameters | None = None
     validation_srcc: float | None = None
@@ -63,7 +63,7 @@ class RegressorDescription:
             "versions": dict(self.versions),
             "scores": self.scores,
             "note": self.note,
-            "turned": self.turned,
+            "turned": self.inversion,
             "protocol": self.protocol,
             "hyperparameters": asdict(self.hyperparameters) if self.hyperparameters else None,
             "calibration": asdict(self.calibration),
@@ -98,7 +98,7 @@ class RegressorDescription:
             versions=dict(content.get("versions", {})),
             scores=str(content.get("scores", "")),
             note=str(content.get("note", "")),
-            turned=str(content.get("turned", "")),
+            inversion=str(content.get("turned", "")),
             protocol=str(content.get("protocol", "")),
             hyperparameters=Hyperparameters(**hyperparameters) if hyperparameters else None,
             validation_srcc=content.get("validation_srcc"),
@@ -116,7 +116,7 @@ class Sources:
     kinds: tuple[str, ...]
     encoders: Mapping[str, str | None]
     scores: str
-    turned: str
+    inversion: str
     protocol: str
     note: str
 
@@ -131,7 +131,7 @@ def describe(evaluation: Evaluation, mos: np.ndarray, sources: Sources) -> Regre
         versions={name: version(name) for name in PACKAGES},
         scores=sources.scores,
         note=sources.note,
-        turned=sources.turned,
+        inversion=sources.inversion,
         protocol=sources.protocol,
         hyperparameters=evaluation.hyperparameters,
         validation_srcc=float(evaluation.search.median.max()),

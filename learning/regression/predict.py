@@ -54,7 +54,7 @@ def predict_quality(options: argparse.Namespace) -> int:
         if len(rows) < 2:
             raise UserError(f"{len(rows)} images of --labels {options.labels} are among the scored ones; 2 are needed")
         predicted = np.array([scores[matched[labels.images[row]]] for row in rows])
-        print_agreement(evaluate(predicted, labels.mos[rows]), len(rows), len(labels), labels.turned)
+        print_agreement(evaluate(predicted, labels.mos[rows]), len(rows), len(labels), labels.inversion)
     return n_failed
 
 

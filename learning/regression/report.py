@@ -95,7 +95,7 @@ def write_report(
         title=f"Predicted quality: {Path(scores.source).name}",
         note=description.note,
         lead=f"{len(mos):,d} images with opinion scores from {mos.min():g} to {mos.max():g}, higher is better. "
-        f"{scores.turned} Every metric is of images that the regressor had not seen.",
+        f"{scores.inversion} Every metric is of images that the regressor had not seen.",
         cards=_cards(evaluation),
         scatter_plot=scatter_plot(predicted[tested], mos[tested], mapping),
         split_plot=split_plot(evaluation),
@@ -140,7 +140,7 @@ def _facts(scores: OpinionScores, evaluation: Evaluation, description: Regressor
         for kind, fingerprint in description.encoders.items()
     )
     return {
-        "scores": f"{scores.source}. {scores.turned}".strip(),
+        "scores": f"{scores.source}. {scores.inversion}".strip(),
         "features": f"{evaluation.pipeline.n_features_in_:,d} values, encoder {encoders}",
         "splits": description.protocol,
         "regressor": str(evaluation.hyperparameters),

@@ -45,7 +45,7 @@ def train_regressor(options: RegressorOptions) -> None:
         kinds=tuple(data.files.kinds),
         encoders=data.files.encoders,
         scores=data.scores.source,
-        turned=data.scores.turned,
+        inversion=data.scores.inversion,
         protocol=protocol,
         note=options.note or "",
     )
@@ -111,8 +111,8 @@ def _print_data(data: LabelledFeatures, protocol: str) -> None:
         f"scores     {scores.source}: {len(scores):,d} images, {scores.mos.min():g} to {scores.mos.max():g}, "
         "higher is better"
     )
-    if scores.turned:
-        log.info(f"           {scores.turned}")
+    if scores.inversion:
+        log.info(f"           {scores.inversion}")
     log.info(f"features   {' and '.join(files.kinds)}, {data.features.shape[1]} values, from {files.source}")
     log.info(f"splits     {protocol}")
     unknown = [kind for kind in files.kinds if not files.encoders[kind]]

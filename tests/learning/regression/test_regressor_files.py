@@ -58,7 +58,7 @@ def test_a_description_survives_json():
         versions={"numpy": "2"},
         scores="s.csv",
         note="n",
-        turned="t",
+        inversion="t",
         protocol="p",
         hyperparameters=Hyperparameters("elasticnet", True, 0.1, 0.5),
         validation_srcc=0.5,
