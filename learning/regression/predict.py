@@ -125,11 +125,11 @@ def _printable(name: str) -> str:
 
 
 def _print_about(regressor: Regressor, scores: dict[str, float], n_failed: int, output: Path | None) -> None:
-    lowest, highest = regressor.description["score_range"]
-    source = _printable(str(regressor.description.get("scores", "its scores")))
+    lowest, highest = regressor.description.score_range
+    source = _printable(regressor.description.scores or "its scores")
     log.info(f"\nfitted on {source}, where opinions go from {lowest:g} to {highest:g}; higher is better")
-    if regressor.description.get("note"):
-        log.info(_printable(str(regressor.description["note"])))
+    if regressor.description.note:
+        log.info(_printable(regressor.description.note))
     log.info(f"{len(scores):,d} images scored, {n_failed:,d} failed" + (f": {output}" if output else ""))
 
 
@@ -140,7 +140,7 @@ def compare_with_labels(scores: dict[str, float], labels: OpinionScores, options
     if len(rows) < 2:
         raise UserError(f"{len(rows)} images of --labels {options.labels} are among the scored ones; 2 are needed")
     predicted = np.array([scores[matched[labels.images[row]]] for row in rows])
-    print_agreement(evaluate(predicted, labels.mos[rows]), len(rows), len(labels), labels.turned)
+    print_agreement(evaluate(predicted, labels.mos[rows]), len(rows), len(labels), labels.inversion)
 
 
 def print_agreement(metrics: Metrics, n_compared: int, n_labels: int, inversion: str) -> None:
