@@ -61,7 +61,7 @@ def _unmagic_parent(pattern: Path) -> Path:
 def _list_csv(csv_path: Path) -> list[ListedImage]:
     table = read_csv(csv_path, PATH_COLUMNS, "--input")
     column = next(name for name in PATH_COLUMNS if name in table)
-    listed: dict[str, tuple[int, str]] = {}
+    listed: dict[str, tuple[object, str]] = {}
     images = []
     for line, given in table[column].items():
         if not given:
