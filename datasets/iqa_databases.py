@@ -1,7 +1,6 @@
-"""The label files of eight image quality databases, as they are distributed, to one table.
+"""The label files of image quality databases, as distributed, read into one table.
 
-In the table a higher score is a better image, always: DMOS of LIVE and CSIQ, in which lower is better, are turned
-round here and nowhere else.
+Higher is always better in the table: this module, and no other, inverts the DMOS of LIVE and CSIQ.
 """
 
 from __future__ import annotations
@@ -17,45 +16,45 @@ import scipy.io
 
 from common.errors import UserError
 from datasets.opinion_scores import SPLIT_NAMES, OpinionScores, check_unique, read_numbers, score_table
-from datasets.tables import CSV_ENCODING, read_csv
+from datasets.tables import ENCODING, ENCODING_ERRORS, read_csv
 
 Reader = Callable[[Path], pd.DataFrame]
 
 
 @dataclass(frozen=True)
 class Database:
-    """A database: its full name, its reader, and how its scores are turned round, if they are."""
+    """A database: its full name, its reader, and how its scores are inverted (empty where they are not)."""
 
     title: str
     read: Reader
-    turned: str = ""
+    inversion: str = ""
 
 
 DATABASES: dict[str, Database] = {}
 """Name on the command line -> database."""
 
 
-def _database(name: str, title: str, turned: str = "") -> Callable[[Reader], Reader]:
+def _database(name: str, title: str, inversion: str = "") -> Callable[[Reader], Reader]:
     def register(read: Reader) -> Reader:
-        DATABASES[name] = Database(title, read, turned)
+        DATABASES[name] = Database(title, read, inversion)
         return read
 
     return register
 
 
 def read_database(name: str, root: str | os.PathLike) -> OpinionScores:
-    """The scores of a database whose files lie in ``root`` as they were unpacked.
+    """The scores of a database whose files are in ``root`` as unpacked.
 
-    Raises UserError, naming the file, where one is missing or is not what the database distributes.
+    Raises UserError, naming the file, where a file is missing or differs from the distributed form.
     """
     database = DATABASES[name]
     if not Path(root).is_dir():
-        raise UserError(f"--root {root} is not a folder; {database.title} is to be unpacked there")
+        raise UserError(f"--root {root} is not a folder; unpack {database.title} there")
     table = database.read(Path(root))
     wrong = np.flatnonzero(~np.isfinite(table["mos"]))
     if wrong.size:
         raise UserError(f"{database.title} in {root}: the score of {table['image'].iloc[wrong[0]]} is not a number")
-    return OpinionScores(table, database.title, database.turned)
+    return OpinionScores(table, database.title, database.inversion)
 
 
 def _labels(root: Path, file: str, image: str, mos: str, *others: str) -> pd.DataFrame:
@@ -80,7 +79,7 @@ def _pairs(path: Path, image_first: bool) -> pd.DataFrame:
     """A text file with an image and a score on every line, apart from blank ones; indexed by line."""
     rows, lines = [], []
     try:
-        with open(path, encoding=CSV_ENCODING["encoding"], errors=CSV_ENCODING["encoding_errors"]) as file:
+        with open(path, encoding=ENCODING, errors=ENCODING_ERRORS) as file:
             for line, text in enumerate(file, start=1):
                 parts = text.split()
                 if not parts:
@@ -105,7 +104,7 @@ def _matrix(path: Path, *names: str) -> list[np.ndarray]:
             content = scipy.io.loadmat(file, variable_names=names)
     except FileNotFoundError:
         raise UserError(f"label file {path} does not exist") from None
-    except Exception as error:  # a damaged file leads scipy's reader to whatever it happens to hold
+    except Exception as error:  # damaged files raise errors of many kinds in scipy's reader
         raise UserError(f"label file {path} is not a MATLAB file, or is damaged: {error}") from None
     missing = [name for name in names if name not in content]
     if missing:
@@ -113,7 +112,9 @@ def _matrix(path: Path, *names: str) -> list[np.ndarray]:
     try:
         return [_texts(content[name]) if content[name].dtype == object else content[name].ravel() for name in names]
     except (IndexError, AttributeError):
-        raise UserError(f"label file {path}: {' or '.join(names)} is not what the database distributes") from None
+        raise UserError(
+            f"label file {path}: {' or '.join(names)} differs from the form that the database distributes"
+        ) from None
 
 
 def _texts(cells: np.ndarray) -> np.ndarray:
@@ -165,7 +166,7 @@ def _tid2013(root: Path) -> pd.DataFrame:
 LIVE_FOLDERS = {"jp2k": 227, "jpeg": 233, "wn": 174, "gblur": 174, "fastfading": 174}
 
 
-@_database("live", "LIVE release 2", "Its DMOS, in which lower is better, are turned round: mos = 100 - DMOS.")
+@_database("live", "LIVE release 2", "In its DMOS lower is better; they are inverted: mos = 100 - DMOS.")
 def _live(root: Path) -> pd.DataFrame:
     """The undistorted entries, which repeat the references in every folder, are left out."""
     realigned = root / "dmos_realigned.mat"
@@ -181,7 +182,7 @@ def _live(root: Path) -> pd.DataFrame:
     return table[undistorted == 0].reset_index(drop=True)
 
 
-@_database("csiq", "CSIQ", "Its DMOS, in which lower is better, are turned round: mos = 1 - DMOS.")
+@_database("csiq", "CSIQ", "In its DMOS lower is better; they are inverted: mos = 1 - DMOS.")
 def _csiq(root: Path) -> pd.DataFrame:
     labels = _pairs(root / "csiq_label.txt", image_first=True)
     groups = [name.split(".")[0] for name in labels["image"]]
@@ -210,7 +211,7 @@ def _spaq(root: Path) -> pd.DataFrame:
         table = pd.read_excel(path, engine="openpyxl")
     except FileNotFoundError:
         raise UserError(f"label file {path} does not exist") from None
-    except Exception as error:  # a damaged file leads the reader to whatever it happens to hold
+    except Exception as error:  # damaged files raise errors of many kinds in openpyxl
         raise UserError(f"label file {path} is not an Excel file, or is damaged: {error}") from None
     table.index += 2  # as a spreadsheet counts
     labels = _checked(table, path, "Image name", "MOS")

@@ -1,14 +1,15 @@
-"""Images with the scores that people gave them: one table, whatever file it comes from."""
+"""Opinion scores of images: one table, whichever file or database they come from."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from common.errors import UserError
 from datasets.image_lists import PATH_COLUMNS
@@ -19,22 +20,22 @@ SPLIT_NAMES = {
     "val": "validation", "valid": "validation", "validation": "validation",
     "test": "test", "testing": "test",
 }  # fmt: skip
-"""What the parts of an official split are called in label files -> here."""
+"""Name of a part of an official split in label files -> its name here."""
 
 
 @dataclass(frozen=True)
 class OpinionScores:
     """A table with the columns image, mos, group and split; one row per image.
 
-    ``image`` is the path as the label file gives it, ``mos`` float64 and higher for better images, ``group`` what
-    must not stand on both sides of a split (the reference image, the scene), ``split`` train, validation or test;
-    ``group`` and ``split`` are None where the data set has none. ``turned`` is a sentence on how scores in which
-    lower is better were turned round, or empty.
+    ``image`` is the path as the label file gives it. ``mos`` is float64; higher is better. Images of one ``group``
+    (a reference image, a scene) must be on the same side of a split. ``split`` is train, validation or test.
+    ``group`` and ``split`` are None where the data set has none. ``inversion`` is a sentence on how scores were
+    inverted in which lower is better; it is empty where none were.
     """
 
     table: pd.DataFrame
     source: str
-    turned: str = ""
+    inversion: str = ""
 
     def __len__(self) -> int:
         return len(self.table)
@@ -49,7 +50,7 @@ class OpinionScores:
 
     @property
     def groups(self) -> np.ndarray | None:
-        """(n,) group of each image, or None; an image without one is a group of its own."""
+        """(n,) group of each image, or None; an image without a group is a group of its own."""
         given = self.table["group"]
         if given.isna().all():
             return None
@@ -62,15 +63,22 @@ class OpinionScores:
         return None if self.table["split"].isna().all() else self.table["split"].to_numpy(object)
 
     def rows(self, keep: Sequence[int] | np.ndarray) -> OpinionScores:
-        """The rows with these positions alone."""
-        return OpinionScores(self.table.iloc[keep].reset_index(drop=True), self.source, self.turned)
+        """Only the rows at these positions, in this order."""
+        table = self.table.iloc[np.asarray(keep, np.intp)].reset_index(drop=True)
+        return OpinionScores(table, self.source, self.inversion)
 
 
-def score_table(images, mos, groups=None, splits=None) -> pd.DataFrame:
-    """The table of an ``OpinionScores`` from its columns."""
+def score_table(
+    images: Iterable[str],
+    mos: ArrayLike,
+    groups: Iterable[str | None] | None = None,
+    splits: Iterable[str | None] | None = None,
+) -> pd.DataFrame:
+    """The table of an ``OpinionScores`` from its columns, (n,) each."""
+    images = list(images)
     return pd.DataFrame(
         {
-            "image": pd.Series(list(images), dtype=object),
+            "image": pd.Series(images, dtype=object),
             "mos": np.asarray(mos, np.float64),
             "group": pd.Series([None] * len(images) if groups is None else list(groups), dtype=object),
             "split": pd.Series([None] * len(images) if splits is None else list(splits), dtype=object),
@@ -79,7 +87,7 @@ def score_table(images, mos, groups=None, splits=None) -> pd.DataFrame:
 
 
 def read_numbers(column: pd.Series, where: str) -> np.ndarray:
-    """A column of texts, indexed by line, as finite float64; UserError with the line of the first that is none."""
+    """A column of texts, indexed by line, as finite float64; UserError with the line of the first text that is not."""
     values = pd.to_numeric(column, errors="coerce").to_numpy(np.float64)
     wrong = np.flatnonzero(~np.isfinite(values))
     if wrong.size:
@@ -102,8 +110,8 @@ def check_unique(images: pd.Series, where: str) -> None:
 def read_scores(csv_path: str | os.PathLike, lower_is_better: bool = False) -> OpinionScores:
     """A CSV with the columns image (or Image_path) and mos, optionally group and split.
 
-    With ``lower_is_better`` (difference scores) the sign is changed. Raises UserError with the line for a score that
-    is no number, an image listed twice, or an unknown part of a split.
+    ``lower_is_better`` (difference scores) inverts the sign. Raises UserError with the line for a score that is no
+    number, an image listed twice, and an unknown part of a split.
     """
     where = f"scores {Path(csv_path)}"
     table = read_csv(csv_path, PATH_COLUMNS, "scores")
@@ -126,5 +134,6 @@ def read_scores(csv_path: str | os.PathLike, lower_is_better: bool = False) -> O
                 "train, validation, test"
             )
         splits = names.map(SPLIT_NAMES)
-    turned = "The scores' signs are changed, since lower is better in them." if lower_is_better else ""
-    return OpinionScores(score_table(images, -mos if lower_is_better else mos, groups, splits), str(csv_path), turned)
+    inversion = "The signs of the scores are inverted, since lower is better in the file." if lower_is_better else ""
+    table = score_table(images, -mos if lower_is_better else mos, groups, splits)
+    return OpinionScores(table, str(csv_path), inversion)

@@ -54,7 +54,7 @@ def predict_quality(options: argparse.Namespace) -> int:
         if len(rows) < 2:
             raise UserError(f"{len(rows)} images of --labels {options.labels} are among the scored ones; 2 are needed")
         predicted = np.array([scores[matched[labels.images[row]]] for row in rows])
-        print_agreement(evaluate(predicted, labels.mos[rows]), len(rows), len(labels), labels.turned)
+        print_agreement(evaluate(predicted, labels.mos[rows]), len(rows), len(labels), labels.inversion)
     return n_failed
 
 
@@ -121,11 +121,11 @@ def _printable(name: str) -> str:
 
 
 def _print_about(regressor: Regressor, scores: dict[str, float], n_failed: int, output: Path | None) -> None:
-    lowest, highest = regressor.description["score_range"]
-    source = _printable(str(regressor.description.get("scores", "its scores")))
+    lowest, highest = regressor.description.score_range
+    source = _printable(regressor.description.scores or "its scores")
     print(f"\nfitted on {source}, where opinions go from {lowest:g} to {highest:g}; higher is better")
-    if regressor.description.get("note"):
-        print(_printable(str(regressor.description["note"])))
+    if regressor.description.note:
+        print(_printable(regressor.description.note))
     print(f"{len(scores):,d} images scored, {n_failed:,d} failed" + (f": {output}" if output else ""))
 
 

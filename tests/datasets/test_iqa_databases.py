@@ -1,4 +1,4 @@
-"""Readers of the databases' own label files, held to small files in exactly those formats (spec, section 8)."""
+"""Readers of the databases' own label files, on small files in exactly those formats."""
 
 import numpy as np
 import pandas as pd
@@ -67,7 +67,7 @@ def table(databases, name):
     return read_database(name, databases / name)
 
 
-def test_koniq_takes_its_sets_by_name_not_by_row(databases):
+def test_koniq_reads_its_sets_by_name_not_by_row(databases):
     scores = table(databases, "koniq")
     assert scores.images[0] == "10004473376.jpg" and scores.mos[0] == pytest.approx(3.82857142857143)
     assert scores.official_split.tolist() == ["train", "validation", "test"] and scores.groups is None
@@ -79,11 +79,11 @@ def test_kadid_and_tid_group_by_reference(databases):
     assert tid.groups.tolist() == ["I01", "I01", "I25"] and tid.mos.tolist() == [5.51429, 5.56757, 4.1]
 
 
-def test_live_leaves_out_the_undistorted_and_turns_round(databases):
+def test_live_leaves_out_the_undistorted_and_is_inverted(databases):
     scores = table(databases, "live")
     assert len(scores) == 980 and scores.images[0] == "jp2k/img2.bmp" and scores.images[-1] == "fastfading/img174.bmp"
     assert scores.images[226] == "jpeg/img2.bmp", "jpeg's first entry, the 228th of all, is undistorted"
-    assert scores.mos[0] == pytest.approx(99.9) and "100 - DMOS" in scores.turned
+    assert scores.mos[0] == pytest.approx(99.9) and "100 - DMOS" in scores.inversion
     assert scores.groups[0] == "ref1.bmp"
 
 
@@ -94,10 +94,10 @@ def test_live_reads_the_older_file_too(databases):
     assert table(databases, "live").mos.tolist() == [60.0] * 982
 
 
-def test_csiq_turns_round(databases):
+def test_csiq_is_inverted(databases):
     scores = table(databases, "csiq")
     assert scores.mos == pytest.approx([0.939, 0.794, 0.1]) and scores.groups.tolist() == ["1600", "1600", "family"]
-    assert "1 - DMOS" in scores.turned
+    assert "1 - DMOS" in scores.inversion
 
 
 def test_clive_leaves_out_the_seven_training_images(databases):
@@ -142,6 +142,6 @@ def test_a_changed_file_is_named(databases):
             file.write_bytes(content)
 
 
-def test_a_root_that_is_not_there(tmp_path):
-    with pytest.raises(UserError, match="is not a folder; KADID-10k is to be unpacked there"):
+def test_a_missing_root(tmp_path):
+    with pytest.raises(UserError, match="is not a folder; unpack KADID-10k there"):
         read_database("kadid", tmp_path / "none")

@@ -1,4 +1,4 @@
-"""Tables of opinion scores: what is wrong in one is said with its line."""
+"""Tables of opinion scores: a mistake in one is reported with its line."""
 
 import numpy as np
 import pytest
@@ -22,17 +22,17 @@ def test_reads_what_excel_writes(tmp_path):
     assert scores.groups.tolist() == ["s1", "image b/c.jpg"], "an image without a group is its own"
 
 
-def test_lower_is_better_is_turned_round_once(tmp_path):
+def test_lower_is_better_is_inverted_once(tmp_path):
     path = write(tmp_path, "Image_path,mos\na,1\nb,2\n")
-    assert read_scores(path).turned == ""
-    turned = read_scores(path, lower_is_better=True)
-    assert turned.mos.tolist() == [-1, -2] and "lower is better" in turned.turned
-    assert turned.groups is None and turned.official_split is None
-    assert turned.rows([1]).images == ["b"]
+    assert read_scores(path).inversion == ""
+    inverted = read_scores(path, lower_is_better=True)
+    assert inverted.mos.tolist() == [-1, -2] and "lower is better" in inverted.inversion
+    assert inverted.groups is None and inverted.official_split is None
+    assert inverted.rows([1]).images == ["b"]
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "sentence"),
     [
         ("image,score\na,1\n", "no column 'mos'; its columns are: image, score"),
         ("name,mos\na,1\n", "no column 'Image_path' or 'image'"),
@@ -48,12 +48,12 @@ def test_lower_is_better_is_turned_round_once(tmp_path):
         ("", "cannot be read"),
     ],
 )
-def test_a_mistake_is_said_with_its_line(tmp_path, text, said):
+def test_a_mistake_is_reported_with_its_line(tmp_path, text, sentence):
     with pytest.raises(UserError) as caught:
         read_scores(write(tmp_path, text))
-    assert said in caught.value.sentence and "scores.csv" in caught.value.sentence
+    assert sentence in caught.value.sentence and "scores.csv" in caught.value.sentence
 
 
-def test_a_long_table_is_read_whole(tmp_path):
+def test_a_long_table_is_read_completely(tmp_path):
     path = write(tmp_path, "image,mos\n" + "".join(f"folder/{i}.jpg,{i % 5}\n" for i in range(200_000)))
     assert np.bincount(read_scores(path).mos.astype(int)).tolist() == [40_000] * 5
