@@ -28,6 +28,7 @@ def half_size(images: Tensor) -> Tensor:
 
     An image of 8-bit values, multiples of 1 / 255, is rounded to 8-bit values exactly as by Pillow's ``Image.resize``.
     The gradient ignores that rounding (straight-through). Other images are not rounded. Overshoots are clipped.
+    For images more than twice as high as wide, Pillow 13 exchanges the two passes, and some pixels differ from it.
     """
     levels = 255 * images
     deviation = (levels - torch.floor(levels + 0.5)).abs().amax(dim=(1, 2, 3), keepdim=True)

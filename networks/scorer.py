@@ -19,7 +19,8 @@ from networks.halving import half_size
 class Calibration:
     """A curve from the linear sum to the scale of the opinions.
 
-    ``linear``: b1 + b2 x. ``logistic``: b2 + (b1 - b2) / (1 + exp(-(x - b3) / |b4|)) (VQEG, Final Report phase I, 2000).
+    ``linear``: b1 + b2 x.
+    ``logistic``: b2 + (b1 - b2) / (1 + exp(-(x - b3) / |b4|)) (VQEG, Final Report phase I, 2000).
     ``logistic5``: b1 (1/2 - 1 / (1 + exp(b2 (x - b3)))) + b4 x + b5 (Sheikh, Sabir, Bovik, IEEE TIP 15(11), 2006).
     """
 
@@ -108,12 +109,7 @@ class QualityScorer(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) -> (N, F): of each encoder the features at full and at half scale."""
-        half = half_size(images)
-        features = []
-        for network, normalized in zip(self.networks, self.normalized, strict=True):
-            for scaled in (images, half):
-                features.append(network(normalize(scaled) if normalized else scaled))
-        return torch.cat(features, dim=1)
+        return torch.cat([self.networks[index](scaled) for scaled, index, _ in self._feature_blocks(images)], dim=1)
 
     def linear_sum(self, features: Tensor) -> Tensor:
         """(N, F) features -> (N,) sums of the linear regressor, before the calibration."""
