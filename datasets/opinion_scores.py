@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from common import log
 from common.errors import UserError
 from datasets.image_lists import PATH_COLUMNS
-from datasets.tables import listed, read_csv, visible
+from datasets.tables import listed, read_csv, shown, visible
 
 SPLIT_NAMES = {
     "train": "train", "training": "train",
@@ -145,7 +145,7 @@ def check_unique(images: pd.Series, where: str) -> None:
     if len(repeated):
         first = images.index[images == repeated.iloc[0]][0]
         raise UserError(
-            f"{where}, line {repeated.index[0]}: image {repeated.iloc[0]} has a score on line {first} already; "
+            f"{where}, line {repeated.index[0]}: image {shown(repeated.iloc[0])} has a score on line {first} already; "
             "give each image once, with its mean score"
         )
 

@@ -25,7 +25,7 @@ TABLE_SUFFIXES = (".csv", ".tsv", ".xlsx")
 _ALIASES = {"image_name": "image"}
 """Other names of a column, which count where the table has none of the required ones."""
 
-_DECIMAL_COMMA = re.compile(r"[+-]?(\d+(,\d*)?|,\d+)([eE][+-]?\d+)?", re.ASCII)
+_DECIMAL_COMMA = re.compile(r"[+-]?\d*,?\d+([eE][+-]?\d+)?", re.ASCII)
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+", re.ASCII)
 _WINDOWS_ROOT = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 
