@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from networks.architectures import ARCHITECTURES, HEADS
+from common.names import ARCHITECTURES, HEADS
 
 if TYPE_CHECKING:
     from networks.checkpoint_formats import load_encoder

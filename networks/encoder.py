@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from networks.architectures import ARCHITECTURES, HEADS
+from common.names import ARCHITECTURES, HEADS
 
 
 def build_encoder(arch: str = "resnet50", zero_init_residual: bool = False) -> nn.Module:

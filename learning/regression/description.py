@@ -35,7 +35,7 @@ class RegressorDescription:
 
     ``kinds`` are the kinds of features, side by side in this order; ``encoders`` maps each kind to the fingerprint of
     its encoder, or None where that is unknown. ``calibration`` maps the pipeline's predictions to the scale of the
-    opinions, which lie in ``score_range``. ``inversion`` says how scores in which lower is better were inverted. The rest
+    opinions, which lie in ``score_range``. ``inversion`` says how scores were inverted (lower is better). The rest
     is empty or None where the file does not have it.
     """
 
