@@ -19,8 +19,7 @@ from datasets.tables import write_csv
 from learning.distributed.process_group import ProcessContext
 from learning.extraction.extract import default_workers, extract
 from learning.extraction.extractors import extraction_device, load_extractors
-from learning.regression.evaluation import METRICS
-from learning.regression.metrics import Metrics, evaluate
+from learning.regression.metrics import LABELS, METRICS, Metrics, evaluate
 from learning.regression.regressor_files import Regressor, load_regressor
 
 ROWS_AT_ONCE = 4096
@@ -134,6 +133,6 @@ def print_agreement(metrics: Metrics, n_compared: int, n_labels: int, turned: st
         f"\nagainst the opinions on {n_compared:,d} of {n_labels:,d} labelled images"
         + (f". {turned}" if turned else "")
     )
-    print("  ".join(f"{name.upper()} {getattr(metrics, name):.4f}" for name in METRICS))
+    print("  ".join(f"{LABELS[name]} {getattr(metrics, name):.4f}" for name in METRICS))
     if metrics.mapping.kind == "linear":
         print("notice: the logistic did not converge; PLCC and RMSE are after a straight line")
