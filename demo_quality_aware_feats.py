@@ -1,7 +1,11 @@
-"""Quality-aware features of images. ``python demo_quality_aware_feats.py --help``."""
+"""Computes quality-aware features of images. ``python demo_quality_aware_feats.py --help``."""
 
-from learning.extraction.feature_script import run
+from common.names import QUALITY_AWARE
 from options.features import parse_feature_options
 
 if __name__ == "__main__":
-    run(parse_feature_options("quality_aware"))
+    options = parse_feature_options(QUALITY_AWARE)
+    # Imported after the options are parsed: torch takes seconds, and --help needs none of it.
+    from learning.extraction.feature_script import run
+
+    run(options)

@@ -1,24 +1,20 @@
-"""Images -> quality scores, by both encoders and a regressor. See the README."""
+"""Scores images by two encoders and a regressor. ``python predict_quality.py --help``."""
 
-import sys
+from common.process import run_script
+from options.prediction import PredictionOptions, parse_prediction_options
 
-from common.errors import UserError
-from common.process import exit_at_once
-from learning.regression.predict import predict_quality
-from options.prediction import parse_prediction_options
+
+def score(options: PredictionOptions) -> int:
+    # Imported after the options are parsed: torch takes seconds, and --help needs none of it.
+    from learning.regression.predict import predict_quality
+
+    return 1 if predict_quality(options) else 0
 
 
 def main() -> None:
     options = parse_prediction_options()
-    try:
-        n_failed = predict_quality(options)
-    except UserError as error:
-        sys.exit(f"predict_quality.py: {error.sentence}")
-    except KeyboardInterrupt:
-        kept = f"; {options.features} keeps what was computed" if options.features else ""
-        print(f"predict_quality.py: interrupted{kept}", file=sys.stderr)
-        exit_at_once(130)
-    sys.exit(1 if n_failed else 0)
+    kept = f"; {options.features} keeps the features computed so far" if options.features else ""
+    run_script(lambda: score(options), after_interrupt=f"interrupted{kept}")
 
 
 if __name__ == "__main__":

@@ -21,10 +21,11 @@ from datasets.image_lists import list_images
 from datasets.images import read_image
 from datasets.resampling import half_size_exactly
 from learning.distributed.process_group import ProcessContext
-from learning.extraction.extract import default_workers, extract
+from learning.extraction.extract import extract_features, with_workers
 from networks import build_encoder
 from networks.compilation import REPEATS_BEFORE_COMPILING
 from networks.features import FeatureExtractor
+from options.features import ComputeOptions
 
 MOST_PLAIN_IMAGES = 100
 SIZES = {(512, 384): 64, (1024, 768): 24}
@@ -79,20 +80,12 @@ def our_features(
 ) -> tuple[np.ndarray, float, float]:
     """Features (n, 4096), seconds per image, and the share of time waiting for decoded images."""
     images = list_images(csv_path)
-    extractor = FeatureExtractor(encoder, False, device, kind.amp, kind.compile)
+    extractors = {"quality_aware": FeatureExtractor(encoder, False, device, kind.amp, kind.compile)}
+    compute = ComputeOptions(batch_size=batch_size, num_workers=1)
     for _ in range(REPEATS_BEFORE_COMPILING + 1 if kind.compile else 1):
-        extract(
-            images[:batch_size], {"quality_aware": extractor}, folder, ProcessContext(), 1, batch_size, overwrite=True
-        )
-    summary = extract(
-        images,
-        {"quality_aware": extractor},
-        folder,
-        ProcessContext(),
-        default_workers(device),
-        batch_size,
-        overwrite=True,
-    )
+        extract_features(images[:batch_size], extractors, folder, ProcessContext(), compute, overwrite=True)
+    compute = with_workers(ComputeOptions(batch_size=batch_size), device)
+    summary = extract_features(images, extractors, folder, ProcessContext(), compute, overwrite=True)
     names = [image.name.rsplit(".", 1)[0] for image in images]
     rows = [np.load(feature_file(folder, "quality_aware", name)) for name in names]
     return np.concatenate(rows), summary.seconds / len(images), summary.waited / summary.seconds

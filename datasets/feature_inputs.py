@@ -1,4 +1,4 @@
-"""Images as feature extraction takes them: decoded in worker processes, at full and at half size."""
+"""Images for feature extraction: decoded in worker processes, at full and at half size."""
 
 from __future__ import annotations
 
@@ -15,17 +15,29 @@ from datasets.resampling import half_size_exactly
 
 
 @dataclass(frozen=True)
-class FeatureInput:
-    """One decoded image: uint8 tensors (H, W, 3) and (H//2, W//2, 3), or the reason why there are none."""
+class DecodedImage:
+    """The image at ``index`` of a list: uint8 (H, W, 3), and at half size (H//2, W//2, 3)."""
 
     index: int
-    full: torch.Tensor | None = None
-    half: torch.Tensor | None = None
-    error: str = ""
+    path: str
+    full: torch.Tensor
+    half: torch.Tensor
+
+    @property
+    def n_pixels(self) -> int:
+        return self.full.shape[0] * self.full.shape[1]
+
+
+@dataclass(frozen=True)
+class UnreadableImage:
+    """The image at ``index`` of a list could not be read; ``reason`` is a sentence that names it."""
+
+    index: int
+    reason: str
 
 
 class FeatureInputs(Dataset):
-    """``[i]`` is the ``FeatureInput`` of the i-th listed image; a file that cannot be read does not raise."""
+    """``[i]`` is the i-th listed image, decoded, or the reason why it cannot be: a bad file does not raise."""
 
     def __init__(self, images: list[ListedImage], max_pixels: int = MAX_PIXELS):
         # One array of bytes: a million Python strings would be copied into every worker by their reference counts.
@@ -35,10 +47,10 @@ class FeatureInputs(Dataset):
     def __len__(self) -> int:
         return len(self._paths)
 
-    def __getitem__(self, index: int) -> FeatureInput:
+    def __getitem__(self, index: int) -> DecodedImage | UnreadableImage:
         path = self._paths[index].decode(errors="surrogateescape")
         try:
             full = read_image(path, self._max_pixels)
         except UserError as error:
-            return FeatureInput(index, error=str(error))
-        return FeatureInput(index, torch.from_numpy(full), torch.from_numpy(half_size_exactly(full)))
+            return UnreadableImage(index, str(error))
+        return DecodedImage(index, path, torch.from_numpy(full), torch.from_numpy(half_size_exactly(full)))

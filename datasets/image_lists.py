@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from common.errors import UserError
 from datasets.images import IMAGE_SUFFIXES, find_images
-from datasets.tables import read_csv
+from datasets.tables import TABLE_SUFFIXES, read_csv, shown
 
 PATH_COLUMNS = ("Image_path", "image")
 
@@ -27,14 +28,14 @@ class ListedImage:
 def list_images(source: str | os.PathLike) -> list[ListedImage]:
     """The images that ``source`` names, in the order of their names (a CSV's in its own).
 
-    A folder means all images below it; a CSV the paths in its column Image_path or image, relative ones starting at
-    the current folder or else at the CSV's. Raises UserError where nothing is found.
+    A folder means all images below it. A table (.csv, .tsv, .xlsx) means the paths in its column Image_path or image;
+    relative ones start at the current folder or else at the table's. Raises UserError where nothing is found.
     """
     source = os.fspath(source)
     path = Path(source)
     if path.is_dir():
         paths, root = find_images(path), path
-    elif path.suffix.lower() == ".csv":
+    elif path.suffix.lower() in TABLE_SUFFIXES:
         return _list_csv(path)
     elif path.is_file():
         paths, root = [path], path.parent
@@ -61,7 +62,7 @@ def _unmagic_parent(pattern: Path) -> Path:
 def _list_csv(csv_path: Path) -> list[ListedImage]:
     table = read_csv(csv_path, PATH_COLUMNS, "--input")
     column = next(name for name in PATH_COLUMNS if name in table)
-    listed: dict[str, tuple[int, str]] = {}
+    listed: dict[str, tuple[object, str]] = {}
     images = []
     for line, given in table[column].items():
         if not given:
@@ -105,10 +106,10 @@ def _without_suffix(name: str) -> str:
 def match_names(wanted: Sequence[str], available: Sequence[str], where: str) -> dict[str, str]:
     """Wanted name -> the available name that means the same image, for those that have one.
 
-    Folders that only one of the two names begins with, the ending, and the case of letters may differ, where what
-    is left tells the images apart: tables and folders of a database seldom agree in these. An exact match comes
-    first. Raises UserError, naming ``where`` the available names are from, for a name that fits several, and for two
-    names that fit the same.
+    Folders that only one of the two names begins with, the ending, the case of letters, and the Unicode form (macOS
+    writes an accent as a character of its own) may differ where the rest tells the images apart: tables and folders of
+    a database seldom agree in these. An exact match comes first. Raises UserError, naming ``where`` the available
+    names are from, for a name that fits several, and for two names that fit the same.
     """
     exact = set(available)
     matched: dict[str, str] = {}
@@ -121,22 +122,23 @@ def match_names(wanted: Sequence[str], available: Sequence[str], where: str) -> 
     by_last_part: dict[str, list[str]] = defaultdict(list)
     for name in available:
         if name not in taken:
-            by_last_part[_without_suffix(PurePosixPath(name.lower()).name)].append(name)
+            by_last_part[_without_suffix(PurePosixPath(_folded(name)).name)].append(name)
     for given in wanted:
         if given in matched:
             continue
         name = image_name(given)
-        candidates = by_last_part.get(_without_suffix(PurePosixPath(name.lower()).name), ())
+        candidates = by_last_part.get(_without_suffix(PurePosixPath(_folded(name)).name), ())
         fitting = [candidate for candidate in candidates if _same_end(name, candidate)]
-        if len({_without_suffix(candidate.lower()) for candidate in fitting}) == 1:
-            # Of names that differ only in their letters' case or in their ending, the one spelt alike is meant.
+        if len({_without_suffix(_folded(candidate)) for candidate in fitting}) == 1:
+            # Of names that differ only in case, ending or Unicode form, the one with the same spelling is meant.
             last = PurePosixPath(name).name
             for spelling in (last, _without_suffix(last)):
                 alike = [one for one in fitting if PurePosixPath(one).name == spelling]
                 fitting = alike if len(alike) == 1 else fitting
         if len(fitting) > 1:
             raise UserError(
-                f"image {given} fits several in {where}: {', '.join(sorted(fitting)[:3])}; name it with its folder"
+                f"image {shown(given)} fits several in {where}: {', '.join(map(shown, sorted(fitting)[:3]))}; name it "
+                "with its folder"
             )
         if fitting:
             matched[given] = fitting[0]
@@ -144,13 +146,21 @@ def match_names(wanted: Sequence[str], available: Sequence[str], where: str) -> 
     for given, name in matched.items():
         # Two images must not share features: they could stand on both sides of a split.
         if name in images:
-            raise UserError(f"images {images[name]} and {given} both fit {name} in {where}; one of them is not there")
+            raise UserError(
+                f"images {shown(images[name])} and {shown(given)} both fit {shown(name)} in {where}; one of them is "
+                "not there"
+            )
         images[name] = given
     return matched
 
 
+def _folded(name: str) -> str:
+    """A name without differences in the case of letters and in their Unicode form."""
+    return unicodedata.normalize("NFC", name.lower())
+
+
 def _same_end(name: str, other: str) -> bool:
-    """Whether the shorter path is the end of the longer one, whatever the case and the ending."""
-    parts, others = (_without_suffix(path.lower()).split("/") for path in (name, other))
+    """Whether the shorter path is the end of the longer one, whatever the case, Unicode form and ending."""
+    parts, others = (_without_suffix(_folded(path)).split("/") for path in (name, other))
     length = min(len(parts), len(others))
     return parts[-length:] == others[-length:]

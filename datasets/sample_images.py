@@ -1,21 +1,22 @@
-"""The embedded image set, so that everything runs with nothing downloaded.
+"""The embedded image set, with which everything runs without a download.
 
-``python -m datasets.sample_images FOLDER`` writes it: dead-leaves images, whose sizes of things, edges and
-occlusions follow the statistics of photographs (Lee, Mumford, Huang, IJCV 2001; as training images: Baradad et al.,
-NeurIPS 2021), and the two photographs that scikit-learn carries.
+``python -m datasets.sample_images FOLDER`` writes it: dead-leaves images, whose object sizes, edges and occlusions
+follow the statistics of photographs (Lee, Mumford, Huang, IJCV 2001; as training images: Baradad et al., NeurIPS
+2021), and scikit-learn's two photographs.
 """
 
 import argparse
-import sys
+import functools
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 from PIL import Image
-from sklearn.datasets import load_sample_images
 
+from common import log
 from common.atomic_files import whole_file
-from common.errors import UserError
+from common.process import run_script
 
 IMAGE_SIZE = (384, 288)
 N_LEAVES = 1000
@@ -43,9 +44,9 @@ def _leaf_outline(radius: float, rng: np.random.Generator) -> np.ndarray:
         aspect = rng.uniform(0.3, 1)
         outline = np.array([[-1, -aspect], [1, -aspect], [1, aspect], [-1, aspect]])
     else:
-        harmonics = sum(
-            rng.normal(0, 0.25 / order) * np.cos(order * angle + rng.uniform(0, 2 * np.pi)) for order in range(2, 7)
-        )
+        harmonics = np.zeros_like(angle)
+        for order in range(2, 7):
+            harmonics += rng.normal(0, 0.25 / order) * np.cos(order * angle + rng.uniform(0, 2 * np.pi))
         outline = (1 + harmonics)[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
     turn = rng.uniform(0, 2 * np.pi)
     rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
@@ -55,8 +56,8 @@ def _leaf_outline(radius: float, rng: np.random.Generator) -> np.ndarray:
 def dead_leaves(width: int, height: int, rng: np.random.Generator) -> np.ndarray:
     """An image of opaque, textured, shaded shapes that cover each other; uint8 RGB (height, width, 3).
 
-    Radii follow the density r^-3, which makes the picture look alike at every scale. Colours come from a palette
-    of the image's own, since the things in a photograph share their light.
+    Radii follow the density r^-3, which gives the picture the same statistics at every scale. Each image has its own
+    palette, since the objects in a photograph share their light.
     """
     fine = (SUPERSAMPLING * height, SUPERSAMPLING * width)
     lightness = rng.uniform(15, 240, (16, 1))
@@ -75,32 +76,34 @@ def dead_leaves(width: int, height: int, rng: np.random.Generator) -> np.ndarray
         cv2.fillPoly(canvas, [outline], color.tolist())
     texture = rng.uniform(3, 12) * pink_noise(*fine, rng, slope=0.8)
     shading = 1 + rng.uniform(0.05, 0.2) * pink_noise(*fine, rng, slope=2.0)
-    canvas = (canvas + texture[..., None]) * shading[..., None]
-    small = cv2.resize(canvas, (width, height), interpolation=cv2.INTER_AREA)
+    lit = (canvas + texture[..., None]) * shading[..., None]
+    small = cv2.resize(lit, (width, height), interpolation=cv2.INTER_AREA)
     return np.clip(np.rint(small), 0, 255).astype(np.uint8)
 
 
 def sample_photographs() -> dict[str, np.ndarray]:
     """scikit-learn's two photographs, name -> uint8 RGB (427, 640, 3)."""
+    from sklearn.datasets import load_sample_images  # takes a second to import, and few callers need it
+
     bundle = load_sample_images()
     return {Path(name).stem: image for name, image in zip(bundle.filenames, bundle.images, strict=True)}
 
 
 def write_sample_images(folder: Path, n_dead_leaves: int = 62, seed: int = 0) -> list[Path]:
-    """Writes the set into ``folder`` as PNG and returns the paths; files that are there already stay as they are."""
+    """Writes the set into ``folder`` as PNG and returns the paths; existing files are kept."""
     paths = []
     for name, image in sample_photographs().items():
         paths.append(folder / f"photo_{name}.png")
-        _write_once(paths[-1], lambda image=image: image)
+        _write_once(paths[-1], functools.partial(np.asarray, image))
     for index in range(n_dead_leaves):
         size = IMAGE_SIZE if index % 4 else IMAGE_SIZE[::-1]
         rng = np.random.default_rng((seed, index))
         paths.append(folder / f"leaves_{index:03d}.png")
-        _write_once(paths[-1], lambda size=size, rng=rng: dead_leaves(*size, rng))
+        _write_once(paths[-1], functools.partial(dead_leaves, *size, rng))
     return paths
 
 
-def _write_once(path: Path, make_image) -> None:
+def _write_once(path: Path, make_image: Callable[[], np.ndarray]) -> None:
     if not path.exists():
         with whole_file(path) as temporary:
             Image.fromarray(make_image()).save(temporary)
@@ -109,13 +112,15 @@ def _write_once(path: Path, make_image) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m datasets.sample_images", description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="where to write the images")
-    parser.add_argument("--n_dead_leaves", type=int, default=62, help="how many beside the two photographs")
+    parser.add_argument("--n_dead_leaves", type=int, default=62, help="number of dead-leaves images")
     options = parser.parse_args()
-    try:
+
+    def work() -> None:
         paths = write_sample_images(options.folder, options.n_dead_leaves)
-    except UserError as error:
-        sys.exit(f"datasets.sample_images: {error}")
-    print(f"{len(paths)} images: {options.folder}")
+        log.info(f"{len(paths)} images: {options.folder}")
+
+    log.set_script("datasets.sample_images")
+    run_script(work)
 
 
 if __name__ == "__main__":

@@ -1,29 +1,29 @@
-"""The embedded labelled set: distorted images whose scores are levels of distortion, so that a regressor can be shown.
+"""The embedded labelled set: distorted images, scored by their level of distortion, to demonstrate a regressor.
 
-``python -m datasets.sample_scores FOLDER`` writes the images and ``scores.csv``. Nobody was asked for an opinion: the
-score is 5 for an undistorted image and falls by one with every level of a distortion.
+``python -m datasets.sample_scores FOLDER`` writes the images and ``scores.csv``. The scores are not opinions: an
+undistorted image has 5, and each level of a distortion takes one away.
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from common import log
 from common.atomic_files import whole_file
-from common.errors import UserError
+from common.process import run_script
 from datasets.distortions import DISTORTIONS, N_LEVELS, distort
 from datasets.sample_images import dead_leaves, sample_photographs
 from datasets.tables import write_csv
 
 IMAGE_SIZE = (192, 144)
 SHOWN = ("gaussian_blur", "jpeg")
-"""Distortions that get worse with their level, and that a small encoder can tell."""
+"""Distortions that get worse with their level, and that a small encoder can tell apart."""
 
 
 def sample_scenes(n_dead_leaves: int, photographs: bool, seed: int) -> dict[str, np.ndarray]:
-    """Undistorted images, name -> uint8 RGB (144, 192, 3): cuts of the photographs, and dead leaves."""
+    """Undistorted images, name -> uint8 RGB (144, 192, 3): crops of the photographs, and dead leaves."""
     width, height = IMAGE_SIZE
     scenes = {}
     for name, image in sample_photographs().items() if photographs else ():
@@ -55,15 +55,17 @@ def write_sample_scores(folder: Path, n_dead_leaves: int = 22, photographs: bool
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m datasets.sample_scores", description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="where to write the images and scores.csv")
-    parser.add_argument("--n_dead_leaves", type=int, default=22, help="scenes beside those of the two photographs")
-    parser.add_argument("--no_photographs", action="store_true", help="no scenes of the photographs")
-    parser.add_argument("--seed", type=int, default=1, help="of the scenes and the distortions")
+    parser.add_argument("--n_dead_leaves", type=int, default=22, help="number of dead-leaves scenes")
+    parser.add_argument("--no_photographs", action="store_true", help="leave out the photographs' scenes")
+    parser.add_argument("--seed", type=int, default=1, help="random seed for scenes and distortions")
     options = parser.parse_args()
-    try:
+
+    def work() -> None:
         n_images = write_sample_scores(options.folder, options.n_dead_leaves, not options.no_photographs, options.seed)
-    except UserError as error:
-        sys.exit(f"datasets.sample_scores: {error}")
-    print(f"{n_images} images, scored by their level of distortion: {options.folder / 'scores.csv'}")
+        log.info(f"{n_images} images, scored by their level of distortion: {options.folder / 'scores.csv'}")
+
+    log.set_script("datasets.sample_scores")
+    run_script(work)
 
 
 if __name__ == "__main__":

@@ -6,12 +6,13 @@ The layout of ``training_data`` is that of the Re-IQA paper (section 4.1): prist
 
 import argparse
 import re
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from common import log
 from common.errors import UserError
+from common.process import run_script
 from datasets.images import find_images
 from datasets.tables import write_csv
 from datasets.training_images import PATH_COLUMN
@@ -23,7 +24,7 @@ def _every_image(path: Path) -> bool:
 
 @dataclass(frozen=True)
 class Source:
-    """One of the image sets: where it lies below the root, which of its files count, how many there should be."""
+    """One of the image sets: its folder below the root, the expected number of images, and which of its files count."""
 
     name: str
     folder: str
@@ -36,12 +37,12 @@ def _is_pristine(path: Path) -> bool:
 
 
 def _is_naturally_blurred(path: Path) -> bool:
-    # TrainingSet/Naturally-Blurred and EvaluationSet/NaturalBlurSet; the rest is sharp or blurred by computer.
+    # TrainingSet/Naturally-Blurred and EvaluationSet/NaturalBlurSet; the other images are sharp or blurred digitally.
     return any(re.match(r"natural(ly)?[-_ ]?blur", part, re.IGNORECASE) for part in path.parts)
 
 
 def _is_photograph(path: Path) -> bool:
-    # VOC's other image folders hold segmentation maps.
+    # VOC's other folders hold segmentation maps.
     return "JPEGImages" in path.parts
 
 
@@ -66,8 +67,30 @@ def find_training_images(root: Path) -> dict[Source, list[Path]]:
 
 
 def write_training_csv(paths: list[Path], csv_path: Path) -> None:
-    """Writes one column, ``Image_path``, a row per path; names in any encoding come back as they were."""
+    """Writes one column, ``Image_path``, with a row per path; paths in any encoding survive the round trip."""
     write_csv(csv_path, (PATH_COLUMN,), ([str(path)] for path in paths))
+
+
+def list_training_images(root: Path, csv_path: Path, everything: bool) -> None:
+    """Writes the training CSV of ``root``: of every image below it, or of those in the paper's layout.
+
+    Raises UserError where there are none.
+    """
+    if not root.is_dir():
+        raise UserError(f"{root} is not a folder")
+    if everything:
+        paths = find_images(root)
+    else:
+        found = find_training_images(root)
+        for source, images in found.items():
+            state = "missing" if not images else "" if len(images) >= source.expected else "incomplete"
+            log.info(f"{source.name:26s} {len(images):8,d} of {source.expected:8,d}  {source.folder:30s} {state}")
+        paths = [path for images in found.values() for path in images]
+    if not paths:
+        hint = "" if everything else "; --all lists a folder with a different layout"
+        raise UserError(f"{root} holds no training images in the expected places{hint}")
+    write_training_csv(paths, csv_path)
+    log.info(f"{len(paths):,d} images: {csv_path}")
 
 
 def main() -> None:
@@ -76,24 +99,8 @@ def main() -> None:
     parser.add_argument("csv", type=Path, help="the CSV to write")
     parser.add_argument("--all", action="store_true", help="list every image below the folder, whatever its layout")
     options = parser.parse_args()
-    try:
-        if not options.root.is_dir():
-            raise UserError(f"{options.root} is not a folder")
-        if options.all:
-            paths = find_images(options.root)
-        else:
-            found = find_training_images(options.root)
-            for source, images in found.items():
-                state = "missing" if not images else "" if len(images) >= source.expected else "incomplete"
-                print(f"{source.name:26s} {len(images):8,d} of {source.expected:8,d}  {source.folder:30s} {state}")
-            paths = [path for images in found.values() for path in images]
-        if not paths:
-            hint = "" if options.all else "; --all lists a folder of another layout"
-            raise UserError(f"{options.root} holds no training images where they are expected{hint}")
-        write_training_csv(paths, options.csv)
-    except UserError as error:
-        sys.exit(f"datasets.training_csv: {error}")
-    print(f"{len(paths):,d} images: {options.csv}")
+    log.set_script("datasets.training_csv")
+    run_script(lambda: list_training_images(options.root, options.csv, options.all))
 
 
 if __name__ == "__main__":

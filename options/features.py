@@ -1,68 +1,112 @@
 """Options of demo_quality_aware_feats.py and demo_content_aware_feats.py."""
 
+from __future__ import annotations
+
 import argparse
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from common.names import ARCHITECTURES, HEADS, KINDS
 from datasets.images import MAX_PIXELS
 from options.argument_types import Parser, number
 
-CHECKPOINTS = {
-    "quality_aware": Path("re-iqa_ckpts/quality_aware_r50.pth"),
-    "content_aware": Path("re-iqa_ckpts/content_aware_r50.pth"),
-}
+CHECKPOINTS = {kind: Path(f"re-iqa_ckpts/{kind}_r50.pth") for kind in KINDS}
+"""Where the released checkpoints are kept, by the kind of their features."""
 
 
-def add_extraction_options(parser: argparse.ArgumentParser) -> None:
-    """How features are computed: shared by every script that does."""
+@dataclass(frozen=True)
+class ComputeOptions:
+    """How features are computed; each field is the option of its name."""
+
+    arch: str = "resnet50"
+    device: str | None = None
+    amp: bool = False
+    compile: bool = False
+    batch_size: int = 8
+    max_pixels: int = MAX_PIXELS
+    num_workers: int | None = None
+
+
+@dataclass(frozen=True)
+class FeatureOptions:
+    """What a feature script computes and where it writes to; ``checkpoints``, kind -> path, are the encoders."""
+
+    checkpoints: dict[str, Path]
+    input: str | None
+    output_dir: Path
+    single_file: Path | None
+    overwrite: bool
+    compute: ComputeOptions
+
+
+def add_compute_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of ``ComputeOptions``, which every script that computes features has."""
     compute = parser.add_argument_group("computing")
-    compute.add_argument("--arch", default="resnet50", help="encoder of the checkpoints")
+    compute.add_argument("--arch", choices=ARCHITECTURES, default="resnet50", help="architecture of the encoders")
     compute.add_argument("--device", help="cpu, cuda or cuda:N (default: a GPU if there is one)")
-    compute.add_argument("--amp", action="store_true", help="bfloat16 or float16: faster, within 1e-2")
+    compute.add_argument("--amp", action="store_true", help="compute in bfloat16 or float16: faster, within 1e-2")
     compute.add_argument(
         "--compile",
         action="store_true",
-        help="torch.compile for image sizes that come often: faster after seconds for each; needs a C++ compiler",
+        help="use torch.compile for image sizes that come often: faster, after some seconds for each size; needs a "
+        "C++ compiler",
     )
-    compute.add_argument("--batch_size", type=number(int, 1), default=8, help="images of equal size at a time")
+    compute.add_argument("--batch_size", type=number(int, 1), default=8, help="images of equal size per batch")
     compute.add_argument(
-        "--max_pixels", type=number(int, 1), default=MAX_PIXELS, help="refuse images with more, as decompression bombs"
+        "--max_pixels", type=number(int, 1), default=MAX_PIXELS, help="refuse larger images as decompression bombs"
     )
-    compute.add_argument("-j", "--num_workers", type=number(int, 0), help="decoding processes")
+    compute.add_argument(
+        "-j", "--num_workers", type=number(int, 0), help="decoding processes (default: 1 for a CPU, 16 for a GPU)"
+    )
 
 
-def parse_feature_options(kind: str, arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parses the options of the script for ``kind``; a mistake ends the program with a sentence and status 2.
+def compute_options(namespace: argparse.Namespace) -> ComputeOptions:
+    """The typed options of a parser that ``add_compute_options`` has extended."""
+    return ComputeOptions(
+        arch=namespace.arch,
+        device=namespace.device,
+        amp=namespace.amp,
+        compile=namespace.compile,
+        batch_size=namespace.batch_size,
+        max_pixels=namespace.max_pixels,
+        num_workers=namespace.num_workers,
+    )
 
-    Adds ``checkpoints``, kind -> path, of the features to compute.
-    """
-    other = next(name for name in CHECKPOINTS if name != kind)
+
+def parse_feature_options(kind: str, arguments: Sequence[str] | None = None) -> FeatureOptions:
+    """Parses the options of the script for ``kind``; a mistake ends the program with a sentence and status 2."""
+    other = next(name for name in KINDS if name != kind)
     parser = Parser(
         prog=f"demo_{kind}_feats.py",
         description=f"Computes the {kind.replace('_', '-')} features of images: (1, 4096) float32 each, as .npy.",
     )
-    parser.add_argument("--head", choices=("linear", "mlp"), default="mlp", help="the checkpoint's head; not used here")
-    parser.add_argument("--ckpt", type=Path, default=CHECKPOINTS[kind], help="the encoder: any format, see the README")
+    parser.add_argument("--head", choices=HEADS, default="mlp", help="the checkpoint's head; features do not need it")
+    parser.add_argument("--ckpt", type=Path, default=CHECKPOINTS[kind], help="encoder checkpoint in any known format")
     parser.add_argument(
-        "--both", action="store_true", help=f"{other.replace('_', '-')} features as well, each file decoded once"
+        "--both", action="store_true", help=f"compute {other.replace('_', '-')} features too; each file is decoded once"
     )
     parser.add_argument("--other_ckpt", type=Path, default=CHECKPOINTS[other], help="the other encoder, for --both")
 
     files = parser.add_argument_group("files")
     files.add_argument("--input", help="file, folder, glob or CSV (Image_path or image) (default: an embedded image)")
-    files.add_argument(
-        "--output_dir", type=Path, default=Path(), help=f"features go to feats_{kind}/ below this folder"
-    )
-    files.add_argument(
-        "--single_file", type=Path, metavar="OUT.npz", help="all features and names in this file instead"
-    )
-    files.add_argument("--overwrite", action="store_true", help="compute what is there already, too")
-    add_extraction_options(parser)
-    options = parser.parse_args(arguments)
+    files.add_argument("--output_dir", type=Path, default=Path(), help=f"folder in which feats_{kind}/ is made")
+    files.add_argument("--single_file", type=Path, metavar="OUT.npz", help="write all features and names to this file")
+    files.add_argument("--overwrite", action="store_true", help="compute features that exist already again")
+    add_compute_options(parser)
+    namespace = parser.parse_args(arguments)
 
-    if options.single_file and options.single_file.suffix != ".npz":
-        parser.error(f"--single_file {options.single_file}: the name must end in .npz")
-    options.checkpoints = {kind: options.ckpt}
-    if options.both:
-        options.checkpoints[other] = options.other_ckpt
-    return options
+    single_file: Path | None = namespace.single_file
+    if single_file and single_file.suffix != ".npz":
+        parser.error(f"--single_file {single_file}: the name must end in .npz")
+    checkpoints = {kind: namespace.ckpt}
+    if namespace.both:
+        checkpoints[other] = namespace.other_ckpt
+    return FeatureOptions(
+        checkpoints=checkpoints,
+        input=namespace.input,
+        output_dir=namespace.output_dir,
+        single_file=single_file,
+        overwrite=namespace.overwrite,
+        compute=compute_options(namespace),
+    )

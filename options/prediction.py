@@ -1,18 +1,32 @@
 """Options of predict_quality.py."""
 
-import argparse
+from __future__ import annotations
+
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from common.names import CONTENT_AWARE, QUALITY_AWARE
 from options.argument_types import Parser
-from options.features import CHECKPOINTS, add_extraction_options
+from options.features import CHECKPOINTS, ComputeOptions, add_compute_options, compute_options
 
 
-def parse_prediction_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parses the options; a mistake ends the program with a sentence and status 2.
+@dataclass(frozen=True)
+class PredictionOptions:
+    """What predict_quality.py scores; ``checkpoints`` is kind -> path, the other fields are options of their names."""
 
-    Adds ``checkpoints``, kind -> path, of both kinds of features.
-    """
+    input: str
+    regressor: Path
+    checkpoints: dict[str, Path]
+    output: Path | None
+    features: Path | None
+    labels: Path | None
+    lower_is_better: bool
+    compute: ComputeOptions
+
+
+def parse_prediction_options(arguments: Sequence[str] | None = None) -> PredictionOptions:
+    """Parses the options; a mistake ends the program with a sentence and status 2."""
     parser = Parser(
         prog="predict_quality.py",
         description="Scores images: features from the encoders, and a regressor fitted by train_regressor.py.",
@@ -20,21 +34,30 @@ def parse_prediction_options(arguments: Sequence[str] | None = None) -> argparse
     parser.add_argument("--input", required=True, help="file, folder, glob or CSV (Image_path or image)")
     parser.add_argument("--regressor", type=Path, default=Path("regressor.skops"), help="from train_regressor.py")
     parser.add_argument(
-        "--quality_ckpt", type=Path, default=CHECKPOINTS["quality_aware"], help="the quality-aware encoder, any format"
+        "--quality_ckpt", type=Path, default=CHECKPOINTS[QUALITY_AWARE], help="quality-aware encoder, any known format"
     )
     parser.add_argument(
-        "--content_ckpt", type=Path, default=CHECKPOINTS["content_aware"], help="the content-aware encoder, any format"
+        "--content_ckpt", type=Path, default=CHECKPOINTS[CONTENT_AWARE], help="content-aware encoder, any known format"
     )
     files = parser.add_argument_group("files")
-    files.add_argument("--output", type=Path, metavar="SCORES.csv", help="write image and score of every image there")
+    files.add_argument("--output", type=Path, metavar="SCORES.csv", help="write the path and score of every image here")
     files.add_argument(
-        "--features", type=Path, help="folder of features: what it lacks is computed and kept there (default: not kept)"
+        "--features", type=Path, help="folder of features; missing ones are computed and kept there (default: not kept)"
     )
     files.add_argument("--labels", type=Path, help="CSV with image and mos, to compare the scores with")
     files.add_argument("--lower_is_better", action="store_true", help="the scores of --labels are difference scores")
-    add_extraction_options(parser)
-    options = parser.parse_args(arguments)
-    if options.output and options.output.suffix.lower() != ".csv":
-        parser.error(f"--output {options.output}: the name must end in .csv")
-    options.checkpoints = {"quality_aware": options.quality_ckpt, "content_aware": options.content_ckpt}
-    return options
+    add_compute_options(parser)
+    namespace = parser.parse_args(arguments)
+    output: Path | None = namespace.output
+    if output and output.suffix.lower() != ".csv":
+        parser.error(f"--output {output}: the name must end in .csv")
+    return PredictionOptions(
+        input=namespace.input,
+        regressor=namespace.regressor,
+        checkpoints={QUALITY_AWARE: namespace.quality_ckpt, CONTENT_AWARE: namespace.content_ckpt},
+        output=output,
+        features=namespace.features,
+        labels=namespace.labels,
+        lower_is_better=namespace.lower_is_better,
+        compute=compute_options(namespace),
+    )

@@ -20,6 +20,8 @@ from tests.runs import free_port
 
 ROOT = Path(__file__).parent.parent
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
@@ -92,7 +94,7 @@ def test_a_folder_goes_on_where_it_stopped_and_names_what_failed(checkpoint, ima
     stamp = kept.stat().st_mtime_ns
     (tmp_path / "feats_quality_aware" / "wide_quality_aware_features.npy").unlink()
     second = run("quality_aware", *arguments)
-    assert "1 images written" in second.stdout and "6 were there" in second.stdout
+    assert "1 images written" in second.stdout and "6 existed already" in second.stdout
     assert kept.stat().st_mtime_ns == stamp
     third = run("quality_aware", *arguments, "--overwrite")
     assert "7 images written" in third.stdout and kept.stat().st_mtime_ns != stamp
@@ -139,7 +141,7 @@ def test_interrupted_it_goes_on_without_half_files(checkpoint, tmp_path):
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130 and "Traceback" not in errors and "goes on from here" in errors
+    assert process.returncode == 130 and "Traceback" not in errors and "resumes from here" in errors
     done = list(results.glob("*.npy"))
     assert 3 <= len(done) < 400 and all(np.load(path).shape == (1, 1024) for path in done)
     assert not list(results.glob(".*"))
@@ -151,6 +153,7 @@ def test_mistakes_get_a_sentence(checkpoint, images, tmp_path):
         (("--input", images, "--device", "cuda:7"), "--device cuda:7 cannot be used here"),
         (("--input", images, "--arch", "resnet50"), "use --arch resnet18"),
         (("--input", images, "--single_file", tmp_path / "x.npy"), "must end in .npz"),
+        (("--input", images, "--arch", "resnet5"), "invalid choice: 'resnet5'"),
         (("--input", images, "--output_dir", checkpoint), "cannot be written"),
     ):
         done = run("quality_aware", "--arch", "resnet18", "--ckpt", checkpoint, *arguments)

@@ -1,4 +1,4 @@
-"""Where features are computed, and the encoders readied for it: for the feature scripts and for prediction."""
+"""The device on which features are computed, and the encoders made ready for it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from pathlib import Path
 import torch
 
 from common.errors import UserError
+from common.names import CONTENT_AWARE
 from learning.distributed.process_group import ProcessContext
 from networks.checkpoint_formats import load_encoder
 from networks.compilation import require_compiler
 from networks.features import FeatureExtractor
+from options.features import ComputeOptions
 
 
 def extraction_device(requested: str | None, context: ProcessContext) -> torch.device:
-    """The device asked for, or this process's GPU, or the CPU; UserError for one that is not there."""
+    """The requested device, or by default this process's GPU, or else the CPU; UserError for one that is missing."""
     if requested is None:
         if not torch.cuda.is_available():
             return torch.device("cpu")
@@ -29,17 +31,18 @@ def extraction_device(requested: str | None, context: ProcessContext) -> torch.d
 
 
 def load_extractors(
-    checkpoints: dict[str, Path], arch: str, device: torch.device, amp: bool, compile: bool
+    checkpoints: dict[str, Path], compute: ComputeOptions, device: torch.device
 ) -> dict[str, FeatureExtractor]:
-    """kind -> extractor; UserError where a checkpoint is missing or compiling fails, with what to do about it."""
-    extractors = {}
-    if compile:
+    """kind -> extractor; UserError, with the remedy, where a checkpoint is missing or compiling fails."""
+    if compute.compile:
         require_compiler(device)
+    extractors = {}
     for kind, path in checkpoints.items():
         if not path.exists():
             raise UserError(
-                f"checkpoint {path} does not exist: train an encoder (main_contrast.py) or get the released weights "
-                "and put them there, or name another (--help says how)"
+                f"checkpoint {path} does not exist: train an encoder (main_contrast.py), or get the released weights "
+                "and put them there, or name another checkpoint (--help lists the options)"
             )
-        extractors[kind] = FeatureExtractor(load_encoder(path, arch), kind == "content_aware", device, amp, compile)
+        encoder = load_encoder(path, compute.arch)
+        extractors[kind] = FeatureExtractor(encoder, kind == CONTENT_AWARE, device, compute.amp, compute.compile)
     return extractors

@@ -1,67 +1,64 @@
-"""What the two feature scripts do with their options."""
+"""The work of the two feature scripts."""
 
 from __future__ import annotations
 
-import argparse
-import sys
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 
+from common import log
 from common.errors import UserError
-from common.process import exit_at_once
-from datasets.feature_files import feature_file
-from datasets.image_lists import list_images
+from common.process import run_script
+from datasets.feature_files import feature_file, write_single_file
+from datasets.image_lists import feature_names, list_images
 from datasets.sample_images import write_sample_images
 from learning.distributed.process_group import ProcessContext, environment_context, join, leave
-from learning.extraction.extract import Summary, collect, default_workers, extract
+from learning.extraction.extract import Summary, extract_features, with_workers
 from learning.extraction.extractors import extraction_device, load_extractors
+from options.features import FeatureOptions
 
 SAMPLE_FOLDER = Path("sample_images")
 
 
-def run(options: argparse.Namespace) -> None:
+def run(options: FeatureOptions) -> NoReturn:
     """Computes and writes features as the options say; the exit status is 1 if any image failed."""
-    script = Path(sys.argv[0]).name
     context = environment_context() or ProcessContext()
-    try:
-        summary = _extract(options)
-    except UserError as error:
-        sys.exit(f"{script}: {error.sentence}" if context.is_first else 1)
-    except KeyboardInterrupt:
-        print(f"{script}: interrupted; the same command goes on from here", file=sys.stderr)
-        exit_at_once(130)
-    sys.exit(1 if summary.failed else 0)
+    log.set_quiet(not context.is_first)
+    run_script(lambda: 1 if _extract(options).failed else 0, "interrupted; the same command resumes from here")
 
 
-def _extract(options: argparse.Namespace) -> Summary:
+def _extract(options: FeatureOptions) -> Summary:
     context = join("gloo")
-    device = extraction_device(options.device, context)
+    device = extraction_device(options.compute.device, context)
     if device.type == "cpu":
         torch.set_num_threads(max(1, torch.get_num_threads() // context.local_size))
-    extractors = load_extractors(options.checkpoints, options.arch, device, options.amp, options.compile)
-    source = options.input or write_sample_images(SAMPLE_FOLDER, n_dead_leaves=0)[0]
-    images = list_images(source)
-    # Features for a single file are kept one by one until all are there, so that this too can be interrupted.
-    output_dir = options.output_dir
+    extractors = load_extractors(options.checkpoints, options.compute, device)
+    images = list_images(options.input or write_sample_images(SAMPLE_FOLDER, n_dead_leaves=0)[0])
+
+    # Features for a single file are kept one by one until all are there: this resumes after an interruption too.
+    folder, overwrite = options.output_dir, options.overwrite
     if options.single_file:
-        if options.single_file.exists() and not options.overwrite:
-            raise UserError(f"--single_file {options.single_file} is there already; --overwrite makes it anew")
-        output_dir = options.single_file.with_name(f".{options.single_file.name}.parts")
-    n_workers = default_workers(device) if options.num_workers is None else options.num_workers
-    overwrite = options.overwrite and not options.single_file
-    summary = extract(
-        images, extractors, output_dir, context, n_workers, options.batch_size, overwrite, options.max_pixels
-    )
+        if options.single_file.exists() and not overwrite:
+            raise UserError(f"--single_file {options.single_file} exists already; --overwrite replaces it")
+        folder, overwrite = options.single_file.with_name(f".{options.single_file.name}.parts"), False
+    compute = with_workers(options.compute, device)
+    summary = extract_features(images, extractors, folder, context, compute, overwrite)
     leave()
     if context.is_first:
-        folders = [str(feature_file(output_dir, kind, "*").parent) for kind in extractors]
+        targets = [str(feature_file(folder, kind, "*").parent) for kind in extractors]
         if options.single_file:
-            collect(images, list(extractors), output_dir, options.single_file)
-            folders = [str(options.single_file)]
-        speed = f" ({summary.written / summary.seconds:.1f} images/s, waiting {summary.waited / summary.seconds:.0%})"
-        print(
-            f"{summary.written:,d} images written{speed if summary.written else ''}, {summary.skipped:,d} were there, "
-            f"{len(summary.failed):,d} failed: {', '.join(folders)}"
-        )
+            write_single_file(options.single_file, folder, list(extractors), feature_names(images))
+            targets = [str(options.single_file)]
+        log.info(_in_words(summary, targets))
     return summary
+
+
+def _in_words(summary: Summary, targets: list[str]) -> str:
+    speed = ""
+    if summary.written:
+        speed = f" ({summary.written / summary.seconds:.1f} images/s, waiting {summary.waited / summary.seconds:.0%})"
+    return (
+        f"{summary.written:,d} images written{speed}, {summary.skipped:,d} existed already, "
+        f"{len(summary.failed):,d} failed: {', '.join(targets)}"
+    )

@@ -1,8 +1,7 @@
-"""What predict_quality.py does: features of the images, computed or found, and the regressor's scores of them."""
+"""The work of predict_quality.py: features of the images, computed or found, and the regressor's scores of them."""
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import tempfile
 from collections.abc import Iterator
@@ -10,56 +9,53 @@ from pathlib import Path
 
 import numpy as np
 
+from common import log
 from common.atomic_files import check_target
 from common.errors import UserError
 from datasets.feature_files import FeatureFiles, has_features, read_encoder
 from datasets.image_lists import ListedImage, feature_names, list_images, match_names
-from datasets.opinion_scores import read_scores
+from datasets.opinion_scores import OpinionScores, read_scores
 from datasets.tables import write_csv
 from learning.distributed.process_group import ProcessContext
-from learning.extraction.extract import default_workers, extract
+from learning.extraction.extract import extract_features, with_workers
 from learning.extraction.extractors import extraction_device, load_extractors
 from learning.regression.metrics import LABELS, METRICS, Metrics, evaluate
 from learning.regression.regressor_files import Regressor, load_regressor
+from options.prediction import PredictionOptions
 
 ROWS_AT_ONCE = 4096
+
 LONGEST_TABLE = 40
 """Images; of more, the terminal shows the best and the worst."""
 
 
-def predict_quality(options: argparse.Namespace) -> int:
-    """Scores the images as the options say, and returns how many could not be."""
+def predict_quality(options: PredictionOptions) -> int:
+    """Scores the images as the options say, and returns the number of images without a score."""
     regressor = load_regressor(options.regressor)
     images = list_images(options.input)
     labels = read_scores(options.labels, options.lower_is_better) if options.labels else None
     if options.output:
         check_target(options.output)
     if options.features and options.features.is_file():
-        raise UserError(f"--features {options.features}: a folder is needed here, not a single file")
+        raise UserError(f"--features {options.features} is a file; a folder is needed here")
     with _feature_folder(options.features) as folder:
         complete_features(images, regressor, folder, options)
         scores = score_images(images, regressor, folder)
-    n_failed = len(images) - len(scores)
     if not scores:
         raise UserError("no image could be scored")
+    n_failed = len(images) - len(scores)
     if options.output:
-        rows = ((image, f"{score:.6g}") for image, score in scores.items())
-        write_csv(options.output, ("image", "score"), rows)
+        write_csv(options.output, ("image", "score"), ((image, f"{score:.6g}") for image, score in scores.items()))
     print_scores(scores)
     _print_about(regressor, scores, n_failed, options.output)
     if labels is not None:
-        matched = match_names(labels.images, list(scores), f"--input {options.input}")
-        rows = [row for row, image in enumerate(labels.images) if image in matched]
-        if len(rows) < 2:
-            raise UserError(f"{len(rows)} images of --labels {options.labels} are among the scored ones; 2 are needed")
-        predicted = np.array([scores[matched[labels.images[row]]] for row in rows])
-        print_agreement(evaluate(predicted, labels.mos[rows]), len(rows), len(labels), labels.inversion)
+        compare_with_labels(scores, labels, options)
     return n_failed
 
 
 @contextlib.contextmanager
 def _feature_folder(kept: Path | None) -> Iterator[Path]:
-    """The folder that a person keeps features in, or one that goes when the work is done."""
+    """The folder in which features are kept, or a temporary one."""
     if kept is not None:
         yield kept
     else:
@@ -68,24 +64,24 @@ def _feature_folder(kept: Path | None) -> Iterator[Path]:
 
 
 def complete_features(
-    images: list[ListedImage], regressor: Regressor, folder: Path, options: argparse.Namespace
+    images: list[ListedImage], regressor: Regressor, folder: Path, options: PredictionOptions
 ) -> None:
-    """Computes the features that ``folder`` lacks; the encoders are not even loaded where there are none to compute.
+    """Computes the features that ``folder`` lacks; loads the encoders only where some are missing.
 
-    Raises UserError where what is there, or an encoder, is not what the regressor was fitted with.
+    Raises UserError where the features in the folder, or an encoder, are not those the regressor was fitted with.
     """
     names = feature_names(images)
     for kind in regressor.kinds:
         regressor.check_encoder(kind, read_encoder(folder, kind), f"that of {folder}")
     if all(has_features(folder, regressor.kinds, name) for name in names.values()):
         return
-    device = extraction_device(options.device, ProcessContext())
+    context = ProcessContext()
+    device = extraction_device(options.compute.device, context)
     checkpoints = {kind: options.checkpoints[kind] for kind in regressor.kinds}
-    extractors = load_extractors(checkpoints, options.arch, device, options.amp, options.compile)
+    extractors = load_extractors(checkpoints, options.compute, device)
     for kind, extractor in extractors.items():
         regressor.check_encoder(kind, extractor.fingerprint, f"checkpoint {checkpoints[kind]}")
-    n_workers = default_workers(device) if options.num_workers is None else options.num_workers
-    extract(images, extractors, folder, ProcessContext(), n_workers, options.batch_size, False, options.max_pixels)
+    extract_features(images, extractors, folder, context, with_workers(options.compute, device))
 
 
 def score_images(images: list[ListedImage], regressor: Regressor, folder: Path) -> dict[str, float]:
@@ -104,15 +100,23 @@ def score_images(images: list[ListedImage], regressor: Regressor, folder: Path) 
 
 
 def print_scores(scores: dict[str, float]) -> None:
-    """A table for a person; of a long one its two ends, best first."""
+    """Prints a table; of a long one the best and the worst scores."""
     rows = list(scores.items())
-    if len(rows) > LONGEST_TABLE:
-        rows = sorted(rows, key=lambda row: -row[1])
-        print(f"the best and the worst {LONGEST_TABLE // 2} of {len(rows):,d} images")
-        rows = [*rows[: LONGEST_TABLE // 2], ("...", None), *rows[-LONGEST_TABLE // 2 :]]
-    print("   score  image")
+    if len(rows) <= LONGEST_TABLE:
+        log.info("   score  image")
+        _print_rows(rows)
+        return
+    log.info(f"the best and the worst {LONGEST_TABLE // 2} of {len(rows):,d} images")
+    log.info("   score  image")
+    rows.sort(key=lambda row: -row[1])
+    _print_rows(rows[: LONGEST_TABLE // 2])
+    log.info(f"{'':>8}  ...")
+    _print_rows(rows[-LONGEST_TABLE // 2 :])
+
+
+def _print_rows(rows: list[tuple[str, float]]) -> None:
     for image, score in rows:
-        print(f"{'' if score is None else f'{score:.4f}':>8}  {_printable(image)}")
+        log.info(f"{score:8.4f}  {_printable(image)}")
 
 
 def _printable(name: str) -> str:
@@ -122,17 +126,26 @@ def _printable(name: str) -> str:
 def _print_about(regressor: Regressor, scores: dict[str, float], n_failed: int, output: Path | None) -> None:
     lowest, highest = regressor.description.score_range
     source = _printable(regressor.description.scores or "its scores")
-    print(f"\nfitted on {source}, where opinions go from {lowest:g} to {highest:g}; higher is better")
+    log.info(f"\nfitted on {source}, where opinions go from {lowest:g} to {highest:g}; higher is better")
     if regressor.description.note:
-        print(_printable(regressor.description.note))
-    print(f"{len(scores):,d} images scored, {n_failed:,d} failed" + (f": {output}" if output else ""))
+        log.info(_printable(regressor.description.note))
+    log.info(f"{len(scores):,d} images scored, {n_failed:,d} failed" + (f": {output}" if output else ""))
 
 
-def print_agreement(metrics: Metrics, n_compared: int, n_labels: int, turned: str) -> None:
-    print(
-        f"\nagainst the opinions on {n_compared:,d} of {n_labels:,d} labelled images"
-        + (f". {turned}" if turned else "")
-    )
-    print("  ".join(f"{LABELS[name]} {getattr(metrics, name):.4f}" for name in METRICS))
+def compare_with_labels(scores: dict[str, float], labels: OpinionScores, options: PredictionOptions) -> None:
+    """Prints how well the scores agree with people's; UserError where fewer than two images are in both."""
+    matched = match_names(labels.images, list(scores), f"--input {options.input}")
+    rows = [row for row, image in enumerate(labels.images) if image in matched]
+    if len(rows) < 2:
+        raise UserError(f"{len(rows)} images of --labels {options.labels} are among the scored ones; 2 are needed")
+    predicted = np.array([scores[matched[labels.images[row]]] for row in rows])
+    print_agreement(evaluate(predicted, labels.mos[rows]), len(rows), len(labels), labels.inversion)
+
+
+def print_agreement(metrics: Metrics, n_compared: int, n_labels: int, inversion: str) -> None:
+    """Prints the metrics of ``n_compared`` images; ``inversion`` is a sentence on inverted labels, or empty."""
+    about = f"\nagainst the opinions on {n_compared:,d} of {n_labels:,d} labelled images"
+    log.info(about + (f". {inversion}" if inversion else ""))
+    log.info("  ".join(f"{LABELS[name]} {getattr(metrics, name):.4f}" for name in METRICS))
     if metrics.mapping.kind == "linear":
-        print("notice: the logistic did not converge; PLCC and RMSE are after a straight line")
+        log.info("notice: the logistic did not converge; PLCC and RMSE are after a straight line")

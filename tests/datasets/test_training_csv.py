@@ -4,7 +4,11 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from datasets.training_images import read_training_csv
+
+pytestmark = pytest.mark.processes
 
 LAYOUT = {
     "kadis700k/ref_imgs/a.png": True,

@@ -1,0 +1,125 @@
+"""Decoded images -> features, in batches of images of equal size, on the device of the extractors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from datasets.feature_inputs import DecodedImage, UnreadableImage
+from networks.features import FeatureExtractor
+
+LARGEST_BATCH_PIXELS = 16_000_000
+"""Pixels in a batch, and in all images that wait for others of their size: bounds memory whatever the input."""
+
+
+@dataclass(frozen=True)
+class ComputedFeatures:
+    """Features of the image at ``index`` of a list: kind -> (2 * features,) float32, full size before half size."""
+
+    index: int
+    values: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class FailedImage:
+    """The image at ``index`` of a list has no features; ``reason`` is a sentence that names it."""
+
+    index: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class _Launched:
+    """A batch whose features (images, 2 * features) a GPU may still be computing."""
+
+    indices: list[int]
+    values: dict[str, torch.Tensor]
+
+
+def compute_features(
+    inputs: Iterable[DecodedImage | UnreadableImage],
+    extractors: Mapping[str, FeatureExtractor],
+    batch_size: int,
+) -> Iterator[ComputedFeatures | FailedImage]:
+    """Yields the result for every input, in the order in which batches fill up.
+
+    Batches hold up to ``batch_size`` images of equal size. A batch that does not fit into memory is computed image by
+    image; an image that does not fit alone is yielded as failed.
+    """
+    before: list[_Launched | FailedImage] = []
+    for batch in _batches(inputs, batch_size):
+        launched: list[_Launched | FailedImage] = []
+        launched += [batch] if isinstance(batch, FailedImage) else _launch(batch, extractors)
+        # A GPU computes this batch while the caller writes the features of the one before.
+        yield from _finish(before)
+        before = launched
+    yield from _finish(before)
+
+
+def _batches(
+    inputs: Iterable[DecodedImage | UnreadableImage], batch_size: int
+) -> Iterator[list[DecodedImage] | FailedImage]:
+    """Groups images of equal size; a bounded number of pixels waits for others of their size."""
+    waiting: dict[torch.Size, list[DecodedImage]] = {}
+    waiting_pixels = 0
+    for image in inputs:
+        if isinstance(image, UnreadableImage):
+            yield FailedImage(image.index, image.reason)
+            continue
+        group = waiting.setdefault(image.full.shape, [])
+        group.append(image)
+        waiting_pixels += image.n_pixels
+        if waiting_pixels >= LARGEST_BATCH_PIXELS:
+            group = max(waiting.values(), key=len)
+        elif len(group) < batch_size:
+            continue
+        waiting_pixels -= len(group) * group[0].n_pixels
+        yield waiting.pop(group[0].full.shape)
+    yield from waiting.values()
+
+
+class _OutOfMemory(Exception):
+    pass
+
+
+def _launch(batch: list[DecodedImage], extractors: Mapping[str, FeatureExtractor]) -> Iterator[_Launched | FailedImage]:
+    try:
+        yield _Launched([image.index for image in batch], _at_two_scales(batch, extractors))
+    except _OutOfMemory:
+        if len(batch) > 1:
+            for image in batch:
+                yield from _launch([image], extractors)
+        else:
+            height, width = batch[0].full.shape[:2]
+            reason = f"image {batch[0].path}: its {width}x{height} pixels do not fit into memory"
+            yield FailedImage(batch[0].index, reason)
+
+
+def _at_two_scales(batch: list[DecodedImage], extractors: Mapping[str, FeatureExtractor]) -> dict[str, torch.Tensor]:
+    """kind -> (images, 2 * features), on the extractor's device, possibly still being computed."""
+    full, half = _stack([image.full for image in batch]), _stack([image.half for image in batch])
+    try:
+        return {kind: extractor.at_two_scales(full, half) for kind, extractor in extractors.items()}
+    except RuntimeError as error:  # torch.OutOfMemoryError on a GPU, a plain RuntimeError on the CPU
+        if "memory" not in str(error):
+            raise
+        raise _OutOfMemory from None
+
+
+def _stack(images: list[torch.Tensor]) -> torch.Tensor:
+    """Images of one size as a batch; in page-locked memory, which torch keeps and reuses, where there is a GPU."""
+    batch = torch.empty((len(images), *images[0].shape), dtype=torch.uint8, pin_memory=torch.cuda.is_available())
+    return torch.stack(images, out=batch)
+
+
+def _finish(launched: list[_Launched | FailedImage]) -> Iterator[ComputedFeatures | FailedImage]:
+    for part in launched:
+        if isinstance(part, FailedImage):
+            yield part
+            continue
+        on_cpu = {kind: values.cpu().numpy() for kind, values in part.values.items()}
+        for row, index in enumerate(part.indices):
+            yield ComputedFeatures(index, {kind: values[row] for kind, values in on_cpu.items()})
