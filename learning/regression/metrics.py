@@ -175,7 +175,9 @@ def _logistic5_slopes(x: np.ndarray, b1: float, b2: float, b3: float, b4: float,
 _SLOPES: dict[str, Callable[..., np.ndarray]] = {"logistic": _logistic_slopes, "logistic5": _logistic5_slopes}
 
 
-def _of_predictions(kind: str, parameters: Sequence[float], centre: float, spread: float) -> tuple[float, ...]:
+def _of_predictions(
+    kind: str, parameters: Sequence[float] | np.ndarray, centre: float, spread: float
+) -> tuple[float, ...]:
     """Parameters of a logistic of (x - centre) / spread -> its parameters as a function of x."""
     if kind == "logistic":
         b1, b2, b3, b4 = parameters
