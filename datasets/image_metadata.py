@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import struct
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -110,7 +111,8 @@ def _png_pixels(content: bytes) -> bytes:
     while at + 8 <= len(content):
         length, kind = struct.unpack_from(">I4s", content, at)
         end = at + 12 + length
-        if kind in _PNG_CHUNKS:
+        checksum = zlib.crc32(content[at + 4 : end - 4]).to_bytes(4, "big")
+        if kind in _PNG_CHUNKS and (kind != b"eXIf" or checksum == content[end - 4 : end]):
             parts.append(content[at:end])
         elif not content[end + 4 : end + 8].isalpha():
             # The chunk's length is damaged too: what follows begins at the next chunk that the pixels need.

@@ -37,10 +37,15 @@ def read_image(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> np.ndar
     Grey is repeated in the three channels; palettes are looked up; transparent pixels lie on white; CMYK is converted
     without its profile; more than 8 bits become 8 as ``datasets.image_depth`` says; of an animation the first frame
     counts. Damaged metadata does not matter. Raises UserError, with the path, for a file that is not a readable image
-    or whose values have an unknown scale, and for more than ``max_pixels`` pixels, before they are decoded.
+    or whose values have an unknown scale, for more than ``max_pixels`` pixels, before they are decoded,
+    and for an image that does not fit into memory.
     """
+    name = os.fspath(path)
     with open_image_file(path) as file:
-        return decode_image(file, os.fspath(path), max_pixels)
+        try:
+            return decode_image(file, name, max_pixels)
+        except MemoryError:
+            raise UserError(f"image {name} does not fit into memory") from None
 
 
 @contextlib.contextmanager
@@ -61,7 +66,10 @@ def open_image_file(path: str | os.PathLike) -> Iterator[BinaryIO]:
 
 
 def decode_image(file: BinaryIO, name: str, max_pixels: int) -> np.ndarray:
-    """The image in an open file, as ``read_image`` gives it; ``name`` is its path, for messages."""
+    """The image in an open file, as ``read_image`` gives it; ``name`` is its path, for messages.
+
+    Raises UserError like it, but MemoryError for an image that does not fit into memory.
+    """
     start = file.read(32)
     file.seek(0)
     if is_camera_raw(name, start):
@@ -73,7 +81,7 @@ def decode_image(file: BinaryIO, name: str, max_pixels: int) -> np.ndarray:
             warnings.simplefilter("ignore")
             try:
                 return _decode(file, name, max_pixels)
-            except (UserError, UnknownScaleError):
+            except (UserError, UnknownScaleError, MemoryError):
                 raise
             except Exception:
                 # Text, colour profiles and the like can keep Pillow from opening a file or from finishing it.
@@ -82,7 +90,7 @@ def decode_image(file: BinaryIO, name: str, max_pixels: int) -> np.ndarray:
                 if pixels_alone is None:
                     raise
                 return _decode(io.BytesIO(pixels_alone), name, max_pixels)
-    except UserError:
+    except (UserError, MemoryError):
         raise
     except UnknownScaleError as error:
         raise UserError(f"image {name}: {error}; save it with 8 bits") from None
