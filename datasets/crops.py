@@ -74,13 +74,13 @@ def _merged(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 WORTH_DIVIDING = 0.9
-"""Boxes that fill more than this of the box around them are less work in one piece."""
+"""Boxes that cover more than this share of the box around them are faster to compute in one piece."""
 
 
 def disjoint(boxes: Sequence[Box]) -> list[Box]:
-    """Boxes that hold the pixels of ``boxes``, of which there is one at least, each pixel once.
+    """Divides the area covered by ``boxes`` (at least one) into boxes that do not overlap.
 
-    Where these nearly fill the box around them, it is that box.
+    If ``boxes`` nearly fill the box around them, that box is returned instead.
     """
     bands: list[tuple[int, int, list[tuple[int, int]]]] = []  # rows, top to bottom, with the same ranges of columns
     for top, bottom in pairwise(sorted({row for box in boxes for row in (box.top, box.bottom)})):
@@ -95,9 +95,9 @@ def disjoint(boxes: Sequence[Box]) -> list[Box]:
 
 @functools.lru_cache(maxsize=32)
 def _columns_within_overlap(size: int) -> tuple[np.ndarray, np.ndarray]:
-    """For each row offset dy = 0..size-1 the first and last column offset dx whose overlap is in the wanted range."""
+    """For each row offset dy = 0..size-1 the first and last column offset dx whose overlap is in range."""
     kept_rows = 1 - np.arange(size) / size
-    # 1e-9: an offset whose overlap is exactly 10 % or 30 % belongs to the range in spite of rounding.
+    # 1e-9: an offset whose overlap is exactly 10 % or 30 % belongs to the range despite rounding.
     first = np.ceil(size * (1 - MAX_OVERLAP / kept_rows) - 1e-9).astype(int)
     last = np.floor(size * (1 - MIN_OVERLAP / kept_rows) + 1e-9).astype(int)
     return np.maximum(first, 0), last
@@ -106,8 +106,8 @@ def _columns_within_overlap(size: int) -> tuple[np.ndarray, np.ndarray]:
 def sample_offset(size: int, max_dy: int, max_dx: int, rng: np.random.Generator) -> tuple[int, int]:
     """Draws how far apart two ``size`` x ``size`` crops lie, (|dy|, |dx|) with |dy| <= max_dy and |dx| <= max_dx.
 
-    Uniform over all whole-pixel offsets at which (1 - dy/size)(1 - dx/size), the share of a crop's area that the
-    two have in common, is in [0.10, 0.30]. Where none fits, the largest offsets that do, (max_dy, max_dx).
+    Uniform over all integer offsets at which (1 - dy/size)(1 - dx/size), the overlap as a share of a crop's area, is
+    in [0.10, 0.30]. If no offset is, the result is the largest one: (max_dy, max_dx).
     """
     first, last = _columns_within_overlap(size)
     first, last = first[: max_dy + 1], np.minimum(last[: max_dy + 1], max_dx)
@@ -138,7 +138,7 @@ def sample_crop_pair(height: int, width: int, size: int, rng: np.random.Generato
 
 
 def mirror_up_to(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Mirrors ``image``, (H, W, 3), at its edges until it is at least (height, width); larger axes stay as they are."""
+    """Mirrors ``image``, (H, W, 3), at its edges until it is at least (height, width); larger axes are unchanged."""
     missing_rows = max(0, height - image.shape[0])
     missing_columns = max(0, width - image.shape[1])
     if not missing_rows and not missing_columns:
@@ -151,11 +151,11 @@ def mirror_up_to(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class CropPlan:
-    """Where a scale's two crops lie, and which parts of the full-size image they are computed from.
+    """The positions of a scale's two crops, and the parts of the full-size image that they are computed from.
 
     ``query`` and ``key`` are boxes in the image divided by ``factor`` (1 or 2) and mirrored up to the crop's size;
     ``sources`` are boxes in the full-size image: each crop depends on the pixels of its own, and ``source`` is the
-    box around both. Dividing ``source`` alone by ``factor`` gives the same crops as dividing the whole image.
+    box around both. Dividing ``source`` alone by ``factor`` gives the same crops as dividing the complete image.
     """
 
     factor: int
@@ -168,14 +168,14 @@ class CropPlan:
         return self.sources[0].union(self.sources[1])
 
 
-# How far a bicubic kernel at half size looks around.
 RESIZE_MARGIN = 4
+"""Pixels around a region that the bicubic kernel reads when an image is halved."""
 
 
 def _source_range(length: int, first: int, last: int, factor: int, size: int) -> tuple[int, int]:
     """The rows (or columns) of the full-size image behind rows first..last of the divided one."""
     divided = length // factor
-    # A mirrored axis needs its edges; an odd one divided by 2 is not on a lattice that a part of it could keep.
+    # A mirrored axis needs its edges. An odd length divided by 2 has a pixel grid that no part of it would keep.
     if divided < size or length % factor:
         return 0, length
     margin = 0 if factor == 1 else RESIZE_MARGIN

@@ -7,6 +7,7 @@ takes two open files and a place in /dev/shm for each image that waits.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import signal
 import sys
@@ -26,7 +27,6 @@ from datasets.resampling import half_size_exactly
 from datasets.workers import worker_starter
 
 _CHUNK = 1 << 20
-_MOST_ATTEMPTS = 2
 
 
 @dataclass(frozen=True)
@@ -116,9 +116,7 @@ def _decode_with_workers(
             worker.stop()
 
 
-def _assign(
-    to_assign: deque[int], worker: _Worker, assigned: deque[tuple[int, _Worker]], paths: Sequence[str]
-) -> None:
+def _assign(to_assign: deque[int], worker: _Worker, assigned: deque[tuple[int, _Worker]], paths: Sequence[str]) -> None:
     if to_assign:
         index = to_assign.popleft()
         worker.ask(index, paths[index])
@@ -126,32 +124,31 @@ def _assign(
 
 
 def _receive(
-    index: int, path: str, worker: _Worker, workers: list[_Worker], max_pixels: int
+    index: int, path: str, worker: _Worker, workers: list[_Worker], max_pixels: int, last_attempt: bool = False
 ) -> tuple[DecodedImage | UnreadableImage, _Worker | None]:
     """The image that ``worker`` was asked for, and the worker that is free now: the same one or its successor."""
-    ending = ""
-    for attempt in range(1, _MOST_ATTEMPTS + 1):
-        try:
-            return worker.receive(index, path), worker
-        except MemoryError:
-            workers.remove(worker)
-            worker.stop()
-            successor = _start_workers(1, max_pixels)
-            workers += successor
-            reason = f"image {path} does not fit into memory"
-            return UnreadableImage(index, reason, out_of_memory=True), next(iter(successor), None)
-        except (EOFError, OSError):
-            workers.remove(worker)
-            ending = worker.ending()
-            successor = _start_workers(1, max_pixels)
-            if not successor:
-                return UnreadableImage(index, f"image {path}: its decoding process {ending}"), None
-            workers += successor
-            worker = successor[0]
-            if attempt < _MOST_ATTEMPTS:
-                log.warning(f"a decoding process {ending}; trying image {path} once more")
-                worker.ask(index, path)
-    return UnreadableImage(index, f"image {path} cannot be decoded: each process that tried {ending}"), worker
+    try:
+        return worker.receive(index, path), worker
+    except MemoryError:
+        successor = _replace(worker, workers, max_pixels)
+        return UnreadableImage(index, f"image {path} does not fit into memory", out_of_memory=True), successor
+    except (EOFError, OSError):
+        ending = worker.ending()
+        successor = _replace(worker, workers, max_pixels)
+    if successor is None or last_attempt:
+        return UnreadableImage(index, f"image {path} cannot be decoded: the process that tried {ending}"), successor
+    log.warning(f"a decoding process {ending}; trying image {path} once more")
+    successor.ask(index, path)
+    return _receive(index, path, successor, workers, max_pixels, last_attempt=True)
+
+
+def _replace(worker: _Worker, workers: list[_Worker], max_pixels: int) -> _Worker | None:
+    """Stops a worker and starts its successor; None where that is not possible."""
+    workers.remove(worker)
+    worker.stop()
+    successors = _start_workers(1, max_pixels)
+    workers += successors
+    return successors[0] if successors else None
 
 
 class _Worker:
@@ -173,10 +170,8 @@ class _Worker:
 
     def ask(self, index: int, path: str) -> None:
         """Has the worker decode an image; a worker that has ended is noticed in ``receive``."""
-        try:
+        with contextlib.suppress(OSError):
             self._connection.send((index, path))
-        except OSError:
-            pass
 
     def receive(self, index: int, path: str) -> DecodedImage | UnreadableImage:
         """The image asked for. Raises EOFError or OSError where the worker has ended, MemoryError where it is large."""
@@ -186,7 +181,7 @@ class _Worker:
         full_shape, half_shape, stamp = answer
         full, half = np.empty(full_shape, np.uint8), np.empty(half_shape, np.uint8)
         for pixels in (full, half):
-            view = memoryview(pixels).cast("B")
+            view = memoryview(pixels.data).cast("B")
             for start in range(0, len(view), _CHUNK):
                 self._connection.recv_bytes_into(view[start : start + _CHUNK])
         return DecodedImage(index, path, full, half, stamp)
@@ -211,7 +206,7 @@ def _start_workers(n: int, max_pixels: int) -> list[_Worker]:
     workers: list[_Worker] = []
     try:
         for _ in range(n):
-            workers.append(_Worker(max_pixels))
+            workers.append(_Worker(max_pixels))  # noqa: PERF401  (those that did start are kept)
     except OSError as error:
         rest = f"{len(workers)} of {n} decode" if workers else "images are decoded without any"
         log.warning(f"a decoding process cannot be started ({error.strerror}); {rest}")
@@ -231,7 +226,7 @@ def _work(connection: Connection, max_pixels: int, start: Callable[[int], None] 
                 continue
             connection.send((image.full.shape, image.half.shape, image.stamp))
             for pixels in (image.full, image.half):
-                view = memoryview(pixels).cast("B")
+                view = memoryview(pixels.data).cast("B")
                 for begin in range(0, len(view), _CHUNK):
                     connection.send_bytes(view[begin : begin + _CHUNK])
     except (EOFError, OSError):  # the parent has ended, or needs no more images

@@ -84,7 +84,7 @@ def list_images(sources: str | os.PathLike | Sequence[str | os.PathLike]) -> Ima
     listing = ImageListing()
     positions: dict[str, int] = {}
     names: set[str] = set()
-    for source in map(os.fspath, sources):
+    for source in (os.fspath(one) for one in sources):
         found = _find(source, listing)
         if not found:
             reasons = [*listing.unreadable[:3], *listing.left_out]

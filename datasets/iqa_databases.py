@@ -1,90 +1,146 @@
-"""The label files of eight image quality databases, as they are distributed, to one table.
+"""The label files of image quality databases, as distributed, read into one table.
 
-In the table a higher score is a better image, always: DMOS of LIVE and CSIQ, in which lower is better, are turned
-round here and nowhere else.
+Higher is always better in the table: this module, and no other, inverts DMOS in which lower is better. A database is
+read here only where its distributed form is documented, by its authors or by the files themselves; the tests hold a
+small file in exactly that form for each.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pandas as pd
 import scipy.io
 
 from common.errors import UserError
-from datasets.opinion_scores import SPLIT_NAMES, OpinionScores, check_unique, read_numbers, score_table
-from datasets.tables import CSV_ENCODING, read_csv
+from datasets.opinion_scores import (
+    SPLIT_NAMES,
+    OpinionScores,
+    check_unique,
+    read_numbers,
+    read_spread,
+    score_table,
+    with_identical_grouped,
+)
+from datasets.tables import ENCODING, ENCODING_ERRORS, listed, read_csv, visible
 
 Reader = Callable[[Path], pd.DataFrame]
 
 
 @dataclass(frozen=True)
 class Database:
-    """A database: its full name, its reader, and how its scores are turned round, if they are."""
+    """A database: its full name, its reader, and how its scores are inverted (empty where they are not).
+
+    With ``has_copies`` some of its files are byte-identical to others; these are put into one group.
+    """
 
     title: str
     read: Reader
-    turned: str = ""
+    inversion: str = ""
+    has_copies: bool = False
 
 
 DATABASES: dict[str, Database] = {}
 """Name on the command line -> database."""
 
 
-def _database(name: str, title: str, turned: str = "") -> Callable[[Reader], Reader]:
+def _database(name: str, title: str, inversion: str = "", has_copies: bool = False) -> Callable[[Reader], Reader]:
     def register(read: Reader) -> Reader:
-        DATABASES[name] = Database(title, read, turned)
+        DATABASES[name] = Database(title, read, inversion, has_copies)
         return read
 
     return register
 
 
 def read_database(name: str, root: str | os.PathLike) -> OpinionScores:
-    """The scores of a database whose files lie in ``root`` as they were unpacked.
+    """The scores of a database whose files are in ``root`` as unpacked.
 
-    Raises UserError, naming the file, where one is missing or is not what the database distributes.
+    Raises UserError, naming the file, where a file is missing or differs from the distributed form.
     """
     database = DATABASES[name]
     if not Path(root).is_dir():
-        raise UserError(f"--root {root} is not a folder; {database.title} is to be unpacked there")
+        raise UserError(f"--root {root} is not a folder; unpack {database.title} there")
     table = database.read(Path(root))
     wrong = np.flatnonzero(~np.isfinite(table["mos"]))
     if wrong.size:
         raise UserError(f"{database.title} in {root}: the score of {table['image'].iloc[wrong[0]]} is not a number")
-    return OpinionScores(table, database.title, database.turned)
+    scores = OpinionScores(table, database.title, database.inversion)
+    return with_identical_grouped(scores, file_digests(Path(root), scores.images)) if database.has_copies else scores
 
 
-def _labels(root: Path, file: str, image: str, mos: str, *others: str) -> pd.DataFrame:
-    """A label file with its columns ``image`` and ``mos`` under these names, as in ``_checked``."""
-    path = root / file
-    return _checked(read_csv(path, (image,), "label file"), path, image, mos, *others)
+def file_digests(root: Path, images: Iterable[str]) -> list[str | None]:
+    """The SHA-256 of each image that has the size of another one, None for the rest and for files that are not found.
+
+    The files are looked for anywhere below ``root``, by their names without folders. Files of different sizes differ,
+    so that few have to be read.
+    """
+    paths = {path.name: path for path in sorted(root.rglob("*")) if path.is_file()}
+    found = [paths.get(PurePosixPath(image).name) for image in images]
+    sizes = [path.stat().st_size if path else -1 for path in found]
+    of_size: dict[int, int] = defaultdict(int)
+    for size in sizes:
+        of_size[size] += 1
+    return [
+        hashlib.sha256(path.read_bytes()).hexdigest() if path and of_size[size] > 1 else None
+        for path, size in zip(found, sizes, strict=True)
+    ]
 
 
-def _checked(table: pd.DataFrame, path: Path, image: str, mos: str, *others: str) -> pd.DataFrame:
-    """The table with numbers as mos; UserError where a column is missing or an image is listed twice."""
-    for column in (image, mos, *others):
+@dataclass(frozen=True)
+class _Columns:
+    """What the columns of a label file are called; ``others`` must be there too, ``std`` and ``n_raters`` may be."""
+
+    image: str
+    mos: str
+    others: tuple[str, ...] = ()
+    std: str = ""
+    n_raters: str = ""
+
+
+def _labels(path: Path, columns: _Columns, sheet: str | None = None) -> pd.DataFrame:
+    """The columns image, mos, std and n_raters (NaN where they are not there) of a label file, and ``others``."""
+    where = f"label file {path}"
+    spread = tuple(filter(None, (columns.std, columns.n_raters)))
+    table = read_csv(
+        path,
+        (columns.image,),
+        "label file",
+        optional=columns.others,
+        numbers=(columns.mos, *spread),
+        sheet=sheet,
+    )
+    for column in (columns.mos, *columns.others):
         if column not in table:
-            raise UserError(
-                f"label file {path} has no column '{column}'; its columns are: {', '.join(map(str, table))}"
-            )
-    table = table.rename(columns={image: "image", mos: "mos"})
-    check_unique(table["image"], f"label file {path}")
-    return table.assign(mos=read_numbers(table["mos"], f"label file {path}"))
+            raise UserError(f"{where} has no column '{column}'; its columns are: {listed(table)}")
+    check_unique(table[columns.image], where)
+    labels = table[list(columns.others)].copy()
+    labels["image"] = table[columns.image]
+    labels["mos"] = read_numbers(table[columns.mos], where)
+    labels["std"] = read_spread(table[columns.std], where, "std") if columns.std in table else np.nan
+    labels["n_raters"] = (
+        read_spread(table[columns.n_raters], where, "n_raters") if columns.n_raters in table else np.nan
+    )
+    return labels
 
 
-def _pairs(path: Path, image_first: bool) -> pd.DataFrame:
-    """A text file with an image and a score on every line, apart from blank ones; indexed by line."""
+def _pairs(path: Path, image_first: bool, separator: str | None = None) -> pd.DataFrame:
+    """A text file with an image and a score on every line, apart from blank lines; indexed by line.
+
+    They are separated by ``separator``, or by blanks where it is None.
+    """
     rows, lines = [], []
     try:
-        with open(path, encoding=CSV_ENCODING["encoding"], errors=CSV_ENCODING["encoding_errors"]) as file:
+        with open(path, encoding=ENCODING, errors=ENCODING_ERRORS) as file:
             for line, text in enumerate(file, start=1):
-                parts = text.split()
-                if not parts:
+                if not text.strip():
                     continue
+                parts = [part.strip() for part in text.split(separator)]
                 if len(parts) != 2:
                     raise UserError(f"label file {path}, line {line}: {text.strip()!r} is not an image and a score")
                 rows.append(parts if image_first else parts[::-1])
@@ -95,7 +151,9 @@ def _pairs(path: Path, image_first: bool) -> pd.DataFrame:
         raise UserError(f"label file {path} cannot be read: {error.strerror}") from None
     if not rows:
         raise UserError(f"label file {path} lists no images")
-    return _checked(pd.DataFrame(rows, columns=["image", "mos"], index=lines), path, "image", "mos")
+    table = pd.DataFrame(rows, columns=["image", "mos"], index=lines)
+    check_unique(table["image"], f"label file {path}")
+    return table.assign(mos=read_numbers(table["mos"], f"label file {path}"))
 
 
 def _matrix(path: Path, *names: str) -> list[np.ndarray]:
@@ -105,7 +163,7 @@ def _matrix(path: Path, *names: str) -> list[np.ndarray]:
             content = scipy.io.loadmat(file, variable_names=names)
     except FileNotFoundError:
         raise UserError(f"label file {path} does not exist") from None
-    except Exception as error:  # a damaged file leads scipy's reader to whatever it happens to hold
+    except Exception as error:  # damaged files raise errors of many kinds in scipy's reader
         raise UserError(f"label file {path} is not a MATLAB file, or is damaged: {error}") from None
     missing = [name for name in names if name not in content]
     if missing:
@@ -113,11 +171,20 @@ def _matrix(path: Path, *names: str) -> list[np.ndarray]:
     try:
         return [_texts(content[name]) if content[name].dtype == object else content[name].ravel() for name in names]
     except (IndexError, AttributeError):
-        raise UserError(f"label file {path}: {' or '.join(names)} is not what the database distributes") from None
+        raise UserError(
+            f"label file {path}: {' or '.join(names)} differs from the form that the database distributes"
+        ) from None
 
 
 def _texts(cells: np.ndarray) -> np.ndarray:
-    return np.array([str(cell[0]) for cell in cells.ravel()])
+    return np.array([_text(cell) for cell in cells.ravel()])
+
+
+def _text(cell: np.ndarray) -> str:
+    """The text in a cell; some databases put a cell into a cell."""
+    while isinstance(cell, np.ndarray):
+        cell = cell.ravel()[0]
+    return str(cell)
 
 
 def _check_kinds(path: Path, kind: str, *values: np.ndarray) -> None:
@@ -135,28 +202,48 @@ def _same_length(path: Path, expected: int, *values: np.ndarray) -> None:
 
 @_database("koniq", "KonIQ-10k")
 def _koniq(root: Path) -> pd.DataFrame:
-    scores = _labels(root, "koniq10k_scores_and_distributions.csv", "image_name", "MOS")
+    scores = _labels(
+        root / "koniq10k_scores_and_distributions.csv",
+        _Columns("image_name", "MOS", std="SD", n_raters="c_total"),
+    )
     sets_path = root / "koniq10k_distributions_sets.csv"
-    sets = _labels(root, sets_path.name, "image_name", "MOS", "set").set_index("image")["set"]
+    sets = _labels(sets_path, _Columns("image_name", "MOS", ("set",))).set_index("image")["set"]
     missing = scores[~scores["image"].isin(sets.index)]
     if len(missing):
         raise UserError(f"label file {sets_path} lacks image {missing['image'].iloc[0]}")
-    splits = scores["image"].map(sets)
-    unknown = splits[~splits.isin(SPLIT_NAMES)]
+    return score_table(
+        scores["image"],
+        scores["mos"],
+        splits=_splits(scores["image"].map(sets), sets_path),
+        std=scores["std"],
+        n_raters=scores["n_raters"],
+    )
+
+
+def _splits(sets: pd.Series, path: Path) -> list[str]:
+    """The parts of an official split, as this project calls them."""
+    names = sets.str.strip().str.lower()
+    unknown = sets[~names.isin(SPLIT_NAMES)]
     if len(unknown):
-        raise UserError(f"label file {sets_path}: set {unknown.iloc[0]!r} is not training, validation or test")
-    return score_table(scores["image"], scores["mos"], splits=splits.map(SPLIT_NAMES))
+        raise UserError(f"label file {path}: set {unknown.iloc[0]!r} is not training, validation or test")
+    return [SPLIT_NAMES[name] for name in names]
 
 
 @_database("kadid", "KADID-10k")
 def _kadid(root: Path) -> pd.DataFrame:
-    # Its "dmos" is the mean of degradation category ratings: 5 is imperceptible.
-    labels = _labels(root, "dmos.csv", "dist_img", "dmos", "ref_img")
-    return score_table(labels["image"], labels["mos"], groups=labels["ref_img"])
+    """Its "dmos" is the mean of degradation category ratings: 5 is imperceptible.
+
+    Its "var" is their standard deviation, not their variance: I01_01_01.png has 4.57 and 0.496, and of 30 ratings from
+    1 to 5, 17 fives and 13 fours have just these.
+    """
+    labels = _labels(root / "dmos.csv", _Columns("dist_img", "dmos", ("ref_img",), std="var"))
+    return score_table(labels["image"], labels["mos"], groups=labels["ref_img"], std=labels["std"])
 
 
 @_database("tid2013", "TID2013")
-def _tid2013(root: Path) -> pd.DataFrame:
+@_database("tid2008", "TID2008")
+def _tid(root: Path) -> pd.DataFrame:
+    """mos_std.txt is not read: its values are those of the mean, about 0.13, not of single ratings."""
     labels = _pairs(root / "mos_with_names.txt", image_first=False)
     groups = [name.split("_")[0].upper() for name in labels["image"]]
     return score_table(labels["image"], labels["mos"], groups=groups)
@@ -165,7 +252,7 @@ def _tid2013(root: Path) -> pd.DataFrame:
 LIVE_FOLDERS = {"jp2k": 227, "jpeg": 233, "wn": 174, "gblur": 174, "fastfading": 174}
 
 
-@_database("live", "LIVE release 2", "Its DMOS, in which lower is better, are turned round: mos = 100 - DMOS.")
+@_database("live", "LIVE release 2", "In its DMOS lower is better; they are inverted: mos = 100 - DMOS.")
 def _live(root: Path) -> pd.DataFrame:
     """The undistorted entries, which repeat the references in every folder, are left out."""
     realigned = root / "dmos_realigned.mat"
@@ -181,7 +268,7 @@ def _live(root: Path) -> pd.DataFrame:
     return table[undistorted == 0].reset_index(drop=True)
 
 
-@_database("csiq", "CSIQ", "Its DMOS, in which lower is better, are turned round: mos = 1 - DMOS.")
+@_database("csiq", "CSIQ", "In its DMOS lower is better; they are inverted: mos = 1 - DMOS.")
 def _csiq(root: Path) -> pd.DataFrame:
     labels = _pairs(root / "csiq_label.txt", image_first=True)
     groups = [name.split(".")[0] for name in labels["image"]]
@@ -197,37 +284,126 @@ def _clive(root: Path) -> pd.DataFrame:
     images_path, mos_path = root / "Data" / "AllImages_release.mat", root / "Data" / "AllMOS_release.mat"
     (images,) = _matrix(images_path, "AllImages_release")
     (mos,) = _matrix(mos_path, "AllMOS_release")
+    std_path = root / "Data" / "AllStdDev_release.mat"
+    std = _matrix(std_path, "AllStdDev_release")[0] if std_path.exists() else np.full(len(mos), np.nan)
     _check_kinds(images_path, "U", images)
     _check_kinds(mos_path, "fiu", mos)
+    _check_kinds(std_path, "fiu", std)
     _same_length(mos_path, len(images), mos)
-    return score_table(images[CLIVE_TRAINING_IMAGES:], mos[CLIVE_TRAINING_IMAGES:])
+    _same_length(std_path, len(images), std)
+    rated = slice(CLIVE_TRAINING_IMAGES, None)
+    return score_table(images[rated], mos[rated], std=std[rated])
 
 
 @_database("spaq", "SPAQ")
 def _spaq(root: Path) -> pd.DataFrame:
     path = root / "Annotations" / "MOS and Image attribute scores.xlsx"
-    try:
-        table = pd.read_excel(path, engine="openpyxl")
-    except FileNotFoundError:
-        raise UserError(f"label file {path} does not exist") from None
-    except Exception as error:  # a damaged file leads the reader to whatever it happens to hold
-        raise UserError(f"label file {path} is not an Excel file, or is damaged: {error}") from None
-    table.index += 2  # as a spreadsheet counts
-    labels = _checked(table, path, "Image name", "MOS")
+    labels = _labels(path, _Columns("Image name", "MOS"))
     return score_table(labels["image"], labels["mos"])
 
 
 @_database("flive", "FLIVE (PaQ-2-PiQ)")
 def _flive(root: Path) -> pd.DataFrame:
     """labels_image.csv has the training images and, as is_valid, the validation ones; labels640.csv the test images."""
-    parts = []
-    for file in ("labels640.csv", "labels_image.csv"):
-        # Both files have come with either pair of names.
-        columns = read_csv(root / file, ("name_image", "name"), "label file").columns
-        image, mos = ("name_image", "mos_image") if "name_image" in columns else ("name", "mos")
-        parts.append(_labels(root, file, image, mos, "is_valid"))
-    test, rest = parts
+    test, rest = (_flive_labels(root / file) for file in ("labels640.csv", "labels_image.csv"))
     rest = rest[~rest["image"].isin(test["image"])]
     is_valid = rest["is_valid"].str.strip().str.lower().isin(("true", "1", "1.0"))
     splits = [*np.where(is_valid, "validation", "train"), *["test"] * len(test)]
     return score_table([*rest["image"], *test["image"]], [*rest["mos"], *test["mos"]], splits=splits)
+
+
+def _flive_labels(path: Path) -> pd.DataFrame:
+    """Both of its files have come with either pair of names."""
+    try:
+        return _labels(path, _Columns("name_image", "mos_image", ("is_valid",)))
+    except UserError as error:
+        if "no column 'name_image'" not in str(error):
+            raise
+    return _labels(path, _Columns("name", "mos", ("is_valid",)))
+
+
+_HIGHEST_DMOS = 100
+
+
+@_database("livemd", "LIVE Multiply Distorted", "In its DMOS lower is better; they are inverted: mos = 100 - DMOS.")
+def _livemd(root: Path) -> pd.DataFrame:
+    """Part 1 is blur followed by JPEG, part 2 blur followed by noise, of the same references."""
+    tables = []
+    for part, folder in (("Part 1", "blurjpeg"), ("Part 2", "blurnoise")):
+        lists, scores = root / part / "Imagelists.mat", root / part / "Scores.mat"
+        images, references, reference_of = _matrix(lists, "distimgs", "refimgs", "ref4dist")
+        (dmos,) = _matrix(scores, "DMOSscores")
+        _check_kinds(lists, "U", images, references)
+        _check_kinds(lists, "fiu", reference_of)
+        _check_kinds(scores, "fiu", dmos)
+        _same_length(lists, len(images), reference_of)
+        _same_length(scores, len(images), dmos)
+        at = reference_of.astype(np.int64) - 1  # MATLAB counts from 1
+        if at.min() < 0 or at.max() >= len(references):
+            raise UserError(f"label file {lists}: ref4dist names references that refimgs does not hold")
+        paths = [f"{part}/{folder}/{image}" for image in images]
+        table = score_table(paths, _HIGHEST_DMOS - dmos.astype(np.float64), groups=references[at])
+        tables.append(table[images != references[at]])
+    return pd.concat(tables, ignore_index=True)
+
+
+@_database("pipal", "PIPAL")
+def _pipal(root: Path) -> pd.DataFrame:
+    """Train_Label holds a text file for each reference; the scores are Elo ratings, higher is better."""
+    folder = root / "Train_Label"
+    files = sorted(folder.glob("*.txt"))
+    if not files:
+        raise UserError(f"label folder {folder} does not exist, or holds no .txt")
+    labels = pd.concat([_pairs(file, image_first=True, separator=",") for file in files])
+    check_unique(labels["image"], f"label folder {folder}")
+    groups = [name.split("_")[0] for name in labels["image"]]
+    return score_table(labels["image"], labels["mos"], groups=groups)
+
+
+@_database("cid2013", "CID2013")
+def _cid2013(root: Path) -> pd.DataFrame:
+    """Its realigned scores put the six image sets on one scale. The group is the scene's cluster, C01 to C08.
+
+    Sets repeat the kind of scene of a cluster, so that a cluster is never parted, also not across sets.
+    """
+    labels = _labels(
+        root / "CID2013 data - version 12112014.xlsx",
+        _Columns("Source_ID", "Realigned MOS"),
+        sheet="CID2013 MOS",
+    )
+    wrong = labels["image"][labels["image"].str.count("_") != 3]
+    if len(wrong):
+        raise UserError(f"label file of {root}, line {wrong.index[0]}: {visible(wrong.iloc[0])} is no Source_ID")
+    clusters = [source.split("_")[2] for source in labels["image"]]
+    return score_table(labels["image"] + ".jpg", labels["mos"], groups=clusters)
+
+
+@_database("agiqa1k", "AGIQA-1K", has_copies=True)
+def _agiqa1k(root: Path) -> pd.DataFrame:
+    """Images of one prompt, from any model, are one group."""
+    labels = _labels(root / "AIGC_MOS_Zscore.xlsx", _Columns("Image", "MOS", ("Prompt",)))
+    return score_table(labels["image"], labels["mos"], groups=labels["Prompt"].str.strip())
+
+
+@_database("agiqa3k", "AGIQA-3K", has_copies=True)
+def _agiqa3k(root: Path) -> pd.DataFrame:
+    """Images of one prompt, from any model, are one group. Perceptual quality is read, not alignment to the prompt."""
+    labels = _labels(root / "data.csv", _Columns("name", "mos_quality", ("prompt",), std="std_quality"))
+    return score_table(labels["image"], labels["mos"], groups=labels["prompt"].str.strip(), std=labels["std"])
+
+
+@_database("uhdiqa", "UHD-IQA")
+def _uhdiqa(root: Path) -> pd.DataFrame:
+    path = root / "uhd-iqa-metadata.csv"
+    labels = _labels(path, _Columns("image_name", "quality_mos", ("set",)))
+    return score_table(labels["image"], labels["mos"], splits=_splits(labels["set"], path))
+
+
+@_database("piq23", "PIQ23 (overall quality)")
+def _piq23(root: Path) -> pd.DataFrame:
+    """The scores are just objectionable differences (JOD) within a scene; the scene is the group.
+
+    Its "JOD STD" is not read: it is that of the estimate, not of single ratings.
+    """
+    labels = _labels(root / "Scores_Overall.csv", _Columns("IMAGE PATH", "JOD", ("SCENE",)))
+    return score_table(labels["image"], labels["mos"], groups=labels["SCENE"].str.strip())

@@ -10,7 +10,8 @@ import torch
 from torch.utils.data import Dataset
 
 from datasets.crops import Box, CropPlan, mirror_up_to, plan_crops
-from datasets.distortions import DISTORTIONS, N_LEVELS, distort_boxes
+from datasets.distortions import DISTORTIONS, N_LEVELS
+from datasets.distortions.regions import distort_boxes
 from datasets.images import MAX_PIXELS
 from datasets.resampling import half_size
 from datasets.training_images import EpochImages, read_training_csv

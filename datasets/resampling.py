@@ -1,6 +1,7 @@
-"""Antialiased resizing of uint8 images: what Pillow's ``Image.resize`` gives, by vectorised means.
+"""Antialiased resizing of uint8 images: the result of Pillow's ``Image.resize``, computed faster.
 
-Torch carries a port of Pillow's filter for the bilinear and the bicubic kernel; Lanczos is made of OpenCV's filters.
+Torch has a port of Pillow's filter for the bilinear and the bicubic kernel. It has none for Lanczos, and OpenCV's is
+not antialiased: Lanczos is composed of OpenCV's linear filters here.
 """
 
 import functools
@@ -14,10 +15,10 @@ from PIL import Image
 def resize(image: np.ndarray, width: int, height: int, method: str = "bicubic") -> np.ndarray:
     """Resizes ``image``, uint8 (H, W, 3), to uint8 (height, width, 3).
 
-    ``method`` is "bilinear" or "bicubic"; both widen their kernel when shrinking, so that nothing aliases. Torch's
+    ``method`` is "bilinear" or "bicubic"; both widen their kernel when shrinking (antialiasing). Torch's
     fixed-point weights differ from Pillow's in about one value of a million, by 1.
     """
-    # A batch of one whose strides say channels last: torch then neither unpacks nor packs the channels.
+    # One image with channels-last strides: torch then does not have to copy the channels apart and together.
     channels_last = torch.from_numpy(np.ascontiguousarray(image)).unsqueeze(0).permute(0, 3, 1, 2)
     resized = torch.nn.functional.interpolate(channels_last, size=(height, width), mode=method, antialias=True)
     return np.ascontiguousarray(resized.squeeze(0).permute(1, 2, 0).numpy())
@@ -39,8 +40,8 @@ OPENCV_FINDS_THE_NEAREST = int(cv2.__version__.split(".")[0]) >= 5
 
 
 def resize_to_nearest(image: np.ndarray, width: int, height: int) -> np.ndarray:
-    """``image``, uint8 (H, W, 3), with each pixel that whose centre is nearest, as Pillow has it."""
-    if OPENCV_FINDS_THE_NEAREST:  # at twice Pillow's speed; before version 5 it rounds otherwise
+    """``image``, uint8 (H, W, 3), by nearest neighbour: the same pixels as Pillow's."""
+    if OPENCV_FINDS_THE_NEAREST:  # twice as fast as Pillow; earlier versions round differently
         return cv2.resize(image, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
     return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.NEAREST))
 
@@ -63,9 +64,10 @@ def _lanczos(x: np.ndarray) -> np.ndarray:
 
 @functools.lru_cache
 def _lanczos_phases(factor: int) -> np.ndarray:
-    """The kernel at the distances of a reduced row's centre, row 0, from the rows of the blocks -3..3 around it.
+    """The kernel's values for the rows that contribute to one reduced row; float32 (factor, 7).
 
-    A block is the ``factor`` rows that make one. float32 (factor, 7): by place in the block, then by block.
+    A block is the ``factor`` rows that become one row. First index: position in the block. Second index: which of the
+    blocks -3..3 around the reduced row.
     """
     blocks = np.arange(-LANCZOS_LOBES, LANCZOS_LOBES + 1)
     place_in_block = (np.arange(factor) + 0.5) / factor - 0.5
@@ -73,12 +75,12 @@ def _lanczos_phases(factor: int) -> np.ndarray:
 
 
 def _reduce_rows(image: np.ndarray, factor: int) -> np.ndarray:
-    """``image``, uint8 (H, W, 3), at 1/``factor`` of its height, which ``factor`` divides; Lanczos, three lobes.
+    """``image``, uint8 (H, W, 3), at 1/``factor`` of its height, a multiple of ``factor``; Lanczos, three lobes.
 
-    Rows beyond the edges are taken as like those at the edges, where Pillow would leave them out.
+    Rows beyond the edges repeat the edge, where Pillow leaves them out.
     """
     phases = _lanczos_phases(factor)
-    # Sums in 64ths: OpenCV filters uint8 to int16 in half the time of float32, and no overshoot leaves its range.
+    # Sums in 64ths: OpenCV filters uint8 to int16 in half the time of float32, and overshoots stay within its range.
     phases = 64 * phases / phases.sum()
     height, width = image.shape[:2]
     total = np.zeros((height // factor, width, 3), np.int16)
@@ -89,7 +91,7 @@ def _reduce_rows(image: np.ndarray, factor: int) -> np.ndarray:
 
 
 def _enlarge_rows(image: np.ndarray, factor: int) -> np.ndarray:
-    """``image``, uint8 (H, W, 3), at ``factor`` times its height; as in ``_reduce_rows``."""
+    """``image``, uint8 (H, W, 3), at ``factor`` times its height; edges as in ``_reduce_rows``."""
     height, width = image.shape[:2]
     enlarged = np.empty((factor * height, width, 3), np.uint8)
     for place, taps in enumerate(_lanczos_phases(factor)):
@@ -101,7 +103,8 @@ def _enlarge_rows(image: np.ndarray, factor: int) -> np.ndarray:
 def lanczos_down_and_up(image: np.ndarray, factor: int) -> np.ndarray:
     """``image``, uint8 (H, W, 3), reduced by ``factor`` and enlarged again, Lanczos with three lobes.
 
-    Within 41 dB of Pillow's, at sizes that ``factor`` divides 44 dB; others are brought to such a size and back.
+    PSNR against Pillow's result: 44 dB where ``factor`` divides height and width, 41 dB otherwise. Other sizes are
+    resized to a multiple of ``factor`` first, and back at the end.
     """
     height, width = image.shape[:2]
     size = (factor * max(1, round(width / factor)), factor * max(1, round(height / factor)))

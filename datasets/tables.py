@@ -1,48 +1,225 @@
-"""Tables from disk."""
+"""Tables on disk: one reader for training lists, image lists, scores and labels, and one writer."""
+
+from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterable, Sequence
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 import pandas as pd
 
+from common import log
 from common.atomic_files import whole_file
 from common.errors import UserError
+from datasets.table_dialects import RawTable, TableError, parse_table
 
-CSV_ENCODING = {"encoding": "utf-8-sig", "encoding_errors": "surrogateescape"}
-"""With or without a byte-order mark; file names that are not UTF-8 stay what they are."""
+ENCODING, ENCODING_ERRORS = "utf-8-sig", "surrogateescape"
+"""A byte-order mark may be there or not; file names that are not valid UTF-8 keep their bytes."""
 
-FIRST_ROW_LINE = 2
+TABLE_SUFFIXES = (".csv", ".tsv", ".xlsx")
+"""Endings of files that hold a table; ``read_csv`` itself tells the formats apart by their content."""
+
+_ALIASES = {"image_name": "image"}
+"""Other names of a column, which count where the table has none of the required ones."""
+
+_DECIMAL_COMMA = re.compile(r"[+-]?(\d+(,\d*)?|,\d+)([eE][+-]?\d+)?", re.ASCII)
+_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+", re.ASCII)
+_WINDOWS_ROOT = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 
 
-def read_csv(csv_path: str | os.PathLike, required: tuple[str, ...], what: str) -> pd.DataFrame:
-    """A CSV as a table of strings, indexed by line number, without its blank lines.
+def read_csv(
+    csv_path: str | os.PathLike,
+    required: tuple[str, ...],
+    what: str,
+    *,
+    optional: tuple[str, ...] = (),
+    numbers: tuple[str, ...] = (),
+    sheet: str | None = None,
+) -> pd.DataFrame:
+    """A CSV, or an .xlsx workbook, as a table of strings, indexed by line number, without its blank lines.
 
-    ``required`` names columns of which one must be there; ``what`` says what the CSV is, for messages. Raises
-    UserError for a file that is missing or no CSV, that has none of the columns or no rows.
+    ``required`` names columns of image paths of which at least one must be there; ``optional`` and ``numbers`` name
+    the other columns that the caller reads. Their case, and blanks around and in them, do not matter. Decimal commas
+    in ``numbers`` become points. ``what`` names the kind of table in messages, ``sheet`` a workbook's sheet. One line
+    reports how the file was read, unless it is plain CSV.
+
+    Raises UserError for a missing file, a file that is no table or can be read in two ways, a table without any of
+    the required columns, and a table without rows.
     """
+    where = f"{what} {os.fspath(csv_path)}"
     try:
-        # dtype object, since pandas' own string type cannot hold names that are not valid Unicode.
-        table = pd.read_csv(csv_path, dtype=object, keep_default_na=False, skip_blank_lines=False, **CSV_ENCODING)
+        content = Path(csv_path).read_bytes()
     except FileNotFoundError:
-        raise UserError(f"{what} {os.fspath(csv_path)} does not exist") from None
-    except (OSError, ValueError, UnicodeError) as error:  # pandas' parser errors are ValueErrors
-        raise UserError(f"{what} {os.fspath(csv_path)} cannot be read: {error}") from None
-    if not isinstance(table.index, pd.RangeIndex):  # pandas takes what is too much for an index
-        raise UserError(f"{what} {os.fspath(csv_path)}: its lines have more fields than its first line names")
-    if not set(required) & set(table):
-        wanted = " or ".join(f"'{name}'" for name in required)
-        columns = ", ".join(map(str, table)) or "none"
-        raise UserError(f"{what} {os.fspath(csv_path)} has no column {wanted}; its columns are: {columns}")
-    table.index += FIRST_ROW_LINE
-    table = table[(table.notna() & (table != "")).any(axis=1)]
-    if table.empty:
-        raise UserError(f"{what} {os.fspath(csv_path)} lists no images")
+        raise UserError(f"{where} does not exist") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL byte in the path
+        raise UserError(f"{where} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    spellings = {_spelling(name): name for name in (*required, *optional, *numbers)}
+    needed = {_spelling(name) for name in required}
+    needed |= {alias for alias, name in _ALIASES.items() if name in required}
+    try:
+        raw = parse_table(content, lambda fields: any(_spelling(name) in needed for name in fields), sheet)
+        columns, details = _columns(raw.header, spellings, needed)
+        if not set(required) & set(columns):
+            expected = " or ".join(f"'{name}'" for name in required)
+            raise UserError(f"{where} has no column {expected}; its columns are: {listed(raw.header)}")
+        if not raw.rows:
+            raise UserError(f"{where} lists no images")
+        table = _frame(raw, columns)
+        details = [*raw.details, *details]
+        for name in [name for name in required if name in columns]:
+            table[name], changes = _plain_names(table[name].tolist(), Path(csv_path).parent)
+            details += changes
+        pointed = [_with_points(table, name, raw) for name in numbers if name in columns]
+    except TableError as error:
+        raise UserError(f"{where} cannot be read: {error}") from None
+    if any(pointed):
+        details.insert(0, "decimal commas")
+    _report(Path(csv_path).name, raw.form, details)
     return table
 
 
+def visible(text: str) -> str:
+    """A text in quotation marks, with escapes for whatever cannot be seen: blanks at its ends, accents as marks."""
+    shown = "".join(
+        _escaped(character) if character != " " and unicodedata.category(character)[0] in "CMZ" else character
+        for character in text
+    )
+    return "'" + re.sub(r"^ +| +$", lambda blanks: r"\x20" * len(blanks.group()), shown) + "'"
+
+
+def _escaped(character: str) -> str:
+    return character.encode("ascii", "backslashreplace").decode() if ord(character) > 126 else repr(character)[1:-1]
+
+
+def _spelling(name: str) -> str:
+    return re.sub(r"[\s_-]+", "_", name.strip().strip("\u200b\ufeff")).casefold()
+
+
+def listed(header: Iterable[object]) -> str:
+    """The names of columns for a message, the first ten of them."""
+    names = [name[:40] for name in map(str, header) if name.strip()]
+    shown = [name if visible(name) == f"'{name}'" else visible(name) for name in names[:10]]
+    return ", ".join([*shown, *(["..."] if len(names) > len(shown) else [])]) or "none"
+
+
+def _columns(header: list[str], spellings: Mapping[str, str], needed: set[str]) -> tuple[dict[str, int], list[str]]:
+    """Column name, as the caller writes it -> position, and notes; TableError where two columns have one name."""
+    aliases = {} if {_spelling(name) for name in header} & (needed - set(_ALIASES)) else _ALIASES
+    columns: dict[str, int] = {}
+    notes = []
+    for position, given in enumerate(header):
+        spelling = _spelling(given)
+        name = spellings.get(spelling) or spellings.get(aliases.get(spelling, ""), given.strip())
+        if name in columns and name in spellings.values():
+            raise TableError(f"its columns {visible(header[columns[name]])} and {visible(given)} have the same meaning")
+        if name in columns or not name:
+            continue  # a second column that nobody asks for, or one without a name: row numbers, as a rule
+        columns[name] = position
+        if name != given and name in spellings.values():
+            notes.append(f"column {visible(given)} as '{name}'")
+    return columns, notes
+
+
+def _frame(raw: RawTable, columns: Mapping[str, int]) -> pd.DataFrame:
+    # dtype object: pandas' own string type cannot hold names that are not valid Unicode.
+    texts = {name: pd.Series([row[at] for row in raw.rows], dtype=object) for name, at in columns.items()}
+    return pd.DataFrame(texts).set_axis(pd.Index(raw.lines), axis=0)
+
+
+def _plain_names(names: list[str], folder: Path) -> tuple[list[str], list[str]]:
+    """Image paths without blanks at their ends, with slashes, and in the Unicode form of the file; notes on changes."""
+    plain = [name if _is_plain(name) else _plain_name(name, folder) for name in names]
+    changed = [(name, new) for name, new in zip(names, plain, strict=True) if new != name]
+    blanks = sum(name != name.strip() and new == new.strip() for name, new in changed)
+    slashes = sum("\\" in name and "\\" not in new for name, new in changed)
+    forms = sum(new not in (name.strip(), name.strip().replace("\\", "/")) for name, new in changed)
+    notes = []
+    if blanks:
+        notes.append(f"blanks around {_count(blanks)} removed")
+    if slashes:
+        notes.append(f"backslashes in {_count(slashes)} as slashes")
+    if forms:
+        notes.append(f"{_count(forms)} in the Unicode form of the files")
+    return plain, notes
+
+
+def _count(n: int) -> str:
+    return f"{n:,d} name{'s' if n > 1 else ''}"
+
+
+def _is_plain(name: str) -> bool:
+    return "\\" not in name and name == name.strip() and (name.isascii() or _has_one_form(name))
+
+
+def _has_one_form(name: str) -> bool:
+    return unicodedata.is_normalized("NFC", name) and unicodedata.is_normalized("NFD", name)
+
+
+def _plain_name(name: str, folder: Path) -> str:
+    """The spelling of ``name`` that a file has, below the current folder or ``folder``; else the plainest."""
+    stripped = name.strip()
+    windows = "\\" in stripped and ("/" not in stripped or _WINDOWS_ROOT.match(stripped))
+    slashed = stripped.replace("\\", "/") if windows else stripped
+    composed = [unicodedata.normalize(form, slashed) for form in ("NFC", "NFD")]
+    for spelling in dict.fromkeys((name, stripped, slashed, *composed)):
+        if spelling and _exists(spelling, folder):
+            return spelling
+    return slashed
+
+
+def _exists(name: str, folder: Path) -> bool:
+    try:
+        # os.path does not mind names that are too long for the disk, and pathlib does.
+        return os.path.lexists(name) or os.path.lexists(os.path.join(folder, name))
+    except ValueError:  # a NUL byte in the name, or a surrogate that is no byte of a file name
+        return False
+
+
+def _with_points(table: pd.DataFrame, name: str, raw: RawTable) -> bool:
+    """Puts a point for each decimal comma of a column; TableError where a comma can also separate thousands.
+
+    Returns whether there were any.
+    """
+    texts = [text.strip() for text in table[name]]
+    decimal = [row for row, text in enumerate(texts) if "," in text and _DECIMAL_COMMA.fullmatch(text)]
+    thousands = [row for row, text in enumerate(texts) if "," in text and _THOUSANDS.fullmatch(text)]
+    if not decimal:
+        table[name] = texts
+        return False
+    first = f"line {raw.lines[decimal[0]]}: {visible(texts[decimal[0]])}"
+    pointed = next((row for row, text in enumerate(texts) if "." in text), None)
+    if pointed is not None:
+        raise TableError(
+            f"{first} has a comma and line {raw.lines[pointed]}: {visible(texts[pointed])} a point; write all numbers "
+            "with a decimal point"
+        )
+    # A program that separates by semicolons does so because its decimal sign is the comma. Where each number of such
+    # a table has a comma, three digits behind it are decimals, not thousands.
+    settled = raw.separator == ";" and len(decimal) == len(texts)
+    if set(decimal) <= set(thousands) and not settled:
+        text = texts[decimal[0]]
+        raise TableError(
+            f"{first} can be {text.replace(',', '.')} or {text.replace(',', '')}; write numbers with a decimal point "
+            "and without separators of thousands"
+        )
+    for row in decimal:
+        texts[row] = texts[row].replace(",", ".")
+    table[name] = texts
+    return True
+
+
+def _report(file_name: str, form: list[str], details: list[str]) -> None:
+    """One line on how a table was read that is not plain CSV."""
+    if form or details:
+        read_as = f" as {', '.join(form)}" if form else ""
+        log.info(f"{file_name}: read{read_as}" + (f" with {', '.join(details)}" if details else ""))
+
+
 def write_csv(csv_path: str | os.PathLike, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Writes a table, whole or not at all; names in any encoding come back as they were from ``read_csv``."""
+    """Writes a table completely or not at all; ``read_csv`` gives names in any encoding back unchanged."""
     with (
         whole_file(csv_path) as temporary,
         open(temporary, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,

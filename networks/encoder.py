@@ -1,7 +1,6 @@
 """ResNet encoder and projection head of MoCo (He et al. 2020; the mlp head: Chen et al. 2020)."""
 
 import torch
-import torchvision
 from torch import nn
 from torch.nn import functional as F
 
@@ -9,13 +8,16 @@ from common.names import ARCHITECTURES, HEADS
 
 
 def build_encoder(arch: str = "resnet50", zero_init_residual: bool = False) -> nn.Module:
-    """torchvision's ResNet without its classifier: (N, 3, H, W) float -> (N, features) globally pooled.
+    """torchvision's ResNet without its classifier: (N, 3, H, W) float -> (N, features), global average pooling.
 
-    Features are 2048 (512 for resnet18 and resnet34). Weights are random, layer names torchvision's. With
-    ``zero_init_residual`` each block starts as its shortcut: the last BatchNorm's weights are 0 (Goyal et al. 2017).
+    There are 2048 features, 512 for resnet18 and resnet34. Weights are random; layers have torchvision's names. With
+    ``zero_init_residual`` each block starts as its shortcut: the weights of its last BatchNorm are 0 (Goyal et al.
+    2017). Raises ValueError for an unknown ``arch``.
     """
     if arch not in ARCHITECTURES:
         raise ValueError(f"unknown architecture '{arch}'; one of {', '.join(ARCHITECTURES)}")
+    import torchvision.models  # takes a second, which those who only read the names do not wait for
+
     encoder = getattr(torchvision.models, arch)(weights=None, zero_init_residual=zero_init_residual)
     encoder.fc = nn.Identity()
     return encoder
@@ -23,13 +25,15 @@ def build_encoder(arch: str = "resnet50", zero_init_residual: bool = False) -> n
 
 def feature_size(encoder: nn.Module) -> int:
     """The number of pooled values of an encoder made by ``build_encoder``."""
-    last_block = encoder.layer4[-1]
-    last_norm = last_block.bn3 if hasattr(last_block, "bn3") else last_block.bn2
-    return last_norm.num_features
+    norms = [module for module in encoder.get_submodule("layer4").modules() if isinstance(module, nn.BatchNorm2d)]
+    return norms[-1].num_features
 
 
 def build_head(kind: str, n_features: int, feat_dim: int) -> nn.Sequential:
-    """Projection head: "linear" features -> feat_dim, or "mlp" features -> features -> ReLU -> feat_dim."""
+    """Projection head: "linear" features -> feat_dim, or "mlp" features -> features -> ReLU -> feat_dim.
+
+    Raises ValueError for another ``kind``.
+    """
     if kind == "linear":
         return nn.Sequential(nn.Linear(n_features, feat_dim))
     if kind == "mlp":
@@ -42,11 +46,12 @@ class ContrastiveNetwork(nn.Module):
 
     def __init__(self, arch: str = "resnet50", head: str = "mlp", feat_dim: int = 128):
         super().__init__()
-        # As in MoCo v3. Otherwise a new ResNet-50 gives all images nearly one vector, and small batches leave it so.
+        # As in MoCo v3: otherwise a new ResNet-50 maps all images to nearly one vector, and small batches keep it so.
         self.encoder = build_encoder(arch, zero_init_residual=True)
         self.head = build_head(head, feature_size(self.encoder), feat_dim)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """(N, 3, H, W) float -> (N, feat_dim), float32 or wider, of length 1."""
         embeddings = self.head(self.encoder(images))
-        # At least in float32, also under autocast: the norm of a half-precision vector is off by a percent.
+        # At least in float32, also under autocast: in half precision the norm has an error of a percent.
         return F.normalize(embeddings.to(torch.promote_types(embeddings.dtype, torch.float32)), dim=1)

@@ -1,4 +1,4 @@
-"""Images -> features at two scales (Re-IQA, section 3.3), fast and with the plain network's numbers."""
+"""Images -> features at two scales (Re-IQA, section 3.3): fast, with the same numbers as the plain network."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def amp_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 wherever the device computes in it, else float16."""
+    """bfloat16 where the device supports it, else float16."""
     return torch.bfloat16 if device.type == "cpu" or torch.cuda.is_bf16_supported() else torch.float16
 
 
 def normalize(images: Tensor) -> Tensor:
-    """ImageNet's normalisation, (N, 3, H, W) on [0, 1], which the content-aware encoder takes."""
+    """ImageNet's normalisation of (N, 3, H, W) on [0, 1]: the input of the content-aware encoder."""
     mean = torch.tensor(IMAGENET_MEAN, dtype=images.dtype, device=images.device).view(1, 3, 1, 1)
     std = torch.tensor(IMAGENET_STD, dtype=images.dtype, device=images.device).view(1, 3, 1, 1)
     return (images - mean) / std
@@ -41,11 +41,11 @@ def fold_batchnorm(encoder: nn.Module) -> nn.Module:
 
 
 class FeatureExtractor:
-    """An encoder readied for inference: uint8 images at one scale -> pooled values.
+    """An encoder prepared for inference: uint8 images at one scale -> pooled values.
 
     ``amp`` computes in bfloat16 (float16 on GPUs without it), within 1e-2 of float32. ``normalized`` is True for a
-    content-aware encoder. ``compile`` compiles the encoder for the sizes that come often (see networks.compilation).
-    ``fingerprint`` tells the encoder's weights from all others.
+    content-aware encoder. ``compile`` compiles the encoder for frequent image sizes (see networks.compilation).
+    ``fingerprint`` identifies the encoder's weights.
     """
 
     def __init__(
@@ -56,17 +56,17 @@ class FeatureExtractor:
         self._normalized = normalized
         self._device = device
         self._dtype = amp_dtype(device) if amp else torch.float32
-        folded = fold_batchnorm(encoder).to(device, self._dtype, memory_format=torch.channels_last)
+        folded = fold_batchnorm(encoder).to(device, self._dtype).to(memory_format=torch.channels_last)
         self._encoder = CompiledForFrequentShapes(folded) if compile else folded
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> Tensor:
-        """uint8 (N, H, W, 3) on any device -> float32 (N, features) on this extractor's."""
-        # (N, H, W, 3) seen as (N, 3, H, W) is the channels-last layout already.
+        """uint8 (N, H, W, 3) on any device -> float32 (N, features) on the extractor's device."""
+        # (N, H, W, 3) viewed as (N, 3, H, W) already has the channels-last layout.
         batch = images.to(self._device, non_blocking=True).permute(0, 3, 1, 2).to(torch.float32).div_(255)
         if self._normalized:
             batch = normalize(batch)
-        # TensorFloat-32 would be off by 3e-3.
+        # TensorFloat-32 would have an error of 3e-3.
         with torch.backends.cudnn.flags(allow_tf32=False):
             return self._encoder(batch.to(self._dtype)).float()
 

@@ -15,8 +15,8 @@ CHECKPOINTS = {kind: Path(f"re-iqa_ckpts/{kind}_r50.pth") for kind in KINDS}
 """Where the released checkpoints are kept, by the kind of their features."""
 
 INPUT_HELP = (
-    "files, folders, globs, tables (.csv, .tsv, .xlsx with a column Image_path or image), lists (.txt, a path per line), "
-    "or - for a list on standard input"
+    "files, folders, globs, tables with a column Image_path or image (.csv, .tsv, .xlsx), lists with a path per line "
+    "(.txt), or - for a list on standard input"
 )
 
 

@@ -40,7 +40,7 @@ def parse_prediction_options(arguments: Sequence[str] | None = None) -> Predicti
         "--content_ckpt", type=Path, default=CHECKPOINTS[CONTENT_AWARE], help="content-aware encoder, any known format"
     )
     files = parser.add_argument_group("files")
-    files.add_argument("--output", type=Path, metavar="SCORES.csv", help="write a row for each row of the input: its path and score")
+    files.add_argument("--output", type=Path, metavar="SCORES.csv", help="write a row here for each input: path, score")
     files.add_argument(
         "--features", type=Path, help="folder of features; missing ones are computed and kept there (default: not kept)"
     )

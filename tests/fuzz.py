@@ -28,6 +28,8 @@ from PIL import Image
 
 from common.errors import UserError
 from datasets.images import read_image
+from learning.regression.description import RegressorDescription
+from learning.regression.metrics import IDENTITY
 from learning.regression.regressor_files import description_file, load_regressor, save_regressor
 from learning.regression.search import Hyperparameters, fit
 from networks.checkpoint_formats import read_checkpoint
@@ -109,8 +111,7 @@ def regressor_seeds() -> Seeds:
         for standardized in (True, False):
             path = Path(folder) / "r.skops"
             pipeline = fit(features, features[:, 0], Hyperparameters("ridge", standardized, 1.0))
-            calibration = {"kind": "linear", "parameters": [0, 1]}
-            save_regressor(path, pipeline, ["quality_aware"], {"encoders": {}, "calibration": calibration})
+            save_regressor(path, pipeline, RegressorDescription(("quality_aware",), {}, IDENTITY, (0.0, 1.0)))
             seeds += [("skops", path.read_bytes()), ("json", description_file(path).read_bytes())]
     return seeds
 

@@ -1,14 +1,16 @@
 """``python -m datasets.distortions IMAGE --sheet out.png`` draws all kinds at all levels, with their names."""
 
 import argparse
-import sys
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from common import log
 from common.atomic_files import whole_file
 from common.errors import UserError
+from common.process import run_script
 from datasets.distortions import DISTORTIONS, N_LEVELS, distort
 from datasets.images import read_image
 
@@ -18,10 +20,10 @@ MARGIN = 6
 
 
 def contact_sheet(image: np.ndarray, tile_width: int, seed: int = 0) -> Image.Image:
-    """A row per kind of distortion, a column per level, after a column with the undistorted image.
+    """One row for each kind of distortion: the undistorted image, then the five levels.
 
-    ``image`` is uint8 RGB (H, W, 3). It is reduced to ``tile_width`` before it is distorted, so that a tile shows
-    its distortion at the size at which it is seen; a very tall one is squeezed to twice its width.
+    ``image`` is uint8 RGB (H, W, 3). It is reduced to ``tile_width`` before it is distorted, so that the
+    distortions are visible at their true size. A very tall image is squeezed to twice its width.
     """
     height, width = image.shape[:2]
     tile_height = min(max(1, round(height * tile_width / width)), 2 * tile_width)
@@ -47,24 +49,24 @@ def contact_sheet(image: np.ndarray, tile_width: int, seed: int = 0) -> Image.Im
     return sheet
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Draws the sheet that the command line asks for; UserError where it cannot be drawn."""
     parser = argparse.ArgumentParser(prog="python -m datasets.distortions", description=__doc__)
     parser.add_argument("image", help="any image file")
     parser.add_argument("--sheet", default="distortions.png", help="where to write the picture (default: %(default)s)")
     parser.add_argument("--tile_width", type=int, default=256, help="width of one tile, pixels (default: %(default)s)")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
+    if not 16 <= options.tile_width <= 2048:
+        raise UserError(f"--tile_width {options.tile_width} is not in 16..2048")
+    sheet = contact_sheet(read_image(options.image), options.tile_width)
     try:
-        if not 16 <= options.tile_width <= 2048:
-            raise UserError(f"--tile_width {options.tile_width} is not in 16..2048")
-        sheet = contact_sheet(read_image(options.image), options.tile_width)
         with whole_file(options.sheet) as path:
             sheet.save(path)
-    except UserError as error:
-        sys.exit(f"datasets.distortions: {error}")
-    except ValueError as error:  # Pillow knows no format of that ending
-        sys.exit(f"datasets.distortions: --sheet {options.sheet}: {error}")
-    print(f"{len(DISTORTIONS)} distortions of {options.image} at {N_LEVELS} levels: {options.sheet}")
+    except ValueError as error:  # Pillow knows no format with that ending
+        raise UserError(f"--sheet {options.sheet}: {error}") from None
+    log.info(f"{len(DISTORTIONS)} distortions of {options.image} at {N_LEVELS} levels: {options.sheet}")
 
 
 if __name__ == "__main__":
-    main()
+    log.set_script("datasets.distortions")
+    run_script(main)

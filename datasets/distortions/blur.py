@@ -10,7 +10,7 @@ from datasets.distortions.registry import distortion
 
 
 def reduce(image: np.ndarray, reduction: int) -> np.ndarray:
-    """``image``, (H, W, ...), ``reduction`` times smaller, each pixel the mean of those it stands for."""
+    """``image``, (H, W, ...), ``reduction`` times smaller, each pixel the mean of the pixels that it replaces."""
     height, width = image.shape[:2]
     small = (max(1, round(width / reduction)), max(1, round(height / reduction)))
     return cv2.resize(image, small, interpolation=cv2.INTER_AREA)
@@ -23,17 +23,17 @@ def enlarge(reduced: np.ndarray, image: np.ndarray) -> np.ndarray:
 
 
 def added_variance(reduction: int) -> float:
-    """Variance, pixels squared, of what ``reduce`` and ``enlarge`` blur: (r^2 - 1) / 12, and about r^2 / 6."""
+    """Variance in pixels squared that ``reduce`` (r^2 - 1) / 12 and ``enlarge`` (about r^2 / 6) add together."""
     return (reduction**2 - 1) / 4
 
 
 def reduced_blur(image: np.ndarray, sigma: float, reduction: int) -> np.ndarray:
-    """Gaussian of ``sigma`` pixels on (H, W, ...), for ``enlarge`` to bring back: ``reduction`` times smaller."""
+    """Gaussian of ``sigma`` pixels on (H, W, ...), ``reduction`` times smaller; ``enlarge`` restores the size."""
     reduced = reduce(image, reduction)
-    if reduced.dtype == np.uint16:  # which OpenCV blurs at a third of the speed
+    if reduced.dtype == np.uint16:  # OpenCV blurs float32 three times as fast
         reduced = reduced.astype(np.float32)
     remaining = math.sqrt(sigma**2 - added_variance(reduction)) / reduction
-    taps = 2 * math.ceil(3 * remaining) + 1  # what OpenCV takes for uint8; for float32 it would take a third more
+    taps = 2 * math.ceil(3 * remaining) + 1  # OpenCV's choice for uint8; its choice for float32 is a third larger
     return cv2.GaussianBlur(reduced, (taps, taps), remaining, borderType=cv2.BORDER_REPLICATE)
 
 
@@ -46,7 +46,7 @@ def _gaussian_grid(sigma: float) -> int:
 
 @distortion(levels=(0.1, 0.5, 1, 2, 5), reach=lambda sigma: math.ceil(3 * sigma) + 4, grid=_gaussian_grid)
 def gaussian_blur(image: np.ndarray, sigma: float, rng: np.random.Generator) -> np.ndarray:
-    """Gaussian of standard deviation ``sigma`` pixels, edges replicated (KADID-10k #1); a wide one at half size."""
+    """Gaussian of standard deviation ``sigma`` pixels, edges replicated (KADID-10k #1); wide ones at half size."""
     if sigma <= LARGEST_DIRECT_SIGMA:
         return cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
     return enlarge(reduced_blur(image, sigma, 2), image)
@@ -75,7 +75,8 @@ def _lens_grid(radius: float) -> int:
 def lens_blur(image: np.ndarray, radius: float, rng: np.random.Generator) -> np.ndarray:
     """Disk kernel of ``radius`` pixels with an anti-aliased rim, edges replicated (KADID-10k #2).
 
-    A large one at half size, by the disk that has what variance (a quarter of the squared radius) halving leaves.
+    Large ones are computed at half size. Halving adds some variance; the disk there supplies the rest, where a disk has
+    a quarter of its squared radius.
     """
     if radius <= LARGEST_DIRECT_RADIUS:
         return cv2.filter2D(image, -1, disk_kernel(radius), borderType=cv2.BORDER_REPLICATE)
@@ -85,7 +86,7 @@ def lens_blur(image: np.ndarray, radius: float, rng: np.random.Generator) -> np.
 
 
 def line_kernel(length: float) -> np.ndarray:
-    """Straight line of ``length`` pixels about its centre: the outermost taps hold what they cover; (taps,), sum 1."""
+    """Straight line of ``length`` pixels, (taps,), sum 1; its ends may cover a part of the outermost taps."""
     reach = math.ceil((length - 1) / 2)
     covered = np.clip(length / 2 + 0.5 - np.abs(np.arange(-reach, reach + 1)), 0, 1)
     return (covered / length).astype(np.float32)

@@ -32,7 +32,7 @@ def _lightness_table(lift: float) -> np.ndarray:
 @distortion(levels=(0.1, 0.2, 0.4, 0.7, 1.1), selective=True)
 @piece_by_piece
 def brighten(image: np.ndarray, amount: float, rng: np.random.Generator) -> np.ndarray:
-    """Quadratic tone curve on RGB and on L*; two thirds of the one and one third of the other (KADID-10k #16)."""
+    """Quadratic tone curve on RGB and on L*; the result is 2/3 RGB and 1/3 L* (KADID-10k #16)."""
     roots = rgb_to_roots(image)
     lightness = cv2.extractChannel(roots, 1)
     on_lightness = roots_to_rgb(shift_lightness(roots, lightness, look_up(_lightness_table(amount), lightness)))
@@ -49,5 +49,5 @@ def darken(image: np.ndarray, amount: float, rng: np.random.Generator) -> np.nda
 @distortion(levels=(0.15, 0.08, 0, -0.08, -0.15))
 def mean_shift(image: np.ndarray, shift: float, rng: np.random.Generator) -> np.ndarray:
     """``shift``, on [0, 1], added to every value (KADID-10k #18)."""
-    # A lone number would be added to the first channel only.
-    return cv2.add(image, (round(255 * shift),) * 4)
+    # OpenCV would add a single number to the first channel only.
+    return cv2.add(image, (round(255 * shift),) * 4)  # type: ignore[call-overload]  # its stubs leave out scalars

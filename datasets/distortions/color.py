@@ -17,29 +17,29 @@ def _diffusion_sigma(amount: float) -> float:
 
 
 def _diffusion_reduction(amount: float) -> int:
-    """How far a plane can be reduced before it is blurred: a power of 2 up to 3/8 of sigma, and at least 2."""
+    """By how much a plane is reduced before it is blurred: a power of 2, at least 2 and at most 3/8 of sigma."""
     return max(2, 2 ** int(math.log2(_diffusion_sigma(amount) * 3 / 8)))
 
 
 def _diffusion_reach(amount: float) -> int:
-    """Three sigma, where the blur's kernel ends, and what reducing and enlarging look around."""
+    """Three sigma, where the kernel of the blur ends, and the margin of reducing and enlarging."""
     return math.ceil(3 * _diffusion_sigma(amount)) + 2 * _diffusion_reduction(amount)
 
 
 @distortion(levels=(1, 3, 6, 8, 12), reach=_diffusion_reach, grid=_diffusion_reduction, selective=True)
-def color_diffusion(image: np.ndarray, amount: float, rng: np.random.Generator, wanted: Sequence[Box]) -> np.ndarray:
+def color_diffusion(image: np.ndarray, amount: float, rng: np.random.Generator, requested: Sequence[Box]) -> np.ndarray:
     """In CIELAB: a*, b* blurred with sigma 1.5 ``amount`` + 2 and multiplied by ``amount``; L* kept (KADID-10k #4).
 
-    Outside the boxes ``wanted`` the result may be anything.
+    Outside the ``requested`` boxes the result may hold any values.
     """
     roots = rgb_to_roots(image)
     blurred = reduced_blur(roots, _diffusion_sigma(amount), _diffusion_reduction(amount))
-    # a* and b* are what a root has beyond the root of Y.
+    # a* and b* are differences to the root of Y.
     chroma = cv2.transform(blurred, amount * CHROMA).astype(np.int16)
     chroma = enlarge(chroma, image).view(np.uint16)
     diffused = np.empty_like(image)
-    for box in disjoint(wanted):
-        # The sum is modulo 2^16, since chroma has signs.
+    for box in disjoint(requested):
+        # Chroma is signed: the sum modulo 2^16 is right for negative values, too.
         moved = np.add(cv2.transform(box.cut(roots), LIGHTNESS), box.cut(chroma))
         box.cut(diffused)[...] = roots_to_rgb(moved)
     return diffused
@@ -51,10 +51,11 @@ def _rescale_to_unit(values: np.ndarray) -> np.ndarray:
 
 
 def edge_mask(image: np.ndarray) -> np.ndarray:
-    """How much of an edge a pixel is, float32 (H, W) in [0, 1], zero where the image is flat.
+    """Strength of the edge at each pixel, float32 (H, W) in [0, 1]; 0 where the image is flat.
 
     Gradient magnitude of luma, blurred (sigma 4), scaled to 0..1, clipped below 0.1, rescaled, clipped at its 1st
-    and 99th percentile, rescaled. All but the gradient at half resolution: the blur leaves nothing finer.
+    and 99th percentile, rescaled. Everything after the gradient is computed at half resolution: the blur removes all
+    finer detail.
     """
     luma = cv2.copyMakeBorder(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), 1, 1, 1, 1, cv2.BORDER_REPLICATE)
     beside = cv2.absdiff(luma[1:-1, 2:], luma[1:-1, :-2])
@@ -62,7 +63,7 @@ def edge_mask(image: np.ndarray) -> np.ndarray:
     twice_gradient = cv2.magnitude(beside.astype(np.float32), below.astype(np.float32))
     mask = _rescale_to_unit(reduced_blur(twice_gradient, sigma=4, reduction=2))
     mask = _rescale_to_unit(np.maximum(mask, np.float32(0.1)))
-    # So smooth a mask has the percentiles of every 16th of its values.
+    # The mask is smooth: every 16th value has nearly the same percentiles.
     low, high = np.percentile(mask[::4, ::4], (1, 99)).astype(np.float32)
     return enlarge(_rescale_to_unit(np.clip(mask, low, high)), image)
 
@@ -77,17 +78,17 @@ def shift_plane(plane: np.ndarray, dx: int, dy: int) -> np.ndarray:
 
 
 @distortion(levels=(1, 3, 6, 8, 12), reach=lambda amount: WHOLE_IMAGE, selective=True)
-def color_shift(image: np.ndarray, amount: float, rng: np.random.Generator, wanted: Sequence[Box]) -> np.ndarray:
-    """Green moved ``amount`` pixels in a random direction, blended in where edges are (KADID-10k #5).
+def color_shift(image: np.ndarray, amount: float, rng: np.random.Generator, requested: Sequence[Box]) -> np.ndarray:
+    """Green moved ``amount`` pixels in a random direction, blended in at edges (KADID-10k #5).
 
-    Outside the boxes ``wanted`` the result may be anything.
+    Outside the ``requested`` boxes the result may hold any values.
     """
     angle = rng.uniform(0, 2 * math.pi)
     green = np.ascontiguousarray(image[..., 1])
     shifted = shift_plane(green, round(amount * math.cos(angle)), round(amount * math.sin(angle)))
     mask = edge_mask(image)
     shifted_image = image.copy()
-    for box in disjoint(wanted):
+    for box in disjoint(requested):
         difference = cv2.subtract(box.cut(shifted), box.cut(green), dtype=cv2.CV_32F)
         change = cv2.multiply(box.cut(mask), difference)
         box.cut(shifted_image)[..., 1] = cv2.add(box.cut(green), change, dtype=cv2.CV_8U)

@@ -5,12 +5,16 @@ below (6/29)^3:
 
     L* = 116 r_y - 16        a* = 500 (r_x - r_y)        b* = 200 (r_y - r_z)
 
-so what a distortion does to L*, a*, b* it can as well do to the roots, and the way from RGB to the roots and back is
-tables and two 3x3 matrices. Roots are kept as uint16, ROOT_ZERO + ROOT_UNIT r: steps of 0.01 in L*, room for the
+A distortion that is linear in L*, a*, b* can therefore be applied to the roots. Tables and two 3x3 matrices convert
+RGB to roots and back. Roots are stored as uint16, ROOT_ZERO + ROOT_UNIT r: steps of 0.01 in L*, with room for the
 chroma of the strongest saturation.
+
+The tables are written by hand because ``cv2.cvtColor`` takes three times as long in float32, and in uint8 it rounds
+L*, a*, b* to whole numbers, which changes a colour by up to 24 levels there and back.
 """
 
 import functools
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -28,7 +32,7 @@ RGB_FROM_RATIO = np.linalg.inv(RATIO_FROM_RGB)
 ROOT_UNIT = 12_000
 ROOT_ZERO = 28_800
 
-# Below this root (and its cube) the curve gives way to its tangent.
+# Below this root (and its cube) the tangent replaces the curve.
 TANGENT_ROOT = 6 / 29
 TANGENT_SLOPE = 841 / 108
 
@@ -36,12 +40,15 @@ LIGHTNESS = np.array([[0, 1, 0]] * 3, np.float64)
 """The matrix on roots that keeps L* and sets a* and b* to 0."""
 
 CHROMA = np.eye(3) - LIGHTNESS
-"""What it takes away: LIGHTNESS + k CHROMA multiplies a* and b* by k."""
+"""The rest of the identity: LIGHTNESS + k CHROMA multiplies a* and b* by k."""
 
 _WORDS = np.arange(65536)
 
 
-def root_of_lightness(lightness: float) -> float:
+Lightness = TypeVar("Lightness", float, np.ndarray)
+
+
+def root_of_lightness(lightness: Lightness) -> Lightness:
     """L* (0..100) as a stored root."""
     return ROOT_ZERO + ROOT_UNIT * (lightness + 16) / 116
 
@@ -63,7 +70,7 @@ def _stored_roots() -> np.ndarray:
 
 @functools.lru_cache
 def _ratios() -> np.ndarray:
-    """Stored root -> ratio, float32; some are negative or far beyond 1, colours that no screen shows."""
+    """Stored root -> ratio, float32; some are negative or far above 1: colours outside sRGB."""
     root = (_WORDS - ROOT_ZERO) / ROOT_UNIT
     return np.where(root > TANGENT_ROOT, root**3, (root - 16 / 116) / TANGENT_SLOPE).astype(np.float32)
 
@@ -89,5 +96,5 @@ def roots_to_rgb(roots: np.ndarray) -> np.ndarray:
 
 def shift_lightness(roots: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:
     """``roots`` with L* moved by ``after`` - ``before``, stored roots of Y, uint16 (H, W); a* and b* kept."""
-    # Modulo 2^16, which does for negative differences as well.
+    # Modulo 2^16: right for negative differences, too.
     return np.add(roots, cv2.cvtColor(np.subtract(after, before), cv2.COLOR_GRAY2RGB))

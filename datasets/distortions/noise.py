@@ -1,8 +1,8 @@
 """Noises of KADID-10k.
 
-Gaussian values are not drawn one by one, which would take longer than all the rest: a noise is the weighted sum of two
-runs, each at a random place of its own pool of normal numbers. Within a noise no number comes twice, and 2^40 pairs of
-places make it as good as certain that no two noises of a training are alike.
+Drawing every Gaussian value anew would take longer than everything else. A noise is instead the weighted sum of two
+runs, each from a random position of its own pool of normal numbers. No number occurs twice within a noise. There are
+2^40 pairs of positions, so two noises of a training are practically never equal.
 """
 
 import functools
@@ -27,9 +27,9 @@ def _pools() -> np.ndarray:
 def draw_gaussian(
     shape: tuple[int, ...], sigma: float, rng: np.random.Generator, mean: float = 0, dtype: int = cv2.CV_32F
 ) -> np.ndarray:
-    """Independent Gaussian values of that ``mean`` and standard deviation, of OpenCV's ``dtype``, rounded to it.
+    """Independent Gaussian values of that ``mean`` and standard deviation, rounded to OpenCV's ``dtype``.
 
-    More than LONGEST_RUN values, which is a million, are several noises one after the other.
+    More than LONGEST_RUN values (a million) are several noises one after the other.
     """
     count = math.prod(shape)
     noises = []
@@ -45,13 +45,13 @@ def draw_gaussian(
 @distortion(levels=(0.001, 0.002, 0.003, 0.005, 0.01))
 def gaussian_noise(image: np.ndarray, variance: float, rng: np.random.Generator) -> np.ndarray:
     """Additive Gaussian noise of that ``variance`` on [0, 1] (KADID-10k #11)."""
-    # x is whole, so x + round(n) is round(x + n).
+    # x is an integer, so x + round(n) equals round(x + n).
     noise = draw_gaussian(image.shape, 255 * variance**0.5, rng, dtype=cv2.CV_16S)
     return cv2.add(image, noise, dtype=cv2.CV_8U)
 
 
 YCBCR_FROM_RGB = np.array([[65.481, 128.553, 24.966], [-37.797, -74.203, 112.0], [112.0, -93.786, -18.214]]) / 255
-"""ITU-R BT.601, studio range, both sides on [0, 1]; the offsets (16, 128, 128) / 255 do not matter to a difference."""
+"""ITU-R BT.601, studio range, both sides on [0, 1]; the offsets (16, 128, 128) / 255 cancel in a difference."""
 
 RGB_FROM_YCBCR = np.linalg.inv(YCBCR_FROM_RGB)
 
@@ -60,7 +60,7 @@ RGB_FROM_YCBCR = np.linalg.inv(YCBCR_FROM_RGB)
 def color_noise(image: np.ndarray, variance: float, rng: np.random.Generator) -> np.ndarray:
     """Additive Gaussian noise of that ``variance`` on [0, 1] in each plane of YCbCr (KADID-10k #12).
 
-    The conversion is linear, so noise added there is the same noise, converted, added here.
+    The conversion is linear, so noise added in YCbCr equals the converted noise added in RGB.
     """
     noise = draw_gaussian(image.shape, 255 * variance**0.5, rng)
     return cv2.add(image, cv2.transform(noise, RGB_FROM_YCBCR), dtype=cv2.CV_8U)
@@ -68,7 +68,7 @@ def color_noise(image: np.ndarray, variance: float, rng: np.random.Generator) ->
 
 @distortion(levels=(0.001, 0.005, 0.01, 0.02, 0.03))
 def impulse_noise(image: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
-    """That ``share`` of the pixels turned black or white, half each (KADID-10k #13)."""
+    """Sets that ``share`` of the pixels to black or white with equal chance (KADID-10k #13)."""
     noisy = image.copy()
     pixels = noisy.reshape(-1, 3)
     count = int(rng.binomial(len(pixels), share))

@@ -1,4 +1,4 @@
-"""What a distortion is: a pure function, its five levels, and how far its result looks around a pixel."""
+"""One distortion: a pure function, its five levels, and how far its result depends on the pixels around."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from datasets.crops import Box, disjoint
 Apply = Callable[..., np.ndarray]
 
 WHOLE_IMAGE = 1 << 30
-"""The reach of a distortion whose result at a pixel depends on the whole image."""
+"""The reach of a distortion whose result at a pixel depends on the complete image."""
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,10 @@ class Distortion:
     """One kind of distortion.
 
     ``apply(image, amount, rng)`` maps uint8 RGB (H, W, 3) to a new array of the same shape and type. ``levels``
-    are the five amounts, mildest first as the table of KADID-10k orders them. ``reach(amount)`` is the distance
-    in pixels at which a result still depends on its surroundings, ``grid(amount)`` the spacing of the lattice
-    that it is tied to (JPEG's blocks, the pixels of a reduced image). ``selective``: ``apply`` takes a
-    fourth argument, boxes of the image, and saves itself work outside them, where its result may be anything.
+    are the five amounts in the order of KADID-10k's table. ``reach(amount)`` is the distance in pixels up to which a
+    result depends on its surroundings. ``grid(amount)`` is the spacing of the lattice to which it is tied (JPEG's
+    blocks, the pixels of a reduced image). If ``selective``, ``apply`` takes a fourth argument, the requested boxes:
+    outside them it computes less, and the result may hold any values.
     """
 
     name: str
@@ -36,13 +36,13 @@ class Distortion:
     selective: bool
 
     def apply_where(
-        self, image: np.ndarray, amount: float, rng: np.random.Generator, wanted: Sequence[Box]
+        self, image: np.ndarray, amount: float, rng: np.random.Generator, requested: Sequence[Box]
     ) -> np.ndarray:
-        """``apply``, of whose result only the boxes ``wanted`` will be used."""
-        return self.apply(image, amount, rng, wanted) if self.selective else self.apply(image, amount, rng)
+        """Calls ``apply`` when only the ``requested`` boxes of the result will be used."""
+        return self.apply(image, amount, rng, requested) if self.selective else self.apply(image, amount, rng)
 
     def input_box(self, output: Box, amount: float, height: int, width: int) -> Box:
-        """The part of a (height, width) image from which the result inside ``output`` can be computed."""
+        """The region of a (height, width) image that is needed to compute the result inside ``output``."""
         grid = self.grid(amount)
         if height % grid or width % grid:
             return Box(0, 0, height, width)
@@ -56,14 +56,14 @@ class Distortion:
 
 
 def piece_by_piece(apply: Apply) -> Apply:
-    """A costly function of single pixels made ``selective``: computes, of uint8 (H, W, 3), the boxes wanted alone."""
+    """Makes a costly function of single pixels ``selective``: it is computed inside the requested boxes only."""
 
     @functools.wraps(apply)
     def apply_to_pieces(
-        image: np.ndarray, amount: float, rng: np.random.Generator, wanted: Sequence[Box]
+        image: np.ndarray, amount: float, rng: np.random.Generator, requested: Sequence[Box]
     ) -> np.ndarray:
         result = np.empty_like(image)
-        for piece in disjoint(wanted):
+        for piece in disjoint(requested):
             piece.cut(result)[...] = apply(piece.cut(image), amount, rng)
         return result
 
@@ -87,7 +87,7 @@ def distortion(
     grid: Callable[[float], int] = _no_grid,
     selective: bool = False,
 ) -> Callable[[Apply], Apply]:
-    """Registers the decorated function under its own name; the function itself stays as it is."""
+    """Registers the decorated function under its own name; the function itself is unchanged."""
 
     def register(apply: Apply) -> Apply:
         REGISTERED[apply.__name__] = Distortion(apply.__name__, levels, apply, reach, grid, selective)

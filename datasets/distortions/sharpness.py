@@ -43,5 +43,5 @@ def contrast_curve(change: float) -> np.ndarray:
 
 @distortion(levels=(0.3, 0.15, 0, -0.4, -0.6))
 def contrast(image: np.ndarray, change: float, rng: np.random.Generator) -> np.ndarray:
-    """Tone curve per channel that steepens (``change`` > 0) or flattens the middle tones (KADID-10k #25)."""
+    """Tone curve per channel; ``change`` > 0 raises the contrast of the middle tones, < 0 lowers it (KADID-10k #25)."""
     return apply_curve(image, contrast_curve(change))

@@ -12,7 +12,7 @@ from datasets.distortions.registry import WHOLE_IMAGE, distortion
 from datasets.resampling import lanczos_down_and_up, resize, resize_to_nearest, to_uint8
 
 REFERENCE_HEIGHT, REFERENCE_WIDTH = 384, 512
-"""The images of KADID-10k; counts of blocks and patches hold for this size, and other sizes keep the density."""
+"""Size of KADID-10k's images. Counts of blocks and patches refer to this size; other sizes keep the density."""
 
 
 def _down_and_up(image: np.ndarray, factor: float, method: str) -> np.ndarray:
@@ -49,7 +49,7 @@ def resize_bilinear(image: np.ndarray, factor: float, rng: np.random.Generator) 
 @distortion(levels=_REDUCTIONS, reach=lambda factor: 7 * int(factor), grid=_factor)
 def resize_lanczos(image: np.ndarray, factor: float, rng: np.random.Generator) -> np.ndarray:
     """Down by ``factor`` (antialiased) and back up, Lanczos with three lobes."""
-    return lanczos_down_and_up(image, factor)
+    return lanczos_down_and_up(image, int(factor))
 
 
 @distortion(levels=(2, 3, 4, 5, 6), reach=_factor, grid=_factor)
@@ -65,10 +65,10 @@ def pixelate(image: np.ndarray, amount: float, rng: np.random.Generator) -> np.n
 
 
 def _draw_count(at_reference_size: float, size: int, image: np.ndarray, rng: np.random.Generator) -> int:
-    """How many squares of ``size`` keep the density: as many per place that one can take.
+    """Draws the number of squares of ``size`` that keeps their density: the same number per possible position.
 
-    A fraction is the chance of one more. Counting places, not pixels, keeps the density also in a part of an image,
-    whose squares lie inside it.
+    A fraction is the chance of one more square. Squares lie inside the image or part, so positions are counted and not
+    pixels: that keeps the density in a part of an image, too.
     """
     height, width = image.shape[:2]
     places = max(1, height - size + 1) * max(1, width - size + 1)
@@ -113,10 +113,10 @@ def non_eccentricity(image: np.ndarray, count: float, rng: np.random.Generator) 
 
 N_DISPLACEMENTS = 5
 LARGEST_SUM = 0.15
-"""Displacements whose sum has no larger standard deviation, pixels, may as well be made by one warp.
+"""Largest standard deviation, pixels, of a sum of displacements that one warp makes in place of several.
 
-Against one warp for each, measured on photographs: a pixel's variance within 4 %, the correlation of neighbours within
-0.02.
+Measured on photographs against one warp for each displacement: the variance of a pixel agrees within 4 %, the
+correlation of neighbours within 0.02.
 """
 
 CUBIC_REACH = 2
@@ -124,15 +124,15 @@ CUBIC_WARP = cv2.INTER_CUBIC | cv2.WARP_RELATIVE_MAP
 
 
 def _warp_sigmas(sigma: float) -> list[float]:
-    """Standard deviations of the warps that stand for the five of ``sigma``: five, three or one."""
+    """Standard deviations of the warps that replace five warps of ``sigma``: five, three or one."""
     together = max(1, int((LARGEST_SUM / sigma) ** 2))
     return [sigma * math.sqrt(min(together, N_DISPLACEMENTS - first)) for first in range(0, N_DISPLACEMENTS, together)]
 
 
 def _reach_of_warps(sigmas: Sequence[float]) -> int:
-    """How far successive warps lead together but for one pixel in 400, and a kernel's width.
+    """Largest total displacement of successive warps for 399 of 400 pixels, plus the width of a kernel.
 
-    That one pixel, if it lies at the very edge of what is wanted, is displaced by less.
+    The remaining pixel is displaced by less if it lies at the edge of the requested region.
     """
     return math.ceil(3 * math.hypot(*sigmas)) + CUBIC_REACH if sigmas else 0
 
@@ -142,28 +142,28 @@ def _jitter_reach(sigma: float) -> int:
 
 
 def draw_displacements(tile: Box, sigma: float, rng: np.random.Generator) -> list[np.ndarray]:
-    """Where OpenCV finds what each pixel of ``tile`` takes its value from: dx and dy, float32 (H, W).
+    """Draws where each pixel of ``tile`` takes its value from, for OpenCV: dx and dy, float32 (H, W).
 
-    To OpenCV a pixel's own place is the one in its array, which is the tile.
+    OpenCV adds a pixel's position within the tile; the tile's own corner is therefore added here.
     """
     return [draw_gaussian((tile.height, tile.width), sigma, rng, mean=corner) for corner in (tile.left, tile.top)]
 
 
 @distortion(levels=(0.05, 0.1, 0.2, 0.5, 1), reach=_jitter_reach, selective=True)
-def jitter(image: np.ndarray, sigma: float, rng: np.random.Generator, wanted: Sequence[Box]) -> np.ndarray:
+def jitter(image: np.ndarray, sigma: float, rng: np.random.Generator, requested: Sequence[Box]) -> np.ndarray:
     """Five successive warps; each displaces every pixel by an independent Gaussian of ``sigma`` pixels (KADID-10k #19).
 
-    Cubic interpolation, edges replicated; small displacements are added up and make one warp. Outside the boxes
-    ``wanted`` the result may be anything.
+    Cubic interpolation, edges replicated; small displacements are added up and make one warp. Outside the
+    ``requested`` boxes the result may hold any values.
     """
     whole = Box(0, 0, *image.shape[:2])
     warped = image.astype(np.float32)
-    # Outside a warp's tiles it is the image or an earlier warp, for the odd pixel from further away than expected.
+    # Outside the tiles of a warp this holds the image or an earlier warp: a rare pixel reads from there.
     spare = warped.copy()
     sigmas = _warp_sigmas(sigma)
     for warp, warp_sigma in enumerate(sigmas):
         reach = _reach_of_warps(sigmas[warp + 1 :])
-        for tile in disjoint([box.dilated(reach, whole) for box in wanted]):
+        for tile in disjoint([box.dilated(reach, whole) for box in requested]):
             dx, dy = draw_displacements(tile, warp_sigma, rng)
             cv2.remap(warped, dx, dy, CUBIC_WARP, dst=tile.cut(spare), borderMode=cv2.BORDER_REPLICATE)
         warped, spare = spare, warped

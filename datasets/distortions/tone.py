@@ -1,4 +1,4 @@
-"""Tone curves: functions of a value on [0, 1] as 256-entry tables. And larger tables."""
+"""Tone curves as tables: functions of a value on [0, 1] with 256 entries, and tables of 65,536 entries."""
 
 import cv2
 import numpy as np
@@ -17,5 +17,5 @@ def look_up(table: np.ndarray, words: np.ndarray) -> np.ndarray:
     """``table[words]`` of a table of 65,536 entries and uint16 ``words``, (H, W, 3) or (H, W)."""
     if OPENCV_LOOKS_UP_WORDS:
         return cv2.LUT(words, table)
-    # Every 16-bit number is a valid index: "wrap" spares the check.
+    # Every 16-bit number is a valid index: "wrap" avoids the check.
     return np.take(table, words, mode="wrap")

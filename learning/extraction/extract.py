@@ -101,12 +101,12 @@ class Extraction:
         images: Sequence[ListedImage],
         extractors: Mapping[str, FeatureExtractor],
         compute: ComputeOptions,
-        context: ProcessContext = ProcessContext(),
+        context: ProcessContext | None = None,
     ):
         self._images = images
         self._extractors = extractors
         self._compute = compute
-        self._context = context
+        self._context = context or ProcessContext()
         self._n_computed = 0
         self._seconds = 0.0
         paths = [image.path for image in images]

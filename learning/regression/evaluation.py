@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from sklearn.pipeline import Pipeline
@@ -14,14 +13,14 @@ from learning.regression.search import Grid, Hyperparameters, Search, SplitResul
 from learning.regression.splits import Split
 
 STEEPEST = 0.25
-"""The least width of a logistic that serves as calibration, in standard deviations of the predictions."""
+"""The smallest width of a logistic that serves as calibration, in standard deviations of the predictions."""
 
 METRICS = ("srcc", "plcc", "krcc", "rmse")
 
 
 @dataclass(frozen=True)
 class Spread:
-    """A figure over the splits."""
+    """The distribution of a metric over the splits."""
 
     median: float
     lower_quartile: float
@@ -37,10 +36,10 @@ class Spread:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What came out: the search, the test of its choice on every split, and the regressor fitted on all images.
+    """The search, the test of its choice on every split, and the regressor fitted on all images.
 
-    ``chosen_within`` are the tests where each split takes the candidate that its own validation part prefers: no
-    split then knows anything of another, and the difference to ``results`` is what sharing the choice is worth.
+    In ``results`` all splits share one choice; in ``chosen_within`` each split takes the candidate that its own
+    validation part prefers, so that no split learns from another.
     """
 
     splits: list[Split]
@@ -61,12 +60,9 @@ class Evaluation:
         """Median and spread of one of METRICS over the test parts."""
         return Spread.of([getattr(metrics, metric) for metrics in self.metrics])
 
-    def spreads(self) -> dict[str, dict[str, float]]:
-        return {metric: asdict(self.spread(metric)) for metric in METRICS}
-
     @property
     def linear_mappings(self) -> int:
-        """On how many splits the logistic did not converge, so that PLCC and RMSE are after a line."""
+        """Number of splits on which the logistic did not converge, so that PLCC and RMSE are after a line."""
         return sum(metrics.mapping.kind == "linear" for metrics in self.metrics)
 
     def held_out(self, n_images: int) -> np.ndarray:
@@ -86,10 +82,10 @@ class Evaluation:
         return fit_mapping(predicted[tested], mos[tested])
 
     def calibration(self, mos: np.ndarray) -> OpinionMapping:
-        """What brings the regressor's predictions to the opinions' scale without changing their order.
+        """The curve that maps the regressor's predictions to the opinions' scale and keeps their order.
 
-        Candidates are chosen by rank correlation, which does not see that a strong penalty draws all predictions to the
-        mean. A logistic so steep that it is a step would tie them, and gives way to a line.
+        Candidates are chosen by rank correlation, which ignores that a strong penalty draws all predictions to the
+        mean. A logistic so steep that it is a step would make predictions equal; a line replaces it.
         """
         predicted = self.held_out(len(mos))
         tested = np.isfinite(predicted)
@@ -115,20 +111,3 @@ def run_protocol(
         for split, choice, result in zip(splits, found.best_in_each_split(), results, strict=True)
     ]
     return Evaluation(splits, found, results, chosen_within, fit(features, mos, found.best))
-
-
-def describe(evaluation: Evaluation, mos: np.ndarray) -> dict[str, Any]:
-    """The part of a regressor's description that the protocol knows."""
-    return {
-        "hyperparameters": asdict(evaluation.hyperparameters),
-        "calibration": asdict(evaluation.calibration(mos)),
-        "validation_srcc": float(evaluation.search.median.max()),
-        "figures": evaluation.spreads(),
-        "figures_per_split": [
-            {**{name: getattr(metrics, name) for name in METRICS}, "mapping": metrics.mapping.kind}
-            for metrics in evaluation.metrics
-        ],
-        "srcc_chosen_within_each_split": Spread.of([one.metrics.srcc for one in evaluation.chosen_within]).median,
-        "n_images": len(mos),
-        "score_range": [float(mos.min()), float(mos.max())],
-    }

@@ -81,7 +81,7 @@ def fit_mapping(predicted: np.ndarray, mos: np.ndarray) -> OpinionMapping:
         start = (mos.max(), mos.min(), 0.0, 0.5)
         try:
             with warnings.catch_warnings():
-                # It is about the parameters' covariance, which nobody asks for.
+                # The warning is about the parameters' covariance, which is not used.
                 warnings.simplefilter("ignore", OptimizeWarning)
                 (b1, b2, b3, b4), _ = curve_fit(_logistic, (predicted - centre) / spread, mos, start, maxfev=5000)
         except RuntimeError:
@@ -104,7 +104,7 @@ def fit_line(predicted: np.ndarray, mos: np.ndarray) -> OpinionMapping:
 
 @dataclass(frozen=True)
 class Metrics:
-    """What is reported of a set of predictions; PLCC and RMSE after ``mapping``, RMSE in units of the opinions."""
+    """The agreement of predictions with opinions; PLCC and RMSE after ``mapping``, RMSE in units of the opinions."""
 
     srcc: float
     plcc: float
@@ -114,7 +114,7 @@ class Metrics:
 
 
 def evaluate(predicted: np.ndarray, mos: np.ndarray) -> Metrics:
-    """All figures of (n,) predictions against (n,) opinions."""
+    """All metrics of (n,) predictions against (n,) opinions."""
     predicted, mos = np.asarray(predicted, np.float64), np.asarray(mos, np.float64)
     mapping = fit_mapping(predicted, mos)
     mapped = mapping(predicted)

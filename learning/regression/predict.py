@@ -20,7 +20,8 @@ from learning.distributed.process_group import ProcessContext
 from learning.extraction.compute import ComputedFeatures
 from learning.extraction.extract import Extraction, with_workers
 from learning.extraction.extractors import extraction_device, load_extractors
-from learning.regression.metrics import METRICS, Metrics, evaluate
+from learning.regression.evaluation import METRICS
+from learning.regression.metrics import Metrics, evaluate
 from learning.regression.regressor_files import Regressor, load_regressor
 from networks.features import FeatureExtractor
 from options.features import ComputeOptions

@@ -4,9 +4,9 @@ The protocol of the literature: on each of several splits, every candidate learn
 by its SRCC on the validation part; the candidate with the best median is refitted on training and validation parts,
 and only then is each test part looked at, once.
 
-The search fits no candidate by itself. All splits share one Gram matrix of the raw features, all Ridge penalties of a
-split few factorisations, all ElasticNet penalties one path with warm starts. What is tested and saved is a plain
-scikit-learn pipeline.
+The search does not fit each candidate on its own. All splits share one Gram matrix of the raw features; all Ridge
+penalties of a split share a few factorisations; all ElasticNet penalties of a split share one path with warm starts.
+The regressor that is tested and saved is a plain scikit-learn pipeline.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Hyperparameters:
 
 @dataclass(frozen=True)
 class Grid:
-    """What is searched; the default covers scores on 1..5 and on 0..100, and from 100 to 100,000 images."""
+    """The candidates of a search; the default covers scores on 1..5 and on 0..100, and from 100 to 100,000 images."""
 
     estimators: tuple[str, ...] = ("ridge", "elasticnet")
     standardized: tuple[bool, ...] = (True, False)
@@ -105,7 +105,7 @@ class Search:
         return self.candidates[int(np.argmax(self.median))]
 
     def best_in_each_split(self) -> list[Hyperparameters]:
-        """What each split would choose by its own validation part."""
+        """The candidate that each split prefers by its own validation part."""
         return [self.candidates[index] for index in np.argmax(self.srcc, axis=1)]
 
 
@@ -130,6 +130,7 @@ def _path_srcc(
     if first.estimator == "ridge":
         predicted = ridge_path(train, opinions, validation, first.standardized, alphas)
     else:
+        assert first.l1_ratio is not None, "every ElasticNet candidate has an l1_ratio"
         predicted, unconverged = elasticnet_path(
             train, opinions, validation, first.standardized, first.l1_ratio, alphas
         )
@@ -137,7 +138,7 @@ def _path_srcc(
 
 
 def _bytes_of_a_path(splits: Sequence[Split], n_features: int) -> int:
-    """An upper bound of what one path on one split holds beside the features themselves."""
+    """An upper bound of the memory of one path on one split, without the features themselves."""
     n_train = max(len(split.train) for split in splits)
     n_validation = max(len(split.validation) for split in splits)
     parts = 4 * (n_train + n_validation) * n_features
@@ -164,7 +165,7 @@ def search(
     """Ranks every candidate of ``grid`` on every split.
 
     ``features`` (n, p) float32, ``mos`` (n,), higher is better. Splits and paths run side by side in as many of
-    ``n_threads`` threads as ``memory`` bytes allow; ``advance`` is told how many candidates are done.
+    ``n_threads`` threads as ``memory`` bytes allow; ``advance`` is called with the number of candidates just done.
     """
     paths = grid.paths()
     offsets = np.cumsum([0, *(len(path) for path in paths)])
@@ -200,7 +201,7 @@ def search(
 
 @dataclass(frozen=True)
 class SplitResult:
-    """What a refitted candidate predicts for the images of a split's test part, and how well."""
+    """The predictions of a refitted candidate for the images of a split's test part, and their metrics."""
 
     images: np.ndarray
     predicted: np.ndarray
@@ -217,7 +218,7 @@ def fit(features: np.ndarray, mos: np.ndarray, hyperparameters: Hyperparameters)
 def evaluate_on_test(
     features: np.ndarray, mos: np.ndarray, split: Split, hyperparameters: Hyperparameters
 ) -> SplitResult:
-    """Refits on the training and validation parts of a split, and predicts its test part."""
+    """Refits on the training and validation parts of a split and predicts its test part."""
     learnt_from = split.train_and_validation
     predicted = fit(features[learnt_from], mos[learnt_from], hyperparameters).predict(features[split.test])
     return SplitResult(split.test, predicted, evaluate(predicted, mos[split.test]))

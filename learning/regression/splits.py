@@ -1,4 +1,4 @@
-"""Which images a regressor learns from, is chosen on, and is tested on."""
+"""Splits of a database into the images that a regressor is trained, chosen and tested on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sklearn.model_selection import GroupShuffleSplit
 from common.errors import UserError
 
 SMALLEST_PART = 3
-"""Images: of two, the rank correlation is 1 or -1 whatever is predicted."""
+"""Number of images; the rank correlation of two images is 1 or -1 whatever the predictions are."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ def random_splits(
 ) -> list[Split]:
     """``n_splits`` independent splits with about these shares of train, validation and test.
 
-    With ``groups`` (n_images,), the shares are of groups, and a group goes into one part as a whole. Raises UserError
-    where there are too few images or groups for three parts.
+    With ``groups`` (n_images,), the shares are of groups, and all images of a group go into the same part. Raises
+    UserError where there are too few images or groups for three parts.
     """
     kind = "images" if groups is None else "groups"
     groups = np.arange(n_images) if groups is None else np.unique(groups.astype(str), return_inverse=True)[1]
@@ -61,7 +61,7 @@ def random_splits(
 
 
 def official_split(parts: np.ndarray, groups: np.ndarray | None = None) -> list[Split]:
-    """The one split of a database that comes with it; ``parts`` (n,) holds train, validation and test.
+    """The split that comes with a database; ``parts`` (n,) holds train, validation and test.
 
     Raises UserError where one of ``groups`` is in two parts.
     """
@@ -80,14 +80,14 @@ def _checked(splits: list[Split]) -> list[Split]:
         for name, part in split.parts().items():
             if len(part) < SMALLEST_PART:
                 raise UserError(
-                    f"the {name} part of a split has {len(part)} images, and {SMALLEST_PART} are the least that can "
-                    "be ranked; more images are needed, or other --shares"
+                    f"the {name} part of a split has {len(part)} images, and ranking needs at least {SMALLEST_PART}; "
+                    "use more images or different --shares"
                 )
     return splits
 
 
 def splits_in_words(splits: list[Split], official: bool, groups: np.ndarray | None, seed: int) -> str:
-    """How the images were split, for a person."""
+    """One line about how the images were split."""
     sizes = "/".join(str(len(part)) for part in splits[0].parts().values())
     if official:
         return f"the official one, {sizes} images for train/validation/test"

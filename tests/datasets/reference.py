@@ -1,4 +1,4 @@
-"""The distortions without randomness, and jitter's warp, in slow float64, with nothing of ours in it.
+"""The distortions without randomness, and jitter's warp, in slow float64, independent of the project's code.
 
 Each takes an image on [0, 1], float64 (H, W, 3), and returns one that is not yet clipped or rounded.
 """
@@ -150,22 +150,24 @@ def contrast(image, change):
 
 
 def _keys_cubic(x, a=-0.75):
-    """Keys (1981), eq. 4, with the slope that OpenCV takes."""
+    """Keys (1981), eq. 4, with OpenCV's slope."""
     x = np.abs(x)
     inner = (a + 2) * x**3 - (a + 3) * x**2 + 1
     return np.where(x <= 1, inner, np.where(x < 2, a * (x**3 - 5 * x**2 + 8 * x - 4), 0))
 
 
 def cubic_warp(image, displacements):
-    """Each pixel of (H, W, 3) from (dx, dy) further, (H, W, 2), by cubic interpolation, edges replicated."""
+    """Reads each pixel of (H, W, 3) at a distance of (dx, dy), (H, W, 2): cubic interpolation, edges replicated."""
     height, width = image.shape[:2]
     rows, columns = np.mgrid[:height, :width]
     x, y = columns + displacements[..., 0], rows + displacements[..., 1]
     left, top = np.floor(x).astype(int), np.floor(y).astype(int)
+    taps = range(-1, 3)
+    row_weights = [_keys_cubic(y - top - tap) for tap in taps]
+    column_weights = [_keys_cubic(x - left - tap) for tap in taps]
     warped = np.zeros_like(image)
-    for row in range(-1, 3):
-        for column in range(-1, 3):
-            weight = _keys_cubic(y - top - row) * _keys_cubic(x - left - column)
-            taken = image[np.clip(top + row, 0, height - 1), np.clip(left + column, 0, width - 1)]
-            warped += weight[..., None] * taken
+    for row, row_weight in zip(taps, row_weights, strict=True):
+        for column, column_weight in zip(taps, column_weights, strict=True):
+            values = image[np.clip(top + row, 0, height - 1), np.clip(left + column, 0, width - 1)]
+            warped += (row_weight * column_weight)[..., None] * values
     return warped

@@ -74,10 +74,10 @@ def test_an_image_smaller_than_a_crop_is_refused():
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 60), st.integers(1, 60))
-def test_mirroring_reaches_the_size_with_the_images_own_pixels(height, width, wanted_height, wanted_width):
+def test_mirroring_reaches_the_size_with_the_images_own_pixels(height, width, least_height, least_width):
     image = noise_image(height, width) | 1  # no pixel is black
-    mirrored = mirror_up_to(image, wanted_height, wanted_width)
-    assert mirrored.shape == (max(height, wanted_height), max(width, wanted_width), 3)
+    mirrored = mirror_up_to(image, least_height, least_width)
+    assert mirrored.shape == (max(height, least_height), max(width, least_width), 3)
     assert mirrored.min() > 0
     top, left = (mirrored.shape[0] - height) // 2, (mirrored.shape[1] - width) // 2
     assert np.array_equal(mirrored[top : top + height, left : left + width], image)
@@ -96,13 +96,13 @@ def test_a_plan_names_a_source_inside_the_image(height, width, factor, size, see
 @given(st.lists(st.tuples(*[st.integers(0, 12)] * 2, *[st.integers(1, 9)] * 2), min_size=1, max_size=5))
 def test_disjoint_boxes_hold_every_pixel_once_and_few_others(corners):
     boxes = [Box(top, left, top + height, left + width) for top, left, height, width in corners]
-    wanted, counts = np.zeros((24, 24), int), np.zeros((24, 24), int)
+    requested, counts = np.zeros((24, 24), int), np.zeros((24, 24), int)
     for box in boxes:
-        box.cut(wanted)[...] = 1
+        box.cut(requested)[...] = 1
     for box in disjoint(boxes):
         box.cut(counts)[...] += 1
-    assert counts.max() == 1 and (counts >= wanted).all()
-    assert wanted.sum() >= 0.9 * counts.sum()
+    assert counts.max() == 1 and (counts >= requested).all()
+    assert requested.sum() >= 0.9 * counts.sum()
 
 
 def test_touching_boxes_become_one():

@@ -1,7 +1,6 @@
 """The 26 distortions: their table, their formulas, their randomness, and that a part equals a cut of the whole."""
 
-import subprocess
-import sys
+import re
 from itertools import pairwise
 from unittest import mock
 
@@ -11,10 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from common.errors import UserError
 from datasets.crops import Box
-from datasets.distortions import DISTORTIONS, N_LEVELS, distort, distort_box, distort_boxes
+from datasets.distortions import DISTORTIONS, N_LEVELS, distort
+from datasets.distortions import __main__ as contact_sheets
 from datasets.distortions.color import edge_mask
 from datasets.distortions.noise import LONGEST_RUN, draw_gaussian
+from datasets.distortions.regions import distort_box, distort_boxes
 from tests.datasets import reference
 from tests.images import noise_image, photograph
 
@@ -126,7 +128,7 @@ def test_noise_is_white():
 
 @pytest.mark.parametrize("count", [LONGEST_RUN // 4, 3 * LONGEST_RUN // 2])
 def test_gaussian_values_are_independent_of_each_other_and_between_noises(count):
-    """Also where a noise is made of several runs; within a run nothing repeats at any distance."""
+    """Holds for noises of several runs, too; within a run nothing repeats at any distance."""
     rng = np.random.default_rng(0)
     one, other = (draw_gaussian((count,), 2, rng, mean=1).astype(np.float64) for _ in range(2))
     assert abs(one.mean() - 1) < 5 * 2 / np.sqrt(count) and abs(one.var() / 4 - 1) < 5 * np.sqrt(2 / count)
@@ -244,7 +246,7 @@ def test_jitter_has_the_moments_of_five_warps(level):
         return np.rint(np.clip(warped, 0, 255))
 
     def moments(draw):
-        results = np.stack([draw(np.random.default_rng(seed)) for seed in range(n_draws)]).astype(np.float64)
+        results = np.stack([draw(np.random.default_rng(seed)) for seed in range(n_draws)]).astype(np.float32)
         deviations = results - results.mean(0)
         beside = (deviations[:, :, 1:] * deviations[:, :, :-1]).mean()
         below = (deviations[:, 1:] * deviations[:, :-1]).mean()
@@ -270,7 +272,7 @@ def test_levels_get_worse(name):
         return np.mean([mean_squared_error(result, image) for result in results])
 
     errors = [error(level) for level in LEVELS]
-    # Chance moves the means: a green plane shifted by more may fall on something more alike.
+    # Means vary by chance: a larger shift of the green plane may land on a more similar place.
     assert all(after > 0.95 * before for before, after in pairwise(errors))
     assert errors[4] > errors[0]
 
@@ -302,7 +304,7 @@ def test_a_part_is_a_cut_of_the_whole(name, level, size, data):
     steps=st.lists(st.tuples(st.sampled_from(WITHOUT_RANDOMNESS), st.sampled_from(LEVELS)), max_size=1), data=st.data()
 )
 def test_boxes_are_cuts_of_the_whole(steps, data):
-    """However the boxes of a chunk's crops lie, whatever is computed together, and where a step computes them alone."""
+    """Wherever the boxes lie: computed together, in groups, and by steps that compute the boxes alone."""
     image = photograph(192, 256)
     shift = ("color_shift", data.draw(st.sampled_from(LEVELS)))
     steps = data.draw(st.sampled_from([steps or [shift], [shift, *steps], [*steps, shift]]))
@@ -324,21 +326,21 @@ SELECTIVE_WITHOUT_RANDOMNESS = [name for name in WITHOUT_RANDOMNESS if DISTORTIO
 
 @settings(max_examples=60, deadline=None)
 @given(name=st.sampled_from(SELECTIVE_WITHOUT_RANDOMNESS), level=st.sampled_from(LEVELS), data=st.data())
-def test_only_what_is_wanted_is_right_but_all_of_that(name, level, data):
+def test_all_requested_boxes_are_computed(name, level, data):
     image = photograph(96, 128)
     boxes = [draw_box(data, 96, 128) for _ in range(4)]
     whole = distort(image, name, level, np.random.default_rng(0))
-    # Fresh memory is often that of the last result, which would hide what was left out.
+    # New memory often holds the last result, which would hide boxes that were left out.
     with mock.patch("numpy.empty_like", np.zeros_like):
         result = distort(image, name, level, np.random.default_rng(0), boxes)
     for box in boxes:
-        # A vector's lane and a row's last pixels may round otherwise.
+        # SIMD lanes and the last pixels of a row may round differently.
         assert np.abs(box.cut(result).astype(int) - box.cut(whole)).max() <= 1
 
 
 @pytest.mark.parametrize("level", [0, 2])
 def test_jitter_in_pieces_leaves_the_image_in_place(level):
-    """In each box the result is nearest to what the image has there, not beside it."""
+    """In each box the result is nearest to the image at that place, not beside it."""
     image = photograph(200, 300)
     boxes = [Box(10, 20, 60, 80), Box(120, 40, 190, 110), Box(30, 200, 150, 290)]
     jittered = distort(image, "jitter", level, np.random.default_rng(0), boxes)
@@ -354,7 +356,7 @@ def test_jitter_in_pieces_leaves_the_image_in_place(level):
 @settings(max_examples=60, deadline=None)
 @given(dx=st.sampled_from((-1, 0, 1)), dy=st.sampled_from((-1, 0, 1)), data=st.data())
 def test_jitter_in_pieces_reads_each_pixel_where_it_is(dx, dy, data):
-    """With one whole displacement for all, five warps move the image by five times that, across the pieces' seams."""
+    """With one integer displacement for all pixels, five warps move the image by five times that, also across seams."""
     image = photograph(120, 160)
     boxes = [draw_box(data, 120, 160) for _ in range(3)]
 
@@ -371,11 +373,11 @@ def test_jitter_in_pieces_reads_each_pixel_where_it_is(dx, dy, data):
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_jitter_of_a_part_is_a_cut_of_the_whole(level):
-    """With the same displacements; but for pixels at its very edge that come from further away than expected."""
+    """Given the same displacements. Rare pixels at the edge read from further away than planned and may differ."""
     image, box, sigma = photograph(120, 160), Box(30, 40, 90, 120), TABLE["jitter"][level]
 
     def displacing(part):
-        """Draws for each warp one field for the whole image, of which a tile of ``part`` takes its own."""
+        """Draws for each warp one field for the whole image, of which a tile of ``part`` takes its part."""
         numbers = np.random.default_rng(0)
 
         def draw(tile, warp_sigma, rng):
@@ -401,7 +403,7 @@ def test_two_steps_in_a_part():
 
 
 @pytest.mark.parametrize(
-    "image, name, level, said",
+    "image, name, level, message",
     [
         (noise_image(8, 8), "blurr", 0, "unknown distortion 'blurr'"),
         (noise_image(8, 8), "jpeg", 5, "level 5 of jpeg"),
@@ -409,17 +411,17 @@ def test_two_steps_in_a_part():
         (noise_image(8, 8)[..., 0], "jpeg", 0, "(8, 8)"),
     ],
 )
-def test_a_wrong_argument_is_named(image, name, level, said):
-    with pytest.raises(ValueError, match=said.replace("(", r"\(").replace(")", r"\)")):
+def test_a_wrong_argument_is_named(image, name, level, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
         distort(image, name, level, np.random.default_rng(0))
 
 
 def test_the_contact_sheet_is_drawn(tmp_path):
     Image.fromarray(photograph(120, 160)).save(tmp_path / "in.png")
-    command = [sys.executable, "-m", "datasets.distortions", str(tmp_path / "in.png"), "--tile_width", "64", "--sheet"]
-    subprocess.run([*command, str(tmp_path / "sheet.png")], check=True)
+    arguments = [str(tmp_path / "in.png"), "--tile_width", "64", "--sheet"]
+    contact_sheets.main([*arguments, str(tmp_path / "sheet.png")])
     sheet = Image.open(tmp_path / "sheet.png")
     assert sheet.height > 26 * 48 and sheet.width > 6 * 64
-    refused = subprocess.run([*command, str(tmp_path / "sheet.nonsense")], capture_output=True, text=True)
-    assert refused.returncode and "Traceback" not in refused.stderr
+    with pytest.raises(UserError, match=r"--sheet .*sheet\.nonsense"):
+        contact_sheets.main([*arguments, str(tmp_path / "sheet.nonsense")])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.png", "sheet.png"]

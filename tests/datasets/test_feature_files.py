@@ -56,8 +56,8 @@ def test_what_is_wrong_is_named(tmp_path):
         FeatureFiles(tmp_path, ["content_aware"])
     broken = feature_file(tmp_path, "quality_aware", "sub/b")
     for content, said in (
-        (np.zeros((1, 5), np.float32), "have 5 values, and those of a have 4"),
-        (np.full((1, 4), np.nan, np.float32), "of sub/b are not finite"),
+        (np.zeros((1, 5), np.float32), "have 5 values, and .*a_quality_aware_features.npy has 4"),
+        (np.full((1, 4), np.nan, np.float32), "sub/b_quality_aware_features.npy are not finite"),
         (np.array(["x"]), "not an array of numbers"),
     ):
         np.save(broken, content)

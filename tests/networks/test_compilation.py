@@ -1,4 +1,4 @@
-"""Compiled networks: each its own weights, for frequent shapes only; a sentence where compiling fails."""
+"""Compiled networks: each keeps its own weights; only frequent shapes are compiled; failures are one sentence."""
 
 import re
 
@@ -36,7 +36,7 @@ def encoder(seed):
 
 @pytest.mark.usefixtures("compiler")
 def test_two_extractors_of_one_shape_keep_their_own_weights():
-    """Weights become constants of what is compiled, which must not serve another network."""
+    """Weights are constants of the compiled code, which must not be used for another network."""
     images = torch.randint(0, 256, (2, 40, 56, 3), dtype=torch.uint8)
     networks = [encoder(0), encoder(1)]
     compiled = [FeatureExtractor(network, False, CPU, compile=True) for network in networks]
@@ -63,7 +63,7 @@ class CountingNetwork(torch.nn.Module):
 
 
 @pytest.mark.usefixtures("compiler")
-def test_only_shapes_that_come_often_are_compiled_and_not_too_many():
+def test_only_frequent_shapes_are_compiled_and_only_a_few():
     network = CountingNetwork()
     compiled = CompiledForFrequentShapes(network)
     n_calls = REPEATS_BEFORE_COMPILING + 3
@@ -76,15 +76,15 @@ def test_only_shapes_that_come_often_are_compiled_and_not_too_many():
 
 
 @pytest.mark.parametrize(
-    "said, sentence",
+    "message, sentence",
     [
         ("InvalidCxxCompiler: None found in (None, 'g++')\n\nand more", "it needs a C++ compiler (g++ or clang++) and"),
-        ("CppCompileError: fatal error: omp.h\n\nand more", "here: CppCompileError: fatal error: omp.h; mend that"),
+        ("CppCompileError: fatal error: omp.h\n\nand more", "here: CppCompileError: fatal error: omp.h; fix that"),
     ],
 )
-def test_what_does_not_compile_is_named(monkeypatch, said, sentence):
+def test_a_failing_compiler_is_named(monkeypatch, message, sentence):
     def failing_compile(function):
-        raise RuntimeError(said)
+        raise RuntimeError(message)
 
     monkeypatch.setattr(torch, "compile", failing_compile)
     with pytest.raises(UserError, match=re.escape(sentence)) as refusal:

@@ -9,25 +9,13 @@ from options.regressor import parse_regressor_options
 
 def test_defaults():
     options = parse_regressor_options(["--scores", "s.csv"])
-    assert Grid(**options.grid) == Grid() and options.kinds is None and options.shares == (70, 10, 20)
+    assert options.grid == Grid() and options.kinds is None and options.shares == (70, 10, 20)
 
 
 def test_a_grid_of_ones_own():
-    options = parse_regressor_options(
-        [
-            "--scores",
-            "s.csv",
-            "--estimator",
-            "ridge",
-            "--standardize",
-            "yes",
-            "--ridge_alphas",
-            "1,10",
-            "--kind",
-            "content",
-        ]
-    )
-    assert Grid(**options.grid) == Grid(("ridge",), (True,), (1.0, 10.0)) and options.kinds == ("content_aware",)
+    given = "--scores s.csv --estimator ridge --standardize yes --ridge_alphas 1,10 --kind content"
+    options = parse_regressor_options(given.split(" "))
+    assert options.grid == Grid(("ridge",), (True,), (1.0, 10.0)) and options.kinds == ("content_aware",)
 
 
 @pytest.mark.parametrize(
@@ -38,7 +26,7 @@ def test_a_grid_of_ones_own():
         (["--database", "koniq"], "--database koniq needs --root"),
         (["--database", "imagenet", "--root", "."], "invalid choice: 'imagenet'"),
         (["--scores", "s", "--root", "."], "--root goes with --database"),
-        (["--database", "csiq", "--root", ".", "--lower_is_better"], "of a database it is known"),
+        (["--database", "csiq", "--root", ".", "--lower_is_better"], "for a database it is known"),
         (["--scores", "s", "--shares", "70,30"], "--shares takes three numbers over 0"),
         (["--scores", "s", "--shares", "70,30,0"], "--shares takes three numbers over 0"),
         (["--scores", "s", "--ridge_alphas", "1,-1"], "--ridge_alphas takes numbers over 0"),
@@ -54,6 +42,13 @@ def test_contradictions(arguments, said, capsys):
     with pytest.raises(SystemExit) as caught:
         parse_regressor_options(arguments)
     assert caught.value.code == 2 and said in capsys.readouterr().err
+
+
+def test_help_shows_defaults_as_they_are_typed(capsys):
+    with pytest.raises(SystemExit):
+        parse_regressor_options(["--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "(default: 70,10,20)" in text and "(default: )" not in text
 
 
 def test_prediction(capsys):

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,11 +12,18 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from common.errors import UserError
+from learning.regression.description import RegressorDescription, SplitSummary
+from learning.regression.evaluation import Spread
+from learning.regression.metrics import OpinionMapping
 from learning.regression.regressor_files import description_file, load_regressor, save_regressor
 from learning.regression.search import Hyperparameters, fit
 
-CALIBRATION = {"kind": "linear", "parameters": [1.0, 2.0]}
-DESCRIPTION = {"encoders": {"quality_aware": "a" * 64}, "score_range": [1, 5], "calibration": CALIBRATION}
+DESCRIPTION = RegressorDescription(
+    kinds=("quality_aware",),
+    encoders={"quality_aware": "a" * 64},
+    calibration=OpinionMapping("linear", (1.0, 2.0)),
+    score_range=(1, 5),
+)
 
 
 @pytest.fixture
@@ -23,7 +31,7 @@ def saved(tmp_path):
     rng = np.random.default_rng(0)
     features = rng.normal(size=(30, 6)).astype(np.float32)
     pipeline = fit(features, features[:, 0], Hyperparameters("ridge", True, 1.0))
-    save_regressor(tmp_path / "r.skops", pipeline, ["quality_aware"], DESCRIPTION)
+    save_regressor(tmp_path / "r.skops", pipeline, DESCRIPTION)
     return tmp_path / "r.skops", pipeline, features
 
 
@@ -31,8 +39,35 @@ def test_it_comes_back_as_it_was(saved):
     path, pipeline, features = saved
     regressor = load_regressor(path)
     assert np.array_equal(regressor.predict(features), 1 + 2 * pipeline.predict(features.astype(np.float64)))
-    assert type(regressor.pipeline) is Pipeline and regressor.kinds == ["quality_aware"]
-    assert regressor.description["score_range"] == [1, 5]
+    assert type(regressor.pipeline) is Pipeline and regressor.kinds == ("quality_aware",)
+    assert regressor.description == DESCRIPTION
+
+
+def test_an_old_description_with_the_keys_that_a_prediction_needs_is_read(saved):
+    path, *_ = saved
+    about = description_file(path)
+    content = json.loads(about.read_text())
+    needed = ("format", "sha256", "kinds", "encoders", "calibration", "score_range")
+    about.write_text(json.dumps({key: content[key] for key in needed}))
+    assert load_regressor(path).description == DESCRIPTION
+
+
+def test_a_description_survives_json():
+    complete = replace(
+        DESCRIPTION,
+        versions={"numpy": "2"},
+        scores="s.csv",
+        note="n",
+        inversion="t",
+        protocol="p",
+        hyperparameters=Hyperparameters("elasticnet", True, 0.1, 0.5),
+        validation_srcc=0.5,
+        spreads={"srcc": Spread(0.1, 0.2, 0.3, 0.4, 0.5)},
+        splits=(SplitSummary(0.1, 0.2, 0.3, 0.4, "logistic"),),
+        srcc_chosen_within_each_split=0.3,
+        n_images=7,
+    )
+    assert RegressorDescription.from_json(json.loads(json.dumps(complete.to_json()))) == complete
 
 
 def test_another_encoder_is_refused(saved):

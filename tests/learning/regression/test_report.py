@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from datasets.opinion_scores import OpinionScores, score_table
-from learning.regression.evaluation import describe, run_protocol
+from learning.regression.description import Sources, describe
+from learning.regression.evaluation import run_protocol
 from learning.regression.report import find_pictures, write_report
 from learning.regression.search import Grid
 from learning.regression.splits import official_split, random_splits
@@ -45,13 +46,14 @@ def test_a_page_with_everything_inside(tmp_path, official):
     features = rng.normal(size=(60, 8)).astype(np.float32)
     mos = features[:, 0] + 0.2 * rng.normal(size=60)
     parts = np.array(["train", "train", "train", "validation", "test"] * 12, dtype=object)
-    scores = OpinionScores(score_table(names, mos, splits=parts), "<scores>.csv", "Turned round.")
+    scores = OpinionScores(score_table(names, mos, splits=parts), "<scores>.csv", "Inverted.")
     splits = official_split(parts) if official else random_splits(60, None, 4, (70, 10, 20), 0)
     evaluation = run_protocol(features, mos, splits, Grid(ridge_alphas=(1, 10), elasticnet_alphas=(0.1,)), 1, 2**30)
-    description = describe(evaluation, mos) | {"encoders": {"quality_aware": None}, "protocol": "some"}
+    sources = Sources(("quality_aware",), {"quality_aware": None}, "<scores>.csv", "Inverted.", "some", "A note.")
+    description = describe(evaluation, mos, sources)
     pictures = find_pictures(names, tmp_path, None)
     assert len(pictures) == 51
-    write_report(tmp_path / "r.html", scores, evaluation, description, pictures, "A note.")
+    write_report(tmp_path / "r.html", scores, evaluation, description, pictures)
 
     page = (tmp_path / "r.html").read_text()
     checker = Checker()
@@ -59,7 +61,7 @@ def test_a_page_with_everything_inside(tmp_path, official):
     assert not checker.open and checker.pictures > 10
     assert all(address.startswith(("data:image/jpeg;base64,", "#")) for address in checker.addresses)
     assert not re.search(r"https?://(?!www\.w3\.org|purl\.org|creativecommons\.org|matplotlib\.org)", page)
-    assert "&lt;b&gt;&amp;" in page and "<b>&" not in page and "A note." in page and "Turned round." in page
+    assert "&lt;b&gt;&amp;" in page and "<b>&" not in page and "A note." in page and "Inverted." in page
     assert f"{evaluation.spread('srcc').median:.3f}" in page and str(evaluation.hyperparameters) in page
 
 

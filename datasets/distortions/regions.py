@@ -1,0 +1,94 @@
+"""Distortion of parts of an image: which region each step of a chain needs, and its computation.
+
+First ``plan_regions`` goes through the chain backwards, from the requested result to the region that each step reads.
+Then ``compute_region`` applies the steps in order, each to its own region.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from datasets.crops import Box
+from datasets.distortions import DISTORTIONS, distort
+
+Steps = Sequence[tuple[str, int]]
+"""Kinds of distortion and their levels, in the order in which they are applied."""
+
+
+@dataclass(frozen=True)
+class RegionPlan:
+    """The regions of the image behind one result: ``regions[i]`` is read by step i, the last one is the result."""
+
+    regions: tuple[Box, ...]
+
+    @property
+    def source(self) -> Box:
+        """The part of the undistorted image that the chain reads."""
+        return self.regions[0]
+
+    @property
+    def output(self) -> Box:
+        """The part of the distorted image that the chain returns."""
+        return self.regions[-1]
+
+
+def plan_regions(output: Box, steps: Steps, height: int, width: int) -> RegionPlan:
+    """Plans the computation of ``output``, a box of a (height, width) image, by ``steps``."""
+    regions = [output]
+    for name, level in reversed(steps):
+        kind = DISTORTIONS[name]
+        regions.append(kind.input_box(regions[-1], kind.levels[level], height, width))
+    return RegionPlan(tuple(reversed(regions)))
+
+
+def compute_region(
+    image: np.ndarray, plan: RegionPlan, steps: Steps, rng: np.random.Generator, requested: Sequence[Box]
+) -> np.ndarray:
+    """Applies ``steps`` to ``image``, uint8 RGB (H, W, 3), and returns the pixels of ``plan.output``.
+
+    ``requested`` are boxes inside ``plan.output``; outside them the result may hold any values.
+    """
+    part = plan.source.cut(image)
+    for step, (name, level) in enumerate(steps):
+        region, next_region = plan.regions[step], plan.regions[step + 1]
+        boxes = requested if step == len(steps) - 1 else [next_region]
+        part = distort(part, name, level, rng, [box.relative_to(region) for box in boxes])
+        part = next_region.relative_to(region).cut(part)
+    return part
+
+
+def distort_box(image: np.ndarray, output: Box, steps: Steps, rng: np.random.Generator) -> np.ndarray:
+    """Applies ``steps``, (name, level) pairs in order, and returns the part of the result inside ``output``.
+
+    Computes only the part of the image on which that result depends. For kinds without randomness the result equals
+    a crop of the distorted image. For random kinds the two have the same distribution.
+    """
+    return compute_region(image, plan_regions(output, steps, *image.shape[:2]), steps, rng, [output])
+
+
+def distort_boxes(
+    image: np.ndarray, outputs: Sequence[Sequence[Box]], steps: Steps, rng: np.random.Generator
+) -> list[np.ndarray]:
+    """``distort_box`` for groups of boxes: one result for each group, the part inside the box around the group.
+
+    Outside the boxes of its group a result may hold any values. All groups are computed together, or each on its own,
+    whichever reads fewer pixels. On its own, each group starts from the same random state: decisions about the image
+    as a whole, such as a direction, are the same in all groups, and noise differs.
+    """
+    size = image.shape[:2]
+    frames = [functools.reduce(Box.union, group) for group in outputs]
+    separate = [plan_regions(frame, steps, *size) for frame in frames]
+    together = plan_regions(functools.reduce(Box.union, frames), steps, *size)
+
+    if sum(plan.source.area for plan in separate) >= together.source.area:
+        part = compute_region(image, together, steps, rng, [box for group in outputs for box in group])
+        return [frame.relative_to(together.output).cut(part) for frame in frames]
+    seed = rng.integers(2**63)
+    return [
+        compute_region(image, plan, steps, np.random.default_rng(seed), group)
+        for plan, group in zip(separate, outputs, strict=True)
+    ]

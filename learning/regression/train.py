@@ -1,0 +1,165 @@
+"""The work of train_regressor.py, step by step: data, splits, evaluation, description, files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from common import log
+from common.atomic_files import check_target
+from common.errors import UserError
+from common.progress_bar import ProgressBar
+from datasets.feature_files import FeatureFiles
+from datasets.iqa_databases import read_database
+from datasets.opinion_scores import OpinionScores, read_scores
+from learning.regression.description import RegressorDescription, Sources, describe
+from learning.regression.evaluation import METRICS, Evaluation, run_protocol
+from learning.regression.regressor_files import description_file, save_regressor
+from learning.regression.report import find_pictures, write_report
+from learning.regression.splits import Split, official_split, random_splits, splits_in_words
+from options.regressor import RegressorOptions
+
+
+@dataclass(frozen=True)
+class LabelledFeatures:
+    """Scored images and their ``features``, (n, values of all kinds) float32, in the order of ``scores``."""
+
+    scores: OpinionScores
+    features: np.ndarray
+    files: FeatureFiles
+
+
+def train_regressor(options: RegressorOptions) -> None:
+    """Evaluates and fits a regressor as the options say, and writes it, its description and its report."""
+    check_target(options.output)
+    data = read_data(options)
+    splits, protocol = make_splits(data.scores, options)
+    _print_data(data, protocol)
+
+    evaluation = evaluate(data, splits, options)
+    print_evaluation(evaluation)
+
+    sources = Sources(
+        kinds=tuple(data.files.kinds),
+        encoders=data.files.encoders,
+        scores=data.scores.source,
+        inversion=data.scores.inversion,
+        protocol=protocol,
+        note=options.note or "",
+    )
+    written = write_results(data.scores, evaluation, describe(evaluation, data.scores.mos, sources), options)
+    log.info(f"\nwritten    {', '.join(map(str, written))}")
+
+
+def read_data(options: RegressorOptions) -> LabelledFeatures:
+    """Scores and features; UserError where they do not belong together or hold nothing to learn."""
+    scores = _read_scores(options)
+    files = FeatureFiles(options.features, options.kinds)
+    scores, names = _with_features(scores, files, options.skip_missing)
+    if scores.mos.min() == scores.mos.max():
+        raise UserError(f"all scores of {scores.source} are {scores.mos[0]:g}; there is nothing to learn from them")
+    return LabelledFeatures(scores, files.read(names), files)
+
+
+def _read_scores(options: RegressorOptions) -> OpinionScores:
+    if options.scores is not None:
+        return read_scores(options.scores, options.lower_is_better)
+    assert options.database is not None, "one of --scores and --database is required"
+    return read_database(options.database, options.labels_folder)
+
+
+def _with_features(scores: OpinionScores, files: FeatureFiles, skip_missing: bool) -> tuple[OpinionScores, list[str]]:
+    """The scored images that have features, and the names of these; UserError where some have none, unless skipped."""
+    matched = files.match(scores.images)
+    missing = [image for image in scores.images if image not in matched]
+    if len(missing) == len(scores):
+        raise UserError(
+            f"no image of {scores.source} has features in {files.source}; the table lists {missing[0]}, and the "
+            f"features include {files.names[0]}"
+        )
+    if missing and not skip_missing:
+        raise UserError(
+            f"{len(missing):,d} of {len(scores):,d} images of {scores.source} have no features in {files.source}, "
+            f"{', '.join(missing[:3])} among them; compute theirs, or leave them out with --skip_missing"
+        )
+    if missing:
+        log.warning(f"{len(missing):,d} images have no features and are left out")
+    unused = len(files.names) - len(matched)
+    if unused:
+        log.warning(f"{unused:,d} images have features but no score and are not used")
+    kept = scores.rows([row for row, image in enumerate(scores.images) if image in matched])
+    return kept, [matched[image] for image in kept.images]
+
+
+def make_splits(scores: OpinionScores, options: RegressorOptions) -> tuple[list[Split], str]:
+    """The splits, and how they were made in words."""
+    parts = scores.official_split
+    if options.splits == "official" and parts is None:
+        raise UserError(f"{scores.source} has no official split; --splits random makes random splits")
+    if parts is not None and options.splits != "random":
+        splits = official_split(parts, scores.groups)
+        return splits, splits_in_words(splits, True, scores.groups, options.seed)
+    splits = random_splits(len(scores), scores.groups, options.n_splits, options.shares, options.seed)
+    return splits, splits_in_words(splits, False, scores.groups, options.seed)
+
+
+def _print_data(data: LabelledFeatures, protocol: str) -> None:
+    scores, files = data.scores, data.files
+    log.info(
+        f"scores     {scores.source}: {len(scores):,d} images, {scores.mos.min():g} to {scores.mos.max():g}, "
+        "higher is better"
+    )
+    if scores.inversion:
+        log.info(f"           {scores.inversion}")
+    log.info(f"features   {' and '.join(files.kinds)}, {data.features.shape[1]} values, from {files.source}")
+    log.info(f"splits     {protocol}")
+    unknown = [kind for kind in files.kinds if not files.encoders[kind]]
+    if unknown:
+        log.warning(f"the encoder of the {' and '.join(unknown)} features is unknown: no encoder.json beside them")
+
+
+def evaluate(data: LabelledFeatures, splits: list[Split], options: RegressorOptions) -> Evaluation:
+    """The protocol, with a progress bar that counts candidates."""
+    n_fits = len(splits) * sum(len(path) for path in options.grid.paths())
+    bar = ProgressBar(n_fits, "fit")
+    evaluation = run_protocol(
+        data.features, data.scores.mos, splits, options.grid, options.num_threads, options.memory_bytes, bar.add
+    )
+    bar.close()
+    return evaluation
+
+
+def print_evaluation(evaluation: Evaluation) -> None:
+    """The search's choice and the metrics on the test parts."""
+    search = evaluation.search
+    log.info(
+        f"search     {search.srcc.size:,d} fits; best median validation SRCC {search.median.max():.4f}: {search.best}"
+    )
+    n_unconverged = int(search.unconverged.sum())
+    if n_unconverged:
+        log.warning(f"{n_unconverged:,d} ElasticNet fits did not converge and were judged as they were")
+    log.info("\ntest       median    25 %    75 %   lowest  highest")
+    for metric in METRICS:
+        spread = evaluation.spread(metric)
+        values = (spread.median, spread.lower_quartile, spread.upper_quartile, spread.lowest, spread.highest)
+        log.info(f"{metric.upper():8} " + " ".join(f"{value:8.4f}" for value in values))
+    if evaluation.linear_mappings:
+        log.warning(
+            f"the logistic did not converge on {evaluation.linear_mappings} of {len(evaluation.splits)} splits; PLCC "
+            "and RMSE are after a straight line there"
+        )
+
+
+def write_results(
+    scores: OpinionScores, evaluation: Evaluation, description: RegressorDescription, options: RegressorOptions
+) -> list[Path]:
+    """Writes the regressor, its description and, unless it is switched off, the report; returns the paths."""
+    save_regressor(options.output, evaluation.pipeline, description)
+    written = [options.output, description_file(options.output)]
+    if not options.no_report:
+        pictures = find_pictures(scores.images, options.labels_folder, options.images_folder)
+        write_report(options.report, scores, evaluation, description, pictures)
+        written.append(options.report)
+    return written
