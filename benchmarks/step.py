@@ -22,9 +22,9 @@ from torch.nn import functional as F
 
 from benchmarks.table import Row, print_table
 from learning.contrastive.lars import LARS
-from learning.contrastive.moco import KeyQueue, MoCo, contrastive_loss
+from learning.contrastive.moco import KeyQueue, MoCo, NodeShuffle, contrastive_loss
 from learning.contrastive.setup import to_unit_range
-from learning.distributed.process_group import NodeShuffle, ProcessContext
+from learning.distributed.process_group import ProcessContext
 from networks import ContrastiveNetwork
 
 TEMPERATURE = 0.2
@@ -109,7 +109,7 @@ def our_step(network: nn.Module, memory: Tensor, variant: Variant, updates: list
     def step(crops: Tensor) -> float:
         query_crops, key_crops = crops.split(3, dim=1)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=variant.amp):
-            logits, keys = moco.contrast(query_crops, key_crops, 0)
+            logits, keys = moco(query_crops, key_crops, 0)
         loss = contrastive_loss(logits)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()

@@ -1,38 +1,48 @@
-"""One process at a time in a folder."""
+"""A lock on a folder, so that only one process at a time writes there.
+
+Written here because the lock must be released by the system when its process is killed, must not be inherited by data
+workers, and must name its holder; ``filelock`` and similar packages do not do all three.
+"""
 
 import contextlib
 import errno
-import fcntl
 import os
 import socket
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+from common import log
 from common.errors import UserError
+
+if sys.platform != "win32":  # Windows has no fcntl, and must be able to import this module
+    import fcntl
 
 LOCK = ".lock"
 
 PATIENCE = 10
-"""Seconds in which a process of this machine that was killed is gone, with its locks."""
+"""Seconds to wait for a lock of this machine: a killed process is gone by then, and its locks with it."""
 
-PATIENCE_WITH_OTHERS = 120
-"""Seconds after which a file server has forgotten the locks of a machine that fell silent."""
+PATIENCE_WITH_OTHER_MACHINES = 120
+"""Seconds to wait for a lock of another machine: a file server drops the locks of a silent machine by then."""
 
-NAMELESS = "another process"
+UNKNOWN_HOLDER = "another process"
 
-TAKEN = (errno.EACCES, errno.EAGAIN)
+LOCKED = (errno.EACCES, errno.EAGAIN)
 NO_LOCKS_HERE = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 
 def hold(folder: str | os.PathLike, while_waiting: Callable[[], object] = lambda: None) -> BinaryIO:
-    """Makes ``folder`` if it is missing and takes it for this process, until what is returned is closed or it ends.
+    """Makes ``folder`` if it is missing, and locks it until the returned file is closed or this process ends.
 
-    Where another process has it, waits a little, and calls ``while_waiting`` meanwhile, which may raise. Raises
-    UserError, with the other's number and machine, if that one keeps it. A file system that has no locks keeps nobody
-    out, and no process keeps itself out.
+    If another process holds the lock, waits for a while and calls ``while_waiting`` meanwhile, which may raise. Raises
+    UserError, with the other process's id and machine, if the lock is still held then. On a file system without locks
+    every process gets the lock. A process never locks itself out.
     """
+    if sys.platform == "win32":
+        raise UserError(f"{folder} cannot be locked: training needs Linux or macOS; on Windows run it under WSL")
     path = Path(folder, LOCK)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,10 +54,10 @@ def hold(folder: str | os.PathLike, while_waiting: Callable[[], object] = lambda
     except BaseException:
         file.close()
         raise
-    with contextlib.suppress(OSError):  # only its owner can, and need
-        os.fchmod(file.fileno(), 0o666)  # other users of the folder are to lock it as well
+    with contextlib.suppress(OSError):  # only the file's owner can do this, and has to
+        os.fchmod(file.fileno(), 0o666)  # other users of the folder must be able to lock it
     name = f"process {os.getpid()} on {socket.gethostname()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}\n"
-    with contextlib.suppress(OSError):  # the lock is what counts, also on a full disk
+    with contextlib.suppress(OSError):  # the lock holds also on a full disk, without a name
         file.truncate(0)
         file.write(name.encode())
     return file
@@ -55,27 +65,28 @@ def hold(folder: str | os.PathLike, while_waiting: Callable[[], object] = lambda
 
 def _wait(file: BinaryIO, folder: str | os.PathLike, while_waiting: Callable[[], object]) -> None:
     asked = time.monotonic()
-    said = False
-    while not _take(file):
+    reported = False
+    while not _try_lock(file):
         while_waiting()
         time.sleep(0.1)
         file.seek(0)
-        holder = file.read().decode(errors="replace").strip() or NAMELESS
-        here = holder == NAMELESS or f" on {socket.gethostname()}, " in holder
-        patience = PATIENCE if here else PATIENCE_WITH_OTHERS
+        holder = file.read().decode(errors="replace").strip() or UNKNOWN_HOLDER
+        here = holder == UNKNOWN_HOLDER or f" on {socket.gethostname()}, " in holder
+        patience = PATIENCE if here else PATIENCE_WITH_OTHER_MACHINES
         if time.monotonic() - asked > patience:
-            raise UserError(f"{folder} is taken by {holder}; wait for its end, or stop it, or take another folder")
-        if not said:
-            print(f"waiting up to {patience} s for {folder}, which is taken by {holder}", flush=True)
-            said = True
+            raise UserError(f"{folder} is locked by {holder}; wait for its end, or stop it, or use another folder")
+        if not reported:
+            log.info(f"waiting up to {patience} s for {folder}, which is locked by {holder}")
+            reported = True
 
 
-def _take(file: BinaryIO) -> bool:
+def _try_lock(file: BinaryIO) -> bool:
+    """Whether this process has the lock now."""
     # Unlike flock's, these locks are not inherited by data workers, which may outlive a killed process for a moment.
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        if error.errno not in (*TAKEN, *NO_LOCKS_HERE):
+        if error.errno not in (*LOCKED, *NO_LOCKS_HERE):
             raise UserError(f"{file.name} cannot be locked: {error.strerror}") from error
         return error.errno in NO_LOCKS_HERE
     return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -16,7 +17,9 @@ from datasets.training_images import EpochImages, TrainingImages
 
 
 class GaussianBlur(v2.Transform):
-    """Gaussian of a random standard deviation in pixels, on uint8 (3, H, W); OpenCV's, 50 times torchvision's speed."""
+    """Gaussian blur of a random standard deviation in pixels, on uint8 (3, H, W); OpenCV's is 50 times as fast as
+    torchvision's.
+    """
 
     def __init__(self, sigma: tuple[float, float]):
         super().__init__()
@@ -32,9 +35,9 @@ class GaussianBlur(v2.Transform):
 
 
 class HueJitter(v2.Transform):
-    """Turns the hue by a random share of the circle, up to ``most`` either way, on uint8 (3, H, W).
+    """Rotates the hue by a random share of the circle, up to ``most`` in either direction, on uint8 (3, H, W).
 
-    torchvision's arithmetic, in OpenCV's HSV with 256 hues: a tenth of the time.
+    torchvision's arithmetic in OpenCV's HSV with 256 hues, which takes a tenth of torchvision's time.
     """
 
     def __init__(self, most: float):
@@ -53,7 +56,7 @@ class HueJitter(v2.Transform):
 def build_views(method: str, size: int) -> v2.Transform:
     """The random view of a method, uint8 (3, H, W) -> uint8 (3, size, size); normalisation is left to the device.
 
-    "MoCo" has version 1's: stronger colour jitter, always, and no blur; any other name version 2's.
+    "MoCo" is version 1's view: colour jitter is stronger and always on, and there is no blur. Any other name is 2's.
     """
     if method == "MoCo":
         return v2.Compose(
@@ -81,16 +84,14 @@ def scan_data_folder(folder: str | os.PathLike) -> TrainingImages:
 
     Raises UserError for a folder that is not there or holds no images.
     """
-    root = os.path.join(folder, "train")
-    root = root if os.path.isdir(root) else folder  # noqa: PTH112
-    return TrainingImages(f"folder {os.fspath(root)}", np.array(scan_images(root, progress=True)), None)
+    root = Path(folder, "train") if Path(folder, "train").is_dir() else Path(folder)
+    return TrainingImages(f"folder {root}", np.array(scan_images(root, progress=True)), None)
 
 
 class ContentAwareDataset(EpochImages, Dataset):
     """``[i]`` is a uint8 tensor (1, 6, P, P): two views of image i, as query (channels 0-2) and key (3-5).
 
-    A chunk of one row, so that one trainer serves both encoders; like the other's, it depends on (seed, epoch, i) and
-    nothing else.
+    It is a chunk of one row, so that one trainer serves both encoders. It depends on (seed, epoch, i) alone.
     """
 
     def __init__(
@@ -108,7 +109,7 @@ class ContentAwareDataset(EpochImages, Dataset):
         epoch, index = self.epoch_and_index(key)
         image = torch.from_numpy(self.read(epoch, index)).permute(2, 0, 1)
         seed = int(np.random.SeedSequence((self.seed, epoch, index)).generate_state(1, np.uint64)[0] >> 1)
-        # torchvision draws from torch's global generator, whose state is nobody else's business.
+        # torchvision draws from torch's global generator; its state is restored.
         state = torch.default_generator.get_state()
         try:
             torch.default_generator.manual_seed(seed)

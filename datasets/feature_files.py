@@ -23,7 +23,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from common.atomic_files import whole_file
+from common.atomic_files import check_writable, whole_file
 from common.errors import UserError
 from common.names import KINDS as KINDS
 from datasets.feature_sources import SourceRecord, SourceRecords
@@ -76,7 +76,8 @@ def claim_folder(output_dir: Path, kind: str, fingerprint: str) -> None:
             f"{path.parent} holds features of another encoder ({known[:12]}, and this one is {fingerprint[:12]}); name "
             "another folder, or remove this one"
         )
-    if path.parent.is_dir() and any(path.parent.rglob("*.npy")):
+    check_writable(path.parent)
+    if any(path.parent.rglob("*.npy")):
         return  # Older features without a record of their encoder: it stays unknown.
     with whole_file(path) as temporary:
         temporary.write_text(json.dumps({"fingerprint": fingerprint}) + "\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import sys
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,12 +14,12 @@ from pathlib import Path, PurePosixPath
 from common.errors import UserError
 from datasets.image_folders import scan_folder
 from datasets.image_formats import IMAGE_SUFFIXES
+from datasets.tables import TABLE_SUFFIXES, read_csv, shown
 
 PATH_COLUMNS = ("Image_path", "image")
 
 STANDARD_INPUT = "-"
 
-TABLE_SUFFIXES = (".csv", ".tsv", ".xlsx")
 LIST_SUFFIX = ".txt"
 
 
@@ -148,8 +149,6 @@ def _fixed_parent(pattern: Path) -> Path:
 
 
 def _find_in_table(csv_path: Path) -> list[_Found]:
-    from datasets.tables import read_csv  # takes half a second to import, and most inputs are no tables
-
     table = read_csv(csv_path, PATH_COLUMNS, "--input")
     column = next(name for name in PATH_COLUMNS if name in table)
     found = []
@@ -192,8 +191,9 @@ def _without_suffix(name: str) -> str:
 def match_names(requested: Sequence[str], available: Sequence[str], where: str) -> dict[str, str]:
     """Name in a table -> the available name of the same image, for those that have one.
 
-    Tables and folders of a database seldom agree in leading folders, endings and upper case: these may differ, as long
-    as the rest identifies the image. An exact match comes first. Raises UserError, which names ``where`` the available
+    Tables and folders of a database seldom agree in leading folders, endings, upper case and Unicode form (macOS
+    writes an accent as a character of its own): these may differ, as long as the rest identifies the image. An exact
+    match comes first. Raises UserError, naming ``where`` the available
     names are from, for a name that fits several, and for two names that fit the same.
     """
     exact = set(available)
@@ -203,26 +203,27 @@ def match_names(requested: Sequence[str], available: Sequence[str], where: str) 
         same = next((spelling for spelling in (name, _without_suffix(name)) if spelling in exact), None)
         if same is not None:
             matched[given] = same
-    matched_names = set(matched.values())
+    used = set(matched.values())
     by_last_part: dict[str, list[str]] = defaultdict(list)
     for name in available:
-        if name not in matched_names:
-            by_last_part[_without_suffix(PurePosixPath(name.lower()).name)].append(name)
+        if name not in used:
+            by_last_part[_without_suffix(PurePosixPath(_folded(name)).name)].append(name)
     for given in requested:
         if given in matched:
             continue
         name = image_name(given)
-        candidates = by_last_part.get(_without_suffix(PurePosixPath(name.lower()).name), ())
+        candidates = by_last_part.get(_without_suffix(PurePosixPath(_folded(name)).name), ())
         fitting = [candidate for candidate in candidates if _same_end(name, candidate)]
-        if len({_without_suffix(candidate.lower()) for candidate in fitting}) == 1:
-            # Of names that differ only in case or ending, the one with the same spelling is meant.
+        if len({_without_suffix(_folded(candidate)) for candidate in fitting}) == 1:
+            # Of names that differ only in case, ending or Unicode form, the one with the same spelling is meant.
             last = PurePosixPath(name).name
             for spelling in (last, _without_suffix(last)):
                 alike = [one for one in fitting if PurePosixPath(one).name == spelling]
                 fitting = alike if len(alike) == 1 else fitting
         if len(fitting) > 1:
             raise UserError(
-                f"image {given} fits several in {where}: {', '.join(sorted(fitting)[:3])}; name it with its folder"
+                f"image {shown(given)} fits several in {where}: {', '.join(map(shown, sorted(fitting)[:3]))}; name it "
+                "with its folder"
             )
         if fitting:
             matched[given] = fitting[0]
@@ -230,13 +231,21 @@ def match_names(requested: Sequence[str], available: Sequence[str], where: str) 
     for given, name in matched.items():
         # Two images must not share features: they could be on both sides of a split.
         if name in images:
-            raise UserError(f"images {images[name]} and {given} both fit {name} in {where}; one of them is not there")
+            raise UserError(
+                f"images {shown(images[name])} and {shown(given)} both fit {shown(name)} in {where}; one of them is "
+                "not there"
+            )
         images[name] = given
     return matched
 
 
+def _folded(name: str) -> str:
+    """A name without differences in the case of letters and in their Unicode form."""
+    return unicodedata.normalize("NFC", name.lower())
+
+
 def _same_end(name: str, other: str) -> bool:
-    """Whether the shorter path is the end of the longer one, whatever the case and the ending."""
-    parts, others = (_without_suffix(path.lower()).split("/") for path in (name, other))
+    """Whether the shorter path is the end of the longer one, whatever the case, Unicode form and ending."""
+    parts, others = (_without_suffix(_folded(path)).split("/") for path in (name, other))
     length = min(len(parts), len(others))
     return parts[-length:] == others[-length:]

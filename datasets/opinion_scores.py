@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from common import log
 from common.errors import UserError
 from datasets.image_lists import PATH_COLUMNS
-from datasets.tables import listed, read_csv, visible
+from datasets.tables import listed, read_csv, shown, visible
 
 SPLIT_NAMES = {
     "train": "train", "training": "train",
@@ -72,17 +72,17 @@ class OpinionScores:
 
     @property
     def std(self) -> np.ndarray | None:
-        """(n,) standard deviation of each image's ratings, float64, NaN where it is not known; None without any."""
+        """(n,) standard deviation of each image's ratings, float64, or None."""
         return self._known("std")
 
     @property
     def n_raters(self) -> np.ndarray | None:
-        """(n,) number of each image's ratings, float64, NaN where it is not known; None without any."""
+        """(n,) number of each image's ratings, float64, at least 2, or None."""
         return self._known("n_raters")
 
     def _known(self, column: str) -> np.ndarray | None:
         values = self.table[column].to_numpy(np.float64)
-        return None if np.isnan(values).all() else values
+        return None if np.isnan(values).any() else values
 
     def rows(self, keep: Sequence[int] | np.ndarray) -> OpinionScores:
         """Only the rows at these positions, in this order."""
@@ -145,7 +145,7 @@ def check_unique(images: pd.Series, where: str) -> None:
     if len(repeated):
         first = images.index[images == repeated.iloc[0]][0]
         raise UserError(
-            f"{where}, line {repeated.index[0]}: image {repeated.iloc[0]} has a score on line {first} already; "
+            f"{where}, line {repeated.index[0]}: image {shown(repeated.iloc[0])} has a score on line {first} already; "
             "give each image once, with its mean score"
         )
 
@@ -161,15 +161,15 @@ def read_numbers(column: pd.Series, where: str, meaning: str = "score") -> np.nd
 
 
 def read_spread(column: pd.Series, where: str, name: str) -> np.ndarray:
-    """The column std or n_raters as float64, NaN where a cell is empty; UserError for a value that cannot be."""
-    known = column.str.strip() != ""
-    values = np.full(len(column), np.nan)
-    values[known] = read_numbers(column[known], where, name)
-    lowest = 0 if name == "std" else 1
+    """The column std or n_raters, float64, NaN if all cells are empty; UserError for an impossible value."""
+    if not column.str.strip().any():
+        return np.full(len(column), np.nan)
+    values = read_numbers(column, where, name)
+    lowest = 0 if name == "std" else 2
     wrong = np.flatnonzero(values < lowest)
     if wrong.size:
         line = column.index[wrong[0]]
-        raise UserError(f"{where}, line {line}: {name} {column.iloc[wrong[0]].strip()} is less than {lowest}")
+        raise UserError(f"{where}, line {line}: {name} is {values[wrong[0]]:g}, less than {lowest}")
     return values
 
 

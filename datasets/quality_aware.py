@@ -14,16 +14,16 @@ from datasets.distortions import DISTORTIONS, N_LEVELS
 from datasets.distortions.regions import distort_boxes
 from datasets.images import MAX_PIXELS
 from datasets.resampling import half_size
-from datasets.training_images import EpochImages, read_training_csv
+from datasets.training_images import EpochImages, TrainingImages, read_training_csv
 
 CHANCE_OF_TWO_DISTORTIONS = 0.1
 
 
 def draw_steps(n_aug: int, n_distortions: int, rng: np.random.Generator) -> list[list[tuple[str, int]]]:
-    """Draws what happens to each of the ``n_aug`` distorted versions: a list of (kind, level) in order.
+    """Draws the distortions of each of the ``n_aug`` versions: a list of (kind, level), in the order of application.
 
-    Every version has a kind of its own, at a uniform level. With ``n_distortions`` 2, one version in ten is
-    distorted a second time by any other kind, and the two share its level out between them.
+    Each version has a different kind, at a uniform level. With ``n_distortions`` 2, one version in ten is distorted a
+    second time, by another kind, and the level is divided between the two.
     """
     names = list(DISTORTIONS)
     first_kinds = rng.choice(len(names), size=n_aug, replace=False)
@@ -85,16 +85,16 @@ def make_chunk(
 class QualityAwareDataset(EpochImages, Dataset):
     """The images of a training CSV as chunks: ``[i]`` is a uint8 tensor (n_scale * (n_aug + 1), 6, P, P).
 
-    A chunk depends on (seed, epoch, i) and on nothing else: not on the number of workers or processes, nor on
-    what was read before.
+    ``csv_path`` is the CSV's path, or the list of images that was read from it. A chunk depends on (seed, epoch, i)
+    alone: not on the number of workers or processes, nor on images read before.
 
-    An image that cannot be read is replaced by another (see ``EpochImages.read``). Raises UserError for a CSV that
-    cannot serve (see ``read_training_csv``), ValueError for an option out of range.
+    An unreadable image is replaced by another one (see ``EpochImages.read``). Raises UserError for a CSV that cannot
+    be used (see ``read_training_csv``), ValueError for an option out of range.
     """
 
     def __init__(
         self,
-        csv_path: str | os.PathLike,
+        csv_path: str | os.PathLike | TrainingImages,
         n_aug: int = 11,
         n_scale: int = 2,
         n_distortions: int = 1,
@@ -109,7 +109,8 @@ class QualityAwareDataset(EpochImages, Dataset):
             raise ValueError(f"n_scale {n_scale} and n_distortions {n_distortions} must be 1 or 2")
         if patch_size < 1:
             raise ValueError(f"patch_size {patch_size} must be at least 1 pixel")
-        super().__init__(read_training_csv(csv_path), seed, max_pixels)
+        images = csv_path if isinstance(csv_path, TrainingImages) else read_training_csv(csv_path)
+        super().__init__(images, seed, max_pixels)
         self.n_aug = n_aug
         self.n_scale = n_scale
         self.n_distortions = n_distortions

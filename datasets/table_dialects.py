@@ -11,8 +11,8 @@ import csv
 import gzip
 import io
 import warnings
-import zipfile
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
@@ -70,7 +70,7 @@ def parse_table(content: bytes, is_header: Callable[[list[str]], bool], sheet: s
         form.append("gzip-compressed")
         try:
             content = gzip.decompress(content)
-        except (OSError, EOFError, ValueError) as error:
+        except (OSError, EOFError, ValueError, zlib.error) as error:
             raise TableError(f"its compression is damaged: {error}") from None
     text, encoding = _decode(content)
     if encoding != "UTF-8":
@@ -88,7 +88,10 @@ def _decode(content: bytes) -> tuple[str, str]:
         head = content[zeros:256:2]
         if head[:1] == b"\0" and content[letters : letters + 1] not in (b"", b"\0") and head.count(0) > len(head) // 2:
             return _decode_exactly(content, codec, "UTF-16"), "UTF-16 without a byte-order mark"
-    return content.decode("utf-8-sig", "surrogateescape"), "UTF-8"
+    try:
+        return content.decode("utf-8-sig"), "UTF-8"
+    except UnicodeDecodeError:
+        return content.decode("utf-8-sig", "surrogateescape"), "text that is not UTF-8"
 
 
 def _decode_exactly(content: bytes, codec: str, name: str) -> str:
@@ -133,7 +136,7 @@ def _from_header(text: str, is_header: Callable[[list[str]], bool]) -> tuple[str
     notes = []
     for line, content in enumerate(io.StringIO(text, newline=""), start=1):
         bare = content.rstrip("\r\n").strip('"')
-        if line == 1 and bare.lower().startswith("sep=") and len(bare) == len("sep=,"):
+        if line == 1 and bare[:-1].lower() == "sep=" and bare[-1] in SEPARATORS:
             declared = bare[-1]
             notes.append("its sep= line")
         elif content.startswith("#") and not any(is_header(_fields(content, separator)) for separator in SEPARATORS):
@@ -155,7 +158,9 @@ def _fields(line: str, separator: str) -> list[str]:
 
 
 def _guess_separator(header_line: str, is_header: Callable[[list[str]], bool]) -> str:
-    splits = {separator: _fields(header_line, separator) for separator in SEPARATORS}
+    splits = {separator: _fields(header_line, separator) for separator in SEPARATORS if separator in header_line}
+    if not splits:
+        return ","
     fitting = [separator for separator, fields in splits.items() if is_header(fields)]
     if not fitting:
         return max(splits, key=lambda separator: len(splits[separator]))
@@ -197,21 +202,17 @@ def _parse_workbook(content: bytes, is_header: Callable[[list[str]], bool], shee
             warnings.simplefilter("ignore")  # on styles and extensions, which do not matter here
             book = openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=True)
             for worksheet in book.worksheets:
-                rows = [[_cell_text(value) for value in row] for row in worksheet.iter_rows(values_only=True)]
-                lines = [number for number, row in enumerate(rows, start=1) if any(cell.strip() for cell in row)]
-                if lines:
-                    tables[worksheet.title] = [rows[number - 1] for number in lines], lines
-    except (
-        zipfile.BadZipFile,
-        KeyError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        OSError,
-        SyntaxError,
-        EOFError,
-    ) as error:
-        raise TableError(f"it is not an Excel workbook (.xlsx), or is damaged: {error}") from None
+                rows, lines = [], []
+                for number, values in enumerate(worksheet.iter_rows(values_only=True), start=1):
+                    row = _row_texts(values)
+                    if row:
+                        rows.append(row)
+                        lines.append(number)
+                if rows:
+                    tables[worksheet.title] = rows, lines
+    except Exception as error:  # damaged files raise errors of many kinds in openpyxl
+        reason = " ".join(str(error).split())
+        raise TableError(f"it is not an Excel workbook (.xlsx), or is damaged: {reason}") from None
     if not tables:
         raise TableError("it is empty")
     if sheet is not None and sheet not in tables:
@@ -230,6 +231,9 @@ def _parse_workbook(content: bytes, is_header: Callable[[list[str]], bool], shee
     return _rectangle(rows[above:], lines[above:], ",", [f"an Excel workbook, sheet {title!r}"], [])
 
 
-def _cell_text(value: object) -> str:
-    """A cell as a CSV would have it; dates stay recognisable, so that they are never read as numbers."""
-    return "" if value is None else str(value)
+def _row_texts(values: Iterable[object]) -> list[str]:
+    """The cells as a CSV would have them, up to the last that is not blank; a date never looks like a number."""
+    row = ["" if value is None else str(value) for value in values]
+    while row and not row[-1].strip():
+        row.pop()
+    return row

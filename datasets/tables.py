@@ -25,7 +25,7 @@ TABLE_SUFFIXES = (".csv", ".tsv", ".xlsx")
 _ALIASES = {"image_name": "image"}
 """Other names of a column, which count where the table has none of the required ones."""
 
-_DECIMAL_COMMA = re.compile(r"[+-]?(\d+(,\d*)?|,\d+)([eE][+-]?\d+)?", re.ASCII)
+_DECIMAL_COMMA = re.compile(r"[+-]?\d*,?\d+([eE][+-]?\d+)?", re.ASCII)
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+", re.ASCII)
 _WINDOWS_ROOT = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 
@@ -83,11 +83,16 @@ def read_csv(
 
 def visible(text: str) -> str:
     """A text in quotation marks, with escapes for whatever cannot be seen: blanks at its ends, accents as marks."""
-    shown = "".join(
+    text = "".join(
         _escaped(character) if character != " " and unicodedata.category(character)[0] in "CMZ" else character
         for character in text
     )
-    return "'" + re.sub(r"^ +| +$", lambda blanks: r"\x20" * len(blanks.group()), shown) + "'"
+    return "'" + re.sub(r"^ +| +$", lambda blanks: r"\x20" * len(blanks.group()), text) + "'"
+
+
+def shown(name: str) -> str:
+    """A name for a message: as it is where all of it can be seen, else as ``visible`` shows it."""
+    return name if visible(name) == f"'{name}'" else visible(name)
 
 
 def _escaped(character: str) -> str:
@@ -100,9 +105,8 @@ def _spelling(name: str) -> str:
 
 def listed(header: Iterable[object]) -> str:
     """The names of columns for a message, the first ten of them."""
-    names = [name[:40] for name in map(str, header) if name.strip()]
-    shown = [name if visible(name) == f"'{name}'" else visible(name) for name in names[:10]]
-    return ", ".join([*shown, *(["..."] if len(names) > len(shown) else [])]) or "none"
+    names = [shown(name[:40]) for name in map(str, header) if name.strip()]
+    return ", ".join([*names[:10], *(["..."] if len(names) > 10 else [])]) or "none"
 
 
 def _columns(header: list[str], spellings: Mapping[str, str], needed: set[str]) -> tuple[dict[str, int], list[str]]:

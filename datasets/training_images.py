@@ -1,4 +1,4 @@
-"""The list of training images, and what the two training data sets have in common."""
+"""The list of training images, and the common part of the two training data sets."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from datasets.tables import read_csv
 PATH_COLUMN = "Image_path"
 
 _SUBSTITUTES = 10
-"""Images that are tried in the place of one that cannot be read."""
+"""Number of images that are tried in place of an unreadable one."""
 
 
 class TrainingImages(NamedTuple):
-    """Where they are from, their paths as file-system bytes, (n,), and for a CSV the lines on which they stand, (n,).
+    """Their source, their paths as file-system bytes, (n,), and if the source is a CSV their line numbers, (n,).
 
-    Arrays, since worker processes share them: a million Python strings would be copied into each by their reference
-    counts.
+    Arrays, since worker processes share them: a million Python strings would be copied into each worker as their
+    reference counts change.
     """
 
     source: str
@@ -32,17 +32,16 @@ class TrainingImages(NamedTuple):
     lines: np.ndarray | None
 
     def place(self, index: int) -> str:
-        """Where an image stands, for messages."""
+        """The source and line of an image, for messages."""
         return self.source if self.lines is None else f"{self.source}, line {self.lines[index]}"
 
     def path(self, index: int) -> str:
         return os.fsdecode(self.paths[index])
 
     def check_existence(self) -> None:
-        """Raises UserError with the first line whose image is not there.
+        """Raises UserError with the first line whose image does not exist.
 
-        Lists each folder once instead of asking for each file, which is what makes a million images on a network
-        disk a matter of seconds.
+        Lists each folder once instead of checking each file, so that a million images on a network disk take seconds.
         """
         listings: dict[bytes, set[bytes]] = {}
         missing = []
@@ -79,16 +78,17 @@ def read_training_csv(csv_path: str | os.PathLike) -> TrainingImages:
 
 
 class EpochImages:
-    """Images by (epoch, index): the epoch is the one last given to ``set_epoch``, or comes with the index.
+    """Images by ``[epoch, index]``, or by ``[index]`` in the epoch last given to ``set_epoch``.
 
-    With ``[epoch, i]`` a sampler can ask for the next epoch's images while this one's are still on their way.
+    With ``[epoch, index]`` a sampler can ask for images of the next epoch while those of the present one are still
+    being loaded; training uses this form. ``set_epoch`` is for other users of the data set.
     """
 
     def __init__(self, images: TrainingImages, seed: int, max_pixels: int = MAX_PIXELS):
         self.images = images
         self.seed = seed
         self._max_pixels = max_pixels
-        # In shared memory, so that persistent workers see the epoch change, and their findings are seen.
+        # In shared memory: workers see a new epoch, and the main process sees which images they could not read.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         self._unreadable = torch.zeros(len(images.paths), dtype=torch.uint8).share_memory_()
 
@@ -99,17 +99,17 @@ class EpochImages:
         return len(self.images.paths)
 
     def epoch_and_index(self, key: int | tuple[int, int]) -> tuple[int, int]:
-        """``i`` or ``(epoch, i)`` -> (epoch, i); IndexError for an image that is not there."""
+        """``i`` or ``(epoch, i)`` -> (epoch, i); IndexError for an index out of range."""
         epoch, index = key if isinstance(key, tuple) else (int(self._epoch), key)
         if not -len(self) <= index < len(self):
             raise IndexError(f"image {index} of {len(self)}")
         return epoch, index % len(self)
 
     def read(self, epoch: int, index: int) -> np.ndarray:
-        """Image ``index``, uint8 RGB (H, W, 3), or, where it cannot be read, another in its place.
+        """Image ``index``, uint8 RGB (H, W, 3), or another image in its place if it cannot be read.
 
-        Which one depends on (seed, epoch, index) alone, so that a run with bad images in it is as repeatable as any
-        other. Raises UserError, with the place in the list, where none of the ``_SUBSTITUTES`` can be read either.
+        The other image depends on (seed, epoch, index) alone, so a run with unreadable images is repeatable. Raises
+        UserError, with the line in the list, if none of ``_SUBSTITUTES`` other images can be read either.
         """
         try:
             return self._read(index)

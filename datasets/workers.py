@@ -1,9 +1,10 @@
-"""What a data worker process sets up before its first image."""
+"""Settings of a data worker process, made before its first image."""
 
 import ctypes
 import functools
 import os
 import signal
+import sys
 from collections.abc import Callable
 
 import cv2
@@ -16,39 +17,45 @@ LARGEST_MMAP_THRESHOLD = 32 << 20
 
 
 def _keep_freed_memory() -> None:
-    """Tells glibc's allocator to reuse freed image buffers instead of returning them to the system.
+    """Makes glibc's allocator reuse freed image buffers instead of returning them to the system.
 
-    A sample needs hundreds of arrays of a megabyte; having each page mapped and cleared anew costs a sixth of its
-    time. Does nothing under other C libraries.
+    A sample needs hundreds of arrays of a megabyte; mapping and clearing their pages again and again would cost a
+    sixth of its time. Does nothing under other C libraries.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    mallopt = _c_function("mallopt")
     if mallopt is not None:
         mallopt(M_MMAP_THRESHOLD, LARGEST_MMAP_THRESHOLD)
         mallopt(M_TRIM_THRESHOLD, 1 << 30)
 
 
+def _c_function(name: str) -> Callable[..., int] | None:
+    """A function of the C library; None where it has none of that name, as on macOS and Windows."""
+    return None if sys.platform == "win32" else getattr(ctypes.CDLL(None), name, None)
+
+
 def use_one_core() -> None:
-    """Makes this process one core's worth: no threads of its own, memory kept for the next sample."""
+    """Limits this process to one core: no threads of its own, and memory kept for the next sample."""
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
     _keep_freed_memory()
 
 
 def _end_with(parent: int) -> None:
-    """Has the kernel end this process when ``parent`` ends, however that ends; on Linux only."""
-    prctl = getattr(ctypes.CDLL(None), "prctl", None)
+    """Makes the kernel kill this process when ``parent`` ends, for whatever reason; on Linux only."""
+    prctl = _c_function("prctl")
     if prctl is not None:
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
+    if sys.platform != "win32" and os.getppid() != parent:
         os._exit(1)
 
 
 def _start_worker(parent: int, worker: int) -> None:
     _end_with(parent)
     use_one_core()
-    # Ctrl-C, and what schedulers send to all processes of a job, is the main process's to answer.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_IGN)
+    # The main process answers Ctrl-C and the signals that schedulers send to all processes of a job.
+    for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
+        if hasattr(signal, name):  # Windows has no SIGUSR1
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
 def worker_starter() -> Callable[[int], None]:

@@ -13,11 +13,27 @@ from common.names import ARCHITECTURES, HEADS
 if TYPE_CHECKING:
     from networks.checkpoint_formats import load_encoder
     from networks.encoder import ContrastiveNetwork, build_encoder, feature_size
+    from networks.scorer import Calibration, LinearHead, QualityScorer, ScorerEncoder
 
-__all__ = ["ARCHITECTURES", "HEADS", "ContrastiveNetwork", "build_encoder", "feature_size", "load_encoder"]
+__all__ = [
+    "ARCHITECTURES",
+    "HEADS",
+    "Calibration",
+    "ContrastiveNetwork",
+    "LinearHead",
+    "QualityScorer",
+    "ScorerEncoder",
+    "build_encoder",
+    "feature_size",
+    "load_encoder",
+]
 
 _MODULES = {
+    "Calibration": "networks.scorer",
     "ContrastiveNetwork": "networks.encoder",
+    "LinearHead": "networks.scorer",
+    "QualityScorer": "networks.scorer",
+    "ScorerEncoder": "networks.scorer",
     "build_encoder": "networks.encoder",
     "feature_size": "networks.encoder",
     "load_encoder": "networks.checkpoint_formats",

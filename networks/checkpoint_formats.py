@@ -1,71 +1,264 @@
-"""Weights on disk: every format in which a ResNet encoder comes, told apart by its keys, never by guessing."""
+"""Checkpoints of ResNet encoders in any program's format, recognised by the names and shapes in the file.
+
+A ResNet is found wherever its layers are: under any prefix, in any dictionary of the file, with torchvision's layer
+names or the positions of an ``nn.Sequential``. Nothing is guessed: a file with several different encoders is refused
+unless their names tell which one is meant.
+"""
 
 from __future__ import annotations
 
-import argparse
+import functools
 import hashlib
 import os
-import pickle
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from torch import nn
 
 from common.errors import UserError
-from networks.encoder import ARCHITECTURES, build_encoder
+from common.names import ARCHITECTURES
+from networks.checkpoint_files import State, read_file
+from networks.encoder import build_encoder
 
-State = dict[str, torch.Tensor]
+__all__ = [
+    "Checkpoint",
+    "State",
+    "architecture_shapes",
+    "find_architecture",
+    "fingerprint",
+    "load_encoder",
+    "load_encoder_state",
+    "parse_checkpoint",
+    "read_checkpoint",
+    "read_file",
+    "with_prefix",
+    "without_prefix",
+]
 
+WRAPPERS = ("module", "_orig_mod")
+"""Names that DistributedDataParallel and torch.compile insert, anywhere in a parameter's name."""
+
+STAGES = ("layer1", "layer2", "layer3", "layer4")
+STEM = ("conv1", "bn1")
 CLASSIFIER = "fc."
-"""What a ResNet's state_dict holds beyond the encoder: the layer between pooled values and classes."""
+"""In a ResNet's state_dict: the layer between the pooled features and the classes."""
+
+HEADS = ("head.", "projector.", "projection_head.layers.", "projection_head.")
+"""Names of the projection head beside the encoder, by program."""
+
+SECONDARY = frozenset(("k", "key", "ema", "momentum", "target", "student"))
+"""Parts of names of the second of two encoders: the momentum copy, and DINO's student, whose teacher is evaluated."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Checkpoint:
-    """What was found in a file: the encoder's weights under torchvision's names, the head's, and where from."""
+    """The content of a checkpoint: the encoder under torchvision's layer names, its head, and their origin.
+
+    ``location`` says where in the file the encoder is. ``left_out`` lists the other tensors, by name and number.
+    """
 
     format: str
+    location: str
     encoder: State
     head: State = field(default_factory=dict)
     epoch: int | None = None
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def architecture(self) -> str | None:
+        """The architecture that has exactly these names and shapes, or None."""
+        return find_architecture(self.encoder)
 
     @property
     def head_kind(self) -> str:
-        linear_layers = sum(name.endswith("weight") for name in self.head)
+        """ "none", "linear" (one layer), "mlp" (two layers) or the number of linear layers."""
+        linear_layers = sum(name.endswith("weight") and value.ndim == 2 for name, value in self.head.items())
         return {0: "none", 1: "linear", 2: "mlp"}.get(linear_layers, f"{linear_layers} layers")
 
 
-def read_file(path: str | os.PathLike, mmap: bool = False) -> dict[str, Any]:
-    """The dictionary in a .safetensors or a torch file, read without executing anything in it, on the CPU.
+def read_checkpoint(path: str | os.PathLike) -> Checkpoint:
+    """Reads and recognises a checkpoint.
 
-    With ``mmap``, weights are read from the disk only when they are looked at. Raises UserError for a file that is
-    missing, broken, not a dictionary, or that holds more than data.
+    Raises UserError where it holds no ResNet encoder, several different ones, or values that are not finite.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"checkpoint {path} does not exist" if not path.exists() else f"{path} is not a file")
+    content = read_file(path)
     try:
-        if path.suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
-        # A Namespace is plain data: released checkpoints carry their options in one.
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
-    except pickle.UnpicklingError as error:
-        if "Unsupported global" in str(error) or "not an allowed global" in str(error):
-            raise UserError(
-                f"checkpoint {path} is unsafe: it asks for code to be run when it is read, and is refused. "
-                "Ask its author for the weights alone (a state_dict or a .safetensors file)"
-            ) from None
-        raise UserError(f"checkpoint {path} is not a checkpoint, or is damaged") from None
-    except Exception as error:  # a damaged file leads torch's readers to whatever it happens to hold
-        reason = str(error).split("\n")[0][:200]
-        raise UserError(f"checkpoint {path} is not a checkpoint, or is damaged: {reason}") from None
-    if not isinstance(content, dict):
-        raise UserError(f"checkpoint {path} holds a {type(content).__name__}, not a dictionary of weights")
-    return content
+        checkpoint = parse_checkpoint(content)
+    except UserError as error:
+        raise UserError(f"checkpoint {path} {error}") from None
+    if checkpoint is None:
+        keys = ", ".join(str(key) for key in list(content)[:5])
+        raise UserError(
+            f"checkpoint {path} holds no ResNet encoder: no layers conv1, bn1, layer1 to layer4 under any prefix, and "
+            f"no sequence of such layers; its first keys are: {keys[:200] or 'none'}"
+        )
+    for name, value in checkpoint.encoder.items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise UserError(f"checkpoint {path} is damaged: {name} holds values that are not finite")
+    return checkpoint
+
+
+def parse_checkpoint(content: dict[str, Any]) -> Checkpoint | None:
+    """Finds the ResNet encoder in a checkpoint's content; None if there is none.
+
+    Raises UserError, a sentence that continues "checkpoint FILE", where several different encoders could be meant.
+    """
+    candidates = [candidate for path, state in _states(content) for candidate in _find_encoders(path, state)]
+    if not candidates:
+        return None
+    complete = [candidate for candidate in candidates if find_architecture(candidate.encoder)]
+    chosen = _choose(complete or candidates)
+    head_prefix = _find_head(chosen)
+    head = without_prefix(chosen.state, head_prefix) if head_prefix else {}
+    if "weight" in head:  # MoCo v1's head is one layer named fc, v2's two layers named fc.0 and fc.2.
+        head = with_prefix(head, "0.")
+    epoch = content.get("epoch")
+    return Checkpoint(
+        format=_name_format(chosen, content),
+        location=chosen.location,
+        encoder=chosen.encoder,
+        head=head,
+        epoch=int(epoch) if isinstance(epoch, int) else None,
+        left_out=_list_left_out(content, chosen, head_prefix),
+    )
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A ResNet in a file: the dictionary's path in the content, its tensors, and the encoder under ``prefix`` there.
+
+    ``names`` are the names of the encoder's tensors in ``state``.
+    """
+
+    path: tuple[str, ...]
+    state: State
+    prefix: str
+    encoder: State
+    names: frozenset[str]
+
+    @property
+    def location(self) -> str:
+        return " > ".join((*self.path, f"{self.prefix}*"))
+
+    @property
+    def is_secondary(self) -> bool:
+        words = re.split(r"[._]", ".".join((*self.path, self.prefix)))
+        return not SECONDARY.isdisjoint(words)
+
+
+def _states(content: dict, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], State]]:
+    """Every dictionary of tensors in ``content``, with its path, its names without the wrappers' parts."""
+    state: State = {}
+    for name, value in content.items():
+        if isinstance(value, torch.Tensor) and isinstance(name, str):
+            plain = ".".join(part for part in name.split(".") if part not in WRAPPERS)
+            if plain in state:
+                raise UserError(f"holds two tensors named {plain} (once as {name}): save one of the two models alone")
+            state[plain] = value
+    if state:
+        yield path, state
+    for name, value in content.items():
+        if isinstance(value, dict):
+            yield from _states(value, (*path, str(name)))
+
+
+def _find_encoders(path: tuple[str, ...], state: State) -> Iterator[_Candidate]:
+    """The ResNets in a state: places with four stages of blocks beside each other, and a convolution before them."""
+    stages: dict[str, list[str]] = {}
+    for name in state:
+        stage, found, _ = name.partition(".0.conv1.weight")
+        if found and name.endswith(found):
+            parent, _, child = stage.rpartition(".")
+            stages.setdefault(f"{parent}." if parent else "", []).append(child)
+    for prefix, children in stages.items():
+        local = without_prefix(state, prefix)
+        if set(STAGES) <= set(children) and f"{STEM[0]}.weight" in local:
+            layers = dict(zip(STEM + STAGES, STEM + STAGES, strict=True))
+        elif len(children) == len(STAGES) and all(child.isdecimal() for child in children):
+            layers = _sequential_layers(local, sorted(children, key=int))
+        else:
+            continue
+        names = [name for name in local if name.partition(".")[0] in layers]
+        if names:
+            encoder = {}
+            for name in names:
+                layer, _, rest = name.partition(".")
+                encoder[f"{layers[layer]}.{rest}"] = local[name]
+            yield _Candidate(path, state, prefix, encoder, frozenset(prefix + name for name in names))
+
+
+def _sequential_layers(local: State, stages: Sequence[str]) -> dict[str, str]:
+    """Position in an ``nn.Sequential`` -> torchvision's name: the convolution and BatchNorm before the four stages."""
+    before = [name for name in local if name.split(".")[0].isdecimal() and int(name.split(".")[0]) < int(stages[0])]
+    convolutions = [
+        name.split(".")[0] for name in before if re.fullmatch(r"\d+\.weight", name) and local[name].ndim == 4
+    ]
+    norms = [name.split(".")[0] for name in before if re.fullmatch(r"\d+\.running_mean", name)]
+    if len(convolutions) != 1 or len(norms) != 1:
+        return {}
+    return dict(zip((*convolutions, *norms, *stages), STEM + STAGES, strict=True))
+
+
+def _choose(candidates: Sequence[_Candidate]) -> _Candidate:
+    """The only candidate, or the one whose name says that it is meant; UserError where the names do not tell."""
+    primary = [candidate for candidate in candidates if not candidate.is_secondary] or list(candidates)
+    digests = {fingerprint(candidate.encoder) for candidate in primary} if len(primary) > 1 else {""}
+    if len(digests) > 1:
+        places = ", ".join(candidate.location for candidate in primary[:4])
+        raise UserError(
+            f"holds {len(digests)} different encoders ({places}), and their names do not tell which one is meant: "
+            "save its state_dict alone"
+        )
+    return primary[0]
+
+
+def _find_head(chosen: _Candidate) -> str:
+    """The prefix of the projection head: MoCo's ``fc``, or a head beside the encoder; "" if there is none."""
+    classifier = chosen.prefix + CLASSIFIER
+    # MoCo and SimSiam put the head in the place of the classifier, which is one layer in any other program.
+    if f"{classifier}0.weight" in chosen.state or (
+        classifier == "encoder_q.fc." and f"{classifier}weight" in chosen.state
+    ):
+        return classifier
+    parent = chosen.prefix.rstrip(".").rpartition(".")[0]
+    for name in HEADS:
+        for place in (chosen.prefix, f"{parent}." if parent else ""):
+            if any(key.startswith(place + name) for key in chosen.state):
+                return place + name
+    return ""
+
+
+def _name_format(chosen: _Candidate, content: dict[str, Any]) -> str:
+    """The program that saved the file, where its structure shows it."""
+    if chosen.path == ("model",) and chosen.prefix == "encoder.":
+        return "this project's" if "queue_position" in content else "Re-IQA or PyContrast"
+    if chosen.prefix == "encoder_q.":
+        return "MoCo"
+    if chosen.prefix == "base_encoder.":
+        return "MoCo v3"
+    if "pytorch-lightning_version" in content:
+        return "Lightning"
+    return "ResNet state_dict"
+
+
+def _list_left_out(content: dict[str, Any], chosen: _Candidate, head_prefix: str) -> tuple[str, ...]:
+    """The tensors that are neither encoder nor head, as "name (number)", by the first parts of their names."""
+    counts: Counter[str] = Counter()
+    for path, state in _states(content):
+        for name in state:
+            if path != chosen.path:
+                counts[path[0] if path else name.split(".")[0]] += 1
+            elif name in chosen.names or (head_prefix and name.startswith(head_prefix)):
+                continue
+            elif name.startswith(chosen.prefix):
+                counts[chosen.prefix + name.removeprefix(chosen.prefix).split(".")[0]] += 1
+            else:
+                counts[name.split(".")[0]] += 1
+    return tuple(f"{name} ({count})" for name, count in counts.items())
 
 
 def without_prefix(state: State, prefix: str) -> State:
@@ -78,49 +271,12 @@ def with_prefix(state: State, prefix: str) -> State:
     return {prefix + name: value for name, value in state.items()}
 
 
-def parse_checkpoint(content: dict[str, Any]) -> Checkpoint | None:
-    """Recognises the formats; None if the dictionary is none of them.
-
-    - ours, Re-IQA's and PyContrast's: ``model`` with ``encoder.*`` and ``head.*``
-    - MoCo's: ``state_dict`` with ``encoder_q.*``, in which ``fc.*`` is the head
-    - a bare ResNet state_dict, torchvision's names, with ``fc.*`` as classifier
-
-    all with or without the prefix ``module.`` of a distributed wrapper.
-    """
-    epoch = content.get("epoch")
-    epoch = int(epoch) if isinstance(epoch, int) else None
-    for holder in ("model", "state_dict", None):
-        state = content if holder is None else content.get(holder)
-        if not isinstance(state, dict):
-            continue
-        state = {
-            name: value for name, value in state.items() if isinstance(name, str) and isinstance(value, torch.Tensor)
-        }
-        if any(name.startswith("module.") for name in state):
-            state = without_prefix(state, "module.")
-        if "encoder.conv1.weight" in state:
-            origin = "this project's" if "queue_position" in content else "Re-IQA or PyContrast"
-            return Checkpoint(origin, without_prefix(state, "encoder."), without_prefix(state, "head."), epoch)
-        if "encoder_q.conv1.weight" in state:
-            query = without_prefix(state, "encoder_q.")
-            head = without_prefix(query, CLASSIFIER)
-            # MoCo v1's head is one layer named fc, v2's two layers named fc.0 and fc.2.
-            head = head if "0.weight" in head or not head else with_prefix(head, "0.")
-            return Checkpoint("MoCo", _without_classifier(query), head, epoch)
-        if "conv1.weight" in state:
-            return Checkpoint("ResNet state_dict", _without_classifier(state), epoch=epoch)
-    return None
-
-
-def _without_classifier(state: State) -> State:
-    return {name: value for name, value in state.items() if not name.startswith(CLASSIFIER)}
-
-
 def _shapes(state: State) -> dict[str, tuple[int, ...]]:
-    # Checkpoints older than PyTorch 0.4.1 lack the counters, and nothing here reads them.
+    # Checkpoints older than PyTorch 0.4.1 lack the counters, and inference does not read them.
     return {name: tuple(value.shape) for name, value in state.items() if not name.endswith("num_batches_tracked")}
 
 
+@functools.lru_cache
 def architecture_shapes(arch: str) -> dict[str, tuple[int, ...]]:
     """Parameter and buffer names of an encoder with their shapes, without the batch counters."""
     with torch.device("meta"):
@@ -129,54 +285,49 @@ def architecture_shapes(arch: str) -> dict[str, tuple[int, ...]]:
 
 def find_architecture(encoder: State) -> str | None:
     """The architecture whose names and shapes are exactly those of ``encoder``, or None."""
-    found = _shapes(encoder)
-    return next((arch for arch in ARCHITECTURES if architecture_shapes(arch) == found), None)
-
-
-def read_checkpoint(path: str | os.PathLike) -> Checkpoint:
-    """Reads and recognises a checkpoint; UserError, with the first keys, where it is no ResNet encoder's."""
-    content = read_file(path)
-    checkpoint = parse_checkpoint(content)
-    if checkpoint is None:
-        keys = ", ".join(str(key) for key in list(content)[:5])
-        raise UserError(
-            f"checkpoint {path} holds no ResNet encoder: expected 'model' (Re-IQA, PyContrast), 'state_dict' (MoCo) "
-            f"or a ResNet's layers; its first keys are: {keys or 'none'}"
-        )
-    for name, value in checkpoint.encoder.items():
-        if value.is_floating_point() and not torch.isfinite(value).all():
-            raise UserError(f"checkpoint {path} is damaged: {name} holds values that are not finite")
-    return checkpoint
+    # A ResNet's number counts its convolutions outside the shortcuts, and the classifier.
+    depth = 2 + sum(re.fullmatch(r"layer\d\.\d+\.conv\d\.weight", name) is not None for name in encoder)
+    arch = f"resnet{depth}"
+    return arch if arch in ARCHITECTURES and architecture_shapes(arch) == _shapes(encoder) else None
 
 
 def load_encoder_state(encoder: nn.Module, checkpoint: Checkpoint, arch: str, source: str | os.PathLike) -> None:
-    """Fills ``encoder``; UserError with the first differences and the fitting architecture where it does not fit."""
-    wanted, found = architecture_shapes(arch), _shapes(checkpoint.encoder)
-    if wanted != found:
-        differing = [name for name in {**wanted, **found} if wanted.get(name) != found.get(name)]
+    """Fills ``encoder``, an ``arch``; UserError with the first differences and the right architecture if it differs."""
+    expected, found = architecture_shapes(arch), _shapes(checkpoint.encoder)
+    if expected != found:
+        differing = [name for name in {**expected, **found} if expected.get(name) != found.get(name)]
         details = "; ".join(
-            f"{name}: {found.get(name, 'missing')} in the file, {wanted.get(name, 'none')} in {arch}"
+            f"{name}: {found.get(name, 'missing')} in the file, {expected.get(name, 'none')} in {arch}"
             for name in differing[:3]
         )
-        fitting = find_architecture(checkpoint.encoder)
+        fitting = checkpoint.architecture
         advice = f"it is a {fitting}: use --arch {fitting}" if fitting else "no known architecture fits it"
         raise UserError(f"checkpoint {source} does not fit {arch} ({details}); {advice}")
     encoder.load_state_dict(checkpoint.encoder, strict=False)
 
 
-def load_encoder(path: str | os.PathLike, arch: str = "resnet50") -> nn.Module:
+def load_encoder(path: str | os.PathLike, arch: str | None = None) -> nn.Module:
     """An encoder in evaluation mode: (N, 3, H, W) float in [0, 1], normalised by the caller -> (N, features).
 
-    Reads every format of ``parse_checkpoint``, and .safetensors as ``networks.checkpoints --export`` writes it.
-    Raises UserError for a file that cannot be read, is unsafe, or does not fit ``arch``.
+    Reads every format of ``parse_checkpoint``. The architecture is read from the file; ``arch`` names the one that is
+    expected there. Raises UserError for a file that cannot be read, is unsafe, holds no known architecture, or another
+    one than ``arch``.
     """
+    checkpoint = read_checkpoint(path)
+    arch = arch or checkpoint.architecture or _nearest_architecture(checkpoint.encoder)
     encoder = build_encoder(arch)
-    load_encoder_state(encoder, read_checkpoint(path), arch, path)
+    load_encoder_state(encoder, checkpoint, arch, path)
     return encoder.eval()
 
 
+def _nearest_architecture(encoder: State) -> str:
+    """The architecture with the most names and shapes in common with ``encoder``, to name the differences by."""
+    found = set(_shapes(encoder).items())
+    return max(ARCHITECTURES, key=lambda arch: len(found & set(architecture_shapes(arch).items())))
+
+
 def fingerprint(encoder: State) -> str:
-    """SHA-256 of an encoder's weights (its state_dict), hexadecimal; the same whatever file format they came in."""
+    """SHA-256 of an encoder's weights (its state_dict), hexadecimal; the same in every file format."""
     digest = hashlib.sha256()
     for name, value in sorted(encoder.items()):
         if not name.endswith("num_batches_tracked"):

@@ -23,10 +23,34 @@ def build_encoder(arch: str = "resnet50", zero_init_residual: bool = False) -> n
     return encoder
 
 
+STAGES = ("layer1", "layer2", "layer3", "layer4")
+
+
+def stage_maps(encoder: nn.Module, images: torch.Tensor) -> list[torch.Tensor]:
+    """The feature maps of a ResNet's four stages, (N, C, H/4, W/4) to (N, C, H/32, W/32), of (N, 3, H, W) images."""
+    maps = images
+    for name in ("conv1", "bn1", "relu", "maxpool"):
+        maps = encoder.get_submodule(name)(maps)
+    stages = []
+    for name in STAGES:
+        maps = encoder.get_submodule(name)(maps)
+        stages.append(maps)
+    return stages
+
+
+def stage_channels(encoder: nn.Module) -> tuple[int, ...]:
+    """The number of feature maps of each of the four stages, also of an encoder whose BatchNorms are folded."""
+    channels = []
+    for name in STAGES:
+        # The last convolution of a stage is that of its last block: shortcuts have one in the first block only.
+        convolutions = [module for module in encoder.get_submodule(name).modules() if isinstance(module, nn.Conv2d)]
+        channels.append(convolutions[-1].out_channels)
+    return tuple(channels)
+
+
 def feature_size(encoder: nn.Module) -> int:
     """The number of pooled values of an encoder made by ``build_encoder``."""
-    norms = [module for module in encoder.get_submodule("layer4").modules() if isinstance(module, nn.BatchNorm2d)]
-    return norms[-1].num_features
+    return stage_channels(encoder)[-1]
 
 
 def build_head(kind: str, n_features: int, feat_dim: int) -> nn.Sequential:

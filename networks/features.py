@@ -11,10 +11,13 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from networks.checkpoint_formats import fingerprint
 from networks.compilation import CompiledForFrequentShapes
-from networks.encoder import feature_size
+from networks.encoder import feature_size, stage_channels, stage_maps
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+POOLINGS = ("layer4_mean", "stages_mean_std")
+"""How feature maps are pooled: means of the last stage (as released), or means and deviations of all four stages."""
 
 
 def amp_dtype(device: torch.device) -> torch.dtype:
@@ -40,24 +43,74 @@ def fold_batchnorm(encoder: nn.Module) -> nn.Module:
     return folded
 
 
+class StageStatistics(nn.Module):
+    """(N, 3, H, W) -> (N, F): for each of the four stages the means of its maps, then their standard deviations.
+
+    Deviations are those of the population: 0 for a map of one value. F is 1920 for ResNet-18, 7680 for ResNet-50. The
+    result is float32, or float64 for float64 images.
+    """
+
+    def __init__(self, encoder: nn.Module):
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, images: Tensor) -> Tensor:
+        pooled = []
+        for maps in stage_maps(self.encoder, images):
+            maps = maps.to(torch.promote_types(maps.dtype, torch.float32))
+            deviations, means = torch.std_mean(maps, dim=(2, 3), correction=0)
+            pooled += [means, deviations]
+        return torch.cat(pooled, dim=1)
+
+
+def pooled_network(encoder: nn.Module, pooling: str) -> nn.Module:
+    """``encoder`` with one of POOLINGS: (N, 3, H, W) -> (N, F); ValueError for another pooling."""
+    if pooling not in POOLINGS:
+        raise ValueError(f"unknown pooling '{pooling}'; one of {', '.join(POOLINGS)}")
+    return encoder if pooling == POOLINGS[0] else StageStatistics(encoder)
+
+
+def pooled_size(encoder: nn.Module, pooling: str) -> int:
+    """The number of values that ``pooled_network`` returns for an image."""
+    return feature_size(encoder) if pooling == POOLINGS[0] else 2 * sum(stage_channels(encoder))
+
+
+def identity(fingerprint: str, pooling: str) -> str:
+    """Identifies features: the encoder's fingerprint and the pooling, which is left out if it is the released one."""
+    return fingerprint if pooling == POOLINGS[0] else f"{fingerprint}:{pooling}"
+
+
+def pooling_of(identity: str | None) -> str:
+    """The pooling in an ``identity``; the released one for features without an identity."""
+    return (identity or "").partition(":")[2] or POOLINGS[0]
+
+
 class FeatureExtractor:
-    """An encoder prepared for inference: uint8 images at one scale -> pooled values.
+    """An encoder prepared for inference: uint8 images at one scale -> values pooled by one of POOLINGS.
 
     ``amp`` computes in bfloat16 (float16 on GPUs without it), within 1e-2 of float32. ``normalized`` is True for a
     content-aware encoder. ``compile`` compiles the encoder for frequent image sizes (see networks.compilation).
-    ``fingerprint`` identifies the encoder's weights.
+    ``fingerprint`` identifies the encoder's weights, ``identity`` the weights and the pooling.
     """
 
     def __init__(
-        self, encoder: nn.Module, normalized: bool, device: torch.device, amp: bool = False, compile: bool = False
+        self,
+        encoder: nn.Module,
+        normalized: bool,
+        device: torch.device,
+        amp: bool = False,
+        compile: bool = False,
+        pooling: str = POOLINGS[0],
     ):
-        self.n_features = feature_size(encoder)
+        self.n_features = pooled_size(encoder, pooling)
         self.fingerprint = fingerprint(encoder.state_dict())
+        self.identity = identity(self.fingerprint, pooling)
         self._normalized = normalized
         self._device = device
         self._dtype = amp_dtype(device) if amp else torch.float32
         folded = fold_batchnorm(encoder).to(device, self._dtype).to(memory_format=torch.channels_last)
-        self._encoder = CompiledForFrequentShapes(folded) if compile else folded
+        pooled = pooled_network(folded, pooling)
+        self._encoder = CompiledForFrequentShapes(pooled) if compile else pooled
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> Tensor:

@@ -1,4 +1,6 @@
-"""What the scripts' options have in common: types that check, and help that can be read."""
+"""Parts that the scripts' command lines share: a parser, and types that check their values."""
+
+from __future__ import annotations
 
 import argparse
 import math
@@ -17,16 +19,22 @@ class Parser(argparse.ArgumentParser):
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Defaults in the help, but only where there is one."""
+    """Appends an option's default to its help, as it would be typed; nothing where there is no default."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        if action.default in (None, False, argparse.SUPPRESS, []):
+        default = action.default
+        # By identity: 0 equals False, but 0 is a default worth showing.
+        if default is None or default is False or default in ("", [], (), argparse.SUPPRESS):
             return action.help
+        if isinstance(default, (tuple, list)) and "%(default)" not in (action.help or ""):
+            return f"{action.help} (default: {','.join(map(str, default))})"
         return super()._get_help_string(action)
 
 
-def number(kind: type, at_least: float | None = None, above: float | None = None, at_most: float | None = None):
-    """An argparse type: a number of ``kind`` inside the bounds; the message names them."""
+def number(
+    kind: type, at_least: float | None = None, above: float | None = None, at_most: float | None = None
+) -> Callable[[str], Any]:
+    """An argparse type: a number of ``kind`` (int or float) within the bounds; the error message names them."""
     bounds = [
         text
         for bound, text in (
@@ -38,7 +46,7 @@ def number(kind: type, at_least: float | None = None, above: float | None = None
     ]
     expected = f"a {'whole ' if kind is int else ''}number" + (", " + " and ".join(bounds) if bounds else "")
 
-    def parse(text: str):
+    def parse(text: str) -> Any:
         try:
             value = kind(text)
         except ValueError:

@@ -1,47 +1,244 @@
-"""Options of main_contrast.py."""
+"""Options of main_contrast.py: the command line as one frozen, typed configuration."""
+
+from __future__ import annotations
 
 import argparse
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import NamedTuple
 
 from datasets.images import MAX_PIXELS
+from networks.encoder import ARCHITECTURES, HEADS
 from options.argument_types import Parser, number, numbers
 
-METHODS = {"MoCo": ("linear", 0.07), "MoCov2": ("mlp", 0.2), "Customize": None}
-"""What each method sets, head and temperature; Customize takes both from the options."""
 
-CONTENT_DEFAULTS = {"batch_size": 256, "learning_rate": 0.03, "epochs": 200}
-"""What differs where content is learnt (MoCo v2's on ImageNet); a given option wins."""
+class Preset(NamedTuple):
+    """The projection head and the temperature that a method prescribes."""
 
-MANY_WORKERS = 40
+    head: str
+    nce_t: float
 
 
-def _build_parser() -> argparse.ArgumentParser:
+METHODS: dict[str, Preset | None] = {
+    "MoCo": Preset("linear", 0.07),
+    "MoCov2": Preset("mlp", 0.2),
+    "Customize": None,  # head and temperature are those of the command line
+}
+
+DEFAULT_HEAD = "linear"
+DEFAULT_TEMPERATURE = 0.07
+
+
+class ViewDefaults(NamedTuple):
+    """Defaults that depend on what the encoder learns."""
+
+    batch_size: int
+    learning_rate: float
+    epochs: int
+
+
+VIEW_DEFAULTS = {
+    "quality": ViewDefaults(batch_size=60, learning_rate=0.05, epochs=30),
+    "content": ViewDefaults(batch_size=256, learning_rate=0.03, epochs=200),  # MoCo v2's for ImageNet
+}
+
+LOCAL_URL = "tcp://127.0.0.1:23456"
+"""The default address at which the processes of a training meet: this machine alone."""
+
+AUTO = "auto"
+"""The value of --resume that looks for this run's newest checkpoint."""
+
+MAX_WORKERS = 40
+WARM_UP_FROM_BATCH_SIZE = 257
+
+
+@dataclass(frozen=True)
+class ContrastOptions:
+    """What main_contrast.py was asked to do. ``parse_contrast_options`` makes it; its help says what each field means.
+
+    ``given_*`` is what was typed where a method or a batch size may decide otherwise; the property without the prefix
+    is what holds.
+    """
+
+    # Training images
+    csv_path: Path
+    data_folder: Path | None
+    views: str  # "quality" or "content"
+    n_aug: int
+    n_scale: int
+    n_distortions: int
+    patch_size: int
+    swap_crops: int
+    max_pixels: int
+    max_bad: float  # percent
+    num_workers: int  # per node
+
+    # Network and contrast
+    method: str
+    arch: str
+    init: Path | None
+    given_head: str | None
+    feat_dim: int
+    nce_k: int
+    given_nce_t: float | None
+    alpha: float
+
+    # Optimisation
+    epochs: int
+    batch_size: int  # images, over all processes
+    optimizer: str
+    learning_rate: float
+    cosine: bool
+    given_warm: bool
+    lr_decay_epochs: tuple[int, ...]
+    lr_decay_rate: float
+    weight_decay: float
+    momentum: float
+    amp: bool
+    compile: bool
+    seed: int
+
+    # Output
+    model_path: Path
+    tb_path: Path
+    print_freq: int
+    save_freq: int
+    save_steps: int | None
+    keep: int | None
+    resume: str | None
+
+    # Machines
+    multiprocessing_distributed: bool
+    world_size: int  # nodes; -1: not given
+    rank: int  # of the node; -1: not given
+    nproc_per_node: int | None
+    dist_url: str
+    join_timeout: float  # seconds
+    dist_backend: str | None
+    gpu: int | None
+
+    @property
+    def preset(self) -> Preset:
+        """Head and temperature: the method's, or with ``Customize`` the given ones."""
+        given = Preset(self.given_head or DEFAULT_HEAD, self.given_nce_t or DEFAULT_TEMPERATURE)
+        return METHODS[self.method] or given
+
+    @property
+    def head(self) -> str:
+        return self.preset.head
+
+    @property
+    def nce_t(self) -> float:
+        return self.preset.nce_t
+
+    @property
+    def warm(self) -> bool:
+        """Whether the learning rate warms up: on request, and always for large batches."""
+        return self.given_warm or self.batch_size >= WARM_UP_FROM_BATCH_SIZE
+
+    @property
+    def rows_per_image(self) -> int:
+        """Pairs of crops that a step makes from one image."""
+        return self.n_scale * (self.n_aug + 1) if self.views == "quality" else 1
+
+    @property
+    def run_name(self) -> str:
+        """The name of this run's folder, below ``model_path`` and ``tb_path``."""
+        chunks = [f"aug{self.n_aug}", f"scale{self.n_scale}", f"dist{self.n_distortions}"]
+        chunks.append("swap" if self.swap_crops else "noswap")
+        parts = [
+            self.method,
+            self.arch,
+            self.head,
+            *(chunks if self.views == "quality" else ["content"]),
+            f"patch{self.patch_size}",
+            f"k{self.nce_k}",
+            f"t{self.nce_t:g}",
+            self.optimizer,
+            f"lr{self.learning_rate:g}",
+            f"bs{self.batch_size}",
+            f"ep{self.epochs}",
+            "cosine" if self.cosine else "steps",
+        ]
+        return "_".join(parts + ["warm"] * self.warm + ["amp"] * self.amp)
+
+    @property
+    def notices(self) -> list[str]:
+        """Sentences on what was decided in a person's place, and on settings that rarely are meant."""
+        notices = []
+        given = {"head": self.given_head, "nce_t": self.given_nce_t}
+        for name, value in self.preset._asdict().items():
+            if given[name] not in (None, value):
+                notices.append(
+                    f"--method {self.method} sets --{name} {value} and ignores --{name} {given[name]}; "
+                    "--method Customize uses the given value"
+                )
+        if self.warm and self.epochs <= 5:
+            notices.append(f"the warm-up takes 5 epochs and does not end within --epochs {self.epochs}")
+        if self.cosine and self.epochs == 1:
+            notices.append("--cosine with --epochs 1 trains at the schedule's last and lowest learning rate throughout")
+        if self.world_size > 1 and self.dist_url == LOCAL_URL:
+            notices.append(f"--dist-url {self.dist_url} is this machine; other nodes cannot reach it")
+        return notices
+
+
+def parse_contrast_options(arguments: Sequence[str] | None = None) -> ContrastOptions:
+    """The options of a command line (default: this process's). A mistake exits with a sentence and status 2."""
+    parser = _build_parser()
+    given = parser.parse_args(arguments)
+    given.views = given.views or ("content" if given.data_folder else "quality")
+    for name, default in VIEW_DEFAULTS[given.views]._asdict().items():
+        if getattr(given, name) is None:
+            setattr(given, name, default)
+    if given.num_workers is None:
+        given.num_workers = min(os.cpu_count() or 1, MAX_WORKERS)
+    options = ContrastOptions(**{field.name: getattr(given, field.name) for field in fields(ContrastOptions)})
+    mistake = _find_mistake(options)
+    if mistake:
+        parser.error(mistake)
+    return options
+
+
+def _build_parser() -> Parser:
     parser = Parser(
         prog="main_contrast.py",
         description="Trains an image-quality encoder without labels, by momentum contrast (Re-IQA, CVPR 2023).",
     )
+    _add_data(parser.add_argument_group("training images"))
+    _add_model(parser.add_argument_group("network and contrast"))
+    _add_optimisation(parser.add_argument_group("optimisation"))
+    _add_output(parser.add_argument_group("output"))
+    _add_machines(parser.add_argument_group("machines"))
+    return parser
 
-    data = parser.add_argument_group("training images")
-    data.add_argument(
-        "--csv_path", default="./csv_files/moco_train.csv", help="CSV with a column Image_path, see csv_files/README.md"
+
+Group = argparse._ArgumentGroup
+"""argparse has no public name for what ``add_argument_group`` returns."""
+
+
+def _add_data(group: Group) -> None:
+    add = group.add_argument
+    add(
+        "--csv_path",
+        type=Path,
+        default="./csv_files/moco_train.csv",
+        help="CSV with a column Image_path, see csv_files/README.md",
     )
-    data.add_argument(
+    add(
         "--data_folder",
-        help="train the content-aware encoder on this folder of images instead (ImageNet's, or any tree)",
+        type=Path,
+        help="train the content-aware encoder on the images of this folder (ImageNet's, or any tree)",
     )
-    data.add_argument(
+    add(
         "--views",
-        choices=("quality", "content"),
+        choices=tuple(VIEW_DEFAULTS),
         help="what the encoder learns from the images (default: content with --data_folder, else quality)",
     )
-    data.add_argument(
-        "--n_aug", "-n_aug", type=number(int, 0, at_most=26), default=7, help="distorted versions per image"
-    )
-    data.add_argument(
-        "--n_scale", "-n_scale", type=int, choices=(1, 2), default=1, help="1: full scale; 2: half scale as well"
-    )
-    data.add_argument(
+    add("--n_aug", "-n_aug", type=number(int, 0, at_most=26), default=7, help="distorted versions per image")
+    add("--n_scale", "-n_scale", type=int, choices=(1, 2), default=1, help="1: full scale; 2: half scale as well")
+    add(
         "--n_distortions",
         "-n_distortions",
         type=int,
@@ -49,186 +246,146 @@ def _build_parser() -> argparse.ArgumentParser:
         default=1,
         help="2: one version in ten is distorted twice",
     )
-    data.add_argument("--patch_size", "-patch_size", type=number(int, 32), default=224, help="side of a crop, pixels")
-    data.add_argument(
+    add("--patch_size", "-patch_size", type=number(int, 32), default=224, help="side of a crop in pixels")
+    add(
         "--swap_crops",
         "-swap_crops",
         type=int,
         choices=(0, 1),
         default=1,
-        help="exchange query and key crop in half of the versions",
+        help="1: exchange query and key crop in half of the versions",
     )
-    data.add_argument(
-        "--max_pixels", type=number(int, 1), default=MAX_PIXELS, help="refuse images with more, as decompression bombs"
+    add(
+        "--max_pixels",
+        type=number(int, 1),
+        default=MAX_PIXELS,
+        help="refuse images with more pixels, as decompression bombs",
     )
-    data.add_argument(
+    add(
         "--max_bad",
         type=number(float, 0, at_most=100),
         default=1.0,
-        help="percent of the images that may be unreadable (they are replaced) before training stops",
+        help="stop when more than this percentage of the images is unreadable; fewer are replaced by other images",
     )
-    data.add_argument(
+    add(
         "-j",
         "--num_workers",
         type=number(int, 0),
-        help=f"data workers per node, shared by its processes (default: the machine's cores, at most {MANY_WORKERS})",
+        help=f"data workers per node, shared by its processes (default: number of cores, at most {MAX_WORKERS})",
     )
 
-    model = parser.add_argument_group("network and contrast")
-    model.add_argument(
+
+def _add_model(group: Group) -> None:
+    add = group.add_argument
+    add(
         "--method",
-        choices=METHODS,
+        choices=tuple(METHODS),
         default="Customize",
-        help="MoCo: linear head, temperature 0.07; MoCov2: mlp head, 0.2; Customize: as given",
+        help="MoCo: linear head, temperature 0.07; MoCov2: mlp head, temperature 0.2; Customize: --head and --nce_t",
     )
-    model.add_argument(
-        "--arch",
-        choices=("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
-        default="resnet50",
-        help="encoder",
+    add("--arch", choices=ARCHITECTURES, default="resnet50", help="encoder")
+    add("--init", type=Path, metavar="CHECKPOINT", help="start from the weights of this encoder, not from random ones")
+    add("--head", dest="given_head", choices=HEADS, help=f"projection head (default: {DEFAULT_HEAD})")
+    add("-d", "--feat_dim", type=number(int, 1), default=128, help="size of an embedding")
+    add("-k", "--nce_k", type=number(int, 1), default=65536, help="number of keys in the queue")
+    add(
+        "-t",
+        "--nce_t",
+        dest="given_nce_t",
+        metavar="NCE_T",
+        type=number(float, above=0),
+        help=f"temperature (default: {DEFAULT_TEMPERATURE})",
     )
-    model.add_argument("--init", metavar="CHECKPOINT", help="start from this encoder's weights instead of random ones")
-    model.add_argument("--head", choices=("linear", "mlp"), default="linear", help="projection head")
-    model.add_argument("-d", "--feat_dim", type=number(int, 1), default=128, help="values of an embedding")
-    model.add_argument("-k", "--nce_k", type=number(int, 1), default=65536, help="keys in the queue")
-    model.add_argument("-t", "--nce_t", type=number(float, above=0), default=0.07, help="temperature")
-    model.add_argument("--alpha", type=number(float, 0, at_most=1), default=0.999, help="key encoder's momentum")
+    add("--alpha", type=number(float, 0, at_most=1), default=0.999, help="momentum (EMA) of the key encoder")
 
-    optimisation = parser.add_argument_group("optimisation")
-    optimisation.add_argument("--epochs", type=number(int, 1), default=30, help="passes over the images")
-    optimisation.add_argument(
-        "--batch_size", type=number(int, 1), default=60, help="images per step, over all processes"
+
+def _add_optimisation(group: Group) -> None:
+    add = group.add_argument
+    quality, content = VIEW_DEFAULTS["quality"], VIEW_DEFAULTS["content"]
+
+    def defaults(name: str) -> str:
+        return f"(default: {getattr(quality, name)}; {getattr(content, name)} with --views content)"
+
+    add("--epochs", type=number(int, 1), help=f"passes over the images {defaults('epochs')}")
+    add("--batch_size", type=number(int, 1), help=f"images per step, over all processes {defaults('batch_size')}")
+    add("--optimizer", choices=("SGD", "AdamW", "LARS"), default="SGD", help="optimiser")
+    add("--learning_rate", type=number(float, above=0), help=f"learning rate {defaults('learning_rate')}")
+    add("--cosine", action="store_true", help="cosine schedule instead of steps")
+    add(
+        "--warm",
+        dest="given_warm",
+        action="store_true",
+        help=f"warm-up over 5 epochs (always on for a batch_size of {WARM_UP_FROM_BATCH_SIZE} or more)",
     )
-    optimisation.add_argument("--optimizer", choices=("SGD", "AdamW", "LARS"), default="SGD", help="optimiser")
-    optimisation.add_argument("--learning_rate", type=number(float, above=0), default=0.05, help="learning rate")
-    optimisation.add_argument("--cosine", action="store_true", help="cosine schedule instead of steps")
-    optimisation.add_argument(
-        "--warm", action="store_true", help="warm-up over 5 epochs (by itself when batch_size is over 256)"
-    )
-    optimisation.add_argument(
-        "--lr_decay_epochs", type=numbers(int), default=(120, 160), help="epochs after which the rate decays"
-    )
-    optimisation.add_argument("--lr_decay_rate", type=number(float, 0), default=0.1, help="factor of a decay")
-    optimisation.add_argument("--weight_decay", type=number(float, 0), default=1e-4, help="weight decay")
-    optimisation.add_argument("--momentum", type=number(float, 0), default=0.9, help="momentum of SGD and LARS")
-    optimisation.add_argument("--amp", action="store_true", help="mixed precision (bfloat16, else float16)")
-    optimisation.add_argument(
+    add("--lr_decay_epochs", type=numbers(int), default=(120, 160), help="epochs after which the rate decays")
+    add("--lr_decay_rate", type=number(float, 0), default=0.1, help="factor of each decay")
+    add("--weight_decay", type=number(float, 0), default=1e-4, help="weight decay")
+    add("--momentum", type=number(float, 0), default=0.9, help="momentum of SGD and LARS")
+    add("--amp", action="store_true", help="mixed precision (bfloat16, or float16 on GPUs without it)")
+    add(
         "--compile",
         action="store_true",
         help="torch.compile for both networks: a minute at the start; faster steps on some machines only",
     )
-    optimisation.add_argument("--seed", type=number(int, 0), default=0, help="of weights, queue, crops, distortions")
+    add("--seed", type=number(int, 0), default=0, help="random seed for weights, queue, crops and distortions")
 
-    output = parser.add_argument_group("output")
-    output.add_argument("--model_path", default="./test", help="checkpoints go to a folder of the run below this one")
-    output.add_argument("--tb_path", default="./test", help="TensorBoard logs, likewise")
-    output.add_argument("--print_freq", type=number(int, 1), default=10, help="steps between two reports")
-    output.add_argument("--save_freq", type=number(int, 1), default=1, help="epochs between two kept checkpoints")
-    output.add_argument("--save_steps", type=number(int, 1), help="steps between two checkpoints within an epoch")
-    output.add_argument(
-        "--keep", type=number(int, 1), help="how many of the checkpoints named by their epoch stay (default: all)"
-    )
-    output.add_argument(
+
+def _add_output(group: Group) -> None:
+    add = group.add_argument
+    add("--model_path", type=Path, default="./test", help="root folder for checkpoints; each run gets a subfolder")
+    add("--tb_path", type=Path, default="./test", help="root folder for TensorBoard logs; each run gets a subfolder")
+    add("--print_freq", type=number(int, 1), default=10, help="steps between two progress lines")
+    add("--save_freq", type=number(int, 1), default=1, help="epochs between two checkpoints that are kept")
+    add("--save_steps", type=number(int, 1), help="steps between two checkpoints within an epoch (default: none)")
+    add("--keep", type=number(int, 1), help="number of newest ckpt_epoch_N.pth files to keep (default: all)")
+    add(
         "--resume",
-        metavar="CHECKPOINT|auto",
-        help="continue from this checkpoint; auto: from the newest whole one of the run's folder, if there is one",
+        metavar=f"CHECKPOINT|{AUTO}",
+        help=f"continue from this checkpoint; {AUTO}: from the newest valid one of this run, if there is one",
     )
 
-    machines = parser.add_argument_group("machines")
-    machines.add_argument(
+
+def _add_machines(group: Group) -> None:
+    add = group.add_argument
+    add(
         "--multiprocessing-distributed",
         action="store_true",
         help="start this node's processes: one per GPU, or --nproc-per-node",
     )
-    machines.add_argument("--world-size", type=int, default=-1, help="number of nodes")
-    machines.add_argument("--rank", type=int, default=-1, help="which of the nodes this is, from 0")
-    machines.add_argument("--nproc-per-node", type=number(int, 1), help="processes on this node (default: its GPUs)")
-    machines.add_argument(
-        "--dist-url", default="tcp://127.0.0.1:23456", help="where the first node listens, the same on all nodes"
+    add("--world-size", type=int, default=-1, help="number of nodes")
+    add("--rank", type=int, default=-1, help="number of this node, from 0")
+    add("--nproc-per-node", type=number(int, 1), help="processes on this node (default: its number of GPUs)")
+    add("--dist-url", default=LOCAL_URL, help="address at which node 0 listens, the same on all nodes")
+    add(
+        "--join-timeout",
+        type=number(float, above=0),
+        default=600,
+        help="seconds to wait for the other nodes or processes at the start",
     )
-    machines.add_argument(
-        "--join-timeout", type=number(float, above=0), default=600, help="seconds to wait for the other nodes"
+    add(
+        "--dist-backend",
+        choices=("nccl", "gloo"),
+        help="backend of torch.distributed (default: nccl with GPUs, gloo without)",
     )
-    machines.add_argument("--dist-backend", choices=("nccl", "gloo"), help="default: nccl with GPUs, gloo without")
-    machines.add_argument("--gpu", type=number(int, 0), help="train on this GPU alone")
-    return parser
+    add("--gpu", type=number(int, 0), help="train on this GPU alone")
 
 
-def parse_contrast_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parses and completes the options; a mistake ends the program with a sentence and status 2.
-
-    Adds ``run_name``, the folder of the run below model_path and tb_path, and ``notices``, sentences on what was
-    decided in a person's place.
-    """
-    parser = _build_parser()
-    options = parser.parse_args(arguments)
-    if (options.views or ("content" if options.data_folder else "quality")) == "content":
-        parser.set_defaults(views="content", **CONTENT_DEFAULTS)
-    else:
-        parser.set_defaults(views="quality")
-    options = parser.parse_args(arguments)
+def _find_mistake(options: ContrastOptions) -> str | None:
+    """A sentence on the first contradiction between two options; None where there is none."""
     if options.data_folder and options.views == "quality":
-        parser.error("--data_folder is for --views content; list the images of a folder in a CSV for --views quality")
-    if options.init and options.resume not in (None, "auto"):
-        parser.error("--init starts a training and --resume CHECKPOINT continues one; give one of them")
-    options.notices = []
-
-    if METHODS[options.method]:
-        head, temperature = METHODS[options.method]
-        given = {"head": parser.get_default("head"), "nce_t": parser.get_default("nce_t")}
-        for name, value in (("head", head), ("nce_t", temperature)):
-            if getattr(options, name) not in (given[name], value):
-                options.notices.append(
-                    f"--method {options.method} sets --{name} {value}; {getattr(options, name)} is not used "
-                    "(--method Customize would take it)"
-                )
-            setattr(options, name, value)
-    options.warm = options.warm or options.batch_size > 256
-    if options.warm and options.epochs <= 5:
-        options.notices.append(f"warm-up takes 5 epochs; in --epochs {options.epochs} it does not end")
-    if options.cosine and options.epochs == 1:
-        options.notices.append("--cosine with --epochs 1 trains at the schedule's last and lowest rate throughout")
-    if options.num_workers is None:
-        options.num_workers = min(os.cpu_count() or 1, MANY_WORKERS)
-
+        return "--data_folder is for --views content; list the images of a folder in a CSV for --views quality"
+    if options.init and options.resume not in (None, AUTO):
+        return "--init starts a training and --resume CHECKPOINT continues one; give one of them"
     if options.world_size == 0 or options.world_size < -1:
-        parser.error(f"--world-size {options.world_size}: the number of nodes is at least 1")
+        return f"--world-size {options.world_size}: the number of nodes is at least 1"
     if options.world_size > 1 and not options.multiprocessing_distributed:
-        parser.error("--world-size counts nodes; add --multiprocessing-distributed to start each node's processes")
+        return "--world-size counts nodes; add --multiprocessing-distributed to start each node's processes"
     if options.world_size > 1 and not 0 <= options.rank < options.world_size:
-        parser.error(
-            f"--rank {options.rank}: with --world-size {options.world_size} it is 0 to {options.world_size - 1}"
-        )
+        return f"--rank {options.rank}: with --world-size {options.world_size} it is 0 to {options.world_size - 1}"
     if options.world_size <= 1 and options.rank > 0:
-        parser.error(f"--rank {options.rank} needs --world-size, the number of nodes")
+        return f"--rank {options.rank} needs --world-size, the number of nodes"
     if options.nproc_per_node and not options.multiprocessing_distributed:
-        parser.error("--nproc-per-node goes with --multiprocessing-distributed")
+        return "--nproc-per-node goes with --multiprocessing-distributed"
     if options.gpu is not None and options.multiprocessing_distributed:
-        parser.error("--gpu names one GPU; with --multiprocessing-distributed each process has its own")
-
-    if options.world_size > 1 and options.dist_url == parser.get_default("dist_url"):
-        options.notices.append(f"--dist-url {options.dist_url} is this machine; nodes elsewhere cannot reach it")
-
-    options.run_name = _run_name(options)
-    return options
-
-
-def _run_name(options: argparse.Namespace) -> str:
-    """What tells this run from others: its folder's name."""
-    chunks = [f"aug{options.n_aug}", f"scale{options.n_scale}", f"dist{options.n_distortions}"]
-    chunks.append("swap" if options.swap_crops else "noswap")
-    parts = [
-        options.method,
-        options.arch,
-        options.head,
-        *(chunks if options.views == "quality" else ["content"]),
-        f"patch{options.patch_size}",
-        f"k{options.nce_k}",
-        f"t{options.nce_t:g}",
-        options.optimizer,
-        f"lr{options.learning_rate:g}",
-        f"bs{options.batch_size}",
-        f"ep{options.epochs}",
-        "cosine" if options.cosine else "steps",
-    ]
-    return "_".join(parts + ["warm"] * options.warm + ["amp"] * options.amp)
+        return "--gpu names one GPU; with --multiprocessing-distributed each process has its own"
+    return None

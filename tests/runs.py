@@ -3,13 +3,19 @@
 import logging
 import os
 import shlex
+import signal
 import socket
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
+from unittest import mock
 
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from learning.contrastive import trainer
+from options.contrast import parse_contrast_options
 
 SMALL = shlex.split(
     """--method MoCov2 --cosine --head mlp --arch resnet18 --feat_dim 16 --nce_k 48 --n_aug 2 --n_scale 2
@@ -43,6 +49,26 @@ def train(csv_path, folder, *more, **options):
     process = start(*SMALL, "--csv_path", csv_path, "--model_path", folder, "--tb_path", folder, *more, **options)
     output, errors = process.communicate(timeout=300)
     return process.returncode, output, errors
+
+
+@contextmanager
+def as_a_script():
+    """For trainings in the tests' own process: on the CPU, and the signal handlers are restored at the end."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
+    try:
+        with mock.patch.object(torch.cuda, "is_available", lambda: False):
+            yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def train_here(csv_path, folder, *more):
+    """Trains in the tests' own process, which saves the seconds of starting another one."""
+    paths = ["--csv_path", csv_path, "--model_path", folder, "--tb_path", folder]
+    options = parse_contrast_options([*SMALL, *map(str, paths), "-j", "0", "--epochs", "2", *map(str, more)])
+    with as_a_script():
+        trainer.train(options, "gloo")
 
 
 def run_folder(folder):

@@ -2,7 +2,11 @@
 
 import re
 
+import pytest
+
 from tests.faults import run_faults
+
+pytestmark = pytest.mark.processes
 
 
 def test_killed_three_times_and_resumed_it_is_the_same_run(tmp_path):

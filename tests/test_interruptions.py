@@ -12,6 +12,8 @@ from common.process import REQUEUE
 from tests.images import write_training_set
 from tests.runs import SMALL, assert_same_curves, assert_same_training, checkpoint, free_port, start
 
+pytestmark = pytest.mark.processes
+
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run")
 
 
@@ -48,7 +50,7 @@ def test_the_same_training_twice_at_once_is_refused_and_the_first_goes_on(csv_pa
     second = begin(csv_path, tmp_path, "--epochs", 1000, "-j", 0, n_processes=n_processes)
     said, errors = second.communicate(timeout=120)
     assert second.returncode == 1 and "waiting up to 10 s" in said
-    assert re.search(r"main_contrast.py: .*is taken by process \d+ on .*; wait for its end, or stop it", errors)
+    assert re.search(r"main_contrast.py: .*is locked by process \d+ on .*; wait for its end, or stop it", errors)
     assert "Traceback" not in errors and first.poll() is None
     first.send_signal(signal.SIGINT)
     until(first, "epoch")

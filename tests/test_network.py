@@ -18,6 +18,8 @@ import pytest
 from tests.images import write_training_set
 from tests.runs import assert_same_curves, assert_same_training, checkpoint, scalars
 
+pytestmark = pytest.mark.processes
+
 ROOT = Path(__file__).parent.parent
 N_HOSTS = 6
 COMMAND = shlex.split(

@@ -1,4 +1,4 @@
-"""Which images make up which batch, for the whole run."""
+"""The images of each batch, for the whole run."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from collections.abc import Iterator
 import numpy as np
 from torch.utils.data import Sampler
 
+from learning.contrastive.training_state import Position
 from learning.distributed.process_group import ProcessContext
 
 
 class EpochBatches(Sampler[list[tuple[int, int]]]):
     """This process's batches of (epoch, image index), from (start_epoch, start_step) to the end of the run.
 
-    One iteration spans all epochs, so that data workers go from one epoch into the next without a pause. In each
-    epoch every image comes once, in an order drawn from (seed, epoch); the last batch is filled up with images from
-    the beginning of that order. A batch of ``batch_size`` images is cut into equal parts for the processes, so
-    the images of a step do not depend on how many processes there are. Epochs count from 1, steps from 0.
+    One iteration spans all epochs, so that data workers need no pause between two epochs. Each epoch has every image
+    once, in an order drawn from (seed, epoch); the last batch is filled up with images from the beginning of that
+    order. A batch of ``batch_size`` images is divided equally among the processes, so the images of a step do not
+    depend on the number of processes. Epochs count from 1, steps from 0.
     """
 
     def __init__(
@@ -40,6 +41,11 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
         self.start_epoch = start_epoch
         self.start_step = start_step
         self.steps_per_epoch = math.ceil(n_images / batch_size)
+
+    def starting_at(self, position: Position) -> EpochBatches:
+        """These batches, from the one after ``position``."""
+        self.start_epoch, self.start_step = position.epoch + 1, position.step
+        return self
 
     def epoch_order(self, epoch: int) -> np.ndarray:
         """Image indices of an epoch, (steps_per_epoch, processes, batch_size / processes)."""

@@ -1,4 +1,7 @@
-"""LARS: layer-wise adaptive rate scaling (You, Gitman, Ginsburg 2017), as MoCo v3 uses it."""
+"""LARS: layer-wise adaptive rate scaling (You, Gitman, Ginsburg 2017), as MoCo v3 uses it.
+
+Written here because torch has no LARS; torch's foreach functions update all layers in a few calls.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +51,9 @@ class LARS(Optimizer):
         super().__init__(params, defaults)
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
+    def step(  # type: ignore[override]  # torch declares two overloads for this one signature
+        self, closure: Callable[[], float] | None = None
+    ) -> float | None:
         """Updates all parameters that have a gradient; ``closure`` re-evaluates the loss and is called first."""
         loss = None
         if closure is not None:
@@ -70,15 +75,16 @@ class LARS(Optimizer):
 
     @staticmethod
     def _updates(params: list[Tensor], weight_decay: float, trust_coefficient: float) -> list[Tensor]:
-        """The gradients, decayed and scaled where the parameter has more than one dimension."""
+        """The gradients of ``params``, with decay and scaling for those of more than one dimension."""
+        gradients = [p.grad for p in params if p.grad is not None]
         layers = [p for p in params if p.ndim > 1]
         if not layers:
-            return [p.grad for p in params]
-        decayed = torch._foreach_add([p.grad for p in layers], layers, alpha=weight_decay)
+            return gradients
+        decayed = list(torch._foreach_add([g for g in gradients if g.ndim > 1], layers, alpha=weight_decay))
         weight_norms = torch.stack(torch._foreach_norm(layers))
         update_norms = torch.stack(torch._foreach_norm(decayed))
         scalable = (weight_norms > 0) & (update_norms > 0)
         trust = torch.where(scalable, trust_coefficient * weight_norms / update_norms, torch.ones_like(weight_norms))
         torch._foreach_mul_(decayed, list(trust.unbind()))
         scaled = iter(decayed)
-        return [next(scaled) if p.ndim > 1 else p.grad for p in params]
+        return [next(scaled) if g.ndim > 1 else g for g in gradients]

@@ -1,6 +1,6 @@
-"""Momentum contrast (MoCo: He et al., CVPR 2020, Algorithm 1; v2: Chen et al. 2020).
+"""Momentum contrast: Algorithm 1 of MoCo (He et al., CVPR 2020) with the head of MoCo v2 (Chen et al. 2020).
 
-Shapes: N crops in this process, C values of an embedding, K keys in the queue.
+Names are those of Algorithm 1. Shapes: N crops in this process, C values of an embedding, K keys in the queue.
 """
 
 from __future__ import annotations
@@ -8,32 +8,35 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from learning.distributed.process_group import NodeShuffle, gather_rows
+from learning.distributed.process_group import ProcessContext, gather_rows, new_group
 
 
 class KeyQueue(nn.Module):
-    """The dictionary of keys: a ring of K unit vectors in which the oldest make room for the newest.
+    """The dictionary of keys: a ring of K unit vectors in which the newest replace the oldest.
 
-    Starts with random vectors, the same for the same ``seed``, hence the same in every process.
+    Starts with random vectors that depend on ``seed`` alone, so they are the same in every process.
     """
+
+    memory: Tensor
 
     def __init__(self, length: int, feat_dim: int, seed: int = 0):
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
         self.register_buffer("memory", F.normalize(torch.randn(length, feat_dim, generator=generator), dim=1))  # KxC
-        self.position = 0
+        self.position = 0  # of the oldest key
 
     def __len__(self) -> int:
         return len(self.memory)
 
     @torch.no_grad()
     def enqueue(self, keys: Tensor) -> None:
-        """Writes ``keys``, (n, C), over the oldest entries, in order; of more than K keys the last K stay."""
+        """Writes ``keys``, (n, C), over the oldest entries, in order; of more than K keys only the last K are kept."""
         skipped = max(0, len(keys) - len(self))
         start = (self.position + skipped) % len(self)
         keys = keys[skipped:]
@@ -43,12 +46,59 @@ class KeyQueue(nn.Module):
         self.position = (start + len(keys)) % len(self)
 
 
-class MoCo:
-    """The query network, its slowly moving copy, and the queue of what that copy saw before.
+class NodeShuffle:
+    """Shuffled BatchNorm (He et al. 2020, section 3.3) over the processes of a node.
 
-    ``query_network`` (N images -> NxC unit vectors) is trained by gradients. ``key_network`` starts equal to it
-    and follows it as an exponential moving average with coefficient ``momentum``. ``prepare`` turns uint8 crops
-    (N, 3, P, P) into what the networks take. ``shuffle`` exchanges the key crops between the node's processes.
+    Without it, the network could recognise a key by the BatchNorm statistics that the key shares with its query.
+    At each step the processes of a node apply one random permutation, drawn from (seed, step), to all their key
+    crops, and the inverse permutation to the keys.
+    """
+
+    def __init__(self, context: ProcessContext, seed: int = 0):
+        self._local_rank = context.local_rank
+        self._local_size = context.local_size
+        self._seed = seed
+        self._group: dist.ProcessGroup | None = None
+        if context.local_size > 1:
+            # torch.distributed requires that every process takes part in creating every group.
+            for node in range(context.world_size // context.local_size):
+                ranks = list(range(node * context.local_size, (node + 1) * context.local_size))
+                group = new_group(ranks)
+                if group is not None:
+                    self._group = group
+
+    def scatter(self, crops: Tensor, step: int) -> Tensor:
+        """This process's crops (N, ...) -> N crops of the whole node."""
+        if self._group is None:
+            return crops
+        order = self._permutation(len(crops), step)
+        return gather_rows(crops, self._group)[self._own_part(order, crops)]
+
+    def restore(self, keys: Tensor, step: int) -> Tensor:
+        """The keys (N, C) of scattered crops -> the keys of this process's own crops, in their order."""
+        if self._group is None:
+            return keys
+        inverse = np.argsort(self._permutation(len(keys), step))
+        return gather_rows(keys, self._group)[self._own_part(inverse, keys)]
+
+    def _permutation(self, n_rows: int, step: int) -> np.ndarray:
+        """A permutation of all rows of the node, (local_size * n_rows,)."""
+        return np.random.default_rng((self._seed, step)).permutation(self._local_size * n_rows)
+
+    def _own_part(self, order: np.ndarray, rows: Tensor) -> Tensor:
+        """This process's part of ``order``: as many indices as it has ``rows``, on their device."""
+        first = self._local_rank * len(rows)
+        return torch.from_numpy(order[first : first + len(rows)]).to(rows.device)
+
+
+class MoCo(nn.Module):
+    """The query network f_q, its momentum (EMA) copy f_k, and the queue of past keys.
+
+    ``query_network`` (N images -> NxC unit vectors) is trained by gradients. ``key_network`` starts equal to it and
+    follows it as an exponential moving average with coefficient ``momentum``. ``prepare`` turns uint8 crops
+    (N, 3, P, P) into the networks' input. ``shuffle`` exchanges the key crops between the processes of a node.
+
+    A training step is ``forward``, backward pass and optimiser step, ``advance``.
     """
 
     def __init__(
@@ -61,66 +111,70 @@ class MoCo:
         prepare: Callable[[Tensor], Tensor],
         shuffle: NodeShuffle,
     ):
-        self.query_network = query_network
-        self.key_network = key_network
+        super().__init__()
+        self.f_q = query_network
+        self.f_k = key_network
         self.queue = queue
-        self.temperature = temperature
-        self.momentum = momentum
-        self.prepare = prepare
-        self.shuffle = shuffle
-        self._query_parameters = list(query_network.parameters())
-        self._key_parameters = list(key_network.parameters())
-        for parameter in self._key_parameters:
+        self.T = temperature
+        self.m = momentum
+        self._prepare = prepare
+        self._shuffle = shuffle
+        self._parameters_q: list[Tensor] = list(query_network.parameters())
+        self._parameters_k: list[Tensor] = list(key_network.parameters())
+        for parameter in self._parameters_k:
             parameter.requires_grad_(False)
         with torch.no_grad():
-            for key, query in zip(key_network.state_dict().values(), query_network.state_dict().values(), strict=True):
-                key.copy_(query)
+            for value_k, value_q in zip(self.f_k.state_dict().values(), self.f_q.state_dict().values(), strict=True):
+                value_k.copy_(value_q)
 
-    def embed_keys(self, crops: Tensor, step: int) -> Tensor:
-        """uint8 crops (N, 3, P, P) -> keys NxC, with the BatchNorm statistics of other crops than the queries'."""
-        with torch.no_grad():
-            keys = self.key_network(self.prepare(self.shuffle.scatter(crops, step)))
-            return self.shuffle.restore(keys, step)
+    def forward(self, x_q: Tensor, x_k: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        """The contrast of a batch: query and key crops, uint8 (N, 3, P, P) -> logits Nx(1+K) and keys NxC.
 
-    def logits(self, queries: Tensor, keys: Tensor) -> Tensor:
-        """[q.k+, q.queue] / T, Nx(1+K); the positive is class 0."""
-        positive = (queries * keys).sum(dim=1, keepdim=True)  # Nx1
-        negative = queries @ self.queue.memory.T  # NxK
-        return torch.cat([positive, negative], dim=1) / self.temperature
-
-    def contrast(self, query_crops: Tensor, key_crops: Tensor, step: int) -> tuple[Tensor, Tensor]:
-        """The logits Nx(1+K) of a batch and its keys NxC, which ``advance`` takes after the optimiser's step."""
-        queries = self.query_network(self.prepare(query_crops))
-        keys = self.embed_keys(key_crops, step)
-        # Outside autocast: a half-precision product with T = 0.07 is off by several percent of a nat.
-        with torch.autocast(queries.device.type, enabled=False):
-            return self.logits(queries, keys), keys
+        The positive is class 0 of the logits. ``advance`` takes the keys after the optimiser's step. ``step`` counts
+        the steps of the run; the shuffle depends on it.
+        """
+        q = self.f_q(self._prepare(x_q))  # NxC
+        k = self.embed_keys(x_k, step)  # NxC
+        # Outside autocast: a half-precision product divided by T = 0.07 is off by several percent of a nat.
+        with torch.autocast(q.device.type, enabled=False):
+            return self.logits(q, k), k
 
     @torch.no_grad()
-    def advance(self, keys: Tensor) -> None:
-        """After the optimiser's step: moves the key network, and all processes' ``keys`` into the queue.
+    def embed_keys(self, x_k: Tensor, step: int) -> Tensor:
+        """Key crops, uint8 (N, 3, P, P) -> keys NxC, without gradient and with shuffled BatchNorm."""
+        k = self.f_k(self._prepare(self._shuffle.scatter(x_k, step)))
+        return self._shuffle.restore(k, step)
 
-        The queue waits until then because the gradient of the logits needs it as it was.
+    def logits(self, q: Tensor, k: Tensor) -> Tensor:
+        """Queries and keys NxC -> [q.k, q.queue] / T, Nx(1+K)."""
+        l_pos = (q * k).sum(dim=1, keepdim=True)  # Nx1
+        l_neg = q @ self.queue.memory.T  # NxK
+        return torch.cat([l_pos, l_neg], dim=1) / self.T
+
+    @torch.no_grad()
+    def advance(self, k: Tensor) -> None:
+        """After the optimiser's step: f_k <- m f_k + (1 - m) f_q, and the keys of all processes enter the queue.
+
+        The queue must not change before, since the gradient of the logits needs it unchanged.
         """
-        torch._foreach_lerp_(self._key_parameters, self._query_parameters, 1 - self.momentum)
-        self.queue.enqueue(gather_rows(keys))
+        torch._foreach_lerp_(self._parameters_k, self._parameters_q, 1 - self.m)
+        self.queue.enqueue(gather_rows(k))
 
     def share_statistics(self) -> None:
-        """Gives every process the first one's BatchNorm statistics, which is also what the first one saves.
+        """Gives every process rank 0's running BatchNorm statistics, which are also the ones that are saved.
 
-        They play no part in training, where BatchNorm uses the batch's own, and drift apart between processes: the key
-        network's all the time, the query network's, of which DDP takes care, since the last step.
+        Training does not use them (its BatchNorm uses the batch's own), and they differ between processes: those of f_k
+        always, those of f_q since DDP's last broadcast.
         """
         if dist.is_initialized():
-            for buffer in (*self.query_network.buffers(), *self.key_network.buffers()):
+            for buffer in (*self.f_q.buffers(), *self.f_k.buffers()):
                 dist.broadcast(buffer, src=0)
 
     def digest(self) -> str:
-        """A short name for all weights and the queue: equal where, and only where, they are equal bit for bit."""
-        states = (self.query_network.state_dict(), self.key_network.state_dict(), self.queue.state_dict())
+        """A short hash of all weights and the queue: equal only where they are equal bit for bit."""
         total = hashlib.sha256()
-        for state in states:
-            for value in state.values():
+        for module in (self.f_q, self.f_k, self.queue):
+            for value in module.state_dict().values():
                 total.update(value.cpu().contiguous().numpy().data)
         return total.hexdigest()[:12]
 
@@ -131,5 +185,5 @@ def contrastive_loss(logits: Tensor) -> Tensor:
 
 
 def accuracy(logits: Tensor) -> Tensor:
-    """Top-1 accuracy of the contrastive task, percent: how often the positive outscores all K negatives."""
+    """Top-1 accuracy of the contrastive task in percent: how often the positive outscores all K negatives."""
     return 100 * (logits.argmax(dim=1) == 0).float().mean()

@@ -1,54 +1,46 @@
-"""Continuing a training from a checkpoint: what must be the same, what may differ, and what that means."""
+"""Continuing a training: which run and checkpoint, what must be the same, what may differ, and the consequences."""
 
 from __future__ import annotations
 
-import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from torch.amp import GradScaler
-from torch.optim import Optimizer
-
+from common import log
 from common.errors import UserError
-from learning.contrastive.moco import MoCo
+from learning.contrastive.setup import Learner
 from learning.contrastive.training_state import (
+    CURRENT,
     MODULE,
     Content,
     Position,
+    checkpoint_paths,
     newest_checkpoint,
     read_position,
     read_whole,
     unwrapped,
 )
 from learning.distributed.process_group import ProcessContext, from_first
-from networks.checkpoint_formats import without_prefix
-
-AUTO = "auto"
+from networks.checkpoint_formats import read_file, without_prefix
+from options.contrast import AUTO, ContrastOptions
 
 FIXED = ("views", "method", "arch", "head", "feat_dim", "nce_k", "optimizer")
-"""Options that a checkpoint can be resumed with only if they were the same: they shape what is in it."""
+"""Options that must be the same when a checkpoint is resumed: they shape its content."""
 
 EFFECTS = {
-    "processes": "BatchNorm sees other batches, and sums are rounded in another order",
-    "processes_per_node": "the key crops change places among others",
-    "batch_size": "the images of a step are others, and so is the number of steps of an epoch",
-    "compile": "sums are rounded in another order",
-    "seed": "the order of the images, their crops and their distortions are others",
-    "images": "the order of the images is another; in an epoch that goes on, some may come twice and some not at all",
+    "processes": "BatchNorm sees different batches, and sums are rounded in a different order",
+    "processes_per_node": "the key crops are shuffled in groups of a different size",
+    "batch_size": "the images of each step and the number of steps per epoch change",
+    "compile": "sums are rounded in a different order",
+    "seed": "the order of the images, their crops and their distortions change",
+    "images": "the order of the images changes; in the current epoch some may come twice and some not at all",
 }
-"""What may differ, beyond options of training, and then can no longer be identical."""
+"""Consequences of a difference, beyond a new value for the rest of the training."""
 
 TRAINING_OPTIONS = (
     "n_aug", "n_scale", "n_distortions", "patch_size", "swap_crops", "nce_t", "alpha", "epochs", "learning_rate",
     "lr_decay_epochs", "lr_decay_rate", "cosine", "warm", "weight_decay", "momentum", "amp", "compile",
 )  # fmt: skip
-
-
-def describe_run(options: argparse.Namespace, context: ProcessContext, n_images: int) -> dict[str, Any]:
-    """What a checkpoint says of its run, to be compared when it is resumed."""
-    names = (*FIXED, "batch_size", "seed", *TRAINING_OPTIONS)
-    sizes = {"processes": context.world_size, "processes_per_node": context.local_size, "images": n_images}
-    return {name: getattr(options, name) for name in names} | sizes
 
 
 class Found(NamedTuple):
@@ -59,21 +51,79 @@ class Found(NamedTuple):
     position: Position
 
 
-def find_checkpoint(resume: str | None, folder: Path, context: ProcessContext) -> Found | None:
-    """The checkpoint that ``--resume`` means: its path, ``auto`` for the newest of ``folder``, or None.
+class Run(NamedTuple):
+    """A run's folder, and the checkpoint from which it continues, if any."""
 
-    The first process reads it for all: the others may see another disk, and a file is verified once. Raises UserError
-    for a path that is no training checkpoint.
+    folder: Path
+    found: Found | None
+
+
+def describe_run(options: ContrastOptions, context: ProcessContext, n_images: int) -> dict[str, Any]:
+    """The entry ``run`` of a checkpoint: options and sizes, which are compared when the run is resumed."""
+    names = (*FIXED, "batch_size", "seed", *TRAINING_OPTIONS)
+    sizes = {"processes": context.world_size, "processes_per_node": context.local_size, "images": n_images}
+    return {name: getattr(options, name) for name in names} | sizes
+
+
+def find_run(options: ContrastOptions, context: ProcessContext, lock: Callable[[Path], object]) -> Run:
+    """The run's folder, and the checkpoint that ``--resume`` means.
+
+    Rank 0 reads it for all ranks: they may see another disk, and a file is verified once. With ``--resume auto`` it
+    locks the folder by ``lock`` before it looks for the newest checkpoint. Raises UserError for a file that is no
+    training checkpoint.
     """
-    if resume is None:
-        return None
-    return from_first(lambda: _read(resume, folder), context)
+    return from_first(lambda: _find_run(options, lock), context)
 
 
-def _read(resume: str, folder: Path) -> Found | None:
-    path, content = newest_checkpoint(folder) if resume == AUTO else (Path(resume), read_whole(Path(resume)))
-    if content is None:
-        return None
+def _find_run(options: ContrastOptions, lock: Callable[[Path], object]) -> Run:
+    folder = options.model_path / options.run_name
+    if options.resume is None:
+        if (folder / CURRENT).exists():
+            log.warning(f"{folder / CURRENT} of an earlier run will be replaced; --resume auto would continue that run")
+        return Run(folder, None)
+    if options.resume != AUTO:
+        path = Path(options.resume)
+        return Run(folder, _check_content(path, read_whole(path)))
+    folder = _folder_to_continue(options)
+    lock(folder)
+    newest, content = newest_checkpoint(folder)
+    if newest is None or content is None:
+        log.info(f"no checkpoint in {folder}: starting afresh")
+        return Run(folder, None)
+    return Run(folder, _check_content(newest, content))
+
+
+def _folder_to_continue(options: ContrastOptions) -> Path:
+    """The folder below ``model_path`` in which ``--resume auto`` continues.
+
+    The folder with this run's exact name if it has a checkpoint. Else, of the folders whose checkpoints have the same
+    ``FIXED`` options, the one written last: batch size, epochs, learning rate or ``--amp`` may differ. Else the run is
+    new and has its own name.
+    """
+    own = options.model_path / options.run_name
+    if checkpoint_paths(own) or not options.model_path.is_dir():
+        return own
+    others = [folder for folder in options.model_path.iterdir() if folder.is_dir() and _can_continue(folder, options)]
+    if not others:
+        return own
+    newest = max(others, key=lambda folder: max(path.stat().st_mtime for path in checkpoint_paths(folder)))
+    more = f" (the newest of {len(others)} runs that fit)" if len(others) > 1 else ""
+    log.info(f"--resume auto continues the run in {newest}{more}; another --model_path would start a new run")
+    return newest
+
+
+def _can_continue(folder: Path, options: ContrastOptions) -> bool:
+    """Whether the newest readable checkpoint of ``folder`` has this run's ``FIXED`` options. Changes no file."""
+    for path in checkpoint_paths(folder):
+        try:
+            run = read_file(path, mmap=True).get("run")
+        except UserError:  # damaged; dealt with once the folder is locked
+            continue
+        return isinstance(run, dict) and all(run.get(name) == getattr(options, name) for name in FIXED)
+    return False
+
+
+def _check_content(path: Path, content: Content) -> Found:
     missing = [key for key in ("model", "model_ema", "contrast", "optimizer", "epoch") if key not in content]
     if missing:
         raise UserError(f"checkpoint {path} cannot be resumed: it lacks {', '.join(missing)}")
@@ -83,50 +133,68 @@ def _read(resume: str, folder: Path) -> Found | None:
     return Found(path, content, read_position(content, path))
 
 
-def check_same_training(found: Found, run: dict[str, Any]) -> list[str]:
-    """Compares the checkpoint's run with this one: sentences on what can no longer be identical.
+def continue_from(found: Found, learner: Learner, run: dict[str, Any], steps_per_epoch: int) -> Position:
+    """Restores ``learner`` from a checkpoint, prints what differs from its run, and returns the position to start at.
 
-    Raises UserError, with both values, for another architecture, method, queue or optimiser.
+    ``run`` describes this run. Raises UserError for a checkpoint that does not fit.
+    """
+    differences = find_differences(found, run)
+    restore(found, learner)
+    position = start_position(found, run["batch_size"], steps_per_epoch)
+    log.info(f"resuming after {position} of {found.path}")
+    if position.epoch >= run["epochs"]:
+        log.info(f"nothing to do: {found.path} has completed {position.epoch} of --epochs {run['epochs']}")
+    for sentence in differences:
+        log.warning(sentence)
+    if differences:
+        log.warning(f"the results will therefore differ from those of the original run ({found.path})")
+    return position
+
+
+def find_differences(found: Found, run: dict[str, Any]) -> list[str]:
+    """A sentence on each difference between the checkpoint's run and this one.
+
+    Raises UserError, with both values, for a different architecture, method, queue or optimiser.
     """
     saved = found.content.get("run")
     saved = saved if isinstance(saved, dict) else {}
-    differing = [name for name in run if name in saved and _plain(saved[name]) != _plain(run[name])]
+    differing = [name for name in run if name in saved and _as_list(saved[name]) != _as_list(run[name])]
     for name in FIXED:
         if name in differing:
             raise UserError(
                 f"checkpoint {found.path} was trained with --{name} {saved[name]}, this run has --{name} {run[name]}"
             )
-    sentences = [
+    return [
         f"{name} was {saved[name]} and is {run[name]}: {EFFECTS.get(name, 'the new value holds from here on')}"
         for name in differing
     ]
-    if sentences:
-        sentences.append(f"so the end will not be that of the run that {found.path} was saved by")
-    return sentences
 
 
-def _plain(value: Any) -> Any:
+def _as_list(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def start_position(found: Found, run: dict[str, Any], steps_per_epoch: int) -> Position:
-    """Where this run takes over: at the first image that the checkpoint's did not see, or a little before.
+def start_position(found: Found, batch_size: int, steps_per_epoch: int) -> Position:
+    """The position of the first image that the checkpoint's run has not seen, or a little before it.
 
     With another batch size that image may lie inside a batch; the images before it in that batch come again.
     """
     epoch, step, global_step = found.position
     saved = found.content.get("run")
     saved_batch_size = saved.get("batch_size") if isinstance(saved, dict) else None
-    step = step * (saved_batch_size or run["batch_size"]) // run["batch_size"]
-    return Position(epoch, step, global_step if global_step >= 0 else epoch * steps_per_epoch)
+    step = step * (saved_batch_size or batch_size) // batch_size
+    if global_step < 0:
+        global_step = epoch * steps_per_epoch
+    return Position(epoch, step, global_step) if step < steps_per_epoch else Position(epoch + 1, 0, global_step)
 
 
-def restore(found: Found, moco: MoCo, optimizer: Optimizer, scaler: GradScaler) -> None:
-    """Puts the checkpoint's networks, queue and optimiser in place.
+def restore(found: Found, learner: Learner) -> None:
+    """Loads networks, queue, optimiser and gradient scaler from the checkpoint.
 
-    Takes the released checkpoints too; what those lack (the queue's position) starts anew. Raises UserError for one
-    that does not fit.
+    Also reads the released checkpoints, which lack the queue's position: it then starts at 0. Raises UserError for a
+    checkpoint that does not fit.
     """
+    moco, optimizer = learner.moco, learner.optimizer
     path, content = found.path, found.content
     memory = content["contrast"].get("memory")
     if memory is None or memory.shape != moco.queue.memory.shape:
@@ -135,13 +203,13 @@ def restore(found: Found, moco: MoCo, optimizer: Optimizer, scaler: GradScaler) 
     model = {name: value for name, value in content["model"].items() if isinstance(name, str)}
     if any(name.startswith(MODULE) for name in model):
         model = without_prefix(model, MODULE)
-    # What this run's options say of the optimiser holds, not what was saved.
+    # The optimiser's options are this run's, not the saved ones.
     hyperparameters = [
         {name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups
     ]
     try:
-        unwrapped(moco.query_network).load_state_dict(model)
-        moco.key_network.load_state_dict(content["model_ema"])
+        unwrapped(moco.f_q).load_state_dict(model)
+        moco.f_k.load_state_dict(content["model_ema"])
         optimizer.load_state_dict(content["optimizer"])
         for group, values in zip(optimizer.param_groups, hyperparameters, strict=True):
             group.update(values)
@@ -151,4 +219,4 @@ def restore(found: Found, moco: MoCo, optimizer: Optimizer, scaler: GradScaler) 
     moco.queue.memory.copy_(memory)
     moco.queue.position = int(content.get("queue_position", 0))
     if content.get("grad_scaler"):
-        scaler.load_state_dict(content["grad_scaler"])
+        learner.scaler.load_state_dict(content["grad_scaler"])

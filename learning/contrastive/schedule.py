@@ -36,7 +36,7 @@ class Schedule:
     def at_step(self, epoch: int, step: int, steps_per_epoch: int) -> float:
         """The learning rate of step 0..steps_per_epoch-1 of an epoch.
 
-        Over the W warm-up epochs it rises linearly from 0.01 to what the schedule gives at epoch W.
+        During the W warm-up epochs it rises linearly from 0.01 to the schedule's value at epoch W.
         """
         warm_up_epochs = self.warm_up_epochs
         if epoch > warm_up_epochs:

@@ -1,12 +1,11 @@
-"""The parts of a training, made as the options say: device, images, networks, optimiser, schedule."""
+"""The parts of a training: device, images, networks, optimiser, schedule, each built from the options."""
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.amp import GradScaler
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import SGD, AdamW, Optimizer
@@ -19,17 +18,18 @@ from datasets.training_images import TrainingImages, read_training_csv
 from datasets.workers import worker_starter
 from learning.contrastive.batches import EpochBatches
 from learning.contrastive.lars import LARS
-from learning.contrastive.moco import KeyQueue, MoCo
+from learning.contrastive.moco import KeyQueue, MoCo, NodeShuffle, accuracy, contrastive_loss
 from learning.contrastive.schedule import Schedule
-from learning.distributed.process_group import NodeShuffle, ProcessContext, from_first
+from learning.distributed.process_group import ProcessContext, from_first
 from networks import ContrastiveNetwork
 from networks.checkpoint_formats import load_encoder_state, read_checkpoint
 from networks.compilation import require_compiler
 from networks.features import amp_dtype, normalize
+from options.contrast import ContrastOptions
 
 
 def training_device(gpu: int | None, context: ProcessContext) -> torch.device:
-    """The GPU asked for, or the one of this process's place on its node; the CPU on a machine without."""
+    """The requested GPU, else the one of this process's local rank; the CPU on a machine without GPUs."""
     if gpu is not None and gpu >= torch.cuda.device_count():
         raise UserError(f"--gpu {gpu}: this machine has {torch.cuda.device_count()} GPUs, counted from 0")
     if not torch.cuda.is_available():
@@ -41,19 +41,26 @@ def training_device(gpu: int | None, context: ProcessContext) -> torch.device:
     return device
 
 
-def list_training_images(options: argparse.Namespace, context: ProcessContext) -> TrainingImages:
-    """The images of the CSV, or of the folder, which only the first process scans."""
-    if not options.data_folder:
-        return read_training_csv(options.csv_path)
-    return from_first(lambda: scan_data_folder(options.data_folder), context)
+def list_training_images(options: ContrastOptions, context: ProcessContext) -> TrainingImages:
+    """The images of the CSV, or of the folder. Rank 0 reads the list and hands it to the other ranks.
+
+    Raises UserError for a list that cannot be used, and on each node for images that do not exist there.
+    """
+
+    def read() -> TrainingImages:
+        return scan_data_folder(options.data_folder) if options.data_folder else read_training_csv(options.csv_path)
+
+    images = from_first(read, context)
+    if context.local_rank == 0:
+        images.check_existence()
+    return images
 
 
-def build_dataset(options: argparse.Namespace, context: ProcessContext) -> ContentAwareDataset | QualityAwareDataset:
+def build_dataset(options: ContrastOptions, images: TrainingImages) -> ContentAwareDataset | QualityAwareDataset:
     if options.views == "content":
-        images = list_training_images(options, context)
         return ContentAwareDataset(images, options.method, options.patch_size, options.seed, options.max_pixels)
     return QualityAwareDataset(
-        options.csv_path,
+        images,
         n_aug=options.n_aug,
         n_scale=options.n_scale,
         n_distortions=options.n_distortions,
@@ -67,7 +74,7 @@ def build_dataset(options: argparse.Namespace, context: ProcessContext) -> Conte
 def build_loader(
     dataset: Dataset, batches: EpochBatches, n_workers: int, context: ProcessContext, device: torch.device
 ) -> DataLoader:
-    """Loads this process's batches with its share of the node's workers."""
+    """A loader of this process's batches, with its share of the node's ``n_workers``."""
     share = n_workers // context.local_size + (context.local_rank < n_workers % context.local_size)
     return DataLoader(
         dataset,
@@ -79,42 +86,45 @@ def build_loader(
 
 
 def to_unit_range(crops: Tensor) -> Tensor:
-    """uint8 (N, 3, P, P) -> float in [0, 1], channels last; what the quality-aware encoder takes."""
+    """uint8 (N, 3, P, P) -> float in [0, 1], channels last: input of the quality-aware network."""
     return crops.to(torch.float32, memory_format=torch.channels_last).div_(255)
 
 
 def to_normalized(crops: Tensor) -> Tensor:
-    """uint8 (N, 3, P, P) -> float with ImageNet's mean and deviation; what the content-aware encoder takes."""
+    """uint8 (N, 3, P, P) -> float with ImageNet's mean and deviation: input of the content-aware network."""
     return normalize(to_unit_range(crops))
 
 
-def build_moco(options: argparse.Namespace, context: ProcessContext, device: torch.device) -> MoCo:
-    """Networks and queue, equal in every process; the query network wrapped for gradient averaging.
+def build_moco(options: ContrastOptions, context: ProcessContext, device: torch.device) -> MoCo:
+    """Networks and queue, equal in every process; DDP wraps the query network and averages its gradients.
 
-    Raises UserError for an --init that does not fit, and for a --compile that does not work.
+    Raises UserError if --init does not fit or --compile does not work.
     """
     if options.compile:
         require_compiler(device)
     torch.manual_seed(options.seed)
     query_network, key_network = (
-        ContrastiveNetwork(options.arch, options.head, options.feat_dim).to(device, memory_format=torch.channels_last)
+        ContrastiveNetwork(options.arch, options.head, options.feat_dim)
+        .to(device)
+        .to(memory_format=torch.channels_last)
         for _ in range(2)
     )
     if options.init:
         load_encoder_state(query_network.encoder, read_checkpoint(options.init), options.arch, options.init)
+    f_q: nn.Module = query_network
     if context.world_size > 1:
-        query_network = DistributedDataParallel(
+        f_q = DistributedDataParallel(
             query_network,
             device_ids=[device.index] if device.type == "cuda" else None,
             gradient_as_bucket_view=True,
         )
-        _settle_buckets(query_network, device)
+        _settle_buckets(f_q, device)
     if options.compile:
-        # In place: another module around them would change the names of their weights in checkpoints.
-        query_network.compile()
+        # In place: a wrapping module would change the names of the weights in checkpoints.
+        f_q.compile()
         key_network.compile()
     return MoCo(
-        query_network,
+        f_q,
         key_network,
         KeyQueue(options.nce_k, options.feat_dim, seed=options.seed).to(device),
         temperature=options.nce_t,
@@ -125,25 +135,27 @@ def build_moco(options: argparse.Namespace, context: ProcessContext, device: tor
 
 
 def _settle_buckets(network: DistributedDataParallel, device: torch.device) -> None:
-    """Has DDP put its gradient buckets into their final order, which it does after its first backward pass.
+    """Makes DDP put its gradient buckets into their final order, which it does after its first backward pass.
 
-    From three processes on, a gradient's place in a bucket decides in which order it is summed up. Without this, the
-    first step after a restart would round differently from the same step of a run that was not interrupted.
+    With three or more processes, a gradient's place in a bucket decides the order of summation. Without this, the
+    first step after a restart would round differently from the same step of an uninterrupted run.
     """
-    network.eval()  # so that BatchNorm's statistics stay
+    network.eval()  # keeps BatchNorm's running statistics
     network(torch.zeros(1, 3, 32, 32, device=device)).sum().backward()
     network.zero_grad(set_to_none=True)
+    network.train()
 
 
-def build_optimizer(options: argparse.Namespace, moco: MoCo) -> Optimizer:
-    parameters = moco.query_network.parameters()
+def build_optimizer(options: ContrastOptions, moco: MoCo) -> Optimizer:
+    parameters = moco.f_q.parameters()
     if options.optimizer == "AdamW":
         return AdamW(parameters, options.learning_rate, weight_decay=options.weight_decay)
-    kind = {"SGD": SGD, "LARS": LARS}[options.optimizer]
-    return kind(parameters, options.learning_rate, momentum=options.momentum, weight_decay=options.weight_decay)
+    if options.optimizer == "LARS":
+        return LARS(parameters, options.learning_rate, options.weight_decay, options.momentum)
+    return SGD(parameters, options.learning_rate, momentum=options.momentum, weight_decay=options.weight_decay)
 
 
-def build_schedule(options: argparse.Namespace) -> Schedule:
+def build_schedule(options: ContrastOptions) -> Schedule:
     return Schedule(
         options.learning_rate,
         options.epochs,
@@ -156,7 +168,7 @@ def build_schedule(options: argparse.Namespace) -> Schedule:
 
 @dataclass(frozen=True)
 class Learner:
-    """What a step changes: networks and queue, optimiser, scaler of half-precision gradients; and where it happens."""
+    """What a training step changes: networks and queue, optimiser, and the scaler of half-precision gradients."""
 
     moco: MoCo
     optimizer: Optimizer
@@ -164,11 +176,28 @@ class Learner:
     device: torch.device
     amp: bool
 
-    def autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, dtype=amp_dtype(self.device), enabled=self.amp)
+    def step(self, batch: Tensor, learning_rate: float, step: int) -> tuple[Tensor, Tensor]:
+        """Trains on a batch, uint8 (images, rows, 6, P, P): query and key crop of every row of every image.
+
+        ``step`` is the number of the step in the whole run. Returns loss and accuracy, on the device.
+        """
+        crops = batch.to(self.device, non_blocking=True).flatten(0, 1)  # (N, 6, P, P)
+        x_q, x_k = crops.split(3, dim=1)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+
+        with torch.autocast(self.device.type, dtype=amp_dtype(self.device), enabled=self.amp):
+            logits, keys = self.moco(x_q, x_k, step)
+        loss = contrastive_loss(logits)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.moco.advance(keys)
+        return loss.detach(), accuracy(logits.detach())
 
 
-def build_learner(options: argparse.Namespace, context: ProcessContext, device: torch.device) -> Learner:
+def build_learner(options: ContrastOptions, context: ProcessContext, device: torch.device) -> Learner:
     moco = build_moco(options, context, device)
     scaler = GradScaler(device.type, enabled=options.amp and amp_dtype(device) == torch.float16)
     return Learner(moco, build_optimizer(options, moco), scaler, device, options.amp)

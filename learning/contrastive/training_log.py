@@ -1,4 +1,4 @@
-"""What a person sees of a running training: a bar or lines, and TensorBoard curves."""
+"""Progress of a running training: a bar on a terminal or lines in a log, and TensorBoard curves."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import math
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,125 +18,74 @@ from torch.utils.tensorboard import SummaryWriter
 from torchvision.utils import make_grid
 from tqdm import tqdm
 
+from common import log
 from common.errors import UserError
+from learning.contrastive.training_state import Position
 from learning.distributed.process_group import ProcessContext, mean_over_processes
 
 N_PICTURED_PAIRS = 12
 NEVER = 10**9  # seconds
 
 
-class Progress:
-    """Collects what each step measured and reports it every ``print_freq`` steps and at an epoch's end.
+class Measured(NamedTuple):
+    """A step that is not reported yet: the position after it, its learning rate, and loss and accuracy (2,)."""
 
-    Losses stay on the device until they are reported, so that a step need not wait for the one before. Each step's
-    value, the mean over all processes, goes to TensorBoard under ``loss``, ``acc`` and ``learning_rate``. Only the
-    first process writes and prints.
+    position: Position
+    learning_rate: float
+    loss_and_accuracy: Tensor
+
+
+class Progress:
+    """Collects the measurements of each step and reports them every ``print_freq`` steps and at an epoch's end.
+
+    Losses stay on the device until they are reported, so that no step waits for the one before it. TensorBoard gets
+    ``loss``, ``acc`` and ``learning_rate`` of each step, as means over all processes. Only rank 0 writes and prints.
+    ``start`` is the position at which the run starts or resumes.
     """
 
     def __init__(
-        self, context: ProcessContext, folder: Path, print_freq: int, steps_per_epoch: int, epochs: int, first_step: int
+        self,
+        context: ProcessContext,
+        folder: Path,
+        print_freq: int,
+        steps_per_epoch: int,
+        epochs: int,
+        start: Position,
     ):
-        self.context = context
+        self._context = context
         self._folder = folder
-        self.print_freq = print_freq
-        self.steps_per_epoch = steps_per_epoch
-        self.epochs = epochs
-        self._pending: list[tuple[int, float, Tensor]] = []
-        self._writer = None
-        self._bar = None
+        self._print_freq = print_freq
+        self._steps_per_epoch = steps_per_epoch
+        self._epochs = epochs
+        self._position = start
+        self._pending: list[Measured] = []
+        self._in_epoch = False
+        self._bar: tqdm | None = None
+        self._writer: SummaryWriter | None = None
         if context.is_first:
             threading.excepthook = _report_unless_tensorboard
             with self._writing():
-                # What an interrupted run wrote beyond its checkpoint is hidden, so that the curve has no doubles.
-                # And it is written when a report is due, not by a thread at a time of its own.
-                self._writer = SummaryWriter(str(folder), purge_step=first_step, flush_secs=NEVER)
+                # purge_step hides what an interrupted run wrote after its checkpoint, so the curve has no duplicates.
+                # flush_secs: curves are written when a report is due, not by a thread at a time of its own.
+                self._writer = SummaryWriter(str(folder), purge_step=start.global_step, flush_secs=NEVER)
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self._end_epoch()
+        if self._writer:
+            with self._writing():
+                self._writer.close()
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
-        """Raises UserError for what keeps TensorBoard's files from being written."""
+        """Raises UserError if TensorBoard's files cannot be written."""
         try:
             yield
         except OSError as error:
             self._writer = None
             raise UserError(f"--tb_path: {self._folder} cannot be written: {error.strerror or error}") from None
-
-    def start_epoch(self, epoch: int, first_step: int, first_global_step: int) -> None:
-        """Begins at ``first_step`` of an epoch whose step 0 is ``first_global_step`` in the curves."""
-        self._epoch = epoch
-        self._first_global_step = first_global_step
-        self._started = self._reported = time.perf_counter()
-        self._first_step = first_step
-        self._waited = 0.0
-        self._images = 0
-        if self.context.is_first and sys.stderr.isatty() and sys.stdout.isatty():
-            self._bar = tqdm(
-                total=self.steps_per_epoch,
-                initial=first_step,
-                desc=f"epoch {epoch}/{self.epochs}",
-                unit="step",
-                dynamic_ncols=True,
-            )
-
-    def step(self, step: int, n_images: int, waited: float, learning_rate: float, loss: Tensor, acc: Tensor) -> None:
-        """Notes one step: images of all processes, seconds waited for data, and this process's loss and accuracy."""
-        self._pending.append((step, learning_rate, torch.stack([loss.detach(), acc.detach()])))
-        self._images += n_images
-        self._waited += waited
-        if self._bar:
-            self._bar.update()
-        if (step + 1) % self.print_freq == 0 or step + 1 == self.steps_per_epoch:
-            self.report()
-
-    def report(self) -> None:
-        """Shows and logs the steps that have not been yet. Raises UserError for a loss that is not finite."""
-        if not self._pending:
-            return
-        figures = mean_over_processes(torch.stack([figures for _, _, figures in self._pending])).tolist()
-        self._stop_unless_finite([loss for loss, _ in figures])
-        if self.context.is_first:
-            self._log(figures)
-            step, learning_rate, _ = self._pending[-1]
-            loss, acc = (sum(column) / len(figures) for column in zip(*figures, strict=True))
-            self._show(step, loss, acc, learning_rate)
-        self._pending.clear()
-        self._images, self._waited, self._reported = 0, 0.0, time.perf_counter()
-
-    def _log(self, figures: list[list[float]]) -> None:
-        with self._writing():
-            for (step, learning_rate, _), (loss, acc) in zip(self._pending, figures, strict=True):
-                global_step = self._first_global_step + step
-                self._writer.add_scalar("loss", loss, global_step)
-                self._writer.add_scalar("acc", acc, global_step)
-                self._writer.add_scalar("learning_rate", learning_rate, global_step)
-            self._writer.flush()
-
-    def _show(self, step: int, loss: float, acc: float, learning_rate: float) -> None:
-        elapsed = time.perf_counter() - self._reported
-        text = (
-            f"loss {loss:.3f}  acc {acc:.2f}%  lr {learning_rate:.4g}  "
-            f"{self._images / elapsed:.1f} images/s  waiting {self._waited / elapsed:.0%}"
-        )
-        if self._bar:
-            self._bar.set_postfix_str(text)
-            return
-        done = step + 1
-        rate = (time.perf_counter() - self._started) / (done - self._first_step)
-        remaining = tqdm.format_interval(rate * (self.steps_per_epoch - done))
-        print(f"epoch {self._epoch}/{self.epochs}  step {done}/{self.steps_per_epoch}  {text}  left {remaining}")
-        sys.stdout.flush()
-
-    def _stop_unless_finite(self, losses: list[float]) -> None:
-        for (step, _, _), loss in zip(self._pending, losses, strict=True):
-            if not math.isfinite(loss):
-                raise UserError(
-                    f"the loss is {loss} in epoch {self._epoch}, step {step + 1}: training stopped, the last "
-                    "checkpoint stands; a lower --learning_rate, --warm or no --amp may help"
-                )
-
-    def end_epoch(self) -> None:
-        if self._bar:
-            self._bar.close()
-            self._bar = None
 
     def picture(self, crops: Tensor) -> None:
         """Shows query (above) and key (below) of a few rows of ``crops``, uint8 (rows, 6, P, P), in TensorBoard."""
@@ -146,20 +97,109 @@ class Progress:
             self._writer.add_image("query_above_key", make_grid(pairs, nrow=len(chosen)), 0)
             self._writer.flush()
 
-    def say(self, text: str) -> None:
-        """A line for the person at the terminal, from the first process."""
-        if self.context.is_first:
-            tqdm.write(text, file=sys.stdout)
-            sys.stdout.flush()
+    def batches(self, loader: Iterable[Tensor]) -> Iterator[Tensor]:
+        """The batches of ``loader``; measures how long each is waited for, and how many images it has."""
+        loaded = iter(loader)
+        while True:
+            if not self._in_epoch:
+                self._start_epoch()
+            asked = time.perf_counter()
+            batch = next(loaded, None)
+            self._waited += time.perf_counter() - asked
+            if batch is None:
+                return
+            self._images += self._context.world_size * len(batch)
+            yield batch
 
-    def close(self) -> None:
-        self.end_epoch()
-        if self._writer:
-            with self._writing():
-                self._writer.close()
+    def _start_epoch(self) -> None:
+        self._in_epoch = True
+        self._started = self._reported = time.perf_counter()
+        self._first_step = self._position.step
+        self._waited = 0.0
+        self._images = 0
+        more = self._position.epoch < self._epochs
+        if more and self._context.is_first and sys.stderr.isatty() and sys.stdout.isatty():
+            self._bar = tqdm(
+                total=self._steps_per_epoch,
+                initial=self._first_step,
+                desc=f"epoch {self._position.epoch + 1}/{self._epochs}",
+                unit="step",
+                dynamic_ncols=True,
+            )
+
+    def step(self, position: Position, learning_rate: float, loss: Tensor, acc: Tensor) -> None:
+        """Notes the step that led to ``position``, with this process's loss and accuracy."""
+        self._position = position
+        self._pending.append(Measured(position, learning_rate, torch.stack([loss, acc])))
+        if self._bar:
+            self._bar.update()
+        if position.at_epoch_end or position.step % self._print_freq == 0:
+            self.report()
+        if position.at_epoch_end:
+            self._end_epoch()
+
+    def report(self) -> None:
+        """Prints and logs the steps since the last report. Raises UserError for a loss that is not finite."""
+        if not self._pending:
+            return
+        means = mean_over_processes(torch.stack([step.loss_and_accuracy for step in self._pending])).tolist()
+        self._stop_unless_finite([loss for loss, _ in means])
+        if self._context.is_first:
+            self._log(means)
+            loss, acc = (sum(column) / len(means) for column in zip(*means, strict=True))
+            self._show(loss, acc)
+        self._pending.clear()
+        self._images, self._waited, self._reported = 0, 0.0, time.perf_counter()
+
+    def _stop_unless_finite(self, losses: list[float]) -> None:
+        for step, loss in zip(self._pending, losses, strict=True):
+            if not math.isfinite(loss):
+                epoch, number = self._within_epoch(step.position)
+                raise UserError(
+                    f"the loss is {loss} in epoch {epoch}, step {number}: training stopped, the last "
+                    "checkpoint is kept; a lower --learning_rate, --warm or no --amp may help"
+                )
+
+    def _within_epoch(self, position: Position) -> tuple[int, int]:
+        """The epoch, from 1, of the step that led to ``position``, and the step's number in it, from 1."""
+        if position.at_epoch_end:
+            return position.epoch, self._steps_per_epoch
+        return position.epoch + 1, position.step
+
+    def _log(self, means: list[list[float]]) -> None:
+        if self._writer is None:
+            return
+        with self._writing():
+            for step, (loss, acc) in zip(self._pending, means, strict=True):
+                number = step.position.global_step - 1  # curves count steps from 0
+                self._writer.add_scalar("loss", loss, number)
+                self._writer.add_scalar("acc", acc, number)
+                self._writer.add_scalar("learning_rate", step.learning_rate, number)
+            self._writer.flush()
+
+    def _show(self, loss: float, acc: float) -> None:
+        last = self._pending[-1]
+        elapsed = time.perf_counter() - self._reported
+        text = (
+            f"loss {loss:.3f}  acc {acc:.2f}%  lr {last.learning_rate:.4g}  "
+            f"{self._images / elapsed:.1f} images/s  waiting {self._waited / elapsed:.0%}"
+        )
+        if self._bar:
+            self._bar.set_postfix_str(text)
+            return
+        epoch, step = self._within_epoch(last.position)
+        rate = (time.perf_counter() - self._started) / (step - self._first_step)
+        remaining = tqdm.format_interval(rate * (self._steps_per_epoch - step))
+        log.info(f"epoch {epoch}/{self._epochs}  step {step}/{self._steps_per_epoch}  {text}  left {remaining}")
+
+    def _end_epoch(self) -> None:
+        self._in_epoch = False
+        if self._bar:
+            self._bar.close()
+            self._bar = None
 
 
 def _report_unless_tensorboard(failure: threading.ExceptHookArgs) -> None:
-    """For ``threading.excepthook``: what TensorBoard's thread meets is raised again in the thread that uses it."""
+    """For ``threading.excepthook``: an error in TensorBoard's thread is raised again in the thread that uses it."""
     if not type(failure.thread).__module__.startswith("tensorboard."):
         threading.__excepthook__(failure)

@@ -1,12 +1,12 @@
-"""Training images that cannot be read: the data set replaces them; here they are named and counted, up to a limit."""
+"""Unreadable training images: the data set replaces them; this module reports, lists and limits them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import torch.distributed as dist
 
+from common import log
 from common.errors import UserError
 from datasets.tables import read_csv, write_csv
 from datasets.training_images import PATH_COLUMN, EpochImages
@@ -16,10 +16,10 @@ N_NAMED = 5
 
 
 class BadImages:
-    """Watches over what ``dataset`` could not read, in all processes together.
+    """Counts the images that ``dataset`` could not read, in all processes together.
 
-    ``folder`` is the run's, where the first process (``is_first``) keeps the list; ``max_share`` of the images may be
-    bad; ``say`` prints a line. A ``resumed`` run adds to the list of the one before it.
+    Rank 0 (``is_first``) keeps the list in ``folder``, the run's folder. At most ``max_share`` of the images may be
+    unreadable. A ``resumed`` run adds to the existing list.
     """
 
     def __init__(
@@ -28,14 +28,12 @@ class BadImages:
         folder: Path,
         max_share: float,
         is_first: bool,
-        say: Callable[[str], None],
         resumed: bool = False,
     ):
         self._dataset = dataset
         self._folder = folder
         self._max_share = max_share
         self._is_first = is_first
-        self._say = say
         self._reasons: dict[int, str] = {}
         self._known: set[int] = set()
         self._listed: dict[str, str] = {}
@@ -46,10 +44,10 @@ class BadImages:
             self._listed = dict(zip(table[PATH_COLUMN], table["why"], strict=True))
 
     def check(self) -> None:
-        """Names what is new. To be called by every process at the same step; raises UserError in each for too many."""
+        """Reports new ones. Every process must call it at the same step; it raises UserError in each for too many."""
         found = set(self._dataset.unreadable().tolist())
         if dist.is_initialized():
-            of_all: list[set[int] | None] = [None] * dist.get_world_size()
+            of_all: list[set[int]] = [set()] * dist.get_world_size()
             dist.all_gather_object(of_all, found - self._known)
             found = found.union(*of_all)
         new = sorted(found - self._known)
@@ -70,7 +68,7 @@ class BadImages:
             reason = self._dataset.why_unreadable(index)
             self._reasons[index] = self._listed[self._dataset.images.path(index)] = reason
             if len(self._reasons) <= N_NAMED:
-                self._say(f"bad image, replaced: {reason}")
+                log.warning(f"unreadable image, replaced by another: {reason}")
         if len(self._reasons) > N_NAMED:
-            self._say(f"bad images, replaced: {len(self._reasons):,d} so far, listed in {self._folder / BAD_IMAGES}")
+            log.warning(f"{len(self._reasons):,d} unreadable images replaced so far, see {self._folder / BAD_IMAGES}")
         write_csv(self._folder / BAD_IMAGES, (PATH_COLUMN, "why"), sorted(self._listed.items()))

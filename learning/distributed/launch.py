@@ -1,24 +1,22 @@
-"""Starting a training's processes, in three ways that all end in the environment which torchrun describes.
+"""Starting the processes of a training, in three ways that all lead to torchrun's environment variables.
 
-- ``--multiprocessing-distributed --world-size --rank --dist-url``: this process starts its node's processes, by torch's
-  own launcher; it does what ``torchrun --nnodes --node-rank`` does
-- torchrun has started this process, and says so in RANK, WORLD_SIZE, LOCAL_RANK, ...
+- ``--multiprocessing-distributed --world-size --rank --dist-url``: this process starts its node's processes with
+  torch's own launcher, as ``torchrun --nnodes --node-rank`` does
+- torchrun has started this process, with RANK, WORLD_SIZE, LOCAL_RANK, ... in its environment
 - srun has started this process, one of SLURM_NTASKS: a training process, or, with ``--multiprocessing-distributed``,
-  one of the first kind on every node
+  a process of the first kind on every node
 """
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import re
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 import torch.distributed as dist
@@ -26,18 +24,18 @@ from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+from common import log
 from common.errors import UserError
-from common.process import LOST_CONTACT, REQUEUE
+from common.process import INTERRUPTED, LOST_CONTACT, REQUEUE
 from learning.distributed.failures import SECONDS_TO_HEAR, read_cause, tell_cause
-from learning.distributed.process_group import ProcessContext, environment_context, processes_per_node
+from learning.distributed.process_group import ProcessContext, choose_backend, environment_context, processes_per_node
 from learning.distributed.signals import exit_status
-
-LOCAL_URL = "tcp://127.0.0.1:23456"
+from options.contrast import LOCAL_URL, ContrastOptions
 
 
 @dataclass(frozen=True)
 class Launch:
-    """What this process is: one of a group (``context``, with its address), or the starter of a node's processes."""
+    """How this process was started: as one of a group (``context``), or as the launcher of a node's processes."""
 
     context: ProcessContext | None = None
     n_nodes: int = 1
@@ -45,6 +43,7 @@ class Launch:
     n_per_node: int = 1
     dist_url: str = LOCAL_URL
     by_slurm: bool = False
+    backend: str = "gloo"
 
     @property
     def n_processes(self) -> int:
@@ -52,12 +51,16 @@ class Launch:
 
     @property
     def speaks(self) -> bool:
-        """Whether it is this process that says what concerns all that the same launcher has started."""
+        """Whether this process prints messages meant for the whole job."""
         return self.context is None or self.context.is_first
 
 
-def find_launch(options: argparse.Namespace, environment: Mapping[str, str] = os.environ) -> Launch:
+def find_launch(options: ContrastOptions, environment: Mapping[str, str] = os.environ) -> Launch:
     """How this process was started, by the environment and the options. Raises UserError for a contradiction."""
+    return replace(_find_launch(options, environment), backend=choose_backend(options.dist_backend))
+
+
+def _find_launch(options: ContrastOptions, environment: Mapping[str, str]) -> Launch:
     by_torchrun = environment_context()
     if by_torchrun:
         if options.multiprocessing_distributed or options.world_size > 1:
@@ -83,7 +86,7 @@ def find_launch(options: argparse.Namespace, environment: Mapping[str, str] = os
 
 
 def slurm_context(environment: Mapping[str, str]) -> ProcessContext | None:
-    """The place that srun gives this task; None where SLURM has not started several."""
+    """The context of this task of srun; None if SLURM has not started several tasks."""
 
     def number(*names: str, default: int) -> int:
         return next((int(environment[name]) for name in names if environment.get(name, "").isdecimal()), default)
@@ -95,7 +98,7 @@ def slurm_context(environment: Mapping[str, str]) -> ProcessContext | None:
     rank, local_rank = number("SLURM_PROCID", default=0), number("SLURM_LOCALID", default=0)
     if n_tasks % n_nodes or rank % (n_tasks // n_nodes) != local_rank:
         raise UserError(
-            f"srun has dealt {n_tasks} tasks over {n_nodes} nodes, task {rank} as number {local_rank} of its node: "
+            f"srun has put {n_tasks} tasks on {n_nodes} nodes, task {rank} as number {local_rank} of its node: "
             "give --ntasks-per-node and --distribution=block, so that every node has the same number, in order"
         )
     return ProcessContext(rank, n_tasks, local_rank, n_tasks // n_nodes)
@@ -113,8 +116,8 @@ def slurm_url(environment: Mapping[str, str]) -> str:
 
 def first_host(nodes: str) -> str:
     """The first of SLURM's list of nodes: "gpu[03-05,09],login1" -> "gpu03"."""
-    first = re.match(r"(?:[^,\[]|\[[^\]]*\])+", nodes).group()
-    return re.sub(r"\[(\w+)[^\]]*\]", r"\1", first)
+    first = re.match(r"(?:[^,\[]|\[[^\]]*\])+", nodes)
+    return re.sub(r"\[(\w+)[^\]]*\]", r"\1", first.group() if first else nodes)
 
 
 def parse_dist_url(url: str) -> tuple[str, int]:
@@ -204,15 +207,14 @@ def _reach(host: str, port: int, rank: int, what: str, deadline: float) -> dist.
         time.sleep(0.5)
 
 
-def enter_slurm_group(launch: Launch, seconds: float) -> dist.TCPStore:
-    """Describes this task's place in the environment as torchrun does, when all tasks of the job step are there.
+def enter_slurm_group(context: ProcessContext, dist_url: str, seconds: float) -> dist.TCPStore:
+    """Waits for all tasks of the job step, and sets the environment variables that torchrun would set.
 
-    Returns the store in which they have met, to be kept while they train: the first one's is where the others connect.
+    Returns the store in which they have met. It must be kept while they train: the other ranks connect to rank 0's.
     """
-    context = launch.context
-    host, port = parse_dist_url(launch.dist_url)
+    host, port = parse_dist_url(dist_url)
     try:
-        store = meet(launch.dist_url, context.rank, context.world_size, "processes", "", seconds)
+        store = meet(dist_url, context.rank, context.world_size, "processes", "", seconds)
     except UserError as error:
         raise UserError(f"{error} (under SLURM, every process is started by srun)") from None
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -221,12 +223,12 @@ def enter_slurm_group(launch: Launch, seconds: float) -> dist.TCPStore:
     return store
 
 
-def start_node(work: Callable, arguments: tuple, launch: Launch, same: str = "", seconds: float = 600) -> None:
-    """Runs ``work(*arguments)`` in the processes of this node.
+def start_node(work: Callable, arguments: tuple, launch: Launch, same: str = "", seconds: float = 600) -> int:
+    """Runs ``work(*arguments)`` in the processes of this node, and returns the exit status.
 
-    Waits for the other nodes, at most ``seconds``; ``same`` is what they must agree on. Returns when all processes of
-    all nodes are done. When one fails the others are ended, and SystemExit is raised with a sentence, or, when they
-    were asked to stop, with the status that they ended with.
+    Waits for the other nodes, at most ``seconds``; ``same`` must be equal on all nodes. The status is 0 when all
+    processes of all nodes are done, and their own status when a signal asked them to stop. When a process fails, the
+    others are ended, and UserError is raised.
     """
     host, port = parse_dist_url(launch.dist_url)
     same = f"--world-size {launch.n_nodes}, {launch.n_per_node} processes per node{same}"
@@ -243,39 +245,42 @@ def start_node(work: Callable, arguments: tuple, launch: Launch, same: str = "",
         monitor_interval=0.2,
         start_method="spawn",
     )
-    # This process only watches; what its children had to say they have said, in sentences.
+    log.info(f"node {launch.node} of {launch.n_nodes}: {launch.n_per_node} processes, {launch.backend}")
+    # Torch's launcher would log tracebacks. The processes have printed their own sentences.
     logging.disable(logging.ERROR)
     signal.signal(signal.SIGUSR1, _as_launcher_signals)
     try:
         elastic_launch(config, work)(*arguments)
     except SignalException as error:
-        sys.exit(exit_status(error.sigval))
+        return exit_status(error.sigval)
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
-        if failure.exitcode in (REQUEUE, exit_status(signal.SIGINT)):
-            sys.exit(failure.exitcode)
-        _explain_failure(rank, failure.exitcode, failure.pid, launch, store)
+        if failure.exitcode in (REQUEUE, INTERRUPTED):
+            return failure.exitcode
+        sentence = _share_cause(rank, failure.exitcode, failure.pid, launch, store)
+        raise UserError(f"{sentence}; --resume auto continues from the last checkpoint") from None
+    return 0
 
 
 def _as_launcher_signals(number: int, _: object) -> None:
-    """What torch's launcher does with SIGTERM, for SIGUSR1 too: passes it on, and waits for the processes to end."""
+    """Makes torch's launcher treat SIGUSR1 like SIGTERM: pass it on, and wait for the processes to end."""
     raise SignalException("", signal.Signals(number))
 
 
-def _explain_failure(rank: int, status: int, pid: int, launch: Launch, store: dist.TCPStore) -> None:
-    """Tells the other nodes what has happened on this one, or learns from them, and exits."""
+def _share_cause(rank: int, status: int, pid: int, launch: Launch, store: dist.TCPStore) -> str:
+    """A sentence on the root cause of a failure: this node's, which the other nodes are told, or another node's."""
     name = f"process {rank} on {socket.gethostname()} (node {launch.node}, pid {pid})"
     if status == LOST_CONTACT:
         cause = read_cause(store, SECONDS_TO_HEAR)
         sentence = f"this node's processes have stopped: {cause or 'contact with another node was lost'}"
-    elif status < 0:
-        by = signal.Signals(-status).name
-        hint = "; by the system when memory runs out, see its log (dmesg)" if by == "SIGKILL" else ""
-        sentence = cause = f"{name} was ended by {by}{hint}"
-        tell_cause(store, cause)
     else:
-        sentence = f"{name} ended with status {status}; the others were stopped"
+        if status < 0:
+            by = signal.Signals(-status).name
+            hint = "; by the system when memory runs out, see its log (dmesg)" if by == "SIGKILL" else ""
+            sentence = f"{name} was ended by {by}{hint}"
+        else:
+            sentence = f"{name} ended with status {status}; the others were stopped"
         tell_cause(store, sentence)
     if launch.node == 0 and launch.n_nodes > 1:
-        time.sleep(SECONDS_TO_HEAR)  # the others read it here
-    sys.exit(f"main_contrast.py: {sentence}; --resume auto continues from the last checkpoint")
+        time.sleep(SECONDS_TO_HEAR)  # this process holds the store in which the other nodes read the cause
+    return sentence

@@ -1,4 +1,4 @@
-"""Being asked to stop: a signal is noted when it comes, and obeyed by all processes after the same step."""
+"""Signals that ask a training to stop: noted when they come, and obeyed by all processes after the same step."""
 
 from __future__ import annotations
 
@@ -7,31 +7,32 @@ import signal
 import time
 from multiprocessing import resource_tracker
 from types import FrameType
+from typing import NoReturn
 
 import torch
 import torch.distributed as dist
 
 from common.process import INTERRUPTED, REQUEUE, exit_at_once
-from learning.distributed.process_group import COLLECTIVE_TIMEOUT, environment_context
+from learning.distributed.process_group import environment_context, new_group
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 SECONDS_OF_ONE_PRESS = 2
-"""A launcher passes Ctrl-C on to processes that the terminal has told already; later than that, it is a second one."""
+"""One Ctrl-C reaches a process twice, from the terminal and from its launcher. Later than this, it is a second one."""
 
 
 def exit_status(signal_number: int) -> int:
-    """130, as shells expect, after Ctrl-C; else that which asks a launcher to start the training again."""
+    """130 after Ctrl-C, as shells expect; after the other signals the status that asks a scheduler to requeue."""
     return INTERRUPTED if signal_number == signal.SIGINT else REQUEUE
 
 
 def exit_on_signals() -> None:
-    """Until the processes have joined there is nothing to finish, and nobody to agree with."""
+    """Makes signals end this process at once, until a ``StopRequest`` replaces that: there is nothing to save yet."""
 
     def end(number: int, frame: FrameType | None) -> None:
         context = environment_context()
         if context is None or context.is_first:
-            # Not by print, which may be what the signal has interrupted.
+            # os.write, since the signal may have interrupted a print.
             os.write(
                 2, f"main_contrast.py: interrupted by {signal.Signals(number).name} before the first step\n".encode()
             )
@@ -43,9 +44,9 @@ def exit_on_signals() -> None:
 
 
 def _start_resource_tracker() -> None:
-    """Starts a helper process of Python's so that it outlives a signal to all, and does not warn of what is then left.
+    """Starts Python's resource tracker such that it survives a signal sent to all processes, without warnings.
 
-    It would start by itself later, and takes over what is ignored when it starts.
+    It would start by itself later. It inherits which signals are ignored when it starts.
     """
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     os.environ.setdefault("PYTHONWARNINGS", "ignore::UserWarning:multiprocessing.resource_tracker")
@@ -53,21 +54,21 @@ def _start_resource_tracker() -> None:
 
 
 class Stopped(Exception):
-    """The training was asked to stop by a signal, and has saved what it had done; what to say, and the exit status."""
+    """A signal asked the training to stop, and it has saved its state. Has the message and the exit status."""
 
-    def __init__(self, signal_number: int, what: str):
-        super().__init__(f"interrupted by {signal.Signals(signal_number).name} {what}")
+    def __init__(self, signal_number: int, when: str):
+        super().__init__(f"interrupted by {signal.Signals(signal_number).name} {when}")
         self.status = exit_status(signal_number)
 
 
 class StopRequest:
-    """Notes SIGTERM, SIGUSR1 and SIGINT from its making on; a second Ctrl-C ends the process at once."""
+    """Notes SIGTERM, SIGUSR1 and SIGINT from its construction on; a second Ctrl-C ends the process at once."""
 
     def __init__(self) -> None:
         self._received = 0
         self._since = 0.0
-        # Apart from the training's own group, which on GPUs would have to wait for them.
-        self._group = dist.new_group(backend="gloo", timeout=COLLECTIVE_TIMEOUT) if dist.is_initialized() else None
+        # A group of its own: with NCCL's, every check would wait for the GPU.
+        self._group = new_group(backend="gloo") if dist.is_initialized() else None
         for number in SIGNALS:
             signal.signal(number, self._note)
 
@@ -78,19 +79,24 @@ class StopRequest:
             self._received, self._since = number, time.monotonic()
 
     def agreed(self) -> int:
-        """The signal that any process has received, the same in every process; 0 where there was none."""
+        """The signal that any process has received, the same number in every process; 0 if there was none."""
         received = torch.tensor(self._received)
         if self._group is not None:
             dist.all_reduce(received, dist.ReduceOp.MAX, self._group)
         return int(received)
 
     def check(self) -> None:
-        """Raises Stopped where a signal has come to this process, which the others are waiting for."""
+        """Raises Stopped if this process has received a signal. For rank 0, while the other processes wait for it."""
         if self._received:
             raise Stopped(self._received, "before the first step")
 
-    def obey(self, signal_number: int, what: str) -> None:
-        """Raises Stopped when all processes are here, so that no launcher ends the first one while it writes."""
+    def check_all(self) -> None:
+        """Raises Stopped in every process if any has received a signal."""
+        if signal_number := self.agreed():
+            self.obey(signal_number, "before the first step")
+
+    def obey(self, signal_number: int, when: str) -> NoReturn:
+        """Raises Stopped once all processes have arrived, so that no launcher ends rank 0 while it writes."""
         if self._group is not None:
             dist.barrier(self._group)
-        raise Stopped(signal_number, what)
+        raise Stopped(signal_number, when)

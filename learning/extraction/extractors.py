@@ -6,14 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from common.errors import UserError
-from common.names import ARCHITECTURES, CONTENT_AWARE
+from common.names import CONTENT_AWARE
 from learning.distributed.process_group import ProcessContext
-from networks.checkpoint_formats import find_architecture, load_encoder_state, read_checkpoint
+from networks.checkpoint_formats import load_encoder
 from networks.compilation import require_compiler
-from networks.encoder import build_encoder
 from networks.features import FeatureExtractor
 from options.features import ComputeOptions
 
@@ -53,16 +51,6 @@ def load_extractors(
                 f"checkpoint {path} does not exist: train an encoder (main_contrast.py), or get the released weights "
                 "and put them there, or name another checkpoint (--help lists the options)"
             )
-        encoder = _load_encoder(path)
+        encoder = load_encoder(path)
         extractors[kind] = FeatureExtractor(encoder, kind == CONTENT_AWARE, device, compute.amp, compute.compile)
     return extractors
-
-
-def _load_encoder(path: Path) -> nn.Module:
-    checkpoint = read_checkpoint(path)
-    arch = find_architecture(checkpoint.encoder)
-    if arch is None:
-        raise UserError(f"checkpoint {path} holds an encoder that is none of {', '.join(ARCHITECTURES)}")
-    encoder = build_encoder(arch)
-    load_encoder_state(encoder, checkpoint, arch, path)
-    return encoder.eval()

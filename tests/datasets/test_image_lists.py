@@ -3,10 +3,11 @@
 import io
 import os
 
+import pandas as pd
 import pytest
 
 from common.errors import UserError
-from datasets.image_lists import list_images, match_names
+from datasets.image_lists import ListedImage, list_images, match_names
 
 
 @pytest.fixture
@@ -77,6 +78,28 @@ def test_a_csv_without_a_path_column_is_said(folder):
 def test_a_table_and_a_folder_need_not_spell_a_name_alike(wanted, available, found):
     """Folders in front, endings and case differ between label files and what was unpacked."""
     assert match_names([wanted], available, "there") == ({wanted: found} if found else {})
+
+
+def test_the_unicode_form_of_a_name_may_differ():
+    """macOS writes an accent as a character of its own: names of labels and files look alike, and differ."""
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    for given, available in ((composed, decomposed), (decomposed, composed)):
+        assert match_names([f"x/{given}.png"], [available], "there") == {f"x/{given}.png": available}
+        assert match_names([f"x/{given}.png"], [available, given], "there") == {f"x/{given}.png": given}
+    with pytest.raises(UserError) as caught:
+        match_names([f"{composed}.png", f"{decomposed}.png"], [composed.upper()], "there")
+    assert caught.value.sentence.startswith("images caf\u00e9.png and 'cafe\\u0301.png' both fit CAF\u00c9 in there")
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".xlsx"])
+def test_any_table_lists_images(tmp_path, suffix):
+    (tmp_path / "a b.png").touch()
+    path = tmp_path / f"list{suffix}"
+    if suffix == ".xlsx":
+        pd.DataFrame({"Image": ["a b.png"], "mos": [1]}).to_excel(path, index=False)
+    else:
+        path.write_bytes("Image\tmos\r\na b.png \t1\r\n".encode("utf-16"))
+    assert list_images(path).images == [ListedImage(str(tmp_path / "a b.png"), "a b.png")]
 
 
 def test_a_name_that_fits_several_is_refused():

@@ -1,22 +1,25 @@
-"""Checkpoints of every format give the same encoder; what does not fit or is unsafe is refused with a reason."""
+"""Checkpoints of every format give the same encoder; files that do not fit or are unsafe are refused with a reason."""
 
 import argparse
+import collections
+import pathlib
 import pickle
-import subprocess
-import sys
+import shutil
 
+import numpy as np
 import pytest
+import safetensors.torch
 import torch
 import torchvision
 
 from common.errors import UserError
-from networks import ContrastiveNetwork, build_encoder, load_encoder
+from networks import ContrastiveNetwork, build_encoder, checkpoints, load_encoder
 from networks.checkpoint_formats import find_architecture, fingerprint, read_checkpoint
 
 
 @pytest.fixture(scope="module")
 def network():
-    """No weight is 0, as after training: with the initial ones, whatever a branch holds would go unnoticed."""
+    """No weight is 0, as after training: with the initial weights, a branch that was lost would go unnoticed."""
     torch.manual_seed(0)
     network = ContrastiveNetwork("resnet18", "mlp")
     for parameter in network.parameters():
@@ -24,55 +27,229 @@ def network():
     return network
 
 
-def _formats(network):
+def prefixed(prefix, state):
+    return {prefix + name: value for name, value in state.items()}
+
+
+def as_sequence(state):
+    """The names of ``nn.Sequential(*list(resnet.children())[:-1])``, which lightly and ARNIQA train."""
+    places = {"conv1": 0, "bn1": 1, "layer1": 4, "layer2": 5, "layer3": 6, "layer4": 7}
+    parts = ((name.partition("."), value) for name, value in state.items())
+    return {f"{places[layer]}.{rest}": value for (layer, _, rest), value in parts}
+
+
+def formats(network):
+    """Name -> (content, kind of head, epoch)."""
     state = network.state_dict()
     encoder, head = network.encoder.state_dict(), network.head.state_dict()
-    prefixed = {f"module.{name}": value for name, value in state.items()}
-    moco = {f"module.encoder_q.{name}": value for name, value in encoder.items()}
-    moco |= {f"module.encoder_q.fc.{name}": value for name, value in head.items()}
-    moco |= {f"module.encoder_k.{name}": value * 0 for name, value in encoder.items()} | {"module.queue": torch.ones(2)}
-    classifier = torchvision.models.resnet18(weights=None).fc.state_dict()
-    bare = encoder | {f"fc.{name}": value for name, value in classifier.items()}
-    no_counters = {name: value for name, value in bare.items() if "num_batches" not in name}
+    other = {name: value * 0 if value.is_floating_point() else value for name, value in encoder.items()}
+    moco = prefixed("module.encoder_q.", encoder) | prefixed("module.encoder_q.fc.", head)
+    moco |= prefixed("module.encoder_k.", other) | {"module.queue": torch.ones(2)}
+    moco_v1 = prefixed("module.encoder_q.", encoder | {"fc.weight": torch.ones(128, 512), "fc.bias": torch.ones(128)})
+    moco_v3 = prefixed("module.base_encoder.", encoder | prefixed("fc.", head))
+    bare = encoder | prefixed("fc.", torchvision.models.resnet18(weights=None).fc.state_dict())
+    compiled = prefixed("_orig_mod.encoder.", encoder) | prefixed("_orig_mod.head.", head)
+    lightning = {"epoch": 3, "global_step": 5, "pytorch-lightning_version": "2.2"}
+    parameters = {k: torch.nn.Parameter(v) if v.is_floating_point() else v for k, v in encoder.items()}
+    swav = prefixed("module.", encoder) | {"module.projection_head.0.weight": torch.ones(8, 512)}
     options = argparse.Namespace(arch="resnet18")
     return {
-        "ours": ({"model": prefixed, "epoch": 3, "queue_position": 5}, "mlp", 3),
-        "released": ({"opt": options, "model": prefixed, "model_ema": state, "contrast": {}, "epoch": 40}, "mlp", 40),
+        "ours": ({"model": prefixed("module.", state), "epoch": 3, "queue_position": 5}, "mlp", 3),
+        "released": (
+            {"opt": options, "model": prefixed("module.", state), "model_ema": state, "contrast": {}, "epoch": 40},
+            "mlp",
+            40,
+        ),
         "released, unwrapped": ({"model": state, "epoch": 1}, "mlp", 1),
         "MoCo": ({"epoch": 200, "arch": "resnet18", "state_dict": moco}, "mlp", 200),
+        "MoCo v1": ({"state_dict": moco_v1}, "linear", None),
+        "MoCo with numpy's best": ({"state_dict": moco, "best_acc1": np.float64(0.5), "epoch": 3}, "mlp", 3),
+        "MoCo v3": ({"state_dict": moco_v3 | prefixed("module.momentum_encoder.", other)}, "mlp", None),
+        "bare": (encoder, "none", None),
         "torchvision": (bare, "none", None),
-        "torchvision, wrapped": (
-            {"state_dict": {f"module.{name}": value for name, value in bare.items()}},
+        "torchvision, wrapped": ({"state_dict": prefixed("module.", bare)}, "none", None),
+        "before PyTorch 0.4.1": ({k: v for k, v in bare.items() if "num_batches" not in k}, "none", None),
+        "compiled": (prefixed("_orig_mod.", bare), "none", None),
+        "compiled, wrapped": (prefixed("module._orig_mod.", encoder), "none", None),
+        "wrapped, compiled": (prefixed("_orig_mod.module.", encoder), "none", None),
+        "ours, compiled": ({"model": compiled, "epoch": 3}, "mlp", 3),
+        "compiled inside": ({"model": prefixed("encoder._orig_mod.", encoder)}, "none", None),
+        "Lightning, backbone": (
+            lightning
+            | {"state_dict": prefixed("backbone.", encoder) | prefixed("projection_head.layers.", head)}
+            | {"optimizer_states": [{"state": {0: {"exp_avg": torch.ones(3)}}}]},
+            "mlp",
+            3,
+        ),
+        "Lightning, model": (lightning | {"state_dict": prefixed("model.", encoder)}, "none", 3),
+        "solo-learn": ({"state_dict": prefixed("encoder.", encoder) | prefixed("projector.", head)}, "mlp", None),
+        "solo-learn with momentum": (
+            {"state_dict": prefixed("backbone.", encoder) | prefixed("momentum_backbone.", other)},
             "none",
             None,
         ),
-        "before PyTorch 0.4.1": (no_counters, "none", None),
+        "lightly": ({"state_dict": prefixed("backbone.", as_sequence(encoder))}, "none", None),
+        "ARNIQA, encoder": (prefixed("encoder.", as_sequence(encoder)), "none", None),
+        "ARNIQA, model": (prefixed("model.", as_sequence(encoder)) | prefixed("projector.", head), "mlp", None),
+        "CONTRIQUE": (prefixed("encoder.", encoder) | {"projector.0.weight": torch.ones(8, 512)}, "linear", None),
+        "SwAV": (swav | {"module.prototypes.weight": torch.ones(8, 8)}, "linear", None),
+        "DINO": (
+            {"student": prefixed("module.backbone.", other), "teacher": prefixed("backbone.", encoder)},
+            "none",
+            None,
+        ),
+        "timm with EMA": ({"state_dict": bare, "state_dict_ema": other, "args": options, "epoch": 3}, "none", 3),
+        "model_state_dict": ({"model_state_dict": bare, "optimizer_state_dict": {}}, "none", None),
+        "net": ({"net": bare}, "none", None),
+        "VISSL": (
+            {"classy_state_dict": {"base_model": {"model": {"trunk": prefixed("_feature_blocks.", encoder)}}}},
+            "none",
+            None,
+        ),
+        "MMSelfSup": (
+            {"state_dict": prefixed("encoder_q.0.", encoder) | prefixed("encoder_k.0.", other)},
+            "none",
+            None,
+        ),
+        "parameters": (collections.OrderedDict(parameters), "none", None),
+        "twice the same": (
+            {"state_dict": prefixed("backbone.", encoder) | prefixed("model.", encoder)},
+            "none",
+            None,
+        ),
+        "paths and dates in the options": (
+            {
+                "state_dict": bare,
+                "hyper_parameters": {
+                    "path": pathlib.PurePosixPath("/x"),
+                    "output": pathlib.Path("/y"),
+                    "windows": pathlib.PureWindowsPath("C:/z"),
+                    "lists": collections.defaultdict(list),
+                    "numbers": np.arange(3),
+                    "one": np.float32(1),
+                    "count": np.int64(3),
+                },
+            },
+            "none",
+            None,
+        ),
     }
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["ours", "released", "released, unwrapped", "MoCo", "torchvision", "torchvision, wrapped", "before PyTorch 0.4.1"],
-)
-def test_every_format_gives_the_same_features(network, tmp_path, name):
-    content, head, epoch = _formats(network)[name]
-    torch.save(content, tmp_path / "a.pth")
-    encoder = load_encoder(tmp_path / "a.pth", arch="resnet18")
-    assert not encoder.training
+@pytest.fixture(scope="module")
+def contents(network):
+    return formats(network)
+
+
+@pytest.fixture(scope="module")
+def pooled(network):
+    """Images, and the features that every format must give."""
     images = torch.rand(1, 3, 48, 48)
     with torch.inference_mode():
-        assert torch.equal(encoder(images), network.encoder.eval()(images))
+        return images, network.encoder.eval()(images)
+
+
+NAMES = tuple(formats(ContrastiveNetwork("resnet18", "mlp")))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_format_gives_the_same_features(contents, pooled, tmp_path, name):
+    content, head, epoch = contents[name]
+    torch.save(content, tmp_path / "a.pth")
+    encoder = load_encoder(tmp_path / "a.pth")
+    assert not encoder.training
+    images, expected = pooled
+    with torch.inference_mode():
+        assert torch.equal(encoder(images), expected)
     checkpoint = read_checkpoint(tmp_path / "a.pth")
-    assert (checkpoint.head_kind, checkpoint.epoch) == (head, epoch)
-    assert find_architecture(checkpoint.encoder) == "resnet18"
+    assert (checkpoint.head_kind, checkpoint.epoch, checkpoint.architecture) == (head, epoch, "resnet18")
 
 
-def test_another_architecture_is_refused_and_the_fitting_one_named(network, tmp_path):
+@pytest.mark.parametrize("name", ["model.safetensors", "model.SAFETENSORS", "pytorch_model.bin", "model"])
+def test_safetensors_are_recognised_by_their_content(network, pooled, tmp_path, name):
+    state = {key: value.contiguous() for key, value in network.encoder.state_dict().items()}
+    safetensors.torch.save_file(prefixed("module.", state), tmp_path / "written")
+    shutil.move(tmp_path / "written", tmp_path / name)
+    images, expected = pooled
+    with torch.inference_mode():
+        assert torch.equal(load_encoder(tmp_path / name)(images), expected)
+
+
+def test_torch_files_are_recognised_by_their_content(network, pooled, tmp_path):
+    images, expected = pooled
+    for name, zipped in (("a.safetensors", True), ("b.ckpt", False)):
+        torch.save(network.encoder.state_dict(), tmp_path / name, _use_new_zipfile_serialization=zipped)
+        with torch.inference_mode():
+            assert torch.equal(load_encoder(tmp_path / name)(images), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_of_other_precision_become_float32(network, tmp_path, dtype):
+    state = {k: v.to(dtype) if v.is_floating_point() else v for k, v in network.encoder.state_dict().items()}
+    torch.save(state, tmp_path / "a.pth")
+    loaded = load_encoder(tmp_path / "a.pth").state_dict()
+    for name, value in state.items():
+        assert torch.equal(loaded[name], value.float() if value.is_floating_point() else value)
+
+
+def test_numpys_types_of_another_version_are_read(network, tmp_path):
+    """numpy 1 saved its numbers under numpy.core, numpy 2 saves them under numpy._core."""
+    torch.save({"model": network.encoder.state_dict(), "best": np.float64(0.5)}, tmp_path / "a.pth", pickle_protocol=2)
+    state = network.encoder.state_dict()
+    file = tmp_path / "a.pth"
+    torch.save({"model": state, "best": np.float64(0.5)}, file, _use_new_zipfile_serialization=False)
+    content = file.read_bytes()
+    renamed = {b"numpy._core.": b"numpy.core.", b"numpy.core.": b"numpy._core."}
+    own = next(name for name in renamed if name + b"multiarray" in content)
+    file.write_bytes(content.replace(own + b"multiarray", renamed[own] + b"multiarray"))
+    assert read_checkpoint(file).architecture == "resnet18"
+
+
+def test_the_architecture_is_read_from_the_file(tmp_path):
+    for arch in ("resnet34", "resnet50"):
+        torch.save(build_encoder(arch).state_dict(), tmp_path / "a.pth")
+        assert fingerprint(load_encoder(tmp_path / "a.pth").state_dict()) == fingerprint(
+            load_encoder(tmp_path / "a.pth", arch=arch).state_dict()
+        )
+
+
+def test_another_architecture_is_refused_and_the_right_one_named(network, tmp_path):
     torch.save(network.encoder.state_dict(), tmp_path / "a.pth")
     with pytest.raises(UserError, match=r"does not fit resnet50 \(layer1.0.conv1.weight.*use --arch resnet18"):
-        load_encoder(tmp_path / "a.pth")
+        load_encoder(tmp_path / "a.pth", arch="resnet50")
     with pytest.raises(UserError, match="use --arch resnet18"):
         load_encoder(tmp_path / "a.pth", arch="resnet34")
+
+
+def test_similar_networks_are_refused_with_the_difference(network, tmp_path):
+    with torch.device("meta"):
+        wide = torchvision.models.wide_resnet50_2(weights=None)
+    wide = {name: torch.zeros(value.shape) for name, value in wide.state_dict().items()}
+    squeezed = network.encoder.state_dict() | {"layer1.0.se.fc1.weight": torch.ones(4, 64, 1, 1)}
+    grey = network.encoder.state_dict() | {"conv1.weight": torch.ones(64, 1, 7, 7)}
+    incomplete = {k: v for k, v in network.encoder.state_dict().items() if not k.startswith("layer4.1.conv2")}
+    for state, difference in (
+        (wide, r"layer1.0.conv1.weight: \(128, 64, 1, 1\) in the file, \(64, 64, 1, 1\) in resnet50"),
+        (squeezed, r"layer1.0.se.fc1.weight: \(4, 64, 1, 1\) in the file, none in resnet18"),
+        (grey, r"conv1.weight: \(64, 1, 7, 7\) in the file, \(64, 3, 7, 7\) in resnet18"),
+        (incomplete, "layer4.1.conv2.weight: missing in the file"),
+    ):
+        torch.save({"state_dict": state}, tmp_path / "a.pth")
+        with pytest.raises(UserError, match=difference + ".*no known architecture fits"):
+            load_encoder(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize(
+    "prefixes", [("quality.", "content."), ("encoder_1.", "encoder_2."), ("momentum_encoder.", "encoder_k.")]
+)
+def test_two_different_encoders_are_refused_and_both_named(network, tmp_path, prefixes):
+    first, second = (network.encoder.state_dict(), build_encoder("resnet18").state_dict())
+    torch.save({"state_dict": prefixed(prefixes[0], first) | prefixed(prefixes[1], second)}, tmp_path / "a.pth")
+    with pytest.raises(UserError, match=f"holds 2 different encoders .*{prefixes[0]}.*{prefixes[1]}"):
+        load_encoder(tmp_path / "a.pth")
+    torch.save({"module.": 1} | first | prefixed("module.", second), tmp_path / "a.pth")
+    with pytest.raises(UserError, match="two tensors named"):
+        load_encoder(tmp_path / "a.pth")
 
 
 class WritesAFile:
@@ -83,16 +260,21 @@ class WritesAFile:
         return open, (self.path, "w")
 
 
-def test_a_file_that_runs_code_is_refused_and_runs_nothing(tmp_path):
+def test_a_file_that_runs_code_is_refused_and_runs_nothing(network, tmp_path):
     for save in (torch.save, lambda content, path: path.write_bytes(pickle.dumps(content, protocol=2))):
-        save({"model": WritesAFile(str(tmp_path / "harm"))}, tmp_path / "a.pth")
-        with pytest.raises(UserError, match="unsafe"):
+        save({"x": WritesAFile(str(tmp_path / "harm")), "model": network.encoder.state_dict()}, tmp_path / "a.pth")
+        with pytest.raises(
+            UserError, match=r"unsafe: reading it would run code \((io|_io|builtins|__builtin__)\.open\)"
+        ):
             load_encoder(tmp_path / "a.pth")
     assert not (tmp_path / "harm").exists()
+    torch.save(network, tmp_path / "a.pth")
+    with pytest.raises(UserError, match=r"would run code \(networks.encoder.ContrastiveNetwork\)"):
+        load_encoder(tmp_path / "a.pth")
 
 
 @pytest.mark.parametrize("damage", ["empty", "text", "truncated", "list", "other keys", "nan", "missing", "folder"])
-def test_what_is_no_checkpoint_is_named(network, tmp_path, damage):
+def test_a_file_that_is_no_checkpoint_is_named(network, tmp_path, damage):
     path = tmp_path / "a.pth"
     state = network.encoder.state_dict()
     if damage == "empty":
@@ -105,30 +287,38 @@ def test_what_is_no_checkpoint_is_named(network, tmp_path, damage):
     elif damage == "list":
         torch.save([1, 2], path)
     elif damage == "other keys":
-        torch.save({"weights": state, "name": "x"}, path)
+        torch.save({"weights": torch.ones(3), "conv1.weight": torch.ones(64, 3, 7, 7), "name": "x"}, path)
     elif damage == "nan":
         torch.save(state | {"conv1.weight": state["conv1.weight"] * float("nan")}, path)
     elif damage == "folder":
         path.mkdir()
     with pytest.raises(UserError) as caught:
-        load_encoder(path, arch="resnet18")
+        load_encoder(path)
     assert str(path) in str(caught.value) and len(str(caught.value)) < 600
 
 
-def test_the_command_says_what_a_file_is_and_exports_the_encoder(network, tmp_path):
-    torch.save(_formats(network)["MoCo"][0], tmp_path / "moco.pth.tar")
-    command = [sys.executable, "-m", "networks.checkpoints"]
+def test_the_command_describes_a_file_and_exports_the_encoder(contents, pooled, tmp_path, capsys):
+    torch.save(contents["MoCo"][0], tmp_path / "moco.pth.tar")
     out = tmp_path / "encoder.safetensors"
-    done = subprocess.run([*command, tmp_path / "moco.pth.tar", "--export", out], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    said = [line.split()[-1] for line in done.stdout.splitlines()]
-    assert said == ["MoCo", "resnet18", "mlp", "200", fingerprint(load_encoder(out, "resnet18").state_dict()), str(out)]
-    assert "Warning" not in done.stderr
-    images = torch.rand(1, 3, 48, 48)
+    checkpoints.main([str(tmp_path / "moco.pth.tar"), "--export", str(out)])
+    lines = dict(
+        line.split(maxsplit=1) for line in capsys.readouterr().out.replace("left out", "left_out").splitlines()
+    )
+    assert lines == {
+        "format": "MoCo",
+        "architecture": "resnet18",
+        "head": "mlp",
+        "encoder": "state_dict > encoder_q.*",
+        "left_out": "encoder_k (120), queue (1)",
+        "epoch": "200",
+        "fingerprint": fingerprint(load_encoder(out).state_dict()),
+        "exported": str(out),
+    }
+    images, expected = pooled
     with torch.inference_mode():
-        assert torch.equal(load_encoder(out, "resnet18")(images), network.encoder.eval()(images))
-    refused = subprocess.run([*command, tmp_path / "none.pth"], capture_output=True, text=True)
-    assert refused.returncode == 1 and refused.stderr.count("\n") == 1
+        assert torch.equal(load_encoder(out)(images), expected)
+    with pytest.raises(SystemExit, match=r"networks.checkpoints: checkpoint .*none.pth does not exist"):
+        checkpoints.main([str(tmp_path / "none.pth")])
 
 
 def test_random_weights_differ_between_architectures_only_in_shape():

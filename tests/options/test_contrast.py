@@ -1,6 +1,8 @@
 """Options of main_contrast.py: the published commands, their defaults, and a sentence for each mistake."""
 
 import shlex
+from dataclasses import FrozenInstanceError
+from pathlib import Path
 
 import pytest
 
@@ -20,16 +22,30 @@ def test_the_published_command():
 
 
 def test_defaults():
-    options = vars(parse_contrast_options([]))
+    options = parse_contrast_options([])
     expected = {
-        "model_path": "./test", "tb_path": "./test", "print_freq": 10, "save_freq": 1, "batch_size": 60, "n_aug": 7,
-        "n_scale": 1, "n_distortions": 1, "patch_size": 224, "swap_crops": 1, "epochs": 30, "learning_rate": 0.05,
+        "model_path": Path("./test"), "tb_path": Path("./test"), "print_freq": 10, "save_freq": 1,
+        "batch_size": 60, "n_aug": 7, "n_scale": 1, "n_distortions": 1, "patch_size": 224, "swap_crops": 1,
+        "epochs": 30, "learning_rate": 0.05,
         "lr_decay_epochs": (120, 160), "lr_decay_rate": 0.1, "weight_decay": 1e-4, "momentum": 0.9, "cosine": False,
         "optimizer": "SGD", "arch": "resnet50", "feat_dim": 128, "nce_k": 65536, "nce_t": 0.07, "alpha": 0.999,
         "resume": None, "world_size": -1, "rank": -1, "dist_url": "tcp://127.0.0.1:23456", "warm": False, "amp": False,
         "gpu": None, "multiprocessing_distributed": False,
     }  # fmt: skip
-    assert {name: options[name] for name in expected} == expected
+    assert {name: getattr(options, name) for name in expected} == expected
+
+
+def test_help_shows_defaults_as_they_are_typed(capsys):
+    with pytest.raises(SystemExit):
+        parse_contrast_options(["--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "distortions (default: 0)" in shown and "rate decays (default: 120,160)" in shown
+    assert "(default: 60; 256 with --views content)" in shown and "(default: )" not in shown
+
+
+def test_options_are_frozen():
+    with pytest.raises(FrozenInstanceError):
+        parse_contrast_options([]).batch_size = 3
 
 
 def test_one_dash_spellings():

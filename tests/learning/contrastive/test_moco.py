@@ -7,8 +7,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from benchmarks.step import FLOAT64, PLAIN_FLOAT64, random_batches, start
-from learning.contrastive.moco import KeyQueue, MoCo, accuracy, contrastive_loss
-from learning.distributed.process_group import NodeShuffle, ProcessContext
+from learning.contrastive.moco import KeyQueue, MoCo, NodeShuffle, accuracy, contrastive_loss
+from learning.distributed.process_group import ProcessContext
 
 
 def numbered_keys(first, count, feat_dim=3):
@@ -77,7 +77,7 @@ def crops(seed, n=4):
 
 
 def test_the_key_network_starts_equal_and_gets_no_gradient(moco):
-    for query, key in zip(moco.query_network.parameters(), moco.key_network.parameters(), strict=True):
+    for query, key in zip(moco.f_q.parameters(), moco.f_k.parameters(), strict=True):
         assert torch.equal(query, key) and not key.requires_grad
 
 
@@ -105,13 +105,13 @@ def test_loss_and_accuracy_by_hand():
 def test_two_steps_against_an_independent_calculation(moco):
     """Loss, weights, moving average and queue of two SGD steps, with the algorithm written out again in plain torch."""
     query, key = TinyNetwork().double(), TinyNetwork().double()
-    query.load_state_dict(moco.query_network.state_dict())
-    key.load_state_dict(moco.query_network.state_dict())
+    query.load_state_dict(moco.f_q.state_dict())
+    key.load_state_dict(moco.f_q.state_dict())
     memory = moco.queue.memory.clone()
-    optimizer = torch.optim.SGD(moco.query_network.parameters(), lr=0.5)
+    optimizer = torch.optim.SGD(moco.f_q.parameters(), lr=0.5)
     for step in range(2):
         query_crops, key_crops = crops(step)
-        logits, keys = moco.contrast(query_crops, key_crops, step)
+        logits, keys = moco(query_crops, key_crops, step)
         loss = contrastive_loss(logits)
         optimizer.zero_grad()
         loss.backward()
@@ -131,7 +131,7 @@ def test_two_steps_against_an_independent_calculation(moco):
             memory[(4 * step + i) % 6] = k[i]
         assert loss.item() == pytest.approx(expected_loss.item(), rel=1e-12)
         assert torch.allclose(moco.queue.memory, memory, rtol=1e-12)
-    for ours, theirs in ((moco.query_network, query), (moco.key_network, key)):
+    for ours, theirs in ((moco.f_q, query), (moco.f_k, key)):
         for (name, a), b in zip(ours.state_dict().items(), theirs.state_dict().values(), strict=True):
             assert torch.allclose(a.double(), b.double(), rtol=1e-10), name
 
@@ -139,15 +139,15 @@ def test_two_steps_against_an_independent_calculation(moco):
 def test_the_key_networks_batchnorm_is_in_training_mode_and_unaveraged(moco):
     """Keys depend on the batch's own statistics; the running ones move by momentum, not by the moving average."""
     _, key_crops = crops(0)
-    before = moco.key_network.norm.running_mean.clone()
+    before = moco.f_k.norm.running_mean.clone()
     together = moco.embed_keys(key_crops, 0)
     alone = moco.embed_keys(key_crops[:2], 1)
     assert not torch.allclose(together[:2], alone)
-    assert not torch.equal(before, moco.key_network.norm.running_mean)
+    assert not torch.equal(before, moco.f_k.norm.running_mean)
 
 
 def test_losses_are_those_of_a_step_written_plainly():
     """In float64, where the only difference left is the order of sums: channels last, foreach, LARS with the rest."""
-    batches = random_batches(4, n_crops=6, size=48)
+    batches = random_batches(3, n_crops=4, size=32)
     ours, plain = (start("resnet18", kind, [], queue_length=64) for kind in (FLOAT64, PLAIN_FLOAT64))
     assert [ours(batch) for batch in batches] == pytest.approx([plain(batch) for batch in batches], rel=1e-12)

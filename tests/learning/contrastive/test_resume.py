@@ -1,17 +1,15 @@
 """A resumed run is the same run; and what is said, or refused, where it cannot be."""
 
 import re
-import signal
+from contextlib import nullcontext
 
 import pytest
-import torch
 
 from common.errors import UserError
 from learning.contrastive import trainer
-from learning.contrastive.trainer import Saver, train
-from options.contrast import parse_contrast_options
+from learning.contrastive.trainer import Saver
 from tests.images import write_training_set
-from tests.runs import SMALL, assert_same_curves, assert_same_training, checkpoint, run_folder, scalars
+from tests.runs import assert_same_curves, assert_same_training, checkpoint, run_folder, scalars, train_here
 
 
 class Killed(Exception):
@@ -26,13 +24,8 @@ def csv_path(tmp_path_factory):
 @pytest.fixture
 def run(csv_path, monkeypatch):
     """Trains in this process: ``run(folder, *options, killed_after=global step)``."""
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
 
     def run(folder, *more, killed_after=None):
-        paths = ["--csv_path", csv_path, "--model_path", folder, "--tb_path", folder]
-        options = parse_contrast_options([*SMALL, *map(str, paths), "-j", "0", "--epochs", "2", *map(str, more)])
-
         class KilledSaver(Saver):
             def after_step(self, position):
                 super().after_step(position)
@@ -40,15 +33,10 @@ def run(csv_path, monkeypatch):
                     raise Killed
 
         monkeypatch.setattr(trainer, "Saver", KilledSaver)
-        if killed_after is None:
-            train(options)
-        else:
-            with pytest.raises(Killed):
-                train(options)
+        with pytest.raises(Killed) if killed_after is not None else nullcontext():
+            train_here(csv_path, folder, *more)
 
-    yield run
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
+    return run
 
 
 @pytest.mark.parametrize(
@@ -86,12 +74,13 @@ def test_a_truncated_checkpoint_costs_the_steps_since_the_one_before(run, tmp_pa
 def test_what_can_no_longer_be_identical_is_said(run, csv_path, tmp_path, capsys):
     run(tmp_path / "a", "--save_steps", 2, killed_after=2)
     run(tmp_path / "b", "--batch_size", 2, "--seed", 1, "--resume", run_folder(tmp_path / "a") / "current.pth")
-    said = capsys.readouterr().out
+    captured = capsys.readouterr()
+    said = captured.out
     # Two steps of four images are four steps of two; the curve goes on where it was.
     assert "resuming after step 4 of epoch 1" in said and re.findall(r"epoch 1/2  step (\d)/5", said) == ["5"]
-    assert "notice: batch_size was 4 and is 2: the images of a step are others" in said
-    assert "notice: seed was 0 and is 1: the order of the images" in said
-    assert "so the end will not be that of the run" in said
+    assert "warning: batch_size was 4 and is 2: the images of each step" in captured.err
+    assert "warning: seed was 0 and is 1: the order of the images" in captured.err
+    assert "the results will therefore differ from those of the original run" in captured.err
     assert [step for step, _ in scalars(tmp_path / "b", "loss")] == [2, 3, 4, 5, 6, 7]
 
 

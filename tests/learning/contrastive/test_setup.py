@@ -25,7 +25,7 @@ def test_compiled_networks_compute_the_same_under_the_same_names(monkeypatch):
     plain, compiled = (
         build_moco(parse_contrast_options([*SMALL, *more]), ProcessContext(), CPU) for more in ([], ["--compile"])
     )
-    assert torch.equal(plain.contrast(*crops, 0)[0], compiled.contrast(*crops, 0)[0])
+    assert torch.equal(plain(*crops, 0)[0], compiled(*crops, 0)[0])
     assert n_graphs == 3  # the trial of the compiler, and one network each, whole
-    for ours, theirs in ((compiled.query_network, plain.query_network), (compiled.key_network, plain.key_network)):
+    for ours, theirs in ((compiled.f_q, plain.f_q), (compiled.f_k, plain.f_k)):
         assert ours.state_dict().keys() == theirs.state_dict().keys()

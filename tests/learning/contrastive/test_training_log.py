@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.processes
+
 PROGRAM = """
 import resource, sys
 from pathlib import Path
@@ -12,19 +14,17 @@ import torch
 from common.errors import UserError
 from learning.distributed.process_group import ProcessContext
 from learning.contrastive.training_log import Progress
+from learning.contrastive.training_state import Position
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))  # a disk on which no file grows beyond
-progress = Progress(ProcessContext(), Path(sys.argv[1]), print_freq=1, steps_per_epoch=100_000, epochs=1, first_step=0)
-progress.start_epoch(1, 0, 0)
 try:
-    if sys.argv[2] == "picture":
-        progress.picture(torch.randint(256, (12, 6, 96, 96), dtype=torch.uint8))
-    for step in range(1000):
-        progress.step(step, 1, 0.0, 0.1, torch.tensor(1.0), torch.tensor(50.0))
+    with Progress(ProcessContext(), Path(sys.argv[1]), 1, 100_000, epochs=1, start=Position()) as progress:
+        if sys.argv[2] == "picture":
+            progress.picture(torch.randint(256, (12, 6, 96, 96), dtype=torch.uint8))
+        for step, _ in enumerate(progress.batches(torch.zeros(1000, 1)), start=1):
+            progress.step(Position(0, step, step), 0.1, torch.tensor(1.0), torch.tensor(50.0))
 except UserError as error:
     sys.exit(error.sentence)
-finally:
-    progress.close()
 """
 
 

@@ -60,7 +60,7 @@ def test_a_damaged_one_is_set_aside_with_a_warning_and_the_one_before_it_taken(t
         damage(tmp_path / name, how)
         newest_checkpoint(tmp_path)
         warning = capsys.readouterr().err
-        assert warning.startswith(f"warning: checkpoint {tmp_path / name} is") and "damaged" in warning
+        assert f"warning: checkpoint {tmp_path / name} is" in warning and "damaged" in warning
     assert newest_checkpoint(tmp_path) == (None, None)
     assert all(name.endswith(".pth.damaged") for name in names(tmp_path))
 
@@ -68,7 +68,7 @@ def test_a_damaged_one_is_set_aside_with_a_warning_and_the_one_before_it_taken(t
 def test_a_named_checkpoint_that_is_damaged_is_refused(tmp_path):
     save(tmp_path, 1)
     damage(tmp_path / "current.pth", "one bit")
-    with pytest.raises(UserError, match=r"current.pth is damaged: the sum of .* is wrong"):
+    with pytest.raises(UserError, match=r"current.pth is damaged: the checksum of .* is wrong"):
         read_whole(tmp_path / "current.pth")
 
 
@@ -103,12 +103,14 @@ def small_disk(tmp_path):
 def test_a_full_disk_is_a_sentence_and_the_older_checkpoint_stays(small_disk, step):
     save(small_disk, 1)
     large = state(2, step) | {"contrast": torch.zeros(100_000)}
-    with pytest.raises(UserError, match=r"cannot be written: No space left on device.*the checkpoint before it stands"):
+    with pytest.raises(
+        UserError, match=r"cannot be written: No space left on device.*the checkpoint before it is kept"
+    ):
         save_checkpoint(large, small_disk, None if step else "ckpt_epoch_2.pth")
     assert newest(small_disk) == ("current.pth", 1, 0)
     assert not [name for name in names(small_disk) if name.startswith(".")]
 
 
 def test_positions():
-    assert Position.within(3, 4, 5, 14) == (2, 4, 14) and str(Position(2, 4, 14)) == "step 4 of epoch 3"
-    assert Position.within(3, 5, 5, 15) == (3, 0, 15) and str(Position(3, 0, 15)) == "epoch 3"
+    assert Position(2, 3, 13).after_step(5) == (2, 4, 14) and str(Position(2, 4, 14)) == "step 4 of epoch 3"
+    assert Position(2, 4, 14).after_step(5) == (3, 0, 15) and str(Position(3, 0, 15)) == "epoch 3"

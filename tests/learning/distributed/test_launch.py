@@ -59,7 +59,7 @@ def test_srun():
 def test_srun_mistakes():
     with pytest.raises(UserError, match=r"2 tasks on this node.*--ntasks-per-node=1"):
         launch("--multiprocessing-distributed", **slurm(0, 4, 2))
-    with pytest.raises(UserError, match=r"5 tasks over 2 nodes.*--ntasks-per-node"):
+    with pytest.raises(UserError, match=r"5 tasks on 2 nodes.*--ntasks-per-node"):
         launch("", **slurm(0, 5, 2))
     with pytest.raises(UserError, match=r"task 1 as number 0 of its node.*--distribution=block"):
         launch("", **slurm(1, 4, 2, SLURM_LOCALID="0"))

@@ -9,9 +9,9 @@ import torch
 import torch.multiprocessing as mp
 
 from common.errors import UserError
+from learning.contrastive.moco import NodeShuffle
 from learning.distributed.launch import Launch, parse_dist_url, start_node
 from learning.distributed.process_group import (
-    NodeShuffle,
     ProcessContext,
     gather_rows,
     join,
@@ -19,6 +19,8 @@ from learning.distributed.process_group import (
     mean_over_processes,
 )
 from tests.runs import free_port
+
+pytestmark = pytest.mark.processes
 
 
 @contextmanager

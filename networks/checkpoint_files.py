@@ -1,0 +1,100 @@
+"""The content of checkpoint files, read without executing anything in them: torch's formats and safetensors."""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import datetime
+import os
+import pathlib
+import pickle
+import re
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+
+from common.errors import UserError
+
+State = dict[str, torch.Tensor]
+
+
+def read_file(path: str | os.PathLike, mmap: bool = False) -> dict[str, Any]:
+    """Reads the dictionary in a safetensors or torch file, on the CPU; the format is recognised by its content.
+
+    With ``mmap``, weights of torch's zip format are read from the disk when they are first used. Raises UserError for
+    a file that is missing, damaged, no dictionary, or that holds more than data.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"checkpoint {path} does not exist" if not path.exists() else f"{path} is not a file")
+    try:
+        if _is_safetensors(path):
+            return safetensors.torch.load_file(path)
+        # An open file: of a path, torch would look at the ending. Only a path can be mapped into memory.
+        with torch.serialization.safe_globals(_data_types()), open(path, "rb") as file:
+            content = torch.load(path if mmap else file, map_location="cpu", weights_only=True, mmap=mmap)
+    except pickle.UnpicklingError as error:
+        forbidden = re.search(
+            r"GLOBAL (\S+) was not an allowed|Unsupported global: GLOBAL (\S+)|global (\S+)", str(error)
+        )
+        if forbidden and ("nsupported global" in str(error) or "not an allowed global" in str(error)):
+            name = next(group for group in forbidden.groups() if group)
+            raise UserError(
+                f"checkpoint {path} is unsafe: reading it would run code ({name}). "
+                "Ask its author for the weights alone (a state_dict or a .safetensors file)"
+            ) from None
+        raise UserError(f"checkpoint {path} is not a checkpoint, or is damaged") from None
+    except Exception as error:  # torch's readers raise exceptions of any type for a damaged file
+        reason = str(error).split("\n")[0][:200]
+        raise UserError(f"checkpoint {path} is not a checkpoint, or is damaged: {reason}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"checkpoint {path} holds a {type(content).__name__}, not a dictionary of weights")
+    return content
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Whether the file begins like safetensors: the length of a header (8 bytes, little endian), then JSON."""
+    with open(path, "rb") as file:
+        start = file.read(9)
+    return len(start) == 9 and start[8:] == b"{" and int.from_bytes(start[:8], "little") <= path.stat().st_size - 8
+
+
+def _data_types() -> list[Callable | tuple[Callable, str]]:
+    """Types that hold data and run no code when they are unpickled: options, paths, dates, numbers of numpy.
+
+    A pair gives the name under which another version of Python or numpy, or another platform, saved the type.
+    """
+    scalar, reconstruct = np.float64(0).__reduce__()[0], np.zeros(1).__reduce__()[0]
+    dtypes = [type(np.dtype(code)) for code in np.typecodes["All"]]
+    paths = [
+        (getattr(pathlib, kind + flavour), f"{module}.{name}{flavour}")
+        for flavour in ("Path", "PosixPath", "WindowsPath")
+        for module in ("pathlib", "pathlib._local")
+        # A path of another platform cannot be constructed here: its pure form is the same data.
+        for kind, name in (("Pure", "Pure"), ("Pure", ""))
+    ]
+    return [
+        argparse.Namespace,
+        types.SimpleNamespace,
+        collections.defaultdict,
+        dict,
+        list,
+        set,
+        datetime.datetime,
+        datetime.date,
+        datetime.timedelta,
+        *paths,
+        np.ndarray,
+        np.dtype,
+        *dtypes,
+        *(
+            (function, f"numpy.{package}.multiarray.{function.__name__}")
+            for function in (scalar, reconstruct)
+            for package in ("core", "_core")
+        ),
+    ]

@@ -1,0 +1,179 @@
+"""The complete scorer as one module: images -> quality scores, differentiable, and a map of local quality."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from networks.encoder import stage_maps
+from networks.features import POOLINGS, fold_batchnorm, normalize, pooled_network, pooled_size
+from networks.halving import half_size
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A curve from the linear sum to the scale of the opinions.
+
+    ``linear``: b1 + b2 x.
+    ``logistic``: b2 + (b1 - b2) / (1 + exp(-(x - b3) / |b4|)) (VQEG, Final Report phase I, 2000).
+    ``logistic5``: b1 (1/2 - 1 / (1 + exp(b2 (x - b3)))) + b4 x + b5 (Sheikh, Sabir, Bovik, IEEE TIP 15(11), 2006).
+    """
+
+    kind: str = "linear"
+    parameters: tuple[float, ...] = (0.0, 1.0)
+
+    def __post_init__(self) -> None:
+        expected = {"linear": 2, "logistic": 4, "logistic5": 5}
+        if expected.get(self.kind) != len(self.parameters):
+            raise ValueError(f"unknown calibration '{self.kind}' with {len(self.parameters)} parameters")
+
+    def __call__(self, sums: Tensor) -> Tensor:
+        """(N,) linear sums -> (N,) scores."""
+        b = self.parameters
+        if self.kind == "linear":
+            return b[0] + b[1] * sums
+        if self.kind == "logistic":
+            return b[1] + (b[0] - b[1]) * torch.sigmoid((sums - b[2]) / max(abs(b[3]), 1e-12))
+        return b[0] * (torch.sigmoid(b[1] * (sums - b[2])) - 0.5) + b[3] * sums + b[4]
+
+
+@dataclass(frozen=True)
+class LinearHead:
+    """A linear regressor: intercept + sum of weights (features - mean) / scale, then the calibration.
+
+    The arrays are (F,), for the features of all encoders side by side, of each the full scale and then the half scale.
+    """
+
+    mean: np.ndarray
+    scale: np.ndarray
+    weights: np.ndarray
+    intercept: float
+    calibration: Calibration = Calibration()
+
+
+@dataclass(frozen=True)
+class ScorerEncoder:
+    """One encoder of a scorer, its pooling, and whether its input is normalised (the content-aware encoder's is)."""
+
+    network: nn.Module
+    normalized: bool
+    pooling: str = POOLINGS[0]
+
+
+class QualityScorer(nn.Module):
+    """(N, 3, H, W) float in [0, 1] -> (N,) scores on the scale of the opinions, higher for better images.
+
+    The complete computation of Re-IQA (section 3.3) in one module: image at half scale, encoders at both scales,
+    standardisation, linear regressor, calibration. It has the scores of predict_quality.py to 1e-4 of the scale for
+    8-bit images, and is differentiable with respect to the images, also as a loss. Weights are fixed: parameters need
+    no gradient, and BatchNorms are folded into the convolutions, so ``train`` changes nothing.
+
+    ``encoders`` stand in the order of the head's features. Raises ValueError where the head has another number of them.
+    """
+
+    mean: Tensor
+    scale: Tensor
+    weights: Tensor
+    intercept: Tensor
+
+    def __init__(self, encoders: Sequence[ScorerEncoder], head: LinearHead):
+        super().__init__()
+        self.sizes = tuple(pooled_size(encoder.network, encoder.pooling) for encoder in encoders)
+        self.normalized = tuple(encoder.normalized for encoder in encoders)
+        self.poolings = tuple(encoder.pooling for encoder in encoders)
+        n_features = 2 * sum(self.sizes)
+        for name, values in (("mean", head.mean), ("scale", head.scale), ("weights", head.weights)):
+            if np.shape(values) != (n_features,):
+                raise ValueError(
+                    f"the encoders have {n_features} features at two scales, the head's {name} "
+                    f"has the shape {np.shape(values)}"
+                )
+            self.register_buffer(name, torch.as_tensor(values, dtype=torch.float32))
+        self.register_buffer("intercept", torch.tensor(head.intercept, dtype=torch.float32))
+        self.calibration = head.calibration
+        self.networks = nn.ModuleList(
+            pooled_network(fold_batchnorm(encoder.network), encoder.pooling) for encoder in encoders
+        )
+        self.requires_grad_(False)
+        self.eval()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, 3, H, W) -> (N,); ValueError for another shape or integers."""
+        check_images(images)
+        return self.calibration(self.linear_sum(self.features(images)))
+
+    def features(self, images: Tensor) -> Tensor:
+        """(N, 3, H, W) -> (N, F): of each encoder the features at full and at half scale."""
+        return torch.cat([self.networks[index](scaled) for scaled, index, _ in self._feature_blocks(images)], dim=1)
+
+    def linear_sum(self, features: Tensor) -> Tensor:
+        """(N, F) features -> (N,) sums of the linear regressor, before the calibration."""
+        return self.intercept + ((features - self.mean) / self.scale * self.weights).sum(dim=1)
+
+    def local_quality(self, images: Tensor) -> Tensor:
+        """The regressor's sum by place: (N, 3, H, W) -> (N, h, w) whose mean over (h, w) is ``linear_sum``.
+
+        The linear regressor is applied to feature maps before they are pooled; h and w are those of the finest map,
+        and coarser maps (and the half scale) are enlarged without changing their mean. Means of maps add up exactly.
+        A standard deviation s is divided among places by (x - mean)^2 / s, whose mean is s. The constant part of the
+        sum is the same at every place. Values are not calibrated: the calibration applies to the sum only.
+        """
+        check_images(images)
+        per_feature = self.weights / self.scale
+        constant = self.intercept - (per_feature * self.mean).sum()
+        maps: list[Tensor] = []
+        for scaled, network_at, first in self._feature_blocks(images):
+            maps += self._weighted_maps(scaled, network_at, per_feature[first : first + self.sizes[network_at]])
+        finest = max((tuple(part.shape[1:]) for part in maps), key=lambda shape: shape[0] * shape[1])
+        return constant + torch.stack([enlarge_keeping_mean(part, finest) for part in maps]).sum(dim=0)
+
+    def _feature_blocks(self, images: Tensor) -> list[tuple[Tensor, int, int]]:
+        """The blocks of the features in order: the encoder's input, the encoder's index, the block's first feature."""
+        half = half_size(images)
+        blocks = []
+        first = 0
+        for index, normalized in enumerate(self.normalized):
+            for scaled in (images, half):
+                blocks.append((normalize(scaled) if normalized else scaled, index, first))
+                first += self.sizes[index]
+        return blocks
+
+    def _weighted_maps(self, images: Tensor, index: int, weights: Tensor) -> list[Tensor]:
+        """The parts of the sum that come from one encoder at one scale: one (N, h, w) map for each stage in use."""
+        network = self.networks[index]
+        if self.poolings[index] == POOLINGS[0]:
+            return [torch.einsum("nchw,c->nhw", stage_maps(network, images)[-1], weights)]
+        parts = []
+        first = 0
+        for stage in stage_maps(network.get_submodule("encoder"), images):
+            channels = stage.shape[1]
+            of_means, of_deviations = weights[first : first + 2 * channels].split(channels)
+            deviations, means = torch.std_mean(stage, dim=(2, 3), keepdim=True, correction=0)
+            shares = (stage - means).square() / deviations.masked_fill(deviations == 0, 1)
+            parts.append(
+                torch.einsum("nchw,c->nhw", stage, of_means) + torch.einsum("nchw,c->nhw", shares, of_deviations)
+            )
+            first += 2 * channels
+        return parts
+
+
+def check_images(images: Tensor) -> None:
+    """ValueError for anything but float (N, 3, H, W)."""
+    if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
+        raise ValueError(
+            f"a scorer takes float (N, 3, H, W) in [0, 1], not {images.dtype} {tuple(images.shape)}; "
+            "divide 8-bit images by 255"
+        )
+
+
+def enlarge_keeping_mean(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """(N, h, w) -> (N, *size), bilinear, with the mean of each map unchanged."""
+    if tuple(maps.shape[1:]) == size:
+        return maps
+    enlarged = F.interpolate(maps[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
+    return enlarged + (maps.mean(dim=(1, 2)) - enlarged.mean(dim=(1, 2)))[:, None, None]

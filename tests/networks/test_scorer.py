@@ -1,0 +1,154 @@
+"""The scorer: its sum, its gradient, its map of local quality, and independence of the batch."""
+
+import numpy as np
+import pytest
+import torch
+
+from datasets.resampling import half_size_exactly
+from networks import Calibration, LinearHead, QualityScorer, ScorerEncoder, build_encoder
+from networks.features import POOLINGS, FeatureExtractor, pooled_size
+from tests.images import photograph
+
+CPU = torch.device("cpu")
+LOGISTIC = Calibration("logistic", (90.0, 10.0, 0.2, 0.7))
+
+
+def trained_encoder(seed: int) -> torch.nn.Module:
+    """Random weights whose BatchNorm statistics are those of some images."""
+    torch.manual_seed(seed)
+    encoder = build_encoder("resnet18").train()
+    with torch.no_grad():
+        for _ in range(3):
+            encoder(torch.rand(2, 3, 64, 64))
+    return encoder.eval()
+
+
+def random_head(n_features: int, calibration: Calibration = LOGISTIC) -> LinearHead:
+    rng = np.random.default_rng(0)
+    return LinearHead(
+        mean=rng.normal(0.5, 0.3, n_features),
+        scale=rng.uniform(0.5, 2, n_features),
+        weights=rng.normal(0, n_features**-0.5, n_features),
+        intercept=0.3,
+        calibration=calibration,
+    )
+
+
+@pytest.fixture(scope="module")
+def encoders():
+    return trained_encoder(0), trained_encoder(1)
+
+
+@pytest.fixture(scope="module", params=POOLINGS)
+def scorer(request, encoders):
+    """A quality-aware encoder with the pooling, and a content-aware one with the released pooling."""
+    quality, content = encoders
+    pooled = pooled_size(quality, request.param) + pooled_size(content, POOLINGS[0])
+    parts = [ScorerEncoder(quality, False, request.param), ScorerEncoder(content, True)]
+    return QualityScorer(parts, random_head(2 * pooled))
+
+
+def to_tensor(*images: np.ndarray) -> torch.Tensor:
+    return torch.stack([torch.from_numpy(image).permute(2, 0, 1).float() / 255 for image in images])
+
+
+@pytest.mark.parametrize("height, width", [(96, 128), (97, 131)])
+def test_it_has_the_scores_of_extraction_and_regressor(scorer, encoders, height, width):
+    """The reference: features as extracted to files, and the regressor in float64."""
+    image = photograph(height, width)
+    full, half = (torch.from_numpy(one)[None] for one in (image, half_size_exactly(image)))
+    extractors = [
+        FeatureExtractor(encoders[0], False, CPU, pooling=scorer.poolings[0]),
+        FeatureExtractor(encoders[1], True, CPU),
+    ]
+    features = torch.cat([extractor.at_two_scales(full, half) for extractor in extractors], dim=1).double().numpy()
+    head = random_head(features.shape[1])
+    total = head.intercept + ((features - head.mean) / head.scale) @ head.weights
+    b1, b2, b3, b4 = LOGISTIC.parameters
+    expected = b2 + (b1 - b2) / (1 + np.exp(-(total - b3) / b4))
+    with torch.no_grad():
+        found = scorer(to_tensor(image)).numpy()
+    assert found.shape == (1,) and np.abs(found - expected).max() < 1e-4 * (b1 - b2)
+
+
+def test_a_score_does_not_depend_on_the_batch(scorer):
+    images = to_tensor(*(photograph(64, 80, top=60 + 20 * i) for i in range(3)))
+    with torch.no_grad():
+        together = scorer(images)
+        alone = torch.cat([scorer(image[None]) for image in images])
+    assert (together - alone).abs().max() < 1e-5 * 80
+    scorer.train()
+    with torch.no_grad():
+        assert (scorer(images) - together).abs().max() < 1e-6 * 80
+
+
+def test_the_map_adds_up_to_the_sum(scorer):
+    """The mean of the map is the linear sum, and the sum is what the calibration maps to the score."""
+    images = to_tensor(photograph(96, 128), photograph(96, 128, top=160))
+    with torch.no_grad():
+        quality = scorer.local_quality(images)
+        sums = scorer.linear_sum(scorer.features(images))
+        assert torch.equal(scorer.calibration(sums), scorer(images))
+    finest = (3, 4) if scorer.poolings[0] == POOLINGS[0] else (24, 32)
+    assert quality.shape == (2, *finest)
+    assert (quality.mean(dim=(1, 2)) - sums).abs().max() < 1e-4 * quality.std()
+
+
+def test_the_map_shows_where_features_are(encoders):
+    """A change in one corner of the image changes the map there, and hardly elsewhere."""
+    network = encoders[0]
+    scorer = QualityScorer([ScorerEncoder(network, False)], random_head(1024))
+    plain, changed = (to_tensor(photograph(256, 256)) for _ in range(2))
+    changed[..., :64, :64] = 0.5
+    with torch.no_grad():
+        difference = (scorer.local_quality(changed) - scorer.local_quality(plain)).abs()[0]
+    assert difference.shape == (8, 8)
+    assert difference[:2, :2].mean() > 5 * difference[6:, 6:].mean()
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_it_has_the_right_gradient(pooling):
+    """In float64, on a small network whose activations have no kinks near the images."""
+    torch.manual_seed(0)
+    encoder = build_encoder("resnet18").eval()
+    head = random_head(2 * pooled_size(encoder, pooling), Calibration("logistic5", (3.0, 0.5, 0.1, 0.2, 1.0)))
+    scorer = QualityScorer([ScorerEncoder(encoder, True, pooling)], head).double()
+    images = (0.2 + 0.6 * torch.rand(1, 3, 20, 18, dtype=torch.float64)).requires_grad_()
+    assert torch.autograd.gradcheck(scorer, (images,), eps=1e-7, atol=1e-5, rtol=1e-3, fast_mode=True)
+
+
+def test_it_serves_as_a_loss():
+    """Steps along the gradient raise the score; the weights stay as they are."""
+    scorer = QualityScorer([ScorerEncoder(trained_encoder(0), False)], random_head(1024))
+    images = to_tensor(photograph(64, 64)).requires_grad_()
+    before = scorer(images)
+    before.sum().backward()
+    assert all(not parameter.requires_grad for parameter in scorer.parameters())
+    step = 1e-3 * images.grad / images.grad.abs().max()
+    with torch.no_grad():
+        assert scorer(images + step) > before
+
+
+@pytest.mark.parametrize(
+    "calibration, expected",
+    [
+        (Calibration(), 0.5),
+        (Calibration("linear", (1.0, 2.0)), 2.0),
+        (Calibration("logistic", (5.0, 1.0, 0.5, -2.0)), 3.0),
+        (Calibration("logistic5", (4.0, 1.0, 0.5, 2.0, 1.0)), 2.0),
+    ],
+)
+def test_calibrations(calibration, expected):
+    assert calibration(torch.tensor([0.5])).item() == pytest.approx(expected)
+
+
+def test_wrong_input_is_named(encoders):
+    scorer = QualityScorer([ScorerEncoder(encoders[0], False)], random_head(1024))
+    with pytest.raises(ValueError, match=r"not torch.uint8 \(1, 3, 8, 8\); divide 8-bit images by 255"):
+        scorer(torch.zeros(1, 3, 8, 8, dtype=torch.uint8))
+    with pytest.raises(ValueError, match=r"\(3, 8, 8\)"):
+        scorer(torch.zeros(3, 8, 8))
+    with pytest.raises(ValueError, match=r"1024 features at two scales, the head's mean has the shape \(1000,\)"):
+        QualityScorer([ScorerEncoder(encoders[0], False)], random_head(1000))
+    with pytest.raises(ValueError, match="unknown calibration 'cubic'"):
+        Calibration("cubic", (1.0, 2.0))
