@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,12 +96,13 @@ def save_regressor(path: Path, pipeline: Pipeline, description: RegressorDescrip
         temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
-def load_regressor(path: Path) -> Regressor:
+def load_regressor(path: str | os.PathLike) -> Regressor:
     """Reads both files, executing nothing.
 
     Raises UserError where one is missing or damaged, where they do not belong together, or where the pipeline holds
     anything but scikit-learn's and numpy's own types.
     """
+    path = Path(path)
     about = description_file(path)
     for file in (path, about):
         if not file.is_file():
