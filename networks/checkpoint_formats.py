@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from common.errors import UserError
-from networks.architectures import ARCHITECTURES
+from common.names import ARCHITECTURES
 from networks.checkpoint_files import State, read_file
 from networks.encoder import build_encoder
 
