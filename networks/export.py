@@ -84,7 +84,8 @@ def require_onnx() -> None:
     missing = [package for package in ONNX_PACKAGES if importlib.util.find_spec(package) is None]
     if missing:
         raise UserError(
-            f"ONNX export needs {', '.join(ONNX_PACKAGES)}; missing: {', '.join(missing)}: pip install -r {REQUIREMENTS}"
+            f"ONNX export needs {', '.join(ONNX_PACKAGES)}; "
+            f"missing: {', '.join(missing)}: pip install -r {REQUIREMENTS}"
         )
 
 
