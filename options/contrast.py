@@ -84,6 +84,7 @@ class ContrastOptions:
     nce_k: int
     given_nce_t: float | None
     alpha: float
+    negatives: str
 
     # Optimisation
     epochs: int
@@ -91,6 +92,7 @@ class ContrastOptions:
     optimizer: str
     learning_rate: float
     cosine: bool
+    schedule: str
     given_warm: bool
     lr_decay_epochs: tuple[int, ...]
     lr_decay_rate: float
@@ -161,6 +163,8 @@ class ContrastOptions:
             f"bs{self.batch_size}",
             f"ep{self.epochs}",
             "cosine" if self.cosine else "steps",
+            *(["bystep"] if self.schedule == "step" else []),
+            *([self.negatives] if self.negatives != "queue" else []),
         ]
         return "_".join(parts + ["warm"] * self.warm + ["amp"] * self.amp)
 
@@ -177,7 +181,7 @@ class ContrastOptions:
                 )
         if self.warm and self.epochs <= 5:
             notices.append(f"the warm-up takes 5 epochs and does not end within --epochs {self.epochs}")
-        if self.cosine and self.epochs == 1:
+        if self.cosine and self.schedule == "epoch" and self.epochs == 1:
             notices.append("--cosine with --epochs 1 trains at the schedule's last and lowest learning rate throughout")
         if self.world_size > 1 and self.dist_url == LOCAL_URL:
             notices.append(f"--dist-url {self.dist_url} is this machine; other nodes cannot reach it")
@@ -297,6 +301,13 @@ def _add_model(group: Group) -> None:
         help=f"temperature (default: {DEFAULT_TEMPERATURE})",
     )
     add("--alpha", type=number(float, 0, at_most=1), default=0.999, help="momentum (EMA) of the key encoder")
+    add(
+        "--negatives",
+        choices=("queue", "queue+batch"),
+        default="queue",
+        help="queue: keys of earlier steps, as released; queue+batch: also the other keys of the step, which include "
+        "those of other versions of the same image",
+    )
 
 
 def _add_optimisation(group: Group) -> None:
@@ -311,6 +322,12 @@ def _add_optimisation(group: Group) -> None:
     add("--optimizer", choices=("SGD", "AdamW", "LARS"), default="SGD", help="optimiser")
     add("--learning_rate", type=number(float, above=0), help=f"learning rate {defaults('learning_rate')}")
     add("--cosine", action="store_true", help="cosine schedule instead of steps")
+    add(
+        "--schedule",
+        choices=("epoch", "step"),
+        default="epoch",
+        help="how often the cosine moves; with epoch, as released, the last epoch has the lowest rate throughout",
+    )
     add(
         "--warm",
         dest="given_warm",
@@ -376,6 +393,8 @@ def _find_mistake(options: ContrastOptions) -> str | None:
         return "--data_folder is for --views content; list the images of a folder in a CSV for --views quality"
     if options.init and options.resume not in (None, AUTO):
         return "--init starts a training and --resume CHECKPOINT continues one; give one of them"
+    if options.schedule == "step" and not options.cosine:
+        return "--schedule step moves the cosine; add --cosine"
     if options.world_size == 0 or options.world_size < -1:
         return f"--world-size {options.world_size}: the number of nodes is at least 1"
     if options.world_size > 1 and not options.multiprocessing_distributed:

@@ -1,6 +1,7 @@
 """Momentum contrast: Algorithm 1 of MoCo (He et al., CVPR 2020) with the head of MoCo v2 (Chen et al. 2020).
 
-Names are those of Algorithm 1. Shapes: N crops in this process, C values of an embedding, K keys in the queue.
+Names are those of Algorithm 1. Shapes: N crops in this process, R processes, C values of an embedding, K keys in the
+queue.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from learning.distributed.process_group import ProcessContext, gather_rows, new_group
+
+NEGATIVES = ("queue", "queue+batch")
+"""The negatives of a query: keys of earlier steps (as released), or also the other keys of its own step."""
 
 
 class KeyQueue(nn.Module):
@@ -55,6 +59,7 @@ class NodeShuffle:
     """
 
     def __init__(self, context: ProcessContext, seed: int = 0):
+        self.rank = context.rank
         self._local_rank = context.local_rank
         self._local_size = context.local_size
         self._seed = seed
@@ -97,6 +102,8 @@ class MoCo(nn.Module):
     ``query_network`` (N images -> NxC unit vectors) is trained by gradients. ``key_network`` starts equal to it and
     follows it as an exponential moving average with coefficient ``momentum``. ``prepare`` turns uint8 crops
     (N, 3, P, P) into the networks' input. ``shuffle`` exchanges the key crops between the processes of a node.
+    ``negatives`` is one of NEGATIVES. With "queue" a query never meets another version of its own image as a negative,
+    since the keys of those versions belong to its own step.
 
     A training step is ``forward``, backward pass and optimiser step, ``advance``.
     """
@@ -110,13 +117,18 @@ class MoCo(nn.Module):
         momentum: float,
         prepare: Callable[[Tensor], Tensor],
         shuffle: NodeShuffle,
+        negatives: str = "queue",
     ):
         super().__init__()
+        if negatives not in NEGATIVES:
+            raise ValueError(f"unknown negatives '{negatives}'; one of {', '.join(NEGATIVES)}")
         self.f_q = query_network
         self.f_k = key_network
         self.queue = queue
         self.T = temperature
         self.m = momentum
+        self.negatives = negatives
+        self._rank = shuffle.rank
         self._prepare = prepare
         self._shuffle = shuffle
         self._parameters_q: list[Tensor] = list(query_network.parameters())
@@ -128,13 +140,14 @@ class MoCo(nn.Module):
                 value_k.copy_(value_q)
 
     def forward(self, x_q: Tensor, x_k: Tensor, step: int) -> tuple[Tensor, Tensor]:
-        """The contrast of a batch: query and key crops, uint8 (N, 3, P, P) -> logits Nx(1+K) and keys NxC.
+        """The contrast of a batch: query and key crops, uint8 (N, 3, P, P) -> logits and keys.
 
-        The positive is class 0 of the logits. ``advance`` takes the keys after the optimiser's step. ``step`` counts
-        the steps of the run; the shuffle depends on it.
+        The logits are Nx(1+K), with the step's own keys Nx(1+K+RN); the positive is class 0. The keys are those of all
+        processes, (RN)xC: ``advance`` takes them after the optimiser's step. ``step`` counts the steps of the run; the
+        shuffle depends on it.
         """
         q = self.f_q(self._prepare(x_q))  # NxC
-        k = self.embed_keys(x_k, step)  # NxC
+        k = gather_rows(self.embed_keys(x_k, step))  # (RN)xC
         # Outside autocast: a half-precision product divided by T = 0.07 is off by several percent of a nat.
         with torch.autocast(q.device.type, enabled=False):
             return self.logits(q, k), k
@@ -146,19 +159,27 @@ class MoCo(nn.Module):
         return self._shuffle.restore(k, step)
 
     def logits(self, q: Tensor, k: Tensor) -> Tensor:
-        """Queries and keys NxC -> [q.k, q.queue] / T, Nx(1+K)."""
-        l_pos = (q * k).sum(dim=1, keepdim=True)  # Nx1
+        """Queries NxC and the keys of all processes (RN)xC -> [q.k+, q.queue] / T, Nx(1+K).
+
+        With the negatives "queue+batch" it is [q.k+, q.queue, q.k] / T, Nx(1+K+RN); the query's own positive key is no
+        negative, and its logit among q.k is minus infinity.
+        """
+        own = torch.arange(len(q), device=q.device) + self._rank * len(q)  # rows of the positive keys
+        l_pos = (q * k[own]).sum(dim=1, keepdim=True)  # Nx1
         l_neg = q @ self.queue.memory.T  # NxK
-        return torch.cat([l_pos, l_neg], dim=1) / self.T
+        logits = [l_pos, l_neg]
+        if self.negatives == "queue+batch":
+            logits.append((q @ k.T).scatter(1, own[:, None], -torch.inf))  # Nx(RN)
+        return torch.cat(logits, dim=1) / self.T
 
     @torch.no_grad()
     def advance(self, k: Tensor) -> None:
-        """After the optimiser's step: f_k <- m f_k + (1 - m) f_q, and the keys of all processes enter the queue.
+        """After the optimiser's step: f_k <- m f_k + (1 - m) f_q, and all processes' keys, (RN)xC, enter the queue.
 
         The queue must not change before, since the gradient of the logits needs it unchanged.
         """
         torch._foreach_lerp_(self._parameters_k, self._parameters_q, 1 - self.m)
-        self.queue.enqueue(gather_rows(k))
+        self.queue.enqueue(k)
 
     def share_statistics(self) -> None:
         """Gives every process rank 0's running BatchNorm statistics, which are also the ones that are saved.
@@ -185,5 +206,5 @@ def contrastive_loss(logits: Tensor) -> Tensor:
 
 
 def accuracy(logits: Tensor) -> Tensor:
-    """Top-1 accuracy of the contrastive task in percent: how often the positive outscores all K negatives."""
+    """Top-1 accuracy of the contrastive task in percent: how often the positive outscores all negatives."""
     return 100 * (logits.argmax(dim=1) == 0).float().mean()

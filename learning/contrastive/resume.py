@@ -38,8 +38,9 @@ EFFECTS = {
 """Consequences of a difference, beyond a new value for the rest of the training."""
 
 TRAINING_OPTIONS = (
-    "n_aug", "n_scale", "n_distortions", "patch_size", "swap_crops", "nce_t", "alpha", "epochs", "learning_rate",
-    "lr_decay_epochs", "lr_decay_rate", "cosine", "warm", "weight_decay", "momentum", "amp", "compile",
+    "n_aug", "n_scale", "n_distortions", "patch_size", "swap_crops", "negatives", "nce_t", "alpha", "epochs",
+    "learning_rate", "lr_decay_epochs", "lr_decay_rate", "cosine", "schedule", "warm", "weight_decay", "momentum",
+    "amp", "compile",
 )  # fmt: skip
 
 

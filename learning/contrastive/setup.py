@@ -131,6 +131,7 @@ def build_moco(options: ContrastOptions, context: ProcessContext, device: torch.
         momentum=options.alpha,
         prepare=to_normalized if options.views == "content" else to_unit_range,
         shuffle=NodeShuffle(context, seed=options.seed),
+        negatives=options.negatives,
     )
 
 
@@ -163,6 +164,7 @@ def build_schedule(options: ContrastOptions) -> Schedule:
         options.lr_decay_rate,
         options.lr_decay_epochs,
         options.warm,
+        by_step=options.schedule == "step",
     )
 
 

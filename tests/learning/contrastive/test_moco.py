@@ -61,14 +61,20 @@ def unit_range(crops):
     return crops.double() / 255
 
 
-@pytest.fixture
-def moco():
+def make_moco(negatives="queue", rank=0, world_size=1):
     torch.manual_seed(0)
     query, key = TinyNetwork().double(), TinyNetwork().double()
-    queue = KeyQueue(6, 5).double()
-    return MoCo(
-        query, key, queue, temperature=0.2, momentum=0.99, prepare=unit_range, shuffle=NodeShuffle(ProcessContext())
-    )
+    shuffle = NodeShuffle(ProcessContext(rank, world_size))
+    return MoCo(query, key, KeyQueue(6, 5).double(), 0.2, 0.99, unit_range, shuffle, negatives)
+
+
+@pytest.fixture
+def moco():
+    return make_moco()
+
+
+def dot(a, b):
+    return sum(x * y for x, y in zip(a.tolist(), b.tolist(), strict=True))
 
 
 def crops(seed, n=4):
@@ -95,6 +101,32 @@ def test_logits_by_hand(moco):
             assert logits[row, 1 + column].item() == pytest.approx(product / 0.2, rel=1e-12)
 
 
+@pytest.mark.parametrize("rank", [0, 1])
+def test_logits_with_the_steps_own_keys_by_hand(rank):
+    """Two processes of two queries: each query meets the queue and the three keys that are not its positive."""
+    moco = make_moco("queue+batch", rank, world_size=2)
+    queries = F.normalize(torch.randn(2, 5, dtype=torch.float64), dim=1).requires_grad_()
+    keys = F.normalize(torch.randn(4, 5, dtype=torch.float64), dim=1)
+    logits = moco.logits(queries, keys)
+    assert logits.shape == (2, 1 + 6 + 4)
+    # The gradient of -log(e^p / sum e^l) with respect to q is (sum(softmax * key) - positive key) / T.
+    gradient = torch.autograd.grad(contrastive_loss(logits) * 2, queries)[0]
+    for row in range(2):
+        own = 2 * rank + row
+        negatives = [*moco.queue.memory, *(key for column, key in enumerate(keys) if column != own)]
+        expected = [dot(queries[row], key) / 0.2 for key in (keys[own], *negatives)]
+        assert logits[row][logits[row] > -np.inf].tolist() == pytest.approx(expected, rel=1e-12)
+        assert logits[row, 7 + own] == -np.inf
+        weights = np.exp(expected) / np.exp(expected).sum()
+        mean_key = (torch.from_numpy(weights)[:, None] * torch.stack([keys[own], *negatives])).sum(0)
+        assert torch.allclose(gradient[row], (mean_key - keys[own]) / 0.2, rtol=1e-12)
+
+
+def test_unknown_negatives_are_refused():
+    with pytest.raises(ValueError, match="unknown negatives 'batch'; one of queue, queue\\+batch"):
+        make_moco("batch")
+
+
 def test_loss_and_accuracy_by_hand():
     logits = torch.tensor([[2.0, 1.0, 0.0], [0.0, 3.0, 0.0]])
     expected = (np.log(np.exp([2, 1, 0]).sum()) - 2 + np.log(np.exp([0, 3, 0]).sum()) - 0) / 2
@@ -102,8 +134,10 @@ def test_loss_and_accuracy_by_hand():
     assert accuracy(logits).item() == 50
 
 
-def test_two_steps_against_an_independent_calculation(moco):
+@pytest.mark.parametrize("negatives", ["queue", "queue+batch"])
+def test_two_steps_against_an_independent_calculation(negatives):
     """Loss, weights, moving average and queue of two SGD steps, with the algorithm written out again in plain torch."""
+    moco = make_moco(negatives)
     query, key = TinyNetwork().double(), TinyNetwork().double()
     query.load_state_dict(moco.f_q.state_dict())
     key.load_state_dict(moco.f_q.state_dict())
@@ -119,7 +153,11 @@ def test_two_steps_against_an_independent_calculation(moco):
         moco.advance(keys)
 
         q, k = query(query_crops.double() / 255), key(key_crops.double() / 255).detach()
-        similarities = torch.stack([torch.stack([q[i] @ k[i], *(q[i] @ m for m in memory)]) for i in range(4)])
+        rows = []
+        for i in range(4):
+            in_batch = [k[j] for j in range(4) if j != i and negatives == "queue+batch"]
+            rows.append(torch.stack([q[i] @ k[i], *(q[i] @ negative for negative in (*memory, *in_batch))]))
+        similarities = torch.stack(rows)
         expected_loss = -(similarities / 0.2).log_softmax(dim=1)[:, 0].mean()
         gradients = torch.autograd.grad(expected_loss, list(query.parameters()))
         with torch.no_grad():
