@@ -59,7 +59,7 @@ def wait_for_steps(process: subprocess.Popen, n_steps: int) -> list[tuple[int, i
 
 
 def training_processes(launcher: int) -> list[int]:
-    """The processes that the launcher has started and that train."""
+    """The training processes that the launcher has started."""
     listed = subprocess.run(["pgrep", "-P", str(launcher), "-f", "spawn_main"], capture_output=True, text=True)
     return [int(pid) for pid in listed.stdout.split()]
 
@@ -74,7 +74,7 @@ def wait_for_a_save(folder: Path, seconds: float = 10) -> bool:
 
 
 def kill(process: subprocess.Popen, kind: str, folder: Path, rng: random.Random) -> str:
-    """Kills at a random moment, and returns which kind it was, when nothing of the training is left."""
+    """Kills at a random moment, waits until no process of the training is left, and returns the kind of fault."""
     if not kind.endswith("save"):
         time.sleep(rng.random() / 2)
     elif not wait_for_a_save(folder):
@@ -98,7 +98,7 @@ def saved_position(folder: Path) -> Position:
 
 
 def run_faults(kills: int, epochs: int, images: int, seed: int, folder: Path) -> str:
-    """The table. Raises AssertionError where the end is another one, and UserError where a run did not go on."""
+    """The table. Raises AssertionError if the end differs, and UserError if a run could not be resumed."""
     rng = random.Random(seed)
     csv_path = write_training_set(folder / "images", images)
     undisturbed = start(csv_path, folder / "undisturbed", epochs)
