@@ -14,7 +14,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -26,25 +25,17 @@ from common.errors import UserError
 from learning.contrastive.training_state import Position, newest_checkpoint, read_position
 from tests.images import write_training_set
 from tests.runs import SMALL, assert_same_curves, assert_same_training, checkpoint, free_port
+from tests.runs import start as start_script
 
-ROOT = Path(__file__).parent.parent
 KINDS = ("all processes", "one process", "all processes, during a save")
 
 
-def start(csv_path: Path, folder: Path, epochs: int) -> subprocess.Popen:
+def start(csv_path: Path, folder: Path, epochs: int):
     """The training, always by the same command but for a free port, as the leader of a process group of its own."""
     processes = f"--multiprocessing-distributed --nproc-per-node 2 --dist-url tcp://127.0.0.1:{free_port()}".split()
     paths = ["--csv_path", csv_path, "--model_path", folder, "--tb_path", folder]
     more = ["-j", 0, "--epochs", epochs, "--save_steps", 2, "--keep", 2, "--resume", "auto"]
-    return subprocess.Popen(
-        [sys.executable, "main_contrast.py", *SMALL, *processes, *map(str, paths), *map(str, more)],
-        cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+    return start_script(*SMALL, *processes, *paths, *more, start_new_session=True)
 
 
 def wait_for_steps(process: subprocess.Popen, n_steps: int) -> list[tuple[int, int]]:
@@ -102,9 +93,9 @@ def run_faults(kills: int, epochs: int, images: int, seed: int, folder: Path) ->
     rng = random.Random(seed)
     csv_path = write_training_set(folder / "images", images)
     undisturbed = start(csv_path, folder / "undisturbed", epochs)
-    output, _ = undisturbed.communicate()
+    _, errors = undisturbed.communicate()
     if undisturbed.returncode:
-        raise UserError(f"the undisturbed training failed: {output}")
+        raise UserError(f"the undisturbed training failed: {errors}")
 
     tried, survived, lost = Counter(), Counter(), Counter()
     n_steps = epochs * -(-images // 4)
@@ -124,9 +115,9 @@ def run_faults(kills: int, epochs: int, images: int, seed: int, folder: Path) ->
         survived[kind] += 1
         lost[kind] += max(0, before + len(done) - after)
     last = start(csv_path, folder / "killed", epochs)
-    output, _ = last.communicate()
+    _, errors = last.communicate()
     if last.returncode:
-        raise UserError(f"the last run failed: {output}")
+        raise UserError(f"the last run failed: {errors}")
     assert_same_training(checkpoint(folder / "undisturbed"), checkpoint(folder / "killed"))
     assert_same_curves(folder / "undisturbed", folder / "killed")
 
