@@ -1,7 +1,7 @@
 """``python -m benchmarks.loader``: samples per second of the data loader, with the training step replaced by nothing.
 
 One and two workers take turns, since a shared machine is faster at times; the best turn of each counts. Then a run of
-2,000 samples in which no worker may grow: its memory is what it shares with nobody, as Linux counts it.
+2,000 samples, during which the private memory of no worker may grow.
 """
 
 import argparse
@@ -48,18 +48,18 @@ def rate_in_turns(csv_path: Path, n_samples: int, n_turns: int = 3) -> tuple[flo
     for _ in range(n_turns):
         for n_workers in best:
             loaded = start_loading(csv_path, n_workers)
-            consume(loaded, 4 * BATCH_SIZE * n_workers)  # what the workers had prepared while they started
+            consume(loaded, 4 * BATCH_SIZE * n_workers)  # skips what the workers prepared while they started
             best[n_workers] = max(best[n_workers], consume(loaded, n_samples * n_workers))
     return best[1], best[2]
 
 
 def private_mebibytes() -> list[float]:
-    """Of each worker process: memory that is its alone."""
-    figures = []
+    """Of each worker process: the memory that it shares with no other process."""
+    mebibytes = []
     for worker in multiprocessing.active_children():
         smaps = Path(f"/proc/{worker.pid}/smaps_rollup").read_text()
-        figures.append(sum(int(kib) for kib in re.findall(r"^Private_\w+: +(\d+) kB", smaps, re.MULTILINE)) / 1024)
-    return figures
+        mebibytes.append(sum(int(kib) for kib in re.findall(r"^Private_\w+: +(\d+) kB", smaps, re.MULTILINE)) / 1024)
+    return mebibytes
 
 
 def rows(n_samples: int = 96, long_run: int = 2000) -> Iterator[Row]:

@@ -43,7 +43,7 @@ def measure(pid: int) -> tuple[float, int, int]:
 
 
 def children(pid: int) -> list[int]:
-    """Worker processes: those that the process has forked, and that run its program."""
+    """Worker processes: forked by the process, and running the same program."""
     own = Path(f"/proc/{pid}/cmdline").read_bytes()
     found = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     return [child for child in found if Path(f"/proc/{child}/cmdline").read_bytes() == own]

@@ -1,9 +1,9 @@
 """``python -m benchmarks.step``: the training step on this machine's CPU, against the plain one.
 
-Plain is what a first script would do with the same networks, queue and batches: float32, channels first, the loss from
-concatenated logits, LARS and the moving average parameter by parameter. The random crops of the batches are the same
-for all, and so must be the losses. Training amplifies the rounding of the last bit, so the plain step is shown beside
-it with its own weights changed by that little (tests compare in float64).
+The plain step is a first script's, with the same networks, queue and batches: float32, channels first, the loss from
+concatenated logits, LARS and the moving average parameter by parameter. All steps get the same random crops, so their
+losses must be equal. Training amplifies a rounding of the last bit; for comparison, a plain step is shown whose weights
+are changed by as much (the tests compare in float64).
 """
 
 from __future__ import annotations

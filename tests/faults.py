@@ -14,7 +14,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -26,25 +25,17 @@ from common.errors import UserError
 from learning.contrastive.training_state import Position, newest_checkpoint, read_position
 from tests.images import write_training_set
 from tests.runs import SMALL, assert_same_curves, assert_same_training, checkpoint, free_port
+from tests.runs import start as start_script
 
-ROOT = Path(__file__).parent.parent
 KINDS = ("all processes", "one process", "all processes, during a save")
 
 
-def start(csv_path: Path, folder: Path, epochs: int) -> subprocess.Popen:
+def start(csv_path: Path, folder: Path, epochs: int):
     """The training, always by the same command but for a free port, as the leader of a process group of its own."""
     processes = f"--multiprocessing-distributed --nproc-per-node 2 --dist-url tcp://127.0.0.1:{free_port()}".split()
     paths = ["--csv_path", csv_path, "--model_path", folder, "--tb_path", folder]
     more = ["-j", 0, "--epochs", epochs, "--save_steps", 2, "--keep", 2, "--resume", "auto"]
-    return subprocess.Popen(
-        [sys.executable, "main_contrast.py", *SMALL, *processes, *map(str, paths), *map(str, more)],
-        cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+    return start_script(*SMALL, *processes, *paths, *more, start_new_session=True)
 
 
 def wait_for_steps(process: subprocess.Popen, n_steps: int) -> list[tuple[int, int]]:
@@ -59,7 +50,7 @@ def wait_for_steps(process: subprocess.Popen, n_steps: int) -> list[tuple[int, i
 
 
 def training_processes(launcher: int) -> list[int]:
-    """The processes that the launcher has started and that train."""
+    """The training processes that the launcher has started."""
     listed = subprocess.run(["pgrep", "-P", str(launcher), "-f", "spawn_main"], capture_output=True, text=True)
     return [int(pid) for pid in listed.stdout.split()]
 
@@ -74,7 +65,7 @@ def wait_for_a_save(folder: Path, seconds: float = 10) -> bool:
 
 
 def kill(process: subprocess.Popen, kind: str, folder: Path, rng: random.Random) -> str:
-    """Kills at a random moment, and returns which kind it was, when nothing of the training is left."""
+    """Kills at a random moment, waits until no process of the training is left, and returns the kind of fault."""
     if not kind.endswith("save"):
         time.sleep(rng.random() / 2)
     elif not wait_for_a_save(folder):
@@ -98,13 +89,13 @@ def saved_position(folder: Path) -> Position:
 
 
 def run_faults(kills: int, epochs: int, images: int, seed: int, folder: Path) -> str:
-    """The table. Raises AssertionError where the end is another one, and UserError where a run did not go on."""
+    """The table. Raises AssertionError if the end differs, and UserError if a run could not be resumed."""
     rng = random.Random(seed)
     csv_path = write_training_set(folder / "images", images)
     undisturbed = start(csv_path, folder / "undisturbed", epochs)
-    output, _ = undisturbed.communicate()
+    _, errors = undisturbed.communicate()
     if undisturbed.returncode:
-        raise UserError(f"the undisturbed training failed: {output}")
+        raise UserError(f"the undisturbed training failed: {errors}")
 
     tried, survived, lost = Counter(), Counter(), Counter()
     n_steps = epochs * -(-images // 4)
@@ -124,9 +115,9 @@ def run_faults(kills: int, epochs: int, images: int, seed: int, folder: Path) ->
         survived[kind] += 1
         lost[kind] += max(0, before + len(done) - after)
     last = start(csv_path, folder / "killed", epochs)
-    output, _ = last.communicate()
+    _, errors = last.communicate()
     if last.returncode:
-        raise UserError(f"the last run failed: {output}")
+        raise UserError(f"the last run failed: {errors}")
     assert_same_training(checkpoint(folder / "undisturbed"), checkpoint(folder / "killed"))
     assert_same_curves(folder / "undisturbed", folder / "killed")
 

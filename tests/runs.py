@@ -17,6 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from learning.contrastive import trainer
 from learning.distributed.signals import stop_listening
 from options.contrast import parse_contrast_options
+from tests.fork_server import ForkedRun
 
 SMALL = shlex.split(
     """--method MoCov2 --cosine --head mlp --arch resnet18 --feat_dim 16 --nce_k 48 --n_aug 2 --n_scale 2
@@ -32,12 +33,15 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def start(*arguments, launcher=(sys.executable,), environment=None, **options):
+def start(*arguments, launcher=(sys.executable,), environment=None, cwd=ROOT, **options):
+    """Starts main_contrast.py; returns a subprocess.Popen, or what is like one."""
     # On the CPU, where results are exact; with one thread each, since several processes share a few cores.
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""} | (environment or {})
+    if launcher == (sys.executable,) and sys.platform == "linux":
+        return ForkedRun([str(argument) for argument in arguments], environment, cwd, **options)
     return subprocess.Popen(
-        [*launcher, "main_contrast.py", *map(str, arguments)],
-        cwd=ROOT,
+        [*launcher, str(ROOT / "main_contrast.py"), *map(str, arguments)],
+        cwd=cwd,
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

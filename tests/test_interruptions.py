@@ -1,4 +1,4 @@
-"""Signals, deaths and shortages, in real processes: what is said, with which status, and that the training goes on."""
+"""Signals, killed processes and full disks: the message, the exit status, and that the training can be resumed."""
 
 import os
 import re
@@ -35,7 +35,7 @@ def until(process, said):
     for line in process.stdout:
         if said in line:
             return
-    raise AssertionError(f"'{said}' was not said: {process.stderr.read()}")
+    raise AssertionError(f"'{said}' was not printed: {process.stderr.read()}")
 
 
 def children(pid, pattern=""):
@@ -44,7 +44,7 @@ def children(pid, pattern=""):
 
 
 @pytest.mark.parametrize("n_processes", [1, 2])
-def test_the_same_training_twice_at_once_is_refused_and_the_first_goes_on(csv_path, tmp_path, n_processes):
+def test_the_same_training_twice_at_once_is_refused_and_the_first_continues(csv_path, tmp_path, n_processes):
     first = begin(csv_path, tmp_path, "--epochs", 1000, "-j", 0, n_processes=n_processes)
     until(first, "step 1/4")
     second = begin(csv_path, tmp_path, "--epochs", 1000, "-j", 0, n_processes=n_processes)
@@ -58,7 +58,7 @@ def test_the_same_training_twice_at_once_is_refused_and_the_first_goes_on(csv_pa
     assert first.returncode == 130 and "saved, --resume auto continues from there" in errors
 
 
-def test_a_training_that_waits_for_its_folder_goes_on_from_what_the_first_saves_last(csv_path, tmp_path):
+def test_a_training_that_waits_for_its_folder_continues_from_the_firsts_last_checkpoint(csv_path, tmp_path):
     more = ["--epochs", 1000, "-j", 0]
     first = begin(csv_path, tmp_path, *more)
     until(first, "step 1/4")

@@ -11,16 +11,15 @@ import shutil
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from tests.images import write_training_set
 from tests.runs import assert_same_curves, assert_same_training, checkpoint, scalars
+from tests.runs import start as start_script
 
 pytestmark = pytest.mark.processes
 
-ROOT = Path(__file__).parent.parent
 N_HOSTS = 6
 COMMAND = shlex.split(
     """--method MoCov2 --cosine --head mlp --csv_path ./csv_files/moco_train.csv --model_path ./expt0 --optimizer LARS
@@ -72,9 +71,7 @@ def folders(tmp_path, kind):
 
 
 def start(folder, *more, launcher=(), **environment):
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""} | environment
-    command = [*launcher, sys.executable, str(ROOT / "main_contrast.py"), *COMMAND, *map(str, more)]
-    return subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
+    return start_script(*COMMAND, *more, launcher=(*launcher, sys.executable), cwd=folder, environment=environment)
 
 
 def finish(processes):

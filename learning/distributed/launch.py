@@ -62,8 +62,8 @@ def find_launch(options: ContrastOptions, environment: Mapping[str, str] = os.en
 def _find_launch(options: ContrastOptions, environment: Mapping[str, str]) -> Launch:
     n_per_node = processes_per_node(options.nproc_per_node) if options.multiprocessing_distributed else 1
     by_hand = Launch(None, max(1, options.world_size), max(0, options.rank), n_per_node, options.dist_url)
-    if options.world_size >= 1 and "LOCAL_RANK" not in environment:
-        return by_hand
+    if options.multiprocessing_distributed and options.world_size >= 1 and "LOCAL_RANK" not in environment:
+        return by_hand  # typed options come before the numbers of SLURM or Kubeflow
     if options.dist_url != LOCAL_URL and "MASTER_ADDR" not in environment:
         host, port = parse_dist_url(options.dist_url)
         environment = {**environment, "MASTER_ADDR": host, "MASTER_PORT": str(port)}

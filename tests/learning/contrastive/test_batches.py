@@ -38,7 +38,7 @@ def test_epochs_and_seeds_differ():
     assert len({tuple(order) for order in orders}) == 4
 
 
-def test_a_restart_goes_on_where_it_stopped():
+def test_a_restart_continues_where_it_stopped():
     whole = list(EpochBatches(23, 4, 3, 0, ProcessContext()))
     rest = EpochBatches(23, 4, 3, 0, ProcessContext(), start_epoch=2, start_step=3)
     assert list(rest) == whole[6 + 3 :] and len(rest) == len(whole[6 + 3 :])

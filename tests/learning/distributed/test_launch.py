@@ -62,6 +62,7 @@ def test_kubeflow():
     assert found == Launch(None, 2, 1, 8, "tcp://10.0.0.7:29501")
     by_hand = "--multiprocessing-distributed --world-size 2 --rank 1 --nproc-per-node 8 --dist-url tcp://10.0.0.7:29501"
     assert launch(by_hand, **kubeflow) == found
+    assert launch("--world-size 1", **kubeflow).context == ProcessContext(1, 2)  # never alone beside the other process
     assert environment_context({"WORLD_SIZE": "1"}) is None
     assert environment_context({"RANK": "0", "WORLD_SIZE": "1"}) is None
 

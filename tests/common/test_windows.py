@@ -1,0 +1,25 @@
+"""Windows has no fcntl, SIGUSR1 and prctl: the modules that inference needs can be imported without them."""
+
+import subprocess
+import sys
+
+PROGRAM = """
+import signal, sys
+import options.contrast, torch.distributed, tqdm  # what is other people's, while this is still the real platform
+sys.platform = "win32"
+sys.modules["fcntl"] = None
+del signal.SIGUSR1
+import common.folder_lock, datasets.workers, learning.distributed.process_group
+datasets.workers.use_one_core()
+assert learning.distributed.process_group.interface_towards("127.0.0.1") is None
+try:
+    common.folder_lock.hold("nowhere")
+except common.errors.UserError as error:
+    print(error)
+"""
+
+
+def test_inference_imports_nothing_that_windows_lacks():
+    result = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == ("nowhere cannot be locked: training needs Linux or macOS; on Windows run it under WSL\n")

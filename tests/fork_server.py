@@ -1,0 +1,151 @@
+"""Runs main_contrast.py again and again without its five seconds of imports: a server that has them forks each run.
+
+Apart from that, a run is like ``python main_contrast.py``: its arguments, environment, working directory, output,
+process group and exit status are its own. Only on Linux.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+class ForkedRun:
+    """One run, with the part of ``subprocess.Popen``'s interface that the tests use."""
+
+    def __init__(self, arguments: list[str], environment: dict[str, str], cwd: Path, start_new_session: bool = False):
+        self._connection = socket.socket(socket.AF_UNIX)
+        self._connection.connect(_server_address())
+        (out, out_end), (err, err_end) = os.pipe(), os.pipe()
+        socket.send_fds(self._connection, [b"x"], [out_end, err_end])
+        self._answers = self._connection.makefile("rw")
+        self._answers.write(json.dumps([arguments, environment, str(cwd), start_new_session]) + "\n")
+        self._answers.flush()
+        os.close(out_end)
+        os.close(err_end)
+        self.stdout, self.stderr = os.fdopen(out), os.fdopen(err)
+        self.pid = int(self._answers.readline())
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        if self.returncode is None and select.select([self._connection], [], [], 0)[0]:
+            self.returncode = int(self._answers.readline())
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        if self.returncode is None and not select.select([self._connection], [], [], timeout)[0]:
+            raise subprocess.TimeoutExpired("main_contrast.py", timeout or 0)
+        return self.poll()
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        texts = {}
+
+        def read(file) -> None:
+            texts[file] = file.read()
+
+        files = [file for file in (self.stdout, self.stderr) if not file.closed]
+        readers = [threading.Thread(target=read, args=(file,), daemon=True) for file in files]
+        for reader in readers:
+            reader.start()
+        self.wait(timeout)
+        for reader in readers:
+            reader.join(timeout)
+            if reader.is_alive():
+                raise subprocess.TimeoutExpired("main_contrast.py", timeout or 0)
+        for file in files:
+            file.close()
+        return texts.get(self.stdout, ""), texts.get(self.stderr, "")
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+_server: tuple[subprocess.Popen, str] | None = None
+
+
+def _server_address() -> str:
+    """The socket of the server, which is started once and ends with this process."""
+    global _server
+    if _server is None:
+        address = str(Path(tempfile.mkdtemp(), "socket"))
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.fork_server", address],
+            cwd=ROOT,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+            stdin=subprocess.PIPE,  # its end tells the server that this process has ended
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
+        process.stdout.readline()
+        _server = process, address
+    return _server[1]
+
+
+def serve(address: str) -> None:
+    """Forks a run for each connection. Returns in a forked child, and when standard input ends."""
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(address)
+    listening.listen()
+    print("ready", flush=True)
+    running: dict[int, tuple[int, socket.socket]] = {}  # by a file descriptor that is readable when the child ends
+    while True:
+        readable, _, _ = select.select([0, listening, *running], [], [])
+        if 0 in readable:
+            os._exit(0)
+        for pidfd in set(readable) & running.keys():
+            pid, connection = running.pop(pidfd)
+            os.close(pidfd)
+            status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            connection.sendall(f"{status}\n".encode())
+            connection.close()
+        if listening in readable:
+            connection, _ = listening.accept()
+            _, (out, err), _, _ = socket.recv_fds(connection, 1, 2)
+            arguments, environment, cwd, new_session = json.loads(connection.makefile("r").readline())
+            pid = os.fork()
+            if pid == 0:
+                for file in (listening, connection, *(connection for _, connection in running.values())):
+                    file.close()
+                become(arguments, environment, cwd, new_session, out, err)
+                return
+            os.close(out)
+            os.close(err)
+            connection.sendall(f"{pid}\n".encode())
+            running[os.pidfd_open(pid)] = pid, connection
+
+
+def become(arguments: list[str], environment: dict[str, str], cwd: str, new_session: bool, out: int, err: int) -> None:
+    """Makes this forked child look like a process that was started with these."""
+    if new_session:
+        os.setsid()
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(out, 1)
+    os.dup2(err, 2)
+    os.close(out)
+    os.close(err)
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv = ["main_contrast.py", *arguments]
+
+
+if __name__ == "__main__":
+    import main_contrast
+    from common.process import run_script
+
+    serve(sys.argv[1])
+    run_script(main_contrast.main)
