@@ -8,7 +8,7 @@ def score(options: PredictionOptions) -> int:
     # Imported after the options are parsed: torch takes seconds, and --help needs none of it.
     from learning.regression.predict import predict_quality
 
-    return 1 if predict_quality(options) else 0
+    return predict_quality(options)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are written completely or not at all."""
 
 import contextlib
 import os
@@ -13,24 +13,23 @@ TEMPORARY = ".tmp"
 
 @contextlib.contextmanager
 def whole_file(path: str | os.PathLike, durable: bool = True) -> Iterator[Path]:
-    """Yields a temporary path beside ``path``; what was written there takes the name ``path`` when the block ends.
+    """Yields a temporary path beside ``path``; the file written there is renamed to ``path`` when the block ends.
 
-    With ``durable`` it is on the disk by then, also if the power fails; without, thousands of small files are fast.
+    With ``durable`` the file survives a power failure from then on; without, thousands of small files are fast.
 
-    The folder is made if it is missing. If the block raises, or the disk is full, ``path`` stays as it was and
-    nothing is left beside it. Raises UserError where the file cannot be written.
+    A missing folder is made. If the block raises, or the disk is full, ``path`` is kept as it was and nothing is left
+    beside it. Raises UserError where the file cannot be written.
     """
     path = Path(path)
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # The ending stays, since many writers choose the format by it.
-        handle, name = tempfile.mkstemp(
-            dir=path.parent, prefix=f".{path.stem[:100]}.", suffix=f"{TEMPORARY}{path.suffix}"
-        )
-        temporary = Path(name)
-        os.fchmod(handle, 0o666 & ~_umask())
+        # The ending is kept, since many writers choose the format by it; the rest is short, since ``path`` may be long.
+        beginning = os.fsencode(path.stem)[:40].decode(errors="ignore")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{beginning}.", suffix=f"{TEMPORARY}{path.suffix}")
         os.close(handle)
+        temporary = Path(name)
+        temporary.chmod(0o666 & ~_umask())
         yield temporary
         if durable:
             with open(temporary, "rb") as written:
@@ -44,22 +43,27 @@ def whole_file(path: str | os.PathLike, durable: bool = True) -> Iterator[Path]:
 
 
 def check_writable(folder: str | os.PathLike) -> None:
-    """Makes ``folder`` if it is missing; UserError where no file can be written into it."""
-    probe = Path(folder) / f".writable.{os.getpid()}"
-    with whole_file(probe, durable=False):
-        pass
-    probe.unlink(missing_ok=True)
+    """Makes ``folder`` if it is missing; UserError, which names it, where no file can be written into it."""
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=os.fspath(folder), prefix=".writable."):
+            pass
+    except OSError as error:
+        raise UserError(f"folder {folder} cannot be written to: {error.strerror or error}") from error
 
 
 def check_target(path: str | os.PathLike) -> None:
-    """UserError where a file cannot be written at ``path``: long work is to end in it."""
+    """UserError where a file cannot be written at ``path``: to be called before long work whose result it holds."""
     if Path(path).is_dir():
         raise UserError(f"{path} is a folder, and a file is to be written there")
-    check_writable(Path(path).parent)
+    try:
+        check_writable(Path(path).parent)
+    except UserError as error:
+        raise UserError(f"{path} cannot be written: {error}") from None
 
 
 def remove_leftovers(folder: str | os.PathLike) -> None:
-    """Removes what a process that was killed while it wrote has left in ``folder``."""
+    """Removes the temporary files that killed processes have left in ``folder``."""
     for path in Path(folder).glob(f".*{TEMPORARY}.*"):
         path.unlink(missing_ok=True)
 

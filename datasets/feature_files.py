@@ -1,28 +1,38 @@
 """Features on disk: writing them, reading those of scored images, and which encoder they are of.
 
 A folder holds ``feats_<kind>/<name>_<kind>_features.npy``, (1, n_features) float32 each, and beside them
-``encoder.json``, the fingerprint of the encoder. A single file (.npz) holds ``names`` (n,), and for each kind an
-(n, n_features) array and its ``<kind>_encoder``.
+``encoder.json``, the fingerprint of the encoder, and a journal of the image files (``datasets.feature_sources``). The
+name of features is the image's without its ending; with the ending, where another image has that name already.
+
+A single file (.npz) holds ``names`` (n,), for each kind an (n, n_features) array and its ``<kind>_encoder``, and of the
+image files ``size`` (bytes), ``mtime_ns`` and ``sha256``, (n,) each.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import os
 import shutil
 import zipfile
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from common.atomic_files import whole_file
+from common.atomic_files import check_writable, whole_file
 from common.errors import UserError
 from common.names import KINDS as KINDS
-from datasets.image_lists import match_names
+from datasets.feature_sources import SourceRecord, SourceRecords
+from datasets.file_stamps import FileStamp, quick_stamp, stamp_file
+from datasets.image_lists import ListedImage, match_names
+from datasets.images import open_image_file
 
-LONGEST_NAME = 240
-"""Bytes in the name of a file, of the 255 that file systems allow; a temporary name is a little longer."""
+LONGEST_NAME = 200
+"""Bytes of the last part of a name, of the 255 that file systems allow: kind and ending of the file follow it."""
 
 _ENCODER = "encoder.json"
 
@@ -33,11 +43,6 @@ _ENCODER = "encoder.json"
 def feature_file(output_dir: Path, kind: str, name: str) -> Path:
     """The file of an image's features of one kind."""
     return output_dir / f"feats_{kind}" / f"{name}_{kind}_features.npy"
-
-
-def fits_on_disk(kinds: Iterable[str], name: str) -> bool:
-    """Whether the names of the files of features are short enough for a file system."""
-    return all(len(os.fsencode(feature_file(Path(), kind, name).name)) <= LONGEST_NAME for kind in kinds)
 
 
 def has_features(output_dir: Path, kinds: Iterable[str], name: str) -> bool:
@@ -71,35 +76,148 @@ def claim_folder(output_dir: Path, kind: str, fingerprint: str) -> None:
             f"{path.parent} holds features of another encoder ({known[:12]}, and this one is {fingerprint[:12]}); name "
             "another folder, or remove this one"
         )
-    if path.parent.is_dir() and any(path.parent.rglob("*.npy")):
+    check_writable(path.parent)
+    if any(path.parent.rglob("*.npy")):
         return  # Older features without a record of their encoder: it stays unknown.
     with whole_file(path) as temporary:
         temporary.write_text(json.dumps({"fingerprint": fingerprint}) + "\n")
 
 
-# Writing.
+# Planning and writing.
 
 
-def write_features(output_dir: Path, name: str, values: Mapping[str, np.ndarray]) -> None:
-    """Writes the features of an image, kind -> (n_features,) float32, as (1, n_features) each."""
-    for kind, features in values.items():
-        path = feature_file(output_dir, kind, name)
-        with whole_file(path, durable=False) as temporary, open(temporary, "wb") as file:
-            np.save(file, features[None], allow_pickle=False)
+@dataclass
+class FeaturePlan:
+    """What is to be done for a list of images: positions in it.
 
-
-def write_single_file(target: Path, folder: Path, kinds: Sequence[str], names: Mapping[str, str]) -> int:
-    """Moves the features in ``folder`` into one .npz, row by row, and returns the number of rows.
-
-    ``names`` is image name -> name of its features; images without features are left out. Memory does not grow with
-    the number of rows. Raises UserError where no image has features.
+    ``fresh`` have features that are theirs, ``to_do`` have none or, for ``n_stale`` of these, features of another
+    content of their file. ``names`` is image name -> name of its features.
     """
-    complete = [image for image, name in names.items() if has_features(folder, kinds, name)]
+
+    names: dict[str, str]
+    fresh: list[int] = field(default_factory=list)
+    to_do: list[int] = field(default_factory=list)
+    n_stale: int = 0
+
+
+class FeatureFolder:
+    """A folder in which the features of ``kinds`` are kept, for the process ``rank`` of a job."""
+
+    def __init__(self, folder: Path, kinds: Sequence[str], rank: int = 0):
+        self.folder = folder
+        self.kinds = list(kinds)
+        self._records = {kind: SourceRecords(folder / f"feats_{kind}", rank) for kind in kinds}
+
+    def plan(self, images: Sequence[ListedImage], own: slice = slice(None), overwrite: bool = False) -> FeaturePlan:
+        """Names the features of all ``images``, and sorts those of the slice ``own`` into fresh and to do."""
+        plan = FeaturePlan(self.names(images))
+        for position in range(len(images))[own]:
+            image = images[position]
+            name = plan.names[image.name]
+            if overwrite or not has_features(self.folder, self.kinds, name):
+                plan.to_do.append(position)
+            elif self._is_fresh(image, name):
+                plan.fresh.append(position)
+            else:
+                plan.to_do.append(position)
+                plan.n_stale += 1
+        return plan
+
+    def names(self, images: Sequence[ListedImage]) -> dict[str, str]:
+        """Image name -> name of its features: that of features of this image, or else a free one."""
+        stems = Counter(_stem(image.name) for image in images)
+        names: dict[str, str] = {}
+        taken: set[str] = set()
+        for image in images:
+            stem, full = _stem(image.name), image.name
+            candidates = [_shortened(name) for name in (stem, full)] + [_shortened(full, always=True)]
+            own = [name for name in candidates if self._owner_is(name, image.name)]
+            free = [name for name in candidates[stems[stem] > 1 :] if self._owner_is(name, None, image.name)]
+            name = next(name for name in (*own, *free, candidates[-1]) if name not in taken or name == candidates[-1])
+            names[image.name] = name
+            taken.add(name)
+        return names
+
+    def _owner_is(self, name: str, *owners: str | None) -> bool:
+        """Whether the recorded image of these features, None where there is no record, is one of ``owners``."""
+        records = [self._records[kind].get(name) for kind in self.kinds]
+        return all((record.image if record else None) in owners for record in records)
+
+    def _is_fresh(self, image: ListedImage, name: str) -> bool:
+        """Whether the features were computed from the content that the file has now; true where nothing is known."""
+        stamp: FileStamp | None = None
+        for kind in self.kinds:
+            record = self._records[kind].get(name)
+            quick = quick_stamp(image.path)
+            if record is None or quick is None or quick == record.stamp.quick:
+                continue
+            if stamp is None:
+                try:
+                    with open_image_file(image.path) as file:
+                        stamp = stamp_file(file)
+                except UserError:
+                    return False  # to be reported when it is read
+            if stamp.sha256 != record.stamp.sha256:
+                return False
+            with contextlib.suppress(UserError):  # the next time is faster where the folder can be written
+                self._records[kind].add(SourceRecord(name, image.name, stamp))
+        return True
+
+    def write(self, image: ListedImage, name: str, values: Mapping[str, np.ndarray], stamp: FileStamp) -> None:
+        """Writes features of an image, kind -> (n_features,) float32, as (1, n_features) each, and their record."""
+        for kind, features in values.items():
+            path = feature_file(self.folder, kind, name)
+            # In this order, a process that is killed leaves no features with the record of others.
+            with contextlib.suppress(OSError):
+                path.unlink()
+            self._records[kind].add(SourceRecord(name, image.name, stamp))
+            with whole_file(path, durable=False) as temporary, open(temporary, "wb") as file:
+                np.save(file, features[None], allow_pickle=False)
+
+    def read(self, names: Sequence[str]) -> np.ndarray:
+        """(len(names), features of all kinds side by side) float32, as ``FeatureFiles.read`` gives it."""
+        of_kinds = [_read_rows([feature_file(self.folder, kind, name) for name in names]) for kind in self.kinds]
+        return np.concatenate(of_kinds, axis=1)
+
+    def stamp(self, name: str) -> FileStamp | None:
+        """The stamp of the file that features were computed from, where it is recorded."""
+        record = self._records[self.kinds[0]].get(name)
+        return record.stamp if record else None
+
+
+def _stem(name: str) -> str:
+    path = PurePosixPath(name)
+    return str(path.with_suffix("")) if path.name else name
+
+
+def _shortened(name: str, always: bool = False) -> str:
+    """The name, or one of its own that is short enough for a file system: its beginning and a digest."""
+    folder, _, last = name.rpartition("/")
+    encoded = os.fsencode(last)
+    if len(encoded) <= LONGEST_NAME and not always:
+        return name
+    digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
+    beginning = encoded[: LONGEST_NAME - 17].decode(errors="ignore")
+    return f"{folder}/{beginning}~{digest}".lstrip("/")
+
+
+def write_single_file(target: Path, features: FeatureFolder, images: Sequence[ListedImage]) -> int:
+    """Moves the features of ``images`` into one .npz, row by row, and returns the number of rows.
+
+    Images without features are left out, and the folder is removed. Memory does not grow with the number of rows.
+    Raises UserError where no image has features.
+    """
+    folder, names = features.folder, features.names(images)
+    complete = [image for image, name in names.items() if has_features(folder, features.kinds, name)]
     if not complete:
         raise UserError(f"{target} was not written: no image gave features")
+    stamps = [features.stamp(names[image]) for image in complete]
     with whole_file(target) as temporary, zipfile.ZipFile(temporary, "w", allowZip64=True) as archive:
         _write_array(archive, "names", np.array(complete))
-        for kind in kinds:
+        _write_array(archive, "size", np.array([stamp.quick.size if stamp else -1 for stamp in stamps]))
+        _write_array(archive, "mtime_ns", np.array([stamp.quick.mtime_ns if stamp else -1 for stamp in stamps]))
+        _write_array(archive, "sha256", np.array([stamp.sha256 if stamp else "" for stamp in stamps]))
+        for kind in features.kinds:
             _write_rows(archive, kind, [feature_file(folder, kind, names[image]) for image in complete])
             encoder = read_encoder(folder, kind)
             if encoder:
@@ -168,14 +286,7 @@ class FeatureFiles:
 
         Raises UserError, with the file, for features that are damaged, not finite, or of different lengths.
         """
-        return np.concatenate([self._read_kind(kind, names) for kind in self.kinds], axis=1)
-
-    def _read_kind(self, kind: str, names: Sequence[str]) -> np.ndarray:
-        rows = self._files.rows(kind, names)
-        wrong = np.flatnonzero(~np.isfinite(rows).all(axis=1))
-        if wrong.size:
-            raise UserError(f"features {self.source}: the {kind} features of {names[wrong[0]]} are not finite")
-        return rows
+        return np.concatenate([self._files.rows(kind, names) for kind in self.kinds], axis=1)
 
 
 class _Folder:
@@ -183,36 +294,28 @@ class _Folder:
 
     def __init__(self, folder: Path):
         self._folder = folder
+        self._features: dict[str, dict[str, str]] = {}
         self.kinds = [kind for kind in KINDS if (folder / f"feats_{kind}").is_dir()]
 
     def names(self, kinds: Sequence[str]) -> list[str]:
-        """The images that have features of all ``kinds``, sorted."""
-        return sorted(set.intersection(*(self._names_of_kind(kind) for kind in kinds)))
+        """The images that have features of all ``kinds``, sorted; with their endings, where these are recorded."""
+        self._features = {kind: self._features_of_kind(kind) for kind in kinds}
+        return sorted(set.intersection(*(set(of_kind) for of_kind in self._features.values())))
 
-    def _names_of_kind(self, kind: str) -> set[str]:
+    def _features_of_kind(self, kind: str) -> dict[str, str]:
+        """Image name -> name of its features."""
         root, ending = self._folder / f"feats_{kind}", f"_{kind}_features.npy"
         found = (Path(parent, file) for parent, _, files in os.walk(root) for file in files if file.endswith(ending))
-        return {path.relative_to(root).as_posix().removesuffix(ending) for path in found}
+        features = sorted(path.relative_to(root).as_posix().removesuffix(ending) for path in found)
+        records = SourceRecords(root)
+        return {(record.image if (record := records.get(name)) else name): name for name in features}
 
     def encoder(self, kind: str) -> str | None:
         return read_encoder(self._folder, kind)
 
     def rows(self, kind: str, names: Sequence[str]) -> np.ndarray:
         """(len(names), n_features) float32; UserError where lengths differ."""
-        if not names:
-            return np.empty((0, 0), np.float32)
-        first = _read_row(feature_file(self._folder, kind, names[0]))
-        rows = np.empty((len(names), first.size), np.float32)
-        for index, name in enumerate(names):
-            path = feature_file(self._folder, kind, name)
-            row = _read_row(path)
-            if row.size != first.size:
-                raise UserError(
-                    f"features {path} have {row.size} values, and those of {names[0]} have {first.size}; they are of "
-                    "different encoders"
-                )
-            rows[index] = row
-        return rows
+        return _read_rows([feature_file(self._folder, kind, self._features[kind][name]) for name in names])
 
 
 class _SingleFile:
@@ -248,7 +351,11 @@ class _SingleFile:
                 f"features {self._path}: array '{kind}' is {everything.dtype} {everything.shape}, and there are "
                 f"{len(self._rows)} names"
             )
-        return everything[[self._rows[name] for name in names]].astype(np.float32, copy=False)
+        rows = everything[[self._rows[name] for name in names]].astype(np.float32, copy=False)
+        wrong = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+        if wrong.size:
+            raise UserError(f"features {self._path}: the {kind} features of {names[wrong[0]]} are not finite")
+        return rows
 
     def _array(self, name: str) -> np.ndarray:
         try:
@@ -261,6 +368,22 @@ class _SingleFile:
             raise UserError(f"features {self._path}: array '{name}' cannot be read: {error}") from None
 
 
+def _read_rows(paths: Sequence[Path]) -> np.ndarray:
+    """(len(paths), n_features) float32; UserError for files that are damaged, not finite, or of different lengths."""
+    rows: np.ndarray | None = None
+    for index, path in enumerate(paths):
+        row = _read_row(path)
+        if rows is None:
+            rows = np.empty((len(paths), row.size), np.float32)
+        elif row.size != rows.shape[1]:
+            raise UserError(
+                f"features {path} have {row.size} values, and {paths[0]} has {rows.shape[1]}; they are of different "
+                "encoders"
+            )
+        rows[index] = row
+    return np.empty((0, 0), np.float32) if rows is None else rows
+
+
 def _read_row(path: Path) -> np.ndarray:
     """(n_features,) from one file; UserError for a file that holds anything else."""
     try:
@@ -269,4 +392,6 @@ def _read_row(path: Path) -> np.ndarray:
         raise UserError(f"features {path} cannot be read: {error}") from None
     if not isinstance(values, np.ndarray) or values.dtype.kind != "f" or values.size == 0:
         raise UserError(f"features {path} are not an array of numbers")
+    if not np.isfinite(values).all():
+        raise UserError(f"features {path} are not finite")
     return values.ravel()

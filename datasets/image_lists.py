@@ -1,56 +1,145 @@
-"""What a person means by ``--input``: a file, a folder, a glob or a CSV, as a list of images with their names."""
+"""The images that ``--input`` names: files, folders, globs and lists, with the names by which features are kept."""
 
 from __future__ import annotations
 
 import glob
 import os
+import sys
 import unicodedata
-from collections import Counter, defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from common.errors import UserError
-from datasets.images import IMAGE_SUFFIXES, find_images
+from datasets.image_folders import scan_folder
+from datasets.image_formats import IMAGE_SUFFIXES
 from datasets.tables import TABLE_SUFFIXES, read_csv, shown
 
 PATH_COLUMNS = ("Image_path", "image")
 
+STANDARD_INPUT = "-"
+
+LIST_SUFFIX = ".txt"
+
 
 @dataclass(frozen=True)
 class ListedImage:
-    """An image file and its name: its path below the input, with forward slashes, by which results are kept."""
+    """An image file, and its name by which features are kept: its path below the input, with forward slashes."""
 
     path: str
     name: str
 
 
-def list_images(source: str | os.PathLike) -> list[ListedImage]:
-    """The images that ``source`` names, in the order of their names (a CSV's in its own).
+@dataclass(frozen=True)
+class ListedRow:
+    """A row of the input: the image as the input gives it, and its position among the images of the listing."""
 
-    A folder means all images below it. A table (.csv, .tsv, .xlsx) means the paths in its column Image_path or image;
-    relative ones start at the current folder or else at the table's. Raises UserError where nothing is found.
+    given: str
+    image: int
+
+
+@dataclass
+class ImageListing:
+    """The images that an input names, each file once, and the input's rows, in its order, repeated ones too.
+
+    ``left_out`` and ``unreadable`` account for files and folders that are not among them.
     """
-    source = os.fspath(source)
+
+    images: list[ListedImage] = field(default_factory=list)
+    rows: list[ListedRow] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+    n_left_out: int = 0
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __iter__(self) -> Iterator[ListedImage]:
+        return iter(self.images)
+
+    def account(self) -> str:
+        """What is left out, to be appended to a closing line; empty where nothing is."""
+        return f", {self.n_left_out:,d} left out ({'; '.join(self.left_out)})" if self.n_left_out else ""
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A path to open, as the input gives it, and its name as long as no other file has that name."""
+
+    path: str
+    given: str
+    name: str
+
+
+def list_images(sources: str | os.PathLike | Sequence[str | os.PathLike]) -> ImageListing:
+    """Lists the images that one or several sources name.
+
+    A folder means all images below it, sorted; a glob the files that it fits, sorted; a table (.csv, .tsv, .xlsx) the
+    paths in its column Image_path or image; a .txt file, and "-" for standard input, one path per line. Relative paths
+    in a table or list start at the current folder, or else at the folder of the file. Raises UserError for a source
+    that does not exist or names no image.
+    """
+    if isinstance(sources, (str, os.PathLike)):
+        sources = [sources]
+    listing = ImageListing()
+    positions: dict[str, int] = {}
+    names: set[str] = set()
+    for source in (os.fspath(one) for one in sources):
+        found = _find(source, listing)
+        if not found:
+            reasons = [*listing.unreadable[:3], *listing.left_out]
+            raise UserError(f"--input {source}: no images there" + (f" ({'; '.join(reasons)})" if reasons else ""))
+        for one in found:
+            absolute = os.path.abspath(one.path)
+            if absolute not in positions:
+                positions[absolute] = len(listing.images)
+                # Files of one name, such as two folders' IMG_0001.jpg, are told apart by their folders.
+                candidates = (one.name, image_name(one.given), image_name(absolute))
+                name = next((name for name in candidates if name not in names), candidates[-1])
+                names.add(name)
+                listing.images.append(ListedImage(one.path, name))
+            listing.rows.append(ListedRow(one.given, positions[absolute]))
+    return listing
+
+
+def _find(source: str, listing: ImageListing) -> list[_Found]:
     path = Path(source)
+    if source == STANDARD_INPUT:
+        return _find_in_lines(sys.stdin.buffer.read(), Path(), "standard input")
     if path.is_dir():
-        paths, root = find_images(path), path
-    elif path.suffix.lower() in TABLE_SUFFIXES:
-        return _list_csv(path)
-    elif path.is_file():
-        paths, root = [path], path.parent
-    elif glob.has_magic(source):
-        paths = sorted(Path(found) for found in glob.iglob(source, recursive=True) if Path(found).is_file())  # noqa: PTH207
-        root = _unmagic_parent(path)
-    else:
-        raise UserError(f"--input {source} does not exist")
-    if not paths:
-        raise UserError(f"--input {source}: no images there")
-    return [ListedImage(str(found), found.relative_to(root).as_posix()) for found in paths]
+        return _find_in_folder(source, listing)
+    if path.suffix.lower() in TABLE_SUFFIXES:
+        return _find_in_table(path)
+    if path.suffix.lower() == LIST_SUFFIX and path.is_file():
+        try:
+            return _find_in_lines(path.read_bytes(), path.parent, source)
+        except OSError as error:
+            raise UserError(f"--input {source} cannot be read: {error.strerror}") from None
+    if os.path.lexists(source):
+        return [_Found(source, source, path.name)]
+    if glob.has_magic(source):
+        found = sorted(Path(one) for one in glob.iglob(source, recursive=True) if Path(one).is_file())  # noqa: PTH207
+        root = _fixed_parent(path)
+        return [_Found(str(one), str(one), one.relative_to(root).as_posix()) for one in found]
+    raise UserError(f"--input {source} does not exist")
 
 
-def _unmagic_parent(pattern: Path) -> Path:
-    """The deepest folder of a glob that is the same for whatever it finds."""
+def _find_in_folder(source: str, listing: ImageListing) -> list[_Found]:
+    folder = scan_folder(source)
+    listing.unreadable += folder.unreadable
+    listing.n_left_out += sum(folder.left_out.values())
+    if folder.left_out:
+        listing.left_out.append(folder.account())
+    found = []
+    for path in sorted(Path(os.fsdecode(image)) for image in folder.images):
+        name = path.relative_to(source).as_posix()
+        found.append(_Found(str(path), name, name))
+    return found
+
+
+def _fixed_parent(pattern: Path) -> Path:
+    """The deepest folder that all files of a glob have in common, whatever it finds."""
     fixed = []
     for part in pattern.parts[:-1]:
         if glob.has_magic(part):
@@ -59,43 +148,39 @@ def _unmagic_parent(pattern: Path) -> Path:
     return Path(*fixed)
 
 
-def _list_csv(csv_path: Path) -> list[ListedImage]:
+def _find_in_table(csv_path: Path) -> list[_Found]:
     table = read_csv(csv_path, PATH_COLUMNS, "--input")
     column = next(name for name in PATH_COLUMNS if name in table)
-    listed: dict[str, tuple[object, str]] = {}
-    images = []
+    found = []
     for line, given in table[column].items():
         if not given:
             raise UserError(f"--input {csv_path}, line {line}: no image is named")
-        # os.path does not mind names that are too long for the disk, and pathlib does.
-        beside_csv = os.path.join(csv_path.parent, given)
-        path = beside_csv if not os.path.exists(given) and os.path.exists(beside_csv) else given  # noqa: PTH110
-        name, absolute = image_name(given), os.path.abspath(path)
-        if name not in listed:
-            listed[name] = line, absolute
-            images.append(ListedImage(path, name))
-        elif listed[name][1] != absolute:
-            raise UserError(
-                f"--input {csv_path}, line {line}: {given} would have the same name, {name}, as another file on line "
-                f"{listed[name][0]}; give their paths from the same folder"
-            )
-    return images
+        found.append(_Found(_from_here_or(csv_path.parent, given), given, image_name(given)))
+    return found
+
+
+def _find_in_lines(content: bytes, folder: Path, where: str) -> list[_Found]:
+    """The paths in a list: one per line, or separated by NUL as ``find -print0`` writes them."""
+    separator = b"\0" if b"\0" in content else b"\n"
+    lines = content.removeprefix(b"\xef\xbb\xbf").split(separator)
+    given = [os.fsdecode(line.removesuffix(b"\r")) for line in lines]
+    found = [_Found(_from_here_or(folder, one), one, image_name(one)) for one in given if one]
+    if not found:
+        raise UserError(f"--input {where} lists no images")
+    return found
+
+
+def _from_here_or(folder: Path, given: str) -> str:
+    """A relative path from the current folder, or from ``folder`` where a file is only there."""
+    # os.path accepts names that are too long for the file system; pathlib raises.
+    from_folder = os.path.join(folder, given)
+    return from_folder if not os.path.exists(given) and os.path.exists(from_folder) else given  # noqa: PTH110
 
 
 def image_name(given: str) -> str:
-    """The name of an image that a table calls ``given``: its path without root, drive and ".."."""
+    """The name of an image that a list calls ``given``: its path without root, drive and ".."."""
     parts = [part for part in PurePosixPath(given.replace(os.sep, "/")).parts if part not in ("/", "..", ".")]
     return "/".join(parts)
-
-
-def feature_names(images: list[ListedImage]) -> dict[str, str]:
-    """Image name -> name for its features: without the ending, unless two images differ in nothing else."""
-    stems = Counter(str(PurePosixPath(image.name).with_suffix("")) for image in images)
-    names = {}
-    for image in images:
-        stem = str(PurePosixPath(image.name).with_suffix(""))
-        names[image.name] = stem if stems[stem] == 1 else image.name
-    return names
 
 
 def _without_suffix(name: str) -> str:
@@ -103,27 +188,27 @@ def _without_suffix(name: str) -> str:
     return str(path.with_suffix("")) if path.suffix.lower() in IMAGE_SUFFIXES else name
 
 
-def match_names(wanted: Sequence[str], available: Sequence[str], where: str) -> dict[str, str]:
-    """Wanted name -> the available name that means the same image, for those that have one.
+def match_names(requested: Sequence[str], available: Sequence[str], where: str) -> dict[str, str]:
+    """Name in a table -> the available name of the same image, for those that have one.
 
-    Folders that only one of the two names begins with, the ending, the case of letters, and the Unicode form (macOS
-    writes an accent as a character of its own) may differ where the rest tells the images apart: tables and folders of
-    a database seldom agree in these. An exact match comes first. Raises UserError, naming ``where`` the available
+    Tables and folders of a database seldom agree in leading folders, endings, upper case and Unicode form (macOS
+    writes an accent as a character of its own): these may differ, as long as the rest identifies the image. An exact
+    match comes first. Raises UserError, naming ``where`` the available
     names are from, for a name that fits several, and for two names that fit the same.
     """
     exact = set(available)
     matched: dict[str, str] = {}
-    for given in wanted:
+    for given in requested:
         name = image_name(given)
         same = next((spelling for spelling in (name, _without_suffix(name)) if spelling in exact), None)
         if same is not None:
             matched[given] = same
-    taken = set(matched.values())
+    used = set(matched.values())
     by_last_part: dict[str, list[str]] = defaultdict(list)
     for name in available:
-        if name not in taken:
+        if name not in used:
             by_last_part[_without_suffix(PurePosixPath(_folded(name)).name)].append(name)
-    for given in wanted:
+    for given in requested:
         if given in matched:
             continue
         name = image_name(given)
@@ -144,7 +229,7 @@ def match_names(wanted: Sequence[str], available: Sequence[str], where: str) -> 
             matched[given] = fitting[0]
     images: dict[str, str] = {}
     for given, name in matched.items():
-        # Two images must not share features: they could stand on both sides of a split.
+        # Two images must not share features: they could be on both sides of a split.
         if name in images:
             raise UserError(
                 f"images {shown(images[name])} and {shown(given)} both fit {shown(name)} in {where}; one of them is "

@@ -1,104 +1,141 @@
 """Any image file, safely, as RGB uint8."""
 
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
 import os
 import stat
 import warnings
-from pathlib import Path
+from collections.abc import Iterator
+from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps
-from tqdm import tqdm
+from PIL import Image
 
 from common.errors import UserError
+from datasets.image_depth import UnknownScaleError, as_8_bits, check_16_bit_colour, stored_bits
+from datasets.image_folders import IMAGE_SUFFIXES as IMAGE_SUFFIXES
+from datasets.image_folders import find_images as find_images
+from datasets.image_folders import scan_images as scan_images
+from datasets.image_formats import is_camera_raw, is_heif, is_preview
+from datasets.image_metadata import tolerant_exif, upright, without_metadata
 
-# Pillow has a limit of its own, by warning and at twice that by error; read_image has one that a person can set.
+# Pillow's own limit warns, and raises at twice the limit; read_image has one that can be set.
 Image.MAX_IMAGE_PIXELS = None
 
-IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"))
+MAX_PIXELS = 250_000_000
+"""More than any camera's photograph has (200 megapixels): a file that claims more is a decompression bomb."""
 
-_SUFFIX_BYTES = frozenset(suffix.encode() for suffix in IMAGE_SUFFIXES)
-
-MAX_PIXELS = 100_000_000
-"""More pixels than any camera's photograph: what claims more is taken for a decompression bomb."""
+DEVELOP = "develop it to JPEG, PNG or TIFF first"
 
 
 def read_image(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Reads an image file as RGB, uint8 (H, W, 3), turned as its EXIF orientation says.
+    """Reads an image file as RGB, uint8 (H, W, 3), upright by its EXIF orientation.
 
-    Grey is repeated in the three channels; palettes are looked up; what is transparent lies on white, as a page
-    shows it; CMYK is converted without its profile; 16 bits become 8 by dropping the lower half; of an animation
-    the first frame counts. Raises UserError, with the path, for whatever is not a readable image, and for one of more
-    than ``max_pixels``, before it is decoded.
+    Grey is repeated in the three channels; palettes are looked up; transparent pixels lie on white; CMYK is converted
+    without its profile; more than 8 bits become 8 as ``datasets.image_depth`` says; of an animation the first frame
+    counts. Damaged metadata does not matter. Raises UserError, with the path, for a file that is not a readable image
+    or whose values have an unknown scale, for more than ``max_pixels`` pixels, before they are decoded,
+    and for an image that does not fit into memory.
     """
     name = os.fspath(path)
+    with open_image_file(path) as file:
+        try:
+            return decode_image(file, name, max_pixels)
+        except MemoryError:
+            raise UserError(f"image {name} does not fit into memory") from None
+
+
+@contextlib.contextmanager
+def open_image_file(path: str | os.PathLike) -> Iterator[BinaryIO]:
+    """Opens a regular file; UserError, with the path, where that is not possible."""
+    name = os.fspath(path)
     try:
-        # A pipe would be waited for, and a device read for ever.
+        # A pipe would block, and a device would be read without end.
         if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116
             raise UserError(f"image {name} is not a file")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(path) as image:
-                width, height = image.size
-                if width * height > max_pixels:
-                    raise UserError(
-                        f"image {name} has {width}x{height} pixels, more than --max_pixels {max_pixels:,d} allows"
-                    )
-                ImageOps.exif_transpose(image, in_place=True)
-                return np.array(_as_rgb(image))
-    except UserError:
-        raise
+        file = open(path, "rb")  # noqa: SIM115  (closed below, when the caller is done)
     except FileNotFoundError:
         raise UserError(f"image {name} does not exist") from None
-    except Exception as error:  # Pillow's decoders raise whatever a broken file leads them to
-        raise UserError(f"image {name} cannot be read: {type(error).__name__}: {error}") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
+        raise UserError(f"image {name} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    with file:
+        yield file
+
+
+def decode_image(file: BinaryIO, name: str, max_pixels: int) -> np.ndarray:
+    """The image in an open file, as ``read_image`` gives it; ``name`` is its path, for messages.
+
+    Raises UserError like it, but MemoryError for an image that does not fit into memory.
+    """
+    start = file.read(32)
+    file.seek(0)
+    if is_camera_raw(name, start):
+        raise UserError(f"image {name} is a camera's raw file: {DEVELOP}")
+    if is_heif(start):
+        _register_heif(name)
+    try:
+        with warnings.catch_warnings(), tolerant_exif():
+            warnings.simplefilter("ignore")
+            try:
+                return _decode(file, name, max_pixels)
+            except (UserError, UnknownScaleError, MemoryError):
+                raise
+            except Exception:
+                # Text, colour profiles and the like can keep Pillow from opening a file or from finishing it.
+                file.seek(0)
+                pixels_alone = without_metadata(file.read())
+                if pixels_alone is None:
+                    raise
+                return _decode(io.BytesIO(pixels_alone), name, max_pixels)
+    except (UserError, MemoryError):
+        raise
+    except UnknownScaleError as error:
+        raise UserError(f"image {name}: {error}; save it with 8 bits") from None
+    except Exception as error:  # Pillow's decoders raise any exception for a broken file
+        reason = "it is not an image" if isinstance(error, Image.UnidentifiedImageError) else f"{error!r}"
+        raise UserError(f"image {name} cannot be read: {reason}") from None
+
+
+def _decode(file: BinaryIO | io.BytesIO, name: str, max_pixels: int) -> np.ndarray:
+    with Image.open(file) as image:
+        width, height = image.size
+        if width * height > max_pixels:
+            raise UserError(f"image {name} has {width}x{height} pixels, more than --max_pixels {max_pixels:,d} allows")
+        if is_preview(image):
+            raise UserError(f"image {name} is a camera's raw file, and its first image is a preview: {DEVELOP}")
+        bits = stored_bits(image)
+        image.load()
+        if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+            grey = Image.fromarray(as_8_bits(image, bits))
+            return np.array(upright_like(image, grey).convert("RGB"))
+        rgb = np.array(_as_rgb(upright(image)))
+        if bits > 8:
+            check_16_bit_colour(rgb)
+        return rgb
+
+
+def upright_like(image: Image.Image, grey: Image.Image) -> Image.Image:
+    """``grey``, which was made of ``image`` and has no metadata, turned as the orientation of ``image`` says."""
+    grey._exif = image.getexif()
+    return upright(grey)
+
+
+def _register_heif(name: str) -> None:
+    try:
+        importlib.import_module("pillow_heif").register_heif_opener()
+    except ImportError:
+        raise UserError(f"image {name} is HEIC, for which pillow-heif is needed (pip install pillow-heif)") from None
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
-    if image.mode.startswith("I;16") or image.mode == "I":
-        values = np.asarray(image)
-        return Image.fromarray(np.clip(values // 256, 0, 255).astype(np.uint8)).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         page = Image.new("RGB", image.size, "white")
         page.paste(image, mask=image.getchannel("A"))
         return page
     return image.convert("RGB")
-
-
-def scan_images(folder: str | os.PathLike, progress: bool = False) -> list[bytes]:
-    """The paths of all image files below ``folder``, by their ending, sorted; with a bar that counts, if wanted.
-
-    Hidden files, such as macOS's ._ ones, are left out. Links to folders are followed, each folder once. Raises
-    UserError for a folder that is not there or holds no images.
-    """
-    if not os.path.isdir(folder):  # noqa: PTH112
-        raise UserError(f"{os.fspath(folder)} is not a folder")
-    found: list[bytes] = []
-    visited = set()
-    with tqdm(desc=f"scanning {os.fspath(folder)}", unit="image", disable=None if progress else True) as bar:
-        for parent, folders, names in os.walk(os.fsencode(folder), followlinks=True):
-            real = os.path.realpath(parent)
-            if real in visited:
-                folders.clear()
-                continue
-            visited.add(real)
-            images = [
-                os.path.join(parent, name)
-                for name in names
-                if os.path.splitext(name)[1].lower() in _SUFFIX_BYTES and not name.startswith(b".")
-            ]
-            found += images
-            bar.update(len(images))
-    if not found:
-        raise UserError(f"{os.fspath(folder)} holds no images")
-    return sorted(found)
-
-
-def find_images(folder: Path) -> list[Path]:
-    """The images below ``folder`` as in ``scan_images``; an empty list where there are none."""
-    try:
-        return [Path(os.fsdecode(path)) for path in scan_images(folder)]
-    except UserError:
-        return []

@@ -14,12 +14,16 @@ from options.argument_types import Parser, number
 CHECKPOINTS = {kind: Path(f"re-iqa_ckpts/{kind}_r50.pth") for kind in KINDS}
 """Where the released checkpoints are kept, by the kind of their features."""
 
+INPUT_HELP = (
+    "files, folders, globs, tables with a column Image_path or image (.csv, .tsv, .xlsx), lists with a path per line "
+    "(.txt), or - for a list on standard input"
+)
+
 
 @dataclass(frozen=True)
 class ComputeOptions:
     """How features are computed; each field is the option of its name."""
 
-    arch: str = "resnet50"
     device: str | None = None
     amp: bool = False
     compile: bool = False
@@ -33,7 +37,7 @@ class FeatureOptions:
     """What a feature script computes and where it writes to; ``checkpoints``, kind -> path, are the encoders."""
 
     checkpoints: dict[str, Path]
-    input: str | None
+    input: tuple[str, ...] | None
     output_dir: Path
     single_file: Path | None
     overwrite: bool
@@ -43,8 +47,8 @@ class FeatureOptions:
 def add_compute_options(parser: argparse.ArgumentParser) -> None:
     """Adds the options of ``ComputeOptions``, which every script that computes features has."""
     compute = parser.add_argument_group("computing")
-    compute.add_argument("--arch", choices=ARCHITECTURES, default="resnet50", help="architecture of the encoders")
-    compute.add_argument("--device", help="cpu, cuda or cuda:N (default: a GPU if there is one)")
+    compute.add_argument("--arch", choices=ARCHITECTURES, help="not needed: each checkpoint tells its architecture")
+    compute.add_argument("--device", help="cpu, cuda, cuda:N or N (default: a GPU if there is one)")
     compute.add_argument("--amp", action="store_true", help="compute in bfloat16 or float16: faster, within 1e-2")
     compute.add_argument(
         "--compile",
@@ -64,7 +68,6 @@ def add_compute_options(parser: argparse.ArgumentParser) -> None:
 def compute_options(namespace: argparse.Namespace) -> ComputeOptions:
     """The typed options of a parser that ``add_compute_options`` has extended."""
     return ComputeOptions(
-        arch=namespace.arch,
         device=namespace.device,
         amp=namespace.amp,
         compile=namespace.compile,
@@ -89,7 +92,7 @@ def parse_feature_options(kind: str, arguments: Sequence[str] | None = None) -> 
     parser.add_argument("--other_ckpt", type=Path, default=CHECKPOINTS[other], help="the other encoder, for --both")
 
     files = parser.add_argument_group("files")
-    files.add_argument("--input", help="file, folder, glob or CSV (Image_path or image) (default: an embedded image)")
+    files.add_argument("--input", nargs="+", help=f"{INPUT_HELP} (default: an embedded image)")
     files.add_argument("--output_dir", type=Path, default=Path(), help=f"folder in which feats_{kind}/ is made")
     files.add_argument("--single_file", type=Path, metavar="OUT.npz", help="write all features and names to this file")
     files.add_argument("--overwrite", action="store_true", help="compute features that exist already again")
@@ -104,7 +107,7 @@ def parse_feature_options(kind: str, arguments: Sequence[str] | None = None) -> 
         checkpoints[other] = namespace.other_ckpt
     return FeatureOptions(
         checkpoints=checkpoints,
-        input=namespace.input,
+        input=tuple(namespace.input) if namespace.input else None,
         output_dir=namespace.output_dir,
         single_file=single_file,
         overwrite=namespace.overwrite,

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from common.names import CONTENT_AWARE, QUALITY_AWARE
 from options.argument_types import Parser
-from options.features import CHECKPOINTS, ComputeOptions, add_compute_options, compute_options
+from options.features import CHECKPOINTS, INPUT_HELP, ComputeOptions, add_compute_options, compute_options
 
 
 @dataclass(frozen=True)
 class PredictionOptions:
     """What predict_quality.py scores; ``checkpoints`` is kind -> path, the other fields are options of their names."""
 
-    input: str
+    input: tuple[str, ...]
     regressor: Path
     checkpoints: dict[str, Path]
     output: Path | None
@@ -31,7 +31,7 @@ def parse_prediction_options(arguments: Sequence[str] | None = None) -> Predicti
         prog="predict_quality.py",
         description="Scores images: features from the encoders, and a regressor fitted by train_regressor.py.",
     )
-    parser.add_argument("--input", required=True, help="file, folder, glob or CSV (Image_path or image)")
+    parser.add_argument("--input", nargs="+", required=True, help=INPUT_HELP)
     parser.add_argument("--regressor", type=Path, default=Path("regressor.skops"), help="from train_regressor.py")
     parser.add_argument(
         "--quality_ckpt", type=Path, default=CHECKPOINTS[QUALITY_AWARE], help="quality-aware encoder, any known format"
@@ -40,7 +40,7 @@ def parse_prediction_options(arguments: Sequence[str] | None = None) -> Predicti
         "--content_ckpt", type=Path, default=CHECKPOINTS[CONTENT_AWARE], help="content-aware encoder, any known format"
     )
     files = parser.add_argument_group("files")
-    files.add_argument("--output", type=Path, metavar="SCORES.csv", help="write the path and score of every image here")
+    files.add_argument("--output", type=Path, metavar="SCORES.csv", help="write a row here for each input: path, score")
     files.add_argument(
         "--features", type=Path, help="folder of features; missing ones are computed and kept there (default: not kept)"
     )
@@ -52,7 +52,7 @@ def parse_prediction_options(arguments: Sequence[str] | None = None) -> Predicti
     if output and output.suffix.lower() != ".csv":
         parser.error(f"--output {output}: the name must end in .csv")
     return PredictionOptions(
-        input=namespace.input,
+        input=tuple(namespace.input),
         regressor=namespace.regressor,
         checkpoints={QUALITY_AWARE: namespace.quality_ckpt, CONTENT_AWARE: namespace.content_ckpt},
         output=output,

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from datasets.feature_inputs import DecodedImage, UnreadableImage
+from datasets.decoding import DecodedImage, UnreadableImage
+from datasets.file_stamps import FileStamp
 from networks.features import FeatureExtractor
 
 LARGEST_BATCH_PIXELS = 16_000_000
@@ -17,10 +18,14 @@ LARGEST_BATCH_PIXELS = 16_000_000
 
 @dataclass(frozen=True)
 class ComputedFeatures:
-    """Features of the image at ``index`` of a list: kind -> (2 * features,) float32, full size before half size."""
+    """Features of the image at ``index`` of a list: kind -> (2 * features,) float32, full size before half size.
+
+    ``stamp`` is that of the file they were computed from.
+    """
 
     index: int
     values: dict[str, np.ndarray]
+    stamp: FileStamp
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,7 @@ class FailedImage:
 class _Launched:
     """A batch whose features (images, 2 * features) a GPU may still be computing."""
 
-    indices: list[int]
+    images: list[tuple[int, FileStamp]]
     values: dict[str, torch.Tensor]
 
 
@@ -63,7 +68,7 @@ def _batches(
     inputs: Iterable[DecodedImage | UnreadableImage], batch_size: int
 ) -> Iterator[list[DecodedImage] | FailedImage]:
     """Groups images of equal size; a bounded number of pixels waits for others of their size."""
-    waiting: dict[torch.Size, list[DecodedImage]] = {}
+    waiting: dict[tuple[int, ...], list[DecodedImage]] = {}
     waiting_pixels = 0
     for image in inputs:
         if isinstance(image, UnreadableImage):
@@ -87,7 +92,7 @@ class _OutOfMemory(Exception):
 
 def _launch(batch: list[DecodedImage], extractors: Mapping[str, FeatureExtractor]) -> Iterator[_Launched | FailedImage]:
     try:
-        yield _Launched([image.index for image in batch], _at_two_scales(batch, extractors))
+        yield _Launched([(image.index, image.stamp) for image in batch], _at_two_scales(batch, extractors))
     except _OutOfMemory:
         if len(batch) > 1:
             for image in batch:
@@ -109,10 +114,10 @@ def _at_two_scales(batch: list[DecodedImage], extractors: Mapping[str, FeatureEx
         raise _OutOfMemory from None
 
 
-def _stack(images: list[torch.Tensor]) -> torch.Tensor:
+def _stack(images: list[np.ndarray]) -> torch.Tensor:
     """Images of one size as a batch; in page-locked memory, which torch keeps and reuses, where there is a GPU."""
     batch = torch.empty((len(images), *images[0].shape), dtype=torch.uint8, pin_memory=torch.cuda.is_available())
-    return torch.stack(images, out=batch)
+    return torch.stack([torch.from_numpy(image) for image in images], out=batch)
 
 
 def _finish(launched: list[_Launched | FailedImage]) -> Iterator[ComputedFeatures | FailedImage]:
@@ -121,5 +126,5 @@ def _finish(launched: list[_Launched | FailedImage]) -> Iterator[ComputedFeature
             yield part
             continue
         on_cpu = {kind: values.cpu().numpy() for kind, values in part.values.items()}
-        for row, index in enumerate(part.indices):
-            yield ComputedFeatures(index, {kind: values[row] for kind, values in on_cpu.items()})
+        for row, (index, stamp) in enumerate(part.images):
+            yield ComputedFeatures(index, {kind: values[row] for kind, values in on_cpu.items()}, stamp)

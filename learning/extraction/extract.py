@@ -1,26 +1,23 @@
-"""Features of any number of images, into files: a plan of what is missing, computed features, and their writer."""
+"""Features of any number of images: a plan of what is missing, one pass that computes it, and a writer."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TypeVar
 
 import torch
 import torch.distributed as dist
-from torch.utils.data import DataLoader
 
 from common import log
 from common.progress_bar import ProgressBar
-from datasets.feature_files import claim_folder, fits_on_disk, has_features, write_features
-from datasets.feature_inputs import FeatureInputs
-from datasets.image_lists import ListedImage, feature_names
-from datasets.workers import worker_starter
+from datasets.decoding import decode_images
+from datasets.feature_files import FeatureFolder, FeaturePlan, claim_folder
+from datasets.image_lists import ListedImage
 from learning.distributed.process_group import ProcessContext
-from learning.extraction.compute import FailedImage, compute_features
+from learning.extraction.compute import ComputedFeatures, FailedImage, compute_features
 from learning.extraction.interrupts import noted_interrupt
 from networks.features import FeatureExtractor
 from options.features import ComputeOptions
@@ -32,10 +29,12 @@ T = TypeVar("T")
 class Summary:
     """The outcome for the images; ``failed`` holds a sentence for each that could not be read or computed.
 
-    The work took ``seconds``, of which ``waited`` were spent waiting for decoded images.
+    ``stale`` of the ``written`` images had features of another content. The work took ``seconds``, of which ``waited``
+    were spent waiting for decoded images.
     """
 
     written: int = 0
+    stale: int = 0
     skipped: int = 0
     failed: list[str] = field(default_factory=list)
     seconds: float = 0.0
@@ -50,6 +49,7 @@ class Summary:
         parts = [part for part in gathered if part is not None]
         return Summary(
             written=sum(part.written for part in parts),
+            stale=sum(part.stale for part in parts),
             skipped=sum(part.skipped for part in parts),
             failed=[sentence for part in parts for sentence in part.failed],
             seconds=max(part.seconds for part in parts),
@@ -68,9 +68,9 @@ def with_workers(compute: ComputeOptions, device: torch.device) -> ComputeOption
 
 
 def extract_features(
-    images: list[ListedImage],
+    images: Sequence[ListedImage],
     extractors: Mapping[str, FeatureExtractor],
-    output_dir: Path,
+    folder: FeatureFolder,
     context: ProcessContext,
     compute: ComputeOptions,
     overwrite: bool = False,
@@ -82,48 +82,66 @@ def extract_features(
     and the rest continues. Raises UserError where the folder holds features of a different encoder.
     """
     for kind, extractor in extractors.items():
-        claim_folder(output_dir, kind, extractor.fingerprint)
-    names = feature_names(images)
-    summary = Summary()
-    to_do = []
-    for image in images[context.rank :: context.world_size]:
-        if not fits_on_disk(extractors, names[image.name]):
-            _report(f"image {image.path}: its name is too long for a file of features", summary)
-        elif overwrite or not has_features(output_dir, extractors, names[image.name]):
-            to_do.append(image)
-        else:
-            summary.skipped += 1
-
-    inputs = TimedIterable(_decoded(to_do, compute))
-    # Rank 0 shows the progress of all: the ranks have equal shares and are about equally fast.
-    bar = ProgressBar(min(len(to_do) * context.world_size, len(images)), "image", visible=context.is_first)
-    began = time.perf_counter()
-    with noted_interrupt() as check_interrupt:
-        for result in compute_features(inputs, extractors, compute.batch_size):
-            check_interrupt()
-            if isinstance(result, FailedImage):
-                _report(result.reason, summary)
-            else:
-                write_features(output_dir, names[to_do[result.index].name], result.values)
-                summary.written += 1
-            bar.add(context.world_size)
-    bar.close()
-    summary.seconds, summary.waited = time.perf_counter() - began, inputs.seconds
-    return summary.merged()
+        claim_folder(folder.folder, kind, extractor.fingerprint)
+    plan = folder.plan(images, slice(context.rank, None, context.world_size), overwrite)
+    extraction = Extraction([images[position] for position in plan.to_do], extractors, compute, context)
+    for image, features in extraction:
+        folder.write(image, plan.names[image.name], features.values, features.stamp)
+    return extraction.summary(plan).merged()
 
 
-def _report(sentence: str, summary: Summary) -> None:
-    summary.failed.append(sentence)
-    log.error(sentence)
+class Extraction:
+    """One pass over ``images``: iterating yields each image with its features, and reports those that have none.
 
+    ``failed`` holds a sentence for each of these. Ctrl-C ends the pass with KeyboardInterrupt.
+    """
 
-def _decoded(images: list[ListedImage], compute: ComputeOptions) -> DataLoader:
-    return DataLoader(
-        FeatureInputs(images, compute.max_pixels),
-        batch_size=None,
-        num_workers=1 if compute.num_workers is None else compute.num_workers,
-        worker_init_fn=worker_starter(),
-    )
+    def __init__(
+        self,
+        images: Sequence[ListedImage],
+        extractors: Mapping[str, FeatureExtractor],
+        compute: ComputeOptions,
+        context: ProcessContext | None = None,
+    ):
+        self._images = images
+        self._extractors = extractors
+        self._compute = compute
+        self._context = context or ProcessContext()
+        self._n_computed = 0
+        self._seconds = 0.0
+        paths = [image.path for image in images]
+        n_workers = 1 if compute.num_workers is None else compute.num_workers
+        self._inputs = TimedIterable(decode_images(paths, n_workers, compute.max_pixels))
+        self.failed: list[str] = []
+
+    def __iter__(self) -> Iterator[tuple[ListedImage, ComputedFeatures]]:
+        n_processes = self._context.world_size
+        # Rank 0 shows the progress of all: the ranks have equal shares and are about equally fast.
+        bar = ProgressBar(len(self._images) * n_processes, "image", visible=self._context.is_first)
+        began = time.perf_counter()
+        with noted_interrupt() as check_interrupt:
+            for result in compute_features(self._inputs, self._extractors, self._compute.batch_size):
+                check_interrupt()
+                if isinstance(result, FailedImage):
+                    self.failed.append(result.reason)
+                    log.error(result.reason)
+                else:
+                    self._n_computed += 1
+                    yield self._images[result.index], result
+                bar.add(n_processes)
+        bar.close()
+        self._seconds = time.perf_counter() - began
+
+    def summary(self, plan: FeaturePlan) -> Summary:
+        """The outcome, after the last image."""
+        return Summary(
+            written=self._n_computed,
+            stale=plan.n_stale,
+            skipped=len(plan.fresh),
+            failed=self.failed,
+            seconds=self._seconds,
+            waited=self._inputs.seconds,
+        )
 
 
 class TimedIterable(Iterable[T]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -16,13 +17,17 @@ from options.features import ComputeOptions
 
 
 def extraction_device(requested: str | None, context: ProcessContext) -> torch.device:
-    """The requested device, or by default this process's GPU, or else the CPU; UserError for one that is missing."""
+    """The requested device, or by default this process's GPU, or else the CPU; UserError for one that is missing.
+
+    A number means the GPU of that number; case does not matter.
+    """
     if requested is None:
         if not torch.cuda.is_available():
             return torch.device("cpu")
         return torch.device("cuda", context.local_rank % torch.cuda.device_count())
+    name = f"cuda:{requested}" if requested.isdecimal() else requested.lower()
     try:
-        device = torch.device(requested)
+        device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).split("\n")[0]
@@ -31,9 +36,12 @@ def extraction_device(requested: str | None, context: ProcessContext) -> torch.d
 
 
 def load_extractors(
-    checkpoints: dict[str, Path], compute: ComputeOptions, device: torch.device
+    checkpoints: Mapping[str, Path], compute: ComputeOptions, device: torch.device
 ) -> dict[str, FeatureExtractor]:
-    """kind -> extractor; UserError, with the remedy, where a checkpoint is missing or compiling fails."""
+    """kind -> extractor; UserError, with the remedy, where a checkpoint is missing or compiling fails.
+
+    Each checkpoint tells its architecture, so the encoders may differ in it.
+    """
     if compute.compile:
         require_compiler(device)
     extractors = {}
@@ -43,6 +51,6 @@ def load_extractors(
                 f"checkpoint {path} does not exist: train an encoder (main_contrast.py), or get the released weights "
                 "and put them there, or name another checkpoint (--help lists the options)"
             )
-        encoder = load_encoder(path, compute.arch)
+        encoder = load_encoder(path)
         extractors[kind] = FeatureExtractor(encoder, kind == CONTENT_AWARE, device, compute.amp, compute.compile)
     return extractors

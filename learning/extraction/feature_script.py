@@ -10,10 +10,10 @@ import torch
 from common import log
 from common.errors import UserError
 from common.process import run_script
-from datasets.feature_files import feature_file, write_single_file
-from datasets.image_lists import feature_names, list_images
+from datasets.feature_files import FeatureFolder, feature_file, write_single_file
+from datasets.image_lists import ImageListing, list_images
 from datasets.sample_images import write_sample_images
-from learning.distributed.process_group import ProcessContext, environment_context, join, leave
+from learning.distributed.process_group import ProcessContext, environment_context, from_first, join, leave
 from learning.extraction.extract import Summary, extract_features, with_workers
 from learning.extraction.extractors import extraction_device, load_extractors
 from options.features import FeatureOptions
@@ -22,43 +22,55 @@ SAMPLE_FOLDER = Path("sample_images")
 
 
 def run(options: FeatureOptions) -> NoReturn:
-    """Computes and writes features as the options say; the exit status is 1 if any image failed."""
+    """Computes and writes features as the options say; the exit status is 1 if an image or a folder failed."""
     context = environment_context() or ProcessContext()
     log.set_quiet(not context.is_first)
-    run_script(lambda: 1 if _extract(options).failed else 0, "interrupted; the same command resumes from here")
+    run_script(lambda: _extract(options), "interrupted; the same command resumes from here")
 
 
-def _extract(options: FeatureOptions) -> Summary:
+def _extract(options: FeatureOptions) -> int:
+    """The exit status: 1 if an image or a folder could not be read."""
     context = join("gloo")
     device = extraction_device(options.compute.device, context)
     if device.type == "cpu":
         torch.set_num_threads(max(1, torch.get_num_threads() // context.local_size))
     extractors = load_extractors(options.checkpoints, options.compute, device)
-    images = list_images(options.input or write_sample_images(SAMPLE_FOLDER, n_dead_leaves=0)[0])
+    # Rank 0 lists the images: what the others found could differ, and standard input is read once.
+    listing = from_first(lambda: _list(options), context)
 
     # Features for a single file are kept one by one until all are there: this resumes after an interruption too.
-    folder, overwrite = options.output_dir, options.overwrite
+    target, overwrite = options.output_dir, options.overwrite
     if options.single_file:
         if options.single_file.exists() and not overwrite:
             raise UserError(f"--single_file {options.single_file} exists already; --overwrite replaces it")
-        folder, overwrite = options.single_file.with_name(f".{options.single_file.name}.parts"), False
+        target, overwrite = options.single_file.with_name(f".{options.single_file.name}.parts"), False
+    folder = FeatureFolder(target, list(extractors), context.rank)
     compute = with_workers(options.compute, device)
-    summary = extract_features(images, extractors, folder, context, compute, overwrite)
+    summary = extract_features(listing.images, extractors, folder, context, compute, overwrite)
     leave()
     if context.is_first:
-        targets = [str(feature_file(folder, kind, "*").parent) for kind in extractors]
+        targets = [str(feature_file(target, kind, "*").parent) for kind in extractors]
         if options.single_file:
-            write_single_file(options.single_file, folder, list(extractors), feature_names(images))
+            write_single_file(options.single_file, FeatureFolder(target, list(extractors)), listing.images)
             targets = [str(options.single_file)]
-        log.info(_in_words(summary, targets))
-    return summary
+        log.info(_in_words(summary, listing, targets))
+    return 1 if summary.failed or listing.unreadable else 0
 
 
-def _in_words(summary: Summary, targets: list[str]) -> str:
+def _list(options: FeatureOptions) -> ImageListing:
+    listing = list_images(options.input or [write_sample_images(SAMPLE_FOLDER, n_dead_leaves=0)[0]])
+    for sentence in listing.unreadable:
+        log.error(sentence)
+    return listing
+
+
+def _in_words(summary: Summary, listing: ImageListing, targets: list[str]) -> str:
     speed = ""
     if summary.written:
         speed = f" ({summary.written / summary.seconds:.1f} images/s, waiting {summary.waited / summary.seconds:.0%})"
+    stale = f", {summary.stale:,d} of them anew since their files have changed" if summary.stale else ""
+    folders = f", {len(listing.unreadable):,d} folders unreadable" if listing.unreadable else ""
     return (
-        f"{summary.written:,d} images written{speed}, {summary.skipped:,d} existed already, "
-        f"{len(summary.failed):,d} failed: {', '.join(targets)}"
+        f"{summary.written:,d} images written{speed}{stale}, {summary.skipped:,d} existed already, "
+        f"{len(summary.failed):,d} failed{folders}{listing.account()}: {', '.join(targets)}"
     )

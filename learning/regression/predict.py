@@ -2,114 +2,155 @@
 
 from __future__ import annotations
 
-import contextlib
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from common import log
 from common.atomic_files import check_target
 from common.errors import UserError
-from datasets.feature_files import FeatureFiles, has_features, read_encoder
-from datasets.image_lists import ListedImage, feature_names, list_images, match_names
+from datasets.feature_files import FeatureFolder, FeaturePlan, claim_folder, read_encoder
+from datasets.image_lists import ImageListing, ListedImage, list_images, match_names
 from datasets.opinion_scores import OpinionScores, read_scores
 from datasets.tables import write_csv
 from learning.distributed.process_group import ProcessContext
-from learning.extraction.extract import extract_features, with_workers
+from learning.extraction.compute import ComputedFeatures
+from learning.extraction.extract import Extraction, with_workers
 from learning.extraction.extractors import extraction_device, load_extractors
-from learning.regression.evaluation import METRICS
-from learning.regression.metrics import Metrics, evaluate
+from learning.regression.metrics import LABELS, METRICS, Metrics, evaluate
 from learning.regression.regressor_files import Regressor, load_regressor
+from networks.features import FeatureExtractor
+from options.features import ComputeOptions
 from options.prediction import PredictionOptions
 
 ROWS_AT_ONCE = 4096
 
 LONGEST_TABLE = 40
-"""Images; of more, the terminal shows the best and the worst."""
+"""Rows; of more, the terminal shows the best and the worst."""
+
+
+@dataclass
+class Scores:
+    """Scores by the name of the image, and a sentence for each image that has none."""
+
+    of_images: dict[str, float] = field(default_factory=dict)
+    failed: list[str] = field(default_factory=list)
+    n_stale: int = 0
 
 
 def predict_quality(options: PredictionOptions) -> int:
-    """Scores the images as the options say, and returns the number of images without a score."""
+    """Scores the images as the options say; the exit status is 1 if an image or a folder could not be read."""
     regressor = load_regressor(options.regressor)
-    images = list_images(options.input)
+    listing = list_images(options.input)
+    for sentence in listing.unreadable:
+        log.error(sentence)
     labels = read_scores(options.labels, options.lower_is_better) if options.labels else None
     if options.output:
         check_target(options.output)
     if options.features and options.features.is_file():
         raise UserError(f"--features {options.features} is a file; a folder is needed here")
-    with _feature_folder(options.features) as folder:
-        complete_features(images, regressor, folder, options)
-        scores = score_images(images, regressor, folder)
-    if not scores:
+
+    scores = score_listing(listing, regressor, options)
+    if not scores.of_images:
         raise UserError("no image could be scored")
-    n_failed = len(images) - len(scores)
+    rows = [(row.given, scores.of_images.get(listing.images[row.image].name)) for row in listing.rows]
     if options.output:
-        write_csv(options.output, ("image", "score"), ((image, f"{score:.6g}") for image, score in scores.items()))
-    print_scores(scores)
-    _print_about(regressor, scores, n_failed, options.output)
+        texts = ((given, "" if score is None else f"{score:.6g}") for given, score in rows)
+        write_csv(options.output, ("image", "score"), texts)
+    print_scores([(given, score) for given, score in rows if score is not None])
+    _print_about(regressor, scores, listing, options.output)
     if labels is not None:
-        compare_with_labels(scores, labels, options)
-    return n_failed
+        compare_with_labels(scores.of_images, labels, options)
+    return 1 if scores.failed or listing.unreadable else 0
 
 
-@contextlib.contextmanager
-def _feature_folder(kept: Path | None) -> Iterator[Path]:
-    """The folder in which features are kept, or a temporary one."""
-    if kept is not None:
-        yield kept
-    else:
-        with tempfile.TemporaryDirectory(prefix="predict_quality_") as folder:
-            yield Path(folder)
+def score_listing(listing: ImageListing, regressor: Regressor, options: PredictionOptions) -> Scores:
+    """The scores of a listing's images, by features that are kept in a folder where these are theirs.
 
-
-def complete_features(
-    images: list[ListedImage], regressor: Regressor, folder: Path, options: PredictionOptions
-) -> None:
-    """Computes the features that ``folder`` lacks; loads the encoders only where some are missing.
-
-    Raises UserError where the features in the folder, or an encoder, are not those the regressor was fitted with.
+    Encoders are loaded only where features are missing. Raises UserError where the features in the folder, or an
+    encoder, are not those the regressor was fitted with.
     """
-    names = feature_names(images)
+    if options.features is None:
+        extractors = matching_extractors(regressor, options) if listing.images else {}
+        return _scores_of(listing.images, extractors, regressor, options, keep=None, plan=None)
     for kind in regressor.kinds:
-        regressor.check_encoder(kind, read_encoder(folder, kind), f"that of {folder}")
-    if all(has_features(folder, regressor.kinds, name) for name in names.values()):
-        return
-    context = ProcessContext()
-    device = extraction_device(options.compute.device, context)
+        regressor.check_encoder(kind, read_encoder(options.features, kind), f"that of {options.features}")
+    folder = FeatureFolder(options.features, regressor.kinds)
+    plan = folder.plan(listing.images)
+    to_do = [listing.images[position] for position in plan.to_do]
+    scores = Scores()
+    if to_do:
+        extractors = matching_extractors(regressor, options)
+        for kind, extractor in extractors.items():
+            claim_folder(options.features, kind, extractor.fingerprint)
+        scores = _scores_of(to_do, extractors, regressor, options, folder, plan)
+    for start in range(0, len(plan.fresh), ROWS_AT_ONCE):
+        images = [listing.images[position].name for position in plan.fresh[start : start + ROWS_AT_ONCE]]
+        predicted = regressor.predict(folder.read([plan.names[image] for image in images]))
+        scores.of_images.update(zip(images, predicted.tolist(), strict=True))
+    scores.n_stale = plan.n_stale
+    return scores
+
+
+def _scores_of(
+    images: Sequence[ListedImage],
+    extractors: Mapping[str, FeatureExtractor],
+    regressor: Regressor,
+    options: PredictionOptions,
+    keep: FeatureFolder | None,
+    plan: FeaturePlan | None,
+) -> Scores:
+    """Computes the scores of ``images``; their features are written to ``keep`` under the names of ``plan``."""
+    device = extraction_device(options.compute.device, ProcessContext())
+    extraction = Extraction(images, extractors, with_workers(options.compute, device))
+    scores = Scores()
+    for image, features in extraction:
+        if keep is not None and plan is not None:
+            keep.write(image, plan.names[image.name], features.values, features.stamp)
+        scores.of_images[image.name] = score_features(features, regressor)
+    scores.failed = extraction.failed
+    return scores
+
+
+def score_features(features: ComputedFeatures, regressor: Regressor) -> float:
+    """The score of one image, on the opinions' scale."""
+    side_by_side = np.concatenate([features.values[kind] for kind in regressor.kinds])
+    return float(regressor.predict(side_by_side[None])[0])
+
+
+def score_images(
+    images: Sequence[ListedImage],
+    extractors: Mapping[str, FeatureExtractor],
+    regressor: Regressor,
+    compute: ComputeOptions,
+) -> Iterator[tuple[ListedImage, float]]:
+    """Yields each image that can be read with its score, on the opinions' scale."""
+    for image, features in Extraction(images, extractors, compute):
+        yield image, score_features(features, regressor)
+
+
+def matching_extractors(regressor: Regressor, options: PredictionOptions) -> dict[str, FeatureExtractor]:
+    """The encoders of the kinds that the regressor takes; UserError where it was fitted with others."""
+    device: torch.device = extraction_device(options.compute.device, ProcessContext())
     checkpoints = {kind: options.checkpoints[kind] for kind in regressor.kinds}
     extractors = load_extractors(checkpoints, options.compute, device)
     for kind, extractor in extractors.items():
         regressor.check_encoder(kind, extractor.fingerprint, f"checkpoint {checkpoints[kind]}")
-    extract_features(images, extractors, folder, context, with_workers(options.compute, device))
+    return extractors
 
 
-def score_images(images: list[ListedImage], regressor: Regressor, folder: Path) -> dict[str, float]:
-    """Image -> score, in the order of ``images``, of those that have features in ``folder``."""
-    names = feature_names(images)
-    there = [image.name for image in images if has_features(folder, regressor.kinds, names[image.name])]
-    if not there:
-        return {}
-    files = FeatureFiles(folder, regressor.kinds)
-    scores: dict[str, float] = {}
-    for start in range(0, len(there), ROWS_AT_ONCE):
-        some = there[start : start + ROWS_AT_ONCE]
-        predicted = regressor.predict(files.read([names[name] for name in some]))
-        scores.update(zip(some, predicted.tolist(), strict=True))
-    return scores
-
-
-def print_scores(scores: dict[str, float]) -> None:
-    """Prints a table; of a long one the best and the worst scores."""
-    rows = list(scores.items())
+def print_scores(rows: list[tuple[str, float]]) -> None:
+    """Prints a table of (image, score); of a long one the best and the worst."""
     if len(rows) <= LONGEST_TABLE:
         log.info("   score  image")
         _print_rows(rows)
         return
     log.info(f"the best and the worst {LONGEST_TABLE // 2} of {len(rows):,d} images")
     log.info("   score  image")
-    rows.sort(key=lambda row: -row[1])
+    rows = sorted(rows, key=lambda row: -row[1])
     _print_rows(rows[: LONGEST_TABLE // 2])
     log.info(f"{'':>8}  ...")
     _print_rows(rows[-LONGEST_TABLE // 2 :])
@@ -124,18 +165,24 @@ def _printable(name: str) -> str:
     return name.encode(errors="backslashreplace").decode(errors="backslashreplace")
 
 
-def _print_about(regressor: Regressor, scores: dict[str, float], n_failed: int, output: Path | None) -> None:
+def _print_about(regressor: Regressor, scores: Scores, listing: ImageListing, output: Path | None) -> None:
     lowest, highest = regressor.description.score_range
     source = _printable(regressor.description.scores or "its scores")
     log.info(f"\nfitted on {source}, where opinions go from {lowest:g} to {highest:g}; higher is better")
     if regressor.description.note:
         log.info(_printable(regressor.description.note))
-    log.info(f"{len(scores):,d} images scored, {n_failed:,d} failed" + (f": {output}" if output else ""))
+    rows = f" on {len(listing.rows):,d} rows" if len(listing.rows) != len(listing.images) else ""
+    stale = f", {scores.n_stale:,d} anew since their files have changed" if scores.n_stale else ""
+    folders = f", {len(listing.unreadable):,d} folders unreadable" if listing.unreadable else ""
+    log.info(
+        f"{len(scores.of_images):,d} images scored{rows}, {len(scores.failed):,d} failed{stale}{folders}"
+        f"{listing.account()}" + (f": {output}" if output else "")
+    )
 
 
-def compare_with_labels(scores: dict[str, float], labels: OpinionScores, options: PredictionOptions) -> None:
+def compare_with_labels(scores: Mapping[str, float], labels: OpinionScores, options: PredictionOptions) -> None:
     """Prints how well the scores agree with people's; UserError where fewer than two images are in both."""
-    matched = match_names(labels.images, list(scores), f"--input {options.input}")
+    matched = match_names(labels.images, list(scores), f"--input {' '.join(options.input)}")
     rows = [row for row, image in enumerate(labels.images) if image in matched]
     if len(rows) < 2:
         raise UserError(f"{len(rows)} images of --labels {options.labels} are among the scored ones; 2 are needed")
@@ -147,6 +194,6 @@ def print_agreement(metrics: Metrics, n_compared: int, n_labels: int, inversion:
     """Prints the metrics of ``n_compared`` images; ``inversion`` is a sentence on inverted labels, or empty."""
     about = f"\nagainst the opinions on {n_compared:,d} of {n_labels:,d} labelled images"
     log.info(about + (f". {inversion}" if inversion else ""))
-    log.info("  ".join(f"{name.upper()} {getattr(metrics, name):.4f}" for name in METRICS))
+    log.info("  ".join(f"{LABELS[name]} {getattr(metrics, name):.4f}" for name in METRICS))
     if metrics.mapping.kind == "linear":
         log.info("notice: the logistic did not converge; PLCC and RMSE are after a straight line")

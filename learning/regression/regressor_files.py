@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,6 +56,22 @@ class Regressor:
             )
         return self.description.calibration(self.pipeline.predict(features.astype(np.float64)))
 
+    def interval_half_width(self, level: float) -> float:
+        """Half-width of the prediction interval at ``level`` (0.9: nine of ten opinions lie inside it).
+
+        Raises UserError where the regressor does not record it.
+        """
+        intervals = self.description.prediction_intervals
+        if intervals is None:
+            raise UserError(
+                "the regressor records no prediction intervals: an earlier version fitted it; fit it again with "
+                "train_regressor.py"
+            )
+        try:
+            return intervals.half_width(level)
+        except ValueError as error:
+            raise UserError(f"no prediction interval at level {level:g}: {error}") from None
+
     def check_encoder(self, kind: str, fingerprint: str | None, where: str) -> None:
         """UserError where the regressor was fitted on features of a different encoder; an unknown encoder passes."""
         own = self.description.encoders.get(kind)
@@ -79,12 +96,13 @@ def save_regressor(path: Path, pipeline: Pipeline, description: RegressorDescrip
         temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
-def load_regressor(path: Path) -> Regressor:
+def load_regressor(path: str | os.PathLike) -> Regressor:
     """Reads both files, executing nothing.
 
     Raises UserError where one is missing or damaged, where they do not belong together, or where the pipeline holds
     anything but scikit-learn's and numpy's own types.
     """
+    path = Path(path)
     about = description_file(path)
     for file in (path, about):
         if not file.is_file():

@@ -1,10 +1,24 @@
 """Features on disk: found for the images of a table, read in their order, never mixed between encoders."""
 
+import hashlib
+import os
+
 import numpy as np
 import pytest
 
 from common.errors import UserError
-from datasets.feature_files import FeatureFiles, claim_folder, feature_file, read_encoder, single_file_encoder
+from datasets import feature_files
+from datasets.feature_files import (
+    FeatureFiles,
+    FeatureFolder,
+    claim_folder,
+    feature_file,
+    read_encoder,
+    single_file_encoder,
+    write_single_file,
+)
+from datasets.file_stamps import stamp_file
+from datasets.image_lists import ListedImage
 
 NAMES = ["a", "sub/b", "sub/c d"]
 
@@ -56,8 +70,8 @@ def test_what_is_wrong_is_named(tmp_path):
         FeatureFiles(tmp_path, ["content_aware"])
     broken = feature_file(tmp_path, "quality_aware", "sub/b")
     for content, said in (
-        (np.zeros((1, 5), np.float32), "have 5 values, and those of a have 4"),
-        (np.full((1, 4), np.nan, np.float32), "of sub/b are not finite"),
+        (np.zeros((1, 5), np.float32), "have 5 values, and .*a_quality_aware_features.npy has 4"),
+        (np.full((1, 4), np.nan, np.float32), "sub/b_quality_aware_features.npy are not finite"),
         (np.array(["x"]), "not an array of numbers"),
     ):
         np.save(broken, content)
@@ -95,3 +109,130 @@ def test_older_features_of_an_unknown_encoder_stay_so(tmp_path):
     np.save(path, np.zeros((1, 4), np.float32))
     claim_folder(tmp_path, "quality_aware", "new")
     assert read_encoder(tmp_path, "quality_aware") is None
+
+
+class Photographs:
+    """Files that stand for photographs, and a folder with features of them: their content's length."""
+
+    def __init__(self, root):
+        self.root, self.folder = root, root / "features"
+        self.kinds = ["quality_aware"]
+
+    def put(self, name, content, **times):
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        if times:
+            os.utime(path, ns=(times["mtime_ns"], times["mtime_ns"]))
+
+    def extract(self, *names, folder=""):
+        """As a run of a script on these images: what was computed, and how many of these were stale."""
+        features = FeatureFolder(self.folder, self.kinds)
+        images = [ListedImage(str(self.root / folder / name), name) for name in names]
+        plan = features.plan(images)
+        for position in plan.to_do:
+            image = images[position]
+            with open(image.path, "rb") as file:
+                stamp = stamp_file(file)
+                row = np.full(4, len(file.read()), np.float32)
+            features.write(image, plan.names[image.name], dict.fromkeys(self.kinds, row), stamp)
+        return [images[position].name for position in plan.to_do], plan.n_stale
+
+    def lengths(self):
+        files = FeatureFiles(self.folder)
+        return {name: files.read([name])[0, 0] for name in files.names}
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    return Photographs(tmp_path)
+
+
+def test_features_follow_the_content_of_their_file(photographs):
+    photographs.put("a.png", b"one")
+    assert photographs.extract("a.png") == (["a.png"], 0)
+    assert photographs.extract("a.png") == ([], 0)
+    photographs.put("a.png", b"another")
+    assert photographs.extract("a.png") == (["a.png"], 1) and photographs.lengths() == {"a.png": 7}
+    (photographs.root / "a.png").touch()
+    assert photographs.extract("a.png") == ([], 0), "a new time of the same content"
+    assert photographs.extract("a.png") == ([], 0)
+
+
+def test_another_folders_file_of_the_same_name_size_and_time(photographs):
+    """What copying programs and archives preserve does not suffice."""
+    for folder, content in (("monday", b"abc"), ("tuesday", b"xyz")):
+        photographs.put(f"{folder}/IMG_0001.png", content, mtime_ns=10**18)
+    assert photographs.extract("IMG_0001.png", folder="monday") == (["IMG_0001.png"], 0)
+    assert photographs.extract("IMG_0001.png", folder="tuesday") == (["IMG_0001.png"], 1)
+
+
+def test_endings_tell_images_apart_whatever_the_runs(photographs):
+    for name, content in (("x.jpg", b"1"), ("x.png", b"22"), ("x.png.jpg", b"333"), ("sub/x.jpg", b"4444")):
+        photographs.put(name, content)
+    assert photographs.extract("x.jpg")[0] == ["x.jpg"] and photographs.extract("x.png")[0] == ["x.png"]
+    assert photographs.extract("x.png", "x.jpg", "x.png.jpg", "sub/x.jpg")[0] == ["x.png.jpg", "sub/x.jpg"]
+    assert photographs.extract("x.png.jpg", "x.jpg", "sub/x.jpg", "x.png") == ([], 0)
+    assert photographs.lengths() == {"x.jpg": 1, "x.png": 2, "x.png.jpg": 3, "sub/x.jpg": 4}
+    published = feature_file(photographs.folder, "quality_aware", "x")
+    assert published.name == "x_quality_aware_features.npy" and published.exists()
+
+
+def test_equal_stems_in_one_run(photographs):
+    for name in ("a.png", "a.jpg", "b.png", "sub/a.png"):
+        photographs.put(name, name.encode())
+    photographs.extract("a.png", "a.jpg", "b.png", "sub/a.png")
+    root = photographs.folder / "feats_quality_aware"
+    names = sorted(
+        str(path.relative_to(root)).removesuffix("_quality_aware_features.npy") for path in root.rglob("*.npy")
+    )
+    assert names == ["a.jpg", "a.png", "b", "sub/a"]
+
+
+@pytest.mark.parametrize("name", ["n" * 251 + ".png", "写" * 83 + ".png", "f/" + "é" * 125 + ".png", "a~b\udce9.png"])
+def test_any_name_that_a_disk_takes(photographs, name):
+    photographs.put(name, b"12345")
+    assert photographs.extract(name) == ([name], 0) and photographs.extract(name) == ([], 0)
+    assert photographs.lengths() == {name: 5}
+
+
+def test_older_folders_are_read(photographs):
+    """Features without a record of their file: nothing is known against them."""
+    photographs.put("a.png", b"12345")
+    path = feature_file(photographs.folder, "quality_aware", "a")
+    path.parent.mkdir(parents=True)
+    np.save(path, np.full((1, 4), 9, np.float32))
+    assert photographs.extract("a.png") == ([], 0) and photographs.lengths() == {"a": 9}
+
+
+def test_a_torn_journal_line_is_no_record(photographs):
+    photographs.put("a.png", b"12345")
+    photographs.extract("a.png")
+    with open(photographs.folder / "feats_quality_aware" / "sources_0.jsonl", "ab") as file:
+        file.write(b'{"features": "a", "ima')
+    assert photographs.extract("a.png") == ([], 0)
+
+
+def test_a_kill_between_record_and_features_leaves_no_wrong_features(photographs, monkeypatch):
+    photographs.put("a.png", b"1")
+    photographs.extract("a.png")
+    photographs.put("a.png", b"22")
+    with monkeypatch.context() as patch:
+        patch.setattr(feature_files, "whole_file", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            photographs.extract("a.png")
+    assert photographs.extract("a.png")[0] == ["a.png"] and photographs.lengths() == {"a.png": 2}
+
+
+def test_a_single_file_records_the_images(photographs):
+    for name in ("a.png", "b.png"):
+        photographs.put(name, name.encode() * 2)
+    photographs.extract("a.png", "b.png")
+    images = [ListedImage(str(photographs.root / name), name) for name in ("a.png", "b.png", "missing.png")]
+    target = photographs.root / "f.npz"
+    assert write_single_file(target, FeatureFolder(photographs.folder, ["quality_aware"]), images) == 2
+    with np.load(target, allow_pickle=False) as archive:
+        assert archive["names"].tolist() == ["a.png", "b.png"] and archive["size"].tolist() == [10, 10]
+        assert archive["sha256"].tolist()[0] == hashlib.sha256(b"a.png" * 2).hexdigest()
+        assert (archive["mtime_ns"] > 0).all()
+    assert FeatureFiles(target).names == ["a.png", "b.png"] and not photographs.folder.exists()

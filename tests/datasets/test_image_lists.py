@@ -1,12 +1,13 @@
 """What --input means: file, folder, glob, CSV; and names under which results do not overwrite each other."""
 
+import io
 import os
 
 import pandas as pd
 import pytest
 
 from common.errors import UserError
-from datasets.image_lists import ListedImage, feature_names, list_images, match_names
+from datasets.image_lists import ListedImage, list_images, match_names
 
 
 @pytest.fixture
@@ -18,7 +19,7 @@ def folder(tmp_path):
 
 
 def names(source):
-    listed = list_images(source)
+    listed = list_images(source).images
     assert all(os.path.isfile(image.path) for image in listed)  # noqa: PTH113
     return [image.name for image in listed]
 
@@ -52,11 +53,6 @@ def test_a_csv_without_a_path_column_is_said(folder):
     (folder / "t.csv").write_text("file\na.png\n")
     with pytest.raises(UserError, match="no column 'Image_path' or 'image'; its columns are: file"):
         list_images(folder / "t.csv")
-
-
-def test_equal_stems_keep_their_ending():
-    images = [ListedImage("", name) for name in ("a.png", "a.jpg", "b.png", "sub/a.png")]
-    assert list(feature_names(images).values()) == ["a.png", "a.jpg", "b", "sub/a"]
 
 
 @pytest.mark.parametrize(
@@ -103,7 +99,7 @@ def test_any_table_lists_images(tmp_path, suffix):
         pd.DataFrame({"Image": ["a b.png"], "mos": [1]}).to_excel(path, index=False)
     else:
         path.write_bytes("Image\tmos\r\na b.png \t1\r\n".encode("utf-16"))
-    assert list_images(path) == [ListedImage(str(tmp_path / "a b.png"), "a b.png")]
+    assert list_images(path).images == [ListedImage(str(tmp_path / "a b.png"), "a b.png")]
 
 
 def test_a_name_that_fits_several_is_refused():
@@ -131,22 +127,64 @@ def test_the_same_end_in_other_folders_is_no_match():
         match_names(["a.png"], ["x/a", "y/A"], "there")
 
 
-def test_a_csv_whose_files_would_share_a_name_is_refused(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "sub").mkdir()
-    for path in ("x.jpg", "sub/x.jpg"):
+def test_every_row_is_kept_as_it_was_given(folder):
+    """Scores are joined with the input by row or by path: repeated and differently spelt rows all count."""
+    table = folder / "lists" / "t.csv"
+    table.parent.mkdir()
+    rows = ["../b.jpg", f"{folder}/sub/a.png", "../b.jpg", f"{folder}/sub/../b.jpg"]
+    table.write_text("image,camera\n" + "".join(f"{row},x\n" for row in rows))
+    listing = list_images(table)
+    assert [row.given for row in listing.rows] == rows and [row.image for row in listing.rows] == [0, 1, 0, 0]
+    assert [image.name for image in listing] == ["b.jpg", f"{folder}/sub/a.png".lstrip("/")]
+
+
+def test_files_of_one_name_are_told_apart(tmp_path, monkeypatch):
+    for path in ("x.jpg", "monday/x.jpg", "tuesday/x.jpg"):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
         (tmp_path / path).touch()
-    (tmp_path / "sub" / "l.csv").write_text(f"image\nx.jpg\n./x.jpg\n{tmp_path}/x.jpg\n")
-    names = [image.name for image in list_images("sub/l.csv")]
-    assert names[0] == "x.jpg" and len(names) == 2, "one file, spelt twice, and its absolute path"
-    (tmp_path / "sub" / "l.csv").write_text("image\nx.jpg\n../x.jpg\n")
-    monkeypatch.chdir(tmp_path / "sub")
-    with pytest.raises(
-        UserError, match=r"line 3: \.\./x.jpg would have the same name, x.jpg, as another file on line 2"
+    monkeypatch.chdir(tmp_path / "monday")
+    (tmp_path / "monday" / "l.csv").write_text("image\nx.jpg\n../x.jpg\n")
+    assert [image.name for image in list_images("l.csv")] == ["x.jpg", str(tmp_path / "x.jpg").lstrip("/")]
+    monkeypatch.chdir(tmp_path)
+    listing = list_images(["monday", "tuesday", "x.jpg", "monday/x.jpg"])
+    assert len(listing) == 3 and len({image.name for image in listing}) == 3
+    assert [row.image for row in listing.rows] == [0, 1, 2, 0]
+
+
+def test_lists_of_paths(folder, monkeypatch):
+    (folder / "list.txt").write_bytes(b"\xef\xbb\xbfb.jpg\r\n\r\nsub/a.png\nb.jpg\n")
+    listing = list_images(folder / "list.txt")
+    assert [row.given for row in listing.rows] == ["b.jpg", "sub/a.png", "b.jpg"] and len(listing) == 2
+    monkeypatch.chdir(folder)
+    for content in (b"b.jpg\nsub/a.png\n", b"b.jpg\0sub/a.png\0"):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
+        assert [image.path for image in list_images("-")] == ["b.jpg", "sub/a.png"]
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\n")))
+    with pytest.raises(UserError, match="standard input lists no images"):
+        list_images("-")
+
+
+def test_what_a_folder_leaves_out_is_accounted_for(folder):
+    for name in ("@eaDir/b.jpg", ".thumbnails/t.png", "._a.png", "raw.NEF"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).touch()
+    listing = list_images(folder)
+    assert len(listing) == 4 and listing.n_left_out == 5
+    account = listing.account()
+    for part in (
+        "5 left out",
+        "2 in hidden or thumbnail folders",
+        "1 hidden",
+        "1 camera raw",
+        "1 without an image's ending: .txt",
     ):
-        list_images("l.csv")
-    (tmp_path / "sub" / "l.csv").write_text('image,mos\nx.jpg,1\n"",2\n')
+        assert part in account
+
+
+def test_mistakes_in_a_table_are_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "l.csv").write_text('image,mos\nx.jpg,1\n"",2\n')
     with pytest.raises(UserError, match="line 3: no image is named"):
         list_images("l.csv")
-    (tmp_path / "sub" / "l.csv").write_text("image\n" + "x" * 300 + ".jpg\n")
+    (tmp_path / "l.csv").write_text("image\n" + "x" * 300 + ".jpg\n")
     assert len(list_images("l.csv")) == 1, "a name that no disk can hold is a missing image, not a crash"

@@ -1,0 +1,63 @@
+"""Which files are images: by their ending, and without one by their first bytes."""
+
+from __future__ import annotations
+
+import os
+
+from PIL import Image
+
+IMAGE_SUFFIXES = frozenset(
+    """.apng .avif .avifs .bmp .bw .cur .dcx .dds .dib .flc .fli .ftc .ftu .gbr .gif .heic .heif .hif .icb .icns .ico
+    .im .j2c .j2k .jfif .jif .jp2 .jpc .jpe .jpeg .jpf .jpg .jpx .mpo .msp .pbm .pcd .pcx .pfm .pgm .png .pnm .ppm .psd
+    .pxr .qoi .ras .rgb .rgba .sgi .tga .tif .tiff .vda .vst .webp .xbm .xpm""".split()  # noqa: SIM905
+)
+"""What Pillow decodes by itself; not drawings (PDF, EPS, WMF), films, and containers of measurements (FITS, HDF5)."""
+
+RAW_SUFFIXES = frozenset(
+    """.3fr .arw .cr2 .cr3 .crw .dcr .dng .erf .fff .iiq .k25 .kdc .mef .mos .mrw .nef .nrw .orf .pef .raf .raw .rw2
+    .rwl .sr2 .srf .srw .x3f""".split()  # noqa: SIM905
+)
+"""Camera raw files. Pillow takes the preview in some of them for the photograph."""
+
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+_RAW_STARTS = (b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FUJIFILMCCD-RAW", b"FOVb", b"\0MRM")
+_STARTS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"BM", b"II*\0", b"MM\0*", b"qoif", b"8BPS",
+           b"\0\0\0\x0cjP  \r\n", b"\xff\x4f\xff\x51")  # fmt: skip
+
+_NEW_SUBFILE_TYPE = 254
+_DNG_VERSION = 50706
+_SUB_IFDS = 330
+_REDUCED_RESOLUTION = 1
+
+
+def is_heif(start: bytes) -> bool:
+    """Whether a file that starts like this is HEIC (HEIF with HEVC), which Pillow needs a plug-in for."""
+    return start[4:8] == b"ftyp" and start[8:12] in _HEIF_BRANDS and b"avif" not in start
+
+
+def starts_like_an_image(start: bytes) -> bool:
+    """Whether a file whose name has no ending is an image, by its first 32 bytes."""
+    if start.startswith(_STARTS) or (start[:4] == b"RIFF" and start[8:12] == b"WEBP"):
+        return True
+    if start[:1] == b"P" and start[1:2] in b"123456f" and start[2:3] in b" \t\r\n#":
+        return True
+    return start[4:8] == b"ftyp" and (is_heif(start) or start[8:12] in (b"avif", b"avis"))
+
+
+def is_camera_raw(name: str | os.PathLike, start: bytes) -> bool:
+    """Whether a file is a camera's raw file, by its name or its first bytes."""
+    suffix = os.path.splitext(os.fspath(name))[1].lower()
+    is_canon = (start[:4] == b"II*\0" and start[8:10] == b"CR") or start[4:11] == b"ftypcrx"
+    return suffix in RAW_SUFFIXES or start.startswith(_RAW_STARTS) or is_canon
+
+
+def is_preview(image: Image.Image) -> bool:
+    """Whether an opened TIFF file begins with a preview of another image in it, as the raw files of most makers do."""
+    tags = getattr(image, "tag_v2", None)
+    if tags is None:
+        return False
+    try:
+        is_reduced = bool(int(tags.get(_NEW_SUBFILE_TYPE, 0)) & _REDUCED_RESOLUTION)
+        return _DNG_VERSION in tags or (is_reduced and (_SUB_IFDS in tags or getattr(image, "n_frames", 1) > 1))
+    except Exception:  # damaged tags
+        return False

@@ -1,0 +1,125 @@
+"""Scores: one row for each row of the input, for the pixels that are there, whatever the company and the spelling."""
+
+import csv
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from learning.regression.description import RegressorDescription
+from learning.regression.predict import predict_quality
+from learning.regression.regressor_files import save_regressor
+from learning.regression.search import Hyperparameters, fit
+from networks import build_encoder
+from networks.checkpoint_formats import fingerprint
+from options.prediction import parse_prediction_options
+from tests.images import noise_image, photograph
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A ResNet-18 of quality, a ResNet-34 of content, and a regressor that takes both."""
+    folder = tmp_path_factory.mktemp("model")
+    encoders = {}
+    for seed, (kind, arch) in enumerate((("quality_aware", "resnet18"), ("content_aware", "resnet34"))):
+        torch.manual_seed(seed)
+        state = build_encoder(arch).state_dict()
+        torch.save(state, folder / f"{kind}.pth")
+        encoders[kind] = fingerprint(state)
+    rng = np.random.default_rng(0)
+    pipeline = fit(
+        rng.normal(size=(60, 2048)).astype(np.float32), rng.uniform(0, 100, 60), Hyperparameters("ridge", True, 1.0)
+    )
+    save_regressor(folder / "r.skops", pipeline, description(encoders))
+    return folder
+
+
+def description(encoders):
+    return RegressorDescription.from_json(
+        {
+            "kinds": ["quality_aware", "content_aware"],
+            "encoders": encoders,
+            "calibration": {"kind": "linear", "parameters": [0, 1]},
+            "score_range": [0, 100],
+        }
+    )
+
+
+def score(model, *arguments):
+    """(status, rows of the CSV as (image, score or None))."""
+    out = model / "scores.csv"
+    out.unlink(missing_ok=True)
+    options = parse_prediction_options(
+        ["--regressor", str(model / "r.skops"), "--quality_ckpt", str(model / "quality_aware.pth"), "--content_ckpt",
+         str(model / "content_aware.pth"), "--output", str(out), "-j", "0", "--device", "CPU", *map(str, arguments)]
+    )  # fmt: skip
+    status = predict_quality(options)
+    with open(out, newline="") as file:
+        return status, [(row["image"], float(row["score"]) if row["score"] else None) for row in csv.DictReader(file)]
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for index in range(3):
+        Image.fromarray(photograph(40, 50, top=30 * index)).save(folder / f"{index}.png")
+    return folder
+
+
+def test_one_row_for_each_row_of_the_input(model, photos):
+    given = [
+        f"{photos}/0.png",
+        "../photos/1.png",
+        "../photos/missing.png",
+        f"{photos}/0.png",
+        "../photos/../photos/0.png",
+    ]
+    lists = photos.parent / "lists"
+    lists.mkdir()
+    (lists / "l.csv").write_text("image\n" + "\n".join(given) + "\n")
+    status, rows = score(model, "--input", lists / "l.csv")
+    assert status == 1 and [image for image, _ in rows] == given
+    scores = [value for _, value in rows]
+    assert scores[2] is None and scores[0] == scores[3] == scores[4] != scores[1]
+
+
+def test_a_closing_line_accounts_for_all_files(model, photos, capsys):
+    (photos / "broken.jpg").write_text("no image")
+    (photos / "notes.txt").touch()
+    (photos / "@eaDir").mkdir()
+    shutil.copy(photos / "0.png", photos / "@eaDir")
+    status, rows = score(model, "--input", photos)
+    assert status == 1 and [image for image, _ in rows] == ["0.png", "1.png", "2.png", "broken.jpg"]
+    closing = capsys.readouterr().out.splitlines()[-1]
+    assert "3 images scored, 1 failed, 2 left out (1 in hidden or thumbnail folders; 1 without" in closing
+
+
+def test_kept_features_answer_for_their_pixels_alone(model, photos, capsys):
+    kept = photos.parent / "kept"
+    first = dict(score(model, "--input", photos, "--features", kept)[1])
+    assert dict(score(model, "--input", photos, "--features", kept)[1]) == first
+    shutil.copy(photos / "1.png", photos / "0.png")
+    second = dict(score(model, "--input", photos, "--features", kept)[1])
+    assert second["0.png"] == pytest.approx(first["1.png"], abs=1e-3) and second["2.png"] == first["2.png"]
+    assert "1 anew since their files have changed" in capsys.readouterr().out
+    Image.open(photos / "2.png").save(photos / "0.bmp")
+    third = dict(score(model, "--input", photos / "0.bmp", "--features", kept)[1])
+    assert third[str(photos / "0.bmp")] == pytest.approx(first["2.png"], abs=1e-3)
+
+
+def test_a_score_depends_on_the_pixels_alone(model, tmp_path):
+    """Not on batches, workers, the order of files or the spelling of a path: to 1e-5 of the scale of 0 to 100."""
+    rng = np.random.default_rng(0)
+    for index in range(40):
+        height, width = (48, 64) if index % 3 else rng.integers(20, 90, 2)
+        Image.fromarray(noise_image(height, width, index)).save(tmp_path / f"{index:02d}.png")
+    _, expected = score(model, "--input", tmp_path, "--batch_size", 1)
+    scores = np.array([value for _, value in expected])
+    backwards = [f"{tmp_path}/../{tmp_path.name}/{name}" for name, _ in reversed(expected)]
+    for arguments in (("--batch_size", 8), ("--batch_size", 3, "-j", 2)):
+        assert np.allclose([value for _, value in score(model, "--input", tmp_path, *arguments)[1]], scores, atol=1e-3)
+    _, reversed_rows = score(model, "--input", *backwards)
+    assert np.allclose([value for _, value in reversed_rows][::-1], scores, atol=1e-3)
