@@ -63,15 +63,21 @@ class StageStatistics(nn.Module):
         return torch.cat(pooled, dim=1)
 
 
-def pooled_network(encoder: nn.Module, pooling: str) -> nn.Module:
-    """``encoder`` with one of POOLINGS: (N, 3, H, W) -> (N, F); ValueError for another pooling."""
+def check_pooling(pooling: str) -> None:
+    """ValueError for anything but one of POOLINGS."""
     if pooling not in POOLINGS:
         raise ValueError(f"unknown pooling '{pooling}'; one of {', '.join(POOLINGS)}")
+
+
+def pooled_network(encoder: nn.Module, pooling: str) -> nn.Module:
+    """``encoder`` with one of POOLINGS: (N, 3, H, W) -> (N, F); ValueError for another pooling."""
+    check_pooling(pooling)
     return encoder if pooling == POOLINGS[0] else StageStatistics(encoder)
 
 
 def pooled_size(encoder: nn.Module, pooling: str) -> int:
-    """The number of values that ``pooled_network`` returns for an image."""
+    """The number of values that ``pooled_network`` returns for an image; ValueError for an unknown pooling."""
+    check_pooling(pooling)
     return feature_size(encoder) if pooling == POOLINGS[0] else 2 * sum(stage_channels(encoder))
 
 

@@ -27,7 +27,7 @@ def test_8_bit_images_become_pillows(height, width):
     differences = np.abs(levels(halved).astype(int) - expected)
     if height <= 2 * width:
         # Pillow's weights are rounded to 22 bits, so sums that end in a half may be rounded differently.
-        assert differences.max() <= 1 and (differences > 0).sum() <= max(1, 0.01 * differences.size)
+        assert differences.max() <= 1 and (differences > 0).sum() <= max(4, 0.01 * differences.size)
     else:
         # Pillow 13 halves such an image's columns first, and clips and rounds in between.
         assert differences.max() <= 24 and (differences > 1).mean() <= 0.25
