@@ -4,7 +4,8 @@ from common import log
 from common.errors import UserError
 from common.process import run_script
 from learning.contrastive.trainer import train_process
-from learning.distributed.launch import Launch, enter_slurm_group, find_launch, start_node
+from learning.distributed.environment import set_address
+from learning.distributed.launch import Launch, find_launch, start_node
 from learning.distributed.signals import exit_on_signals
 from options.contrast import ContrastOptions, parse_contrast_options
 
@@ -43,11 +44,9 @@ def start(options: ContrastOptions, launch: Launch) -> int:
     if options.multiprocessing_distributed:
         same = f", {options.run_name}, --seed {options.seed}"
         return start_node(train_process, (options, launch.backend), launch, same, options.join_timeout)
-    store = None
-    if launch.context and launch.by_slurm:
-        store = enter_slurm_group(launch.context, launch.dist_url, options.join_timeout)
+    if launch.context:
+        set_address(launch.dist_url)
     train_process(options, launch.backend)
-    del store  # kept until here: the other ranks connect to rank 0's
     return 0
 
 

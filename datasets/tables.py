@@ -7,6 +7,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -135,7 +136,8 @@ def _frame(raw: RawTable, columns: Mapping[str, int]) -> pd.DataFrame:
 
 def _plain_names(names: list[str], folder: Path) -> tuple[list[str], list[str]]:
     """Image paths without blanks at their ends, with slashes, and in the Unicode form of the file; notes on changes."""
-    plain = [name if _is_plain(name) else _plain_name(name, folder) for name in names]
+    files = _Files(folder)
+    plain = [name if _is_plain(name) else _plain_name(name, files) for name in names]
     changed = [(name, new) for name, new in zip(names, plain, strict=True) if new != name]
     blanks = sum(name != name.strip() and new == new.strip() for name, new in changed)
     slashes = sum("\\" in name and "\\" not in new for name, new in changed)
@@ -146,7 +148,7 @@ def _plain_names(names: list[str], folder: Path) -> tuple[list[str], list[str]]:
     if slashes:
         notes.append(f"backslashes in {_count(slashes)} as slashes")
     if forms:
-        notes.append(f"{_count(forms)} in the Unicode form of the files")
+        notes.append(f"{_count(forms)} in the encoding of the files")
     return plain, notes
 
 
@@ -159,27 +161,43 @@ def _is_plain(name: str) -> bool:
 
 
 def _has_one_form(name: str) -> bool:
-    return unicodedata.is_normalized("NFC", name) and unicodedata.is_normalized("NFD", name)
+    """Whether no encoding or Unicode form can spell a name otherwise."""
+    return _is_unicode(name) and unicodedata.is_normalized("NFC", name) and unicodedata.is_normalized("NFD", name)
 
 
-def _plain_name(name: str, folder: Path) -> str:
-    """The spelling of ``name`` that a file has, below the current folder or ``folder``; else the plainest."""
+def _plain_name(name: str, files: _Files) -> str:
+    """The spelling of ``name`` that a file has, or else the plainest."""
     stripped = name.strip()
     windows = "\\" in stripped and ("/" not in stripped or _WINDOWS_ROOT.match(stripped))
     slashed = stripped.replace("\\", "/") if windows else stripped
-    composed = [unicodedata.normalize(form, slashed) for form in ("NFC", "NFD")]
-    for spelling in dict.fromkeys((name, stripped, slashed, *composed)):
-        if spelling and _exists(spelling, folder):
-            return spelling
-    return slashed
+    spellings = [name, stripped, slashed, *(unicodedata.normalize(form, slashed) for form in ("NFC", "NFD"))]
+    if not _is_unicode(slashed):  # bytes of a Windows program, perhaps: its code page for western Europe
+        spellings.append(os.fsencode(slashed).decode("cp1252", "replace"))
+    return next((spelling for spelling in dict.fromkeys(spellings) if files.hold(spelling)), slashed)
 
 
-def _exists(name: str, folder: Path) -> bool:
-    try:
-        # os.path does not mind names that are too long for the disk, and pathlib does.
-        return os.path.lexists(name) or os.path.lexists(os.path.join(folder, name))
-    except ValueError:  # a NUL byte in the name, or a surrogate that is no byte of a file name
-        return False
+def _is_unicode(name: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in name)
+
+
+@dataclass(frozen=True)
+class _Files:
+    """The files below the current folder and below ``folder``; each folder is listed once, as disks may be far away."""
+
+    folder: Path
+    _listings: dict[str, frozenset[str]] = field(default_factory=dict)
+
+    def hold(self, name: str) -> bool:
+        paths = (os.path.split(name), os.path.split(os.path.join(self.folder, name)))
+        return any(base in self._listing(parent) for parent, base in paths)
+
+    def _listing(self, parent: str) -> frozenset[str]:
+        if parent not in self._listings:
+            try:
+                self._listings[parent] = frozenset(os.listdir(parent or "."))
+            except (OSError, ValueError):  # ValueError: a NUL byte, or a surrogate that is no byte of a name
+                self._listings[parent] = frozenset()
+        return self._listings[parent]
 
 
 def _with_points(table: pd.DataFrame, name: str, raw: RawTable) -> bool:

@@ -6,12 +6,11 @@ import argparse
 import collections
 import datetime
 import os
-import pathlib
 import pickle
 import re
 import types
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -64,21 +63,13 @@ def _is_safetensors(path: Path) -> bool:
     return len(start) == 9 and start[8:] == b"{" and int.from_bytes(start[:8], "little") <= path.stat().st_size - 8
 
 
-def _data_types() -> list[Callable | tuple[Callable, str]]:
-    """Types that hold data and run no code when they are unpickled: options, paths, dates, numbers of numpy.
+DataType = Callable[..., Any] | tuple[Callable[..., Any], str]
+"""A type, or a type and the name under which another version of Python or numpy, or another platform, saved it."""
 
-    A pair gives the name under which another version of Python or numpy, or another platform, saved the type.
-    """
-    scalar, reconstruct = np.float64(0).__reduce__()[0], np.zeros(1).__reduce__()[0]
-    dtypes = [type(np.dtype(code)) for code in np.typecodes["All"]]
-    paths = [
-        (getattr(pathlib, kind + flavour), f"{module}.{name}{flavour}")
-        for flavour in ("Path", "PosixPath", "WindowsPath")
-        for module in ("pathlib", "pathlib._local")
-        # A path of another platform cannot be constructed here: its pure form is the same data.
-        for kind, name in (("Pure", "Pure"), ("Pure", ""))
-    ]
-    return [
+
+def _data_types() -> list[DataType]:
+    """Types that hold data and run no code when they are unpickled: options, paths, dates, numbers of numpy."""
+    types_of_data: list[DataType] = [
         argparse.Namespace,
         types.SimpleNamespace,
         collections.defaultdict,
@@ -88,13 +79,23 @@ def _data_types() -> list[Callable | tuple[Callable, str]]:
         datetime.datetime,
         datetime.date,
         datetime.timedelta,
-        *paths,
         np.ndarray,
         np.dtype,
-        *dtypes,
-        *(
-            (function, f"numpy.{package}.multiarray.{function.__name__}")
-            for function in (scalar, reconstruct)
-            for package in ("core", "_core")
-        ),
     ]
+    types_of_data += [type(np.dtype(code)) for code in np.typecodes["All"]]
+    # A path of another platform cannot be constructed here: its pure form is the same data.
+    pure_paths = {"Path": PurePath, "PosixPath": PurePosixPath, "WindowsPath": PureWindowsPath}
+    for name, kind in pure_paths.items():
+        for module in ("pathlib", "pathlib._local"):
+            types_of_data += [(kind, f"{module}.{name}"), (kind, f"{module}.Pure{name}")]
+    functions = {"scalar": _constructor(np.float64(0)), "_reconstruct": _constructor(np.zeros(1))}
+    for name, function in functions.items():
+        types_of_data += [(function, f"numpy.{package}.multiarray.{name}") for package in ("core", "_core")]
+    return types_of_data
+
+
+def _constructor(value: Any) -> Callable[..., Any]:
+    """The function by which pickle makes ``value`` again."""
+    function = value.__reduce__()[0]
+    assert callable(function)
+    return function

@@ -69,7 +69,8 @@ def _halve(levels: Tensor, dim: int) -> Tensor:
 
     def values(tap: int) -> Tensor:
         if even:  # every second value: a slice is read faster than a list of places
-            return padded[(*[slice(None)] * dim, slice(tap + 1, tap + 1 + length, 2))]
+            every_second = slice(tap + 1, tap + 1 + length, 2)
+            return padded[..., every_second] if dim == 3 else padded[..., every_second, :]
         return levels.index_select(dim, places[:, tap])
 
     halved = weights[:, 0].view(shape) * values(0)

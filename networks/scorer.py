@@ -129,8 +129,8 @@ class QualityScorer(nn.Module):
         maps: list[Tensor] = []
         for scaled, network_at, first in self._feature_blocks(images):
             maps += self._weighted_maps(scaled, network_at, per_feature[first : first + self.sizes[network_at]])
-        finest = max((tuple(part.shape[1:]) for part in maps), key=lambda shape: shape[0] * shape[1])
-        return constant + torch.stack([enlarge_keeping_mean(part, finest) for part in maps]).sum(dim=0)
+        height, width = max(part.shape[1] for part in maps), max(part.shape[2] for part in maps)
+        return constant + torch.stack([enlarge_keeping_mean(part, height, width) for part in maps]).sum(dim=0)
 
     def _feature_blocks(self, images: Tensor) -> list[tuple[Tensor, int, int]]:
         """The blocks of the features in order: the encoder's input, the encoder's index, the block's first feature."""
@@ -171,9 +171,9 @@ def check_images(images: Tensor) -> None:
         )
 
 
-def enlarge_keeping_mean(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """(N, h, w) -> (N, *size), bilinear, with the mean of each map unchanged."""
-    if tuple(maps.shape[1:]) == size:
+def enlarge_keeping_mean(maps: Tensor, height: int, width: int) -> Tensor:
+    """(N, h, w) -> (N, height, width), bilinear, with the mean of each map unchanged."""
+    if maps.shape[1:] == (height, width):
         return maps
-    enlarged = F.interpolate(maps[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
+    enlarged = F.interpolate(maps[:, None], size=(height, width), mode="bilinear", align_corners=False)[:, 0]
     return enlarged + (maps.mean(dim=(1, 2)) - enlarged.mean(dim=(1, 2)))[:, None, None]

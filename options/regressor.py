@@ -10,7 +10,10 @@ from pathlib import Path
 
 from datasets.feature_files import KINDS
 from datasets.iqa_databases import DATABASES
+from learning.regression.evaluation import CHOICES as HYPERPARAMETER_CHOICES
+from learning.regression.metrics import LOGISTICS
 from learning.regression.search import Grid, physical_memory
+from learning.regression.significance import N_RESAMPLES
 from options.argument_types import Parser, number, numbers
 
 CHOICES = {"both": KINDS, **{kind.removesuffix("_aware"): (kind,) for kind in KINDS}}
@@ -32,6 +35,10 @@ class RegressorOptions:
     n_splits: int
     shares: tuple[float, float, float]
     seed: int
+    choice: str
+    logistic: int
+    n_bootstrap: int
+    n_raters: int | None
     estimator: str
     standardize: str
     ridge_alphas: tuple[float, ...] | None
@@ -127,7 +134,32 @@ def _add_protocol_options(group: argparse._ArgumentGroup) -> None:
         default="70,10,20",
         help="train, validation and test shares of a random split",
     )
-    group.add_argument("--seed", type=number(int, 0), default=0, help="random seed for the splits")
+    group.add_argument("--seed", type=number(int, 0), default=0, help="random seed for splits and bootstrap")
+    group.add_argument(
+        "--choice",
+        choices=HYPERPARAMETER_CHOICES,
+        default="nested",
+        help="hyper-parameters chosen within each split (nested), or one choice for all splits, on which test images "
+        "have an influence (shared, as in much of the literature)",
+    )
+    group.add_argument(
+        "--logistic",
+        type=int,
+        choices=LOGISTICS,
+        default=4,
+        help="parameters of the logistic before PLCC fit and RMSE fit",
+    )
+    group.add_argument(
+        "--n_bootstrap",
+        type=number(int, 0),
+        default=N_RESAMPLES,
+        help="bootstrap resamples for the 95 %% intervals; 0: no intervals",
+    )
+    group.add_argument(
+        "--n_raters",
+        type=number(int, 2),
+        help="raters of each image, where the table has a column std but no column n_raters",
+    )
 
 
 def _add_search_options(group: argparse._ArgumentGroup) -> None:

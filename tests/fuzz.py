@@ -1,12 +1,14 @@
-"""Readers under fire: mutated images, checkpoints and regressors may be read or refused, and nothing else.
+"""Readers under fire: mutated images, tables, checkpoints and regressors may be read or refused, and nothing else.
 
-``make fuzz`` runs ``python -m tests.fuzz``: 20,000 images, 500 checkpoints and 500 regressors, or as many as
-``--seconds`` allow. A crash, a hang over 5 s, more than 1 GB of memory, or an exception that is not a UserError is
+``make fuzz`` runs ``python -m tests.fuzz``: 20,000 images, 5,000 tables, 500 checkpoints and 500 regressors, or as many
+as ``--seconds`` allow. A crash, a hang over 5 s, more than 1 GB of memory, or an exception that is not a UserError is
 counted, its input is kept in ``--keep``, and the exit status is 1.
 """
 
 import argparse
+import contextlib
 import faulthandler
+import gzip
 import hashlib
 import io
 import json
@@ -22,12 +24,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import safetensors.torch
 import torch
 from PIL import Image
 
 from common.errors import UserError
 from datasets.images import read_image
+from datasets.opinion_scores import read_scores
 from learning.regression.description import RegressorDescription
 from learning.regression.metrics import IDENTITY
 from learning.regression.regressor_files import description_file, load_regressor, save_regressor
@@ -116,6 +120,23 @@ def regressor_seeds() -> Seeds:
     return seeds
 
 
+def table_seeds() -> Seeds:
+    """Tables in every form in which programs write them."""
+    text = 'image,mos,group,split,std\n"a ""b"", c.png",3.5,g1,train,0.5\nd\\e.png,4, g2 ,test,1\n'
+    spreadsheet = io.BytesIO()
+    pd.read_csv(io.StringIO(text)).to_excel(spreadsheet, index=False)
+    commas = text.replace(",", ";").replace(".5", ",5")
+    return [
+        ("csv", text.encode("utf-8-sig")),
+        ("csv", text.encode("utf-16")),
+        ("csv", text.replace(",", "\t").encode("utf-16-be")),
+        ("csv", f"sep=;\r\n{commas}".encode()),
+        ("csv", f"# exported\n{text}".encode()),
+        ("csv.gz", gzip.compress(text.encode())),
+        ("xlsx", spreadsheet.getvalue()),
+    ]
+
+
 def mutate(content: bytes, rng: np.random.Generator) -> bytes:
     """A few changes of the kinds that break parsers: flipped bits, extreme numbers, moved and missing parts."""
     data = bytearray(content)
@@ -163,10 +184,17 @@ def read_mutated_regressor(path: Path) -> None:
     load_regressor(skops)
 
 
+def read_mutated_table(path: Path) -> None:
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        scores = read_scores(path)
+    assert len(scores) and np.isfinite(scores.mos).all() and all(scores.images)
+
+
 TARGETS: dict[str, tuple[Callable[[], Seeds], Callable[[Path], object], int]] = {
     "images": (image_seeds, read_mutated_image, 20_000),
     "checkpoints": (checkpoint_seeds, read_checkpoint, 500),
     "regressors": (regressor_seeds, read_mutated_regressor, 500),
+    "tables": (table_seeds, read_mutated_table, 5_000),
 }
 
 

@@ -15,6 +15,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from learning.contrastive import trainer
+from learning.distributed.signals import stop_listening
 from options.contrast import parse_contrast_options
 
 SMALL = shlex.split(
@@ -31,9 +32,9 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def start(*arguments, launcher=(sys.executable,), **options):
+def start(*arguments, launcher=(sys.executable,), environment=None, **options):
     # On the CPU, where results are exact; with one thread each, since several processes share a few cores.
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""} | (environment or {})
     return subprocess.Popen(
         [*launcher, "main_contrast.py", *map(str, arguments)],
         cwd=ROOT,
@@ -59,6 +60,7 @@ def as_a_script():
         with mock.patch.object(torch.cuda, "is_available", lambda: False):
             yield
     finally:
+        stop_listening()
         for number, handler in handlers.items():
             signal.signal(number, handler)
 

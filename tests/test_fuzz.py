@@ -9,7 +9,9 @@ from common.errors import UserError
 from tests import fuzz
 
 
-@pytest.mark.parametrize(("target", "n_files"), [("images", 500), ("checkpoints", 40), ("regressors", 40)])
+@pytest.mark.parametrize(
+    ("target", "n_files"), [("images", 500), ("checkpoints", 40), ("regressors", 40), ("tables", 200)]
+)
 def test_mutated_files_are_read_or_refused(target, n_files, tmp_path):
     outcomes = fuzz.fuzz(target, n_files, 300, tmp_path / "kept")
     assert set(outcomes) <= {"read", "refused"}, outcomes

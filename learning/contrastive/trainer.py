@@ -25,6 +25,7 @@ from learning.contrastive.setup import (
 from learning.contrastive.training_log import Progress
 from learning.contrastive.training_state import OF_EPOCH, Position, save_checkpoint, training_state
 from learning.contrastive.unreadable_images import BadImages
+from learning.distributed.environment import context_for_messages
 from learning.distributed.failures import run_rank
 from learning.distributed.process_group import ProcessContext, join, leave
 from learning.distributed.signals import StopRequest, exit_on_signals
@@ -34,6 +35,7 @@ from options.contrast import ContrastOptions
 def train_process(options: ContrastOptions, backend: str) -> None:
     """``train`` as the whole work of a process; every failure ends in a sentence and an exit status (``run_rank``)."""
     log.set_script("main_contrast.py")
+    log.set_quiet(context_for_messages().local_rank != 0)  # each node reports which processes it waits for
     exit_on_signals()
     run_rank(lambda: train(options, backend))
 
@@ -43,7 +45,7 @@ def train(options: ContrastOptions, backend: str) -> None:
 
     Raises UserError for what a person can fix, and Stopped after a signal.
     """
-    context = join(backend)
+    context = join(backend, options.join_timeout)
     log.set_quiet(not context.is_first)
     stop = StopRequest()
     device = training_device(options.gpu, context)

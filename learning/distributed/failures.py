@@ -23,7 +23,7 @@ import torch.distributed as dist
 from common import log
 from common.errors import UserError
 from common.process import LOST_CONTACT, exit_at_once
-from learning.distributed.process_group import ProcessContext, environment_context
+from learning.distributed.environment import ProcessContext, context_for_messages
 from learning.distributed.signals import Stopped
 
 SECONDS_TO_HEAR = 5.0
@@ -41,7 +41,7 @@ def run_rank(work: Callable[[], None]) -> None:
     try:
         work()
     except Stopped as stopped:
-        if _context().is_first:
+        if context_for_messages().is_first:
             log.error(str(stopped))
         exit_at_once(stopped.status)
     except UserError as error:
@@ -56,17 +56,13 @@ def run_rank(work: Callable[[], None]) -> None:
         _fail(sentence)
 
 
-def _context() -> ProcessContext:
-    return environment_context() or ProcessContext()
-
-
 def _name(context: ProcessContext) -> str:
     return f"process {context.rank} on {socket.gethostname()}: "
 
 
 def _fail(sentence: str) -> NoReturn:
     """Reports a failure of this process, here and to the other processes, and exits."""
-    context = _context()
+    context = context_for_messages()
     message = (_name(context) if context.world_size > 1 else "") + sentence
     tell_cause(training_store(), message)
     log.error(message)
@@ -79,7 +75,7 @@ def _follow(reason: str) -> NoReturn:
     signal.signal(signal.SIGTERM, lambda *_: exit_at_once(LOST_CONTACT))
     time.sleep(1)  # the launcher must find the other process first
     cause = read_cause(training_store(), SECONDS_TO_HEAR)
-    context = _context()
+    context = context_for_messages()
     if context.local_rank == 0:
         log.error(f"{_name(context)}stopped, since another process has ended: {cause or reason}")
     exit_at_once(LOST_CONTACT)

@@ -1,4 +1,4 @@
-"""This process among the processes of a job, and what they exchange. How they are started is in ``launch``."""
+"""The process group: how a process joins it, and what the processes exchange. They are started in ``launch``."""
 
 from __future__ import annotations
 
@@ -8,50 +8,31 @@ import socket
 import struct
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeVar, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.rendezvous import rendezvous
 
 from common.errors import UserError
+from learning.distributed.environment import ProcessContext, describe, environment_context, find_membership
+from learning.distributed.meeting import meet
+
+__all__ = [
+    "ProcessContext", "choose_backend", "environment_context", "from_first", "gather_rows", "interface_towards", "join",
+    "leave", "mean_over_processes", "new_group", "processes_per_node",
+]  # fmt: skip
 
 T = TypeVar("T")
 
 COLLECTIVE_TIMEOUT = datetime.timedelta(minutes=10)
 """How long a process waits for one that is silent; one that has died is noticed at once."""
 
+PATIENCE = 5.0
+"""Seconds to wait in silence for the other processes of a node or a torchrun, which come within that time."""
+
 SIOCGIFADDR = 0x8915
 """Linux: the request for an interface's address."""
-
-
-@dataclass(frozen=True)
-class ProcessContext:
-    """This process's rank among all ``world_size`` processes, and among the ``local_size`` of its node."""
-
-    rank: int = 0
-    world_size: int = 1
-    local_rank: int = 0
-    local_size: int = 1
-
-    @property
-    def is_first(self) -> bool:
-        """Whether this is the one process that writes files and prints."""
-        return self.rank == 0
-
-    @property
-    def node(self) -> int:
-        return self.rank // self.local_size
-
-
-def environment_context() -> ProcessContext | None:
-    """The context that a launcher (torchrun, or ``start_node``) has given this process; None without a launcher."""
-    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-    if not all(name in os.environ for name in names):
-        return None
-    return ProcessContext(*(int(os.environ[name]) for name in names))
 
 
 def processes_per_node(requested: int | None) -> int:
@@ -66,20 +47,63 @@ def choose_backend(requested: str | None) -> str:
     return requested or ("nccl" if torch.cuda.is_available() else "gloo")
 
 
-def join(backend: str) -> ProcessContext:
-    """Joins the process group that the environment describes; without one, this process works alone."""
-    context = environment_context()
-    if context is None:
+def join(backend: str, seconds: float = 600) -> ProcessContext:
+    """Joins the process group that a launcher's environment describes; without a launcher, this process works alone.
+
+    Waits at most ``seconds`` for the other processes, prints what it waits for, and can be interrupted meanwhile.
+    Afterwards the environment has torchrun's variables. Raises UserError if a process does not come.
+    """
+    membership = find_membership()
+    if membership is None:
         return ProcessContext()
+    context = membership.context
+    launcher_listens = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    # torchrun's store survives a restart, and so do the addresses of dead processes: each attempt has its own keys.
+    attempt = f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
+    store = meet(
+        membership.url,
+        context.rank,
+        context.world_size,
+        "processes",
+        seconds=seconds,
+        patience=PATIENCE,
+        listen=not launcher_listens,
+        attempt=attempt,
+    )
+    if not membership.knows_local_rank:
+        context = _find_neighbours(store, context)
+    describe(context, membership.url)
     if context.world_size > context.local_size and "GLOO_SOCKET_IFNAME" not in os.environ:
         interface = interface_towards(os.environ["MASTER_ADDR"])
         if interface:
             os.environ["GLOO_SOCKET_IFNAME"] = interface
-    store, rank, world_size = next(rendezvous("env://", timeout=COLLECTIVE_TIMEOUT))
-    # torchrun's store survives a restart, and so do the addresses of dead processes: each attempt has its own keys.
-    store = dist.PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
-    dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=COLLECTIVE_TIMEOUT)
+    store.set_timeout(COLLECTIVE_TIMEOUT)
+    dist.init_process_group(
+        backend,
+        store=dist.PrefixStore(attempt, store),
+        rank=context.rank,
+        world_size=context.world_size,
+        timeout=COLLECTIVE_TIMEOUT,
+    )
     return context
+
+
+def _find_neighbours(store: dist.TCPStore, context: ProcessContext) -> ProcessContext:
+    """The context with the local rank, which a launcher without LOCAL_RANK does not give: by the hosts' names.
+
+    Raises UserError if the ranks are not numbered host by host, or the hosts have different numbers of processes.
+    """
+    store.set(f"host {context.rank}", socket.gethostname())
+    hosts = [store.get(f"host {rank}").decode() for rank in range(context.world_size)]
+    own = hosts[context.rank]
+    local_size = hosts.count(own)
+    nodes = [hosts[first : first + local_size] for first in range(0, len(hosts), local_size)]
+    if any(node != [node[0]] * local_size for node in nodes) or len({node[0] for node in nodes}) != len(nodes):
+        raise UserError(
+            f"the processes 0 to {context.world_size - 1} run on {', '.join(hosts)}: every host needs the same number "
+            "of processes, numbered one after the other; or set LOCAL_RANK and LOCAL_WORLD_SIZE"
+        )
+    return ProcessContext(context.rank, context.world_size, context.rank % local_size, local_size)
 
 
 def interface_towards(host: str) -> str | None:

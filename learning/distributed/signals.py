@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
+from collections.abc import Callable
 from multiprocessing import resource_tracker
-from types import FrameType
 from typing import NoReturn
 
 import torch
 import torch.distributed as dist
 
+from common import log
 from common.process import INTERRUPTED, REQUEUE, exit_at_once
-from learning.distributed.process_group import environment_context, new_group
+from learning.distributed.environment import context_for_messages
+from learning.distributed.process_group import new_group
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
@@ -29,18 +32,46 @@ def exit_status(signal_number: int) -> int:
 def exit_on_signals() -> None:
     """Makes signals end this process at once, until a ``StopRequest`` replaces that: there is nothing to save yet."""
 
-    def end(number: int, frame: FrameType | None) -> None:
-        context = environment_context()
-        if context is None or context.is_first:
-            # os.write, since the signal may have interrupted a print.
-            os.write(
-                2, f"main_contrast.py: interrupted by {signal.Signals(number).name} before the first step\n".encode()
-            )
+    def end(number: int) -> None:
+        if context_for_messages().is_first:
+            log.error(f"interrupted by {signal.Signals(number).name} before the first step")
         exit_at_once(exit_status(number))
 
     _start_resource_tracker()
+    _listen(end)
+
+
+_receiver: Callable[[int], None] | None = None
+
+
+def _listen(receiver: Callable[[int], None]) -> None:
+    """Has ``receiver`` called with the number of each signal, in a thread of its own.
+
+    A Python signal handler would have to wait until the main thread returns from torch's C++ code, which can be minutes
+    when it waits for another process.
+    """
+    global _receiver
+    if _receiver is None:
+        reading, writing = os.pipe()
+        os.set_blocking(writing, False)
+        signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+        threading.Thread(target=_receive, args=(reading,), name="signals", daemon=True).start()
+    _receiver = receiver
     for number in SIGNALS:
-        signal.signal(number, end)
+        signal.signal(number, lambda *_: None)  # the pipe is written to only if there is a handler
+
+
+def _receive(reading: int) -> None:
+    while numbers := os.read(reading, 1):
+        if _receiver is not None and numbers[0] in SIGNALS:
+            _receiver(numbers[0])
+
+
+def stop_listening() -> None:
+    """Undoes ``_listen`` but for the handlers, for a launcher that installs its own."""
+    global _receiver
+    _receiver = None
+    signal.set_wakeup_fd(-1)
 
 
 def _start_resource_tracker() -> None:
@@ -69,10 +100,9 @@ class StopRequest:
         self._since = 0.0
         # A group of its own: with NCCL's, every check would wait for the GPU.
         self._group = new_group(backend="gloo") if dist.is_initialized() else None
-        for number in SIGNALS:
-            signal.signal(number, self._note)
+        _listen(self._note)
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _note(self, number: int) -> None:
         if number == self._received == signal.SIGINT and time.monotonic() - self._since > SECONDS_OF_ONE_PRESS:
             exit_at_once(exit_status(number))
         if not self._received:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from datasets.feature_files import KINDS
-from learning.regression.evaluation import METRICS, Evaluation, Spread
-from learning.regression.metrics import OpinionMapping, read_mapping
+from learning.regression.conformal import PredictionIntervals
+from learning.regression.evaluation import Evaluation, Spread, TestResults
+from learning.regression.metrics import METRICS, OpinionMapping, read_mapping
+from learning.regression.observers import ObserverSpread
 from learning.regression.search import Hyperparameters
+from learning.regression.significance import CONFIDENCE, Interval
 
 PACKAGES = ("numpy", "scikit-learn", "skops")
 """Packages whose versions a regressor records."""
@@ -20,13 +23,61 @@ PACKAGES = ("numpy", "scikit-learn", "skops")
 
 @dataclass(frozen=True)
 class SplitSummary:
-    """Metrics on the test part of one split; PLCC and RMSE after a ``mapping`` of this kind."""
+    """Metrics on the test part of one split; ``plcc`` and ``rmse`` after a ``mapping`` of this kind."""
 
     srcc: float
     plcc: float
     krcc: float
     rmse: float
     mapping: str
+    plcc_raw: float | None = None
+
+
+@dataclass(frozen=True)
+class ResultsSummary:
+    """Spread of every metric over the splits, and the metrics on each split."""
+
+    spreads: Mapping[str, Spread] = field(default_factory=dict)
+    splits: tuple[SplitSummary, ...] = ()
+
+    @classmethod
+    def of(cls, results: TestResults) -> ResultsSummary:
+        spreads = {metric: results.spread(metric) for metric in METRICS}
+        return cls(
+            spreads,
+            tuple(
+                SplitSummary(one.srcc, one.plcc, one.krcc, one.rmse, one.mapping.kind, one.plcc_raw)
+                for one in results.metrics
+            ),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "figures": {metric: asdict(spread) for metric, spread in self.spreads.items()},
+            "figures_per_split": [asdict(split) for split in self.splits],
+        }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> ResultsSummary:
+        return cls(
+            {metric: Spread(**spread) for metric, spread in content.get("figures", {}).items()},
+            tuple(SplitSummary(**split) for split in content.get("figures_per_split", ())),
+        )
+
+
+@dataclass(frozen=True)
+class BootstrapIntervals:
+    """Intervals of the metrics of all held-out predictions, from ``n_resamples`` resamples of the groups."""
+
+    metrics: Mapping[str, Interval]
+    n_resamples: int
+    seed: int
+    confidence: float = CONFIDENCE
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> BootstrapIntervals:
+        metrics = {metric: Interval(**interval) for metric, interval in content["metrics"].items()}
+        return cls(metrics, content["n_resamples"], content["seed"], content["confidence"])
 
 
 @dataclass(frozen=True)
@@ -35,8 +86,9 @@ class RegressorDescription:
 
     ``kinds`` are the kinds of features, side by side in this order; ``encoders`` maps each kind to the fingerprint of
     its encoder, or None where that is unknown. ``calibration`` maps the pipeline's predictions to the scale of the
-    opinions, which lie in ``score_range``. ``inversion`` says how scores were inverted (lower is better). The rest
-    is empty or None where the file does not have it.
+    opinions, which lie in ``score_range``. ``inversion`` says how scores in which lower is better were inverted.
+    ``choice`` is the choice of hyper-parameters (``shared`` or ``nested``) that is reported first, and the one of the
+    ``intervals``. A field is empty or None where the file does not have it.
     """
 
     kinds: tuple[str, ...]
@@ -50,10 +102,19 @@ class RegressorDescription:
     protocol: str = ""
     hyperparameters: Hyperparameters | None = None
     validation_srcc: float | None = None
-    spreads: Mapping[str, Spread] = field(default_factory=dict)
-    splits: tuple[SplitSummary, ...] = ()
+    shared: ResultsSummary = field(default_factory=ResultsSummary)
     srcc_chosen_within_each_split: float | None = None
     n_images: int | None = None
+    choice: str = "shared"
+    nested: ResultsSummary | None = None
+    intervals: BootstrapIntervals | None = None
+    prediction_intervals: PredictionIntervals | None = None
+    observers: ObserverSpread | None = None
+
+    @property
+    def reported(self) -> ResultsSummary:
+        """The results of the choice that is reported first."""
+        return self.nested if self.choice == "nested" and self.nested else self.shared
 
     def to_json(self) -> dict[str, Any]:
         """The content of the JSON file, in the order of its keys."""
@@ -68,11 +129,15 @@ class RegressorDescription:
             "hyperparameters": asdict(self.hyperparameters) if self.hyperparameters else None,
             "calibration": asdict(self.calibration),
             "validation_srcc": self.validation_srcc,
-            "figures": {metric: asdict(spread) for metric, spread in self.spreads.items()},
-            "figures_per_split": [asdict(split) for split in self.splits],
+            **self.shared.to_json(),
             "srcc_chosen_within_each_split": self.srcc_chosen_within_each_split,
             "n_images": self.n_images,
             "score_range": list(self.score_range),
+            "choice": self.choice,
+            "nested": self.nested.to_json() if self.nested else None,
+            "intervals": asdict(self.intervals) if self.intervals else None,
+            "prediction_intervals": asdict(self.prediction_intervals) if self.prediction_intervals else None,
+            "observers": asdict(self.observers) if self.observers else None,
         }
 
     @classmethod
@@ -102,11 +167,30 @@ class RegressorDescription:
             protocol=str(content.get("protocol", "")),
             hyperparameters=Hyperparameters(**hyperparameters) if hyperparameters else None,
             validation_srcc=content.get("validation_srcc"),
-            spreads={metric: Spread(**spread) for metric, spread in content.get("figures", {}).items()},
-            splits=tuple(SplitSummary(**split) for split in content.get("figures_per_split", ())),
+            shared=ResultsSummary.from_json(content),
             srcc_chosen_within_each_split=content.get("srcc_chosen_within_each_split"),
             n_images=content.get("n_images"),
+            choice=content.get("choice", "shared"),
+            nested=_optional(ResultsSummary.from_json, content.get("nested")),
+            intervals=_optional(BootstrapIntervals.from_json, content.get("intervals")),
+            prediction_intervals=_optional(_read_prediction_intervals, content.get("prediction_intervals")),
+            observers=_optional(lambda found: ObserverSpread(**found), content.get("observers")),
         )
+
+
+T = TypeVar("T")
+
+
+def _optional(read: Callable[[Mapping[str, Any]], T], content: Mapping[str, Any] | None) -> T | None:
+    """What ``read`` makes of ``content``; None where an earlier version of this program did not write it."""
+    return read(content) if content else None
+
+
+def _read_prediction_intervals(content: Mapping[str, Any]) -> PredictionIntervals:
+    levels, half_widths = tuple(content["levels"]), tuple(content["half_widths"])
+    if len(levels) != len(half_widths) or not np.isfinite(np.array([levels, half_widths], np.float64)).all():
+        raise ValueError(f"prediction_intervals {content}")
+    return PredictionIntervals(levels, half_widths, content["coverage"])
 
 
 @dataclass(frozen=True)
@@ -121,7 +205,13 @@ class Sources:
     note: str
 
 
-def describe(evaluation: Evaluation, mos: np.ndarray, sources: Sources) -> RegressorDescription:
+def describe(
+    evaluation: Evaluation,
+    mos: np.ndarray,
+    sources: Sources,
+    intervals: BootstrapIntervals | None = None,
+    observers: ObserverSpread | None = None,
+) -> RegressorDescription:
     """The description of the regressor that ``evaluation`` fitted to the opinions ``mos`` (n,)."""
     return RegressorDescription(
         kinds=sources.kinds,
@@ -135,11 +225,12 @@ def describe(evaluation: Evaluation, mos: np.ndarray, sources: Sources) -> Regre
         protocol=sources.protocol,
         hyperparameters=evaluation.hyperparameters,
         validation_srcc=float(evaluation.search.median.max()),
-        spreads={metric: evaluation.spread(metric) for metric in METRICS},
-        splits=tuple(
-            SplitSummary(metrics.srcc, metrics.plcc, metrics.krcc, metrics.rmse, metrics.mapping.kind)
-            for metrics in evaluation.metrics
-        ),
-        srcc_chosen_within_each_split=Spread.of([one.metrics.srcc for one in evaluation.chosen_within]).median,
+        shared=ResultsSummary.of(evaluation.shared),
+        srcc_chosen_within_each_split=evaluation.nested.spread("srcc").median,
         n_images=len(mos),
+        choice=evaluation.choice,
+        nested=ResultsSummary.of(evaluation.nested),
+        intervals=intervals,
+        prediction_intervals=evaluation.prediction_intervals(mos),
+        observers=observers,
     )

@@ -1,4 +1,11 @@
-"""The protocol by which the field evaluates a quality model: search, test on every split, then a fit on everything."""
+"""The protocol by which the field evaluates a quality model: search, test on every split, then a fit on all images.
+
+Two ways to choose the hyper-parameters that are tested:
+
+- ``nested``: each split takes the candidate that its own validation part prefers. No test image has any influence.
+- ``shared``: all splits take the candidate with the best median over the splits' validation parts. An image of one
+  split's test part is in the validation part of others and so helps to choose. Much of the literature does this.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.pipeline import Pipeline
 
+from learning.regression.conformal import PredictionIntervals, prediction_intervals
+from learning.regression.held_out import HeldOut
 from learning.regression.metrics import IDENTITY, Metrics, OpinionMapping, fit_line, fit_mapping
 from learning.regression.search import Grid, Hyperparameters, Search, SplitResult, evaluate_on_test, fit, search
 from learning.regression.splits import Split
@@ -15,7 +24,7 @@ from learning.regression.splits import Split
 STEEPEST = 0.25
 """The smallest width of a logistic that serves as calibration, in standard deviations of the predictions."""
 
-METRICS = ("srcc", "plcc", "krcc", "rmse")
+CHOICES = ("nested", "shared")
 
 
 @dataclass(frozen=True)
@@ -35,26 +44,16 @@ class Spread:
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """The search, the test of its choice on every split, and the regressor fitted on all images.
+class TestResults:
+    """The results on the test part of every split."""
 
-    In ``results`` all splits share one choice; in ``chosen_within`` each split takes the candidate that its own
-    validation part prefers, so that no split learns from another.
-    """
+    __test__ = False  # not a test of pytest's
 
-    splits: list[Split]
-    search: Search
-    results: list[SplitResult]
-    chosen_within: list[SplitResult]
-    pipeline: Pipeline
-
-    @property
-    def hyperparameters(self) -> Hyperparameters:
-        return self.search.best
+    splits: list[SplitResult]
 
     @property
     def metrics(self) -> list[Metrics]:
-        return [result.metrics for result in self.results]
+        return [result.metrics for result in self.splits]
 
     def spread(self, metric: str) -> Spread:
         """Median and spread of one of METRICS over the test parts."""
@@ -65,33 +64,59 @@ class Evaluation:
         """Number of splits on which the logistic did not converge, so that PLCC and RMSE are after a line."""
         return sum(metrics.mapping.kind == "linear" for metrics in self.metrics)
 
-    def held_out(self, n_images: int) -> np.ndarray:
-        """(n_images,) median prediction of each image over the splits that tested on it; NaN where none did."""
-        predictions = np.full((len(self.results), n_images), np.nan)
-        for row, result in zip(predictions, self.results, strict=True):
+    def predictions(self, n_images: int) -> np.ndarray:
+        """(splits, n_images) predictions, NaN where a split did not test on an image."""
+        predictions = np.full((len(self.splits), n_images), np.nan)
+        for row, result in zip(predictions, self.splits, strict=True):
             row[result.images] = result.predicted
-        tested = ~np.isnan(predictions).all(axis=0)
-        medians = np.full(n_images, np.nan)
-        medians[tested] = np.nanmedian(predictions[:, tested], axis=0)
-        return medians
+        return predictions
 
-    def held_out_mapping(self, mos: np.ndarray) -> OpinionMapping:
-        """The logistic from held-out predictions to opinions."""
-        predicted = self.held_out(len(mos))
-        tested = np.isfinite(predicted)
-        return fit_mapping(predicted[tested], mos[tested])
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The search, the test of both kinds of choice on every split, and the regressor fitted on all images.
+
+    ``choice`` is the one of CHOICES that is reported first, ``n_parameters`` the logistic's number of parameters.
+    """
+
+    splits: list[Split]
+    search: Search
+    shared: TestResults
+    nested: TestResults
+    choice: str
+    pipeline: Pipeline
+    n_parameters: int = 4
+
+    @property
+    def hyperparameters(self) -> Hyperparameters:
+        """The shared choice, with which the pipeline is fitted."""
+        return self.search.best
+
+    @property
+    def reported(self) -> TestResults:
+        return self.nested if self.choice == "nested" else self.shared
+
+    def held_out(self, images: list[str], mos: np.ndarray, groups: np.ndarray | None) -> HeldOut:
+        """The predictions of the reported choice."""
+        return HeldOut(images, mos, groups, self.reported.predictions(len(mos)))
 
     def calibration(self, mos: np.ndarray) -> OpinionMapping:
         """The curve that maps the regressor's predictions to the opinions' scale and keeps their order.
 
         Candidates are chosen by rank correlation, which ignores that a strong penalty draws all predictions to the
-        mean. A logistic so steep that it is a step would make predictions equal; a line replaces it.
+        mean. A logistic so steep that it is a step would make predictions equal; a line replaces it. It is fitted to
+        the shared choice's predictions, since the pipeline has the same penalty.
         """
-        predicted = self.held_out(len(mos))
-        tested = np.isfinite(predicted)
-        mapping, line = self.held_out_mapping(mos), fit_line(predicted[tested], mos[tested])
-        steep = mapping.kind == "logistic" and abs(mapping.parameters[3]) < STEEPEST * predicted[tested].std()
+        predictions = self.shared.predictions(len(mos))
+        tested = np.flatnonzero(~np.isnan(predictions).all(axis=0))
+        predicted, opinions = np.nanmedian(predictions[:, tested], axis=0), mos[tested]
+        mapping, line = fit_mapping(predicted, opinions), fit_line(predicted, opinions)
+        steep = mapping.kind == "logistic" and abs(mapping.parameters[3]) < STEEPEST * predicted.std()
         return next((one for one in (mapping, line) if one.increases and not (steep and one is mapping)), IDENTITY)
+
+    def prediction_intervals(self, mos: np.ndarray) -> PredictionIntervals:
+        """Half-widths of conformal intervals around calibrated predictions."""
+        return prediction_intervals(self.calibration(mos)(self.shared.predictions(len(mos))), mos)
 
 
 def run_protocol(
@@ -102,12 +127,15 @@ def run_protocol(
     n_threads: int,
     memory: int,
     advance: Callable[[int], None] = lambda n_fits: None,
+    choice: str = "nested",
+    n_parameters: int = 4,
 ) -> Evaluation:
-    """Searches, tests and fits; arguments as in ``regression.search``."""
+    """Searches, tests and fits; arguments as in ``regression.search``, ``n_parameters`` are the logistic's."""
     found = search(features, mos, splits, grid, n_threads, memory, advance)
-    results = [evaluate_on_test(features, mos, split, found.best) for split in splits]
-    chosen_within = [
-        result if choice == found.best else evaluate_on_test(features, mos, split, choice)
-        for split, choice, result in zip(splits, found.best_in_each_split(), results, strict=True)
+    shared = [evaluate_on_test(features, mos, split, found.best, n_parameters) for split in splits]
+    nested = [
+        result if own == found.best else evaluate_on_test(features, mos, split, own, n_parameters)
+        for split, own, result in zip(splits, found.best_in_each_split(), shared, strict=True)
     ]
-    return Evaluation(splits, found, results, chosen_within, fit(features, mos, found.best))
+    pipeline = fit(features, mos, found.best)
+    return Evaluation(splits, found, TestResults(shared), TestResults(nested), choice, pipeline, n_parameters)

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from learning.regression.evaluation import Evaluation
-from learning.regression.metrics import OpinionMapping
+from learning.regression.metrics import LABELS
 from learning.regression.search import Search
 
 INK, ACCENT, WARM, PALE, GRID_LINES = "#1f2933", "#2f6f9f", "#d1603d", "#c9d3dc", "#edf0f3"
@@ -20,16 +20,16 @@ MOST_VECTOR_DOTS = 5000
 """A scatter of more dots is drawn as pixels: an SVG with more elements opens too slowly."""
 
 
-def scatter_plot(predicted: np.ndarray, mos: np.ndarray, mapping: OpinionMapping) -> str:
-    """Opinions (n,) over predictions (n,), and the curve that was fitted to them."""
+def scatter_plot(predicted: np.ndarray, mos: np.ndarray) -> str:
+    """Opinions (n,) over predictions (n,) on the same scale, and the line on which they are equal."""
 
     def draw(figure: Figure) -> None:
         axes: Axes = figure.subplots()
         many = len(mos) > MOST_VECTOR_DOTS
         axes.scatter(predicted, mos, s=6 if many else 14, alpha=0.25 if many else 0.55, color=ACCENT, linewidths=0,
                      rasterized=many)  # fmt: skip
-        along = np.linspace(predicted.min(), predicted.max(), 200)
-        axes.plot(along, mapping(along), color=WARM, linewidth=2)
+        ends = [predicted.min(), predicted.max()]
+        axes.plot(ends, ends, color=WARM, linewidth=2)
         axes.set_xlabel("predicted")
         axes.set_ylabel("opinion")
 
@@ -41,13 +41,13 @@ def split_plot(evaluation: Evaluation) -> str:
 
     def draw(figure: Figure) -> None:
         axes: Axes = figure.subplots()
-        shown = ("srcc", "plcc", "krcc")
+        shown = ("srcc", "plcc_raw", "plcc", "krcc")
         for position, name in enumerate(shown):
-            values = np.array([getattr(metrics, name) for metrics in evaluation.metrics])
+            values = np.array([getattr(metrics, name) for metrics in evaluation.reported.metrics])
             jitter = np.linspace(-0.16, 0.16, len(values)) if len(values) > 1 else np.zeros(1)
             axes.scatter(position + jitter, values, s=26, color=ACCENT, alpha=0.7, linewidths=0)
             axes.hlines(np.median(values), position - 0.28, position + 0.28, color=WARM, linewidth=2)
-        axes.set_xticks(range(len(shown)), [name.upper() for name in shown])
+        axes.set_xticks(range(len(shown)), [LABELS[name] for name in shown])
         axes.set_xlim(-0.5, len(shown) - 0.5)
         axes.grid(axis="y", color=GRID_LINES)
         axes.set_axisbelow(True)

@@ -20,8 +20,7 @@ from learning.distributed.process_group import ProcessContext
 from learning.extraction.compute import ComputedFeatures
 from learning.extraction.extract import Extraction, with_workers
 from learning.extraction.extractors import extraction_device, load_extractors
-from learning.regression.evaluation import METRICS
-from learning.regression.metrics import Metrics, evaluate
+from learning.regression.metrics import LABELS, METRICS, Metrics, evaluate
 from learning.regression.regressor_files import Regressor, load_regressor
 from networks.features import FeatureExtractor
 from options.features import ComputeOptions
@@ -195,6 +194,6 @@ def print_agreement(metrics: Metrics, n_compared: int, n_labels: int, inversion:
     """Prints the metrics of ``n_compared`` images; ``inversion`` is a sentence on inverted labels, or empty."""
     about = f"\nagainst the opinions on {n_compared:,d} of {n_labels:,d} labelled images"
     log.info(about + (f". {inversion}" if inversion else ""))
-    log.info("  ".join(f"{name.upper()} {getattr(metrics, name):.4f}" for name in METRICS))
+    log.info("  ".join(f"{LABELS[name]} {getattr(metrics, name):.4f}" for name in METRICS))
     if metrics.mapping.kind == "linear":
         log.info("notice: the logistic did not converge; PLCC and RMSE are after a straight line")

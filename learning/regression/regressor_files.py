@@ -56,6 +56,22 @@ class Regressor:
             )
         return self.description.calibration(self.pipeline.predict(features.astype(np.float64)))
 
+    def interval_half_width(self, level: float) -> float:
+        """Half-width of the prediction interval at ``level`` (0.9: nine of ten opinions lie inside it).
+
+        Raises UserError where the regressor does not record it.
+        """
+        intervals = self.description.prediction_intervals
+        if intervals is None:
+            raise UserError(
+                "the regressor records no prediction intervals: an earlier version fitted it; fit it again with "
+                "train_regressor.py"
+            )
+        try:
+            return intervals.half_width(level)
+        except ValueError as error:
+            raise UserError(f"no prediction interval at level {level:g}: {error}") from None
+
     def check_encoder(self, kind: str, fingerprint: str | None, where: str) -> None:
         """UserError where the regressor was fitted on features of a different encoder; an unknown encoder passes."""
         own = self.description.encoders.get(kind)

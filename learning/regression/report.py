@@ -20,8 +20,9 @@ from datasets.image_lists import match_names
 from datasets.images import find_images, read_image
 from datasets.opinion_scores import OpinionScores
 from learning.regression.description import RegressorDescription
-from learning.regression.evaluation import METRICS, Evaluation
-from learning.regression.metrics import OpinionMapping
+from learning.regression.evaluation import Evaluation
+from learning.regression.held_out import HeldOut
+from learning.regression.metrics import LABELS, METRICS
 from learning.regression.plots import scatter_plot, search_plot, split_plot
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -64,27 +65,24 @@ class _Picture:
 class _Card:
     name: str
     value: str
-    range: str
+    lines: list[str]
 
 
 def write_report(
     path: Path,
     scores: OpinionScores,
     evaluation: Evaluation,
+    held_out: HeldOut,
     description: RegressorDescription,
     pictures: dict[str, Path],
 ) -> None:
     """Writes the page; ``description`` is the one saved with the regressor, ``pictures`` is from ``find_pictures``."""
-    mos = scores.mos
-    predicted = evaluation.held_out(len(mos))
-    mapping = evaluation.held_out_mapping(mos)
-    tested = np.flatnonzero(np.isfinite(predicted))
+    mos, predicted, tested = scores.mos, held_out.mapped(evaluation.n_parameters), held_out.tested
 
     def thumbnails(rows: np.ndarray) -> list[_Picture]:
-        opinions = [float(mapping(predicted[row])) for row in rows]
         return [
-            _Picture(scores.images[row], opinion, mos[row], _thumbnail(pictures.get(scores.images[row])))
-            for row, opinion in zip(rows, opinions, strict=True)
+            _Picture(scores.images[row], predicted[row], mos[row], _thumbnail(pictures.get(scores.images[row])))
+            for row in rows
         ]
 
     environment = jinja2.Environment(
@@ -96,17 +94,19 @@ def write_report(
         note=description.note,
         lead=f"{len(mos):,d} images with opinion scores from {mos.min():g} to {mos.max():g}, higher is better. "
         f"{scores.inversion} Every metric is of images that the regressor had not seen.",
-        cards=_cards(evaluation),
-        scatter_plot=scatter_plot(predicted[tested], mos[tested], mapping),
+        answer=_answer(evaluation, description),
+        cards=_cards(evaluation, description),
+        comparison=_comparison(evaluation, description, mos),
+        columns=list(LABELS.values()),
+        scatter_plot=scatter_plot(predicted[tested], mos[tested]),
         split_plot=split_plot(evaluation),
         search_plot=search_plot(evaluation.search),
         n_tested=f"{len(tested):,d}",
-        mapping_kind=mapping.kind,
         choice=str(evaluation.hyperparameters),
         images_found=bool(pictures),
         ranked=thumbnails(_evenly_ranked(predicted, tested)),
-        largest_errors=thumbnails(_largest_errors(predicted, mos, mapping, tested)),
-        split_columns=["split", "train", "validation", "test", *map(str.upper, METRICS), "PLCC, RMSE after"],
+        largest_errors=thumbnails(_largest_errors(predicted, mos, tested)),
+        split_columns=["split", "train", "validation", "test", *LABELS.values(), "fit"],
         split_rows=_split_rows(evaluation),
         facts=_facts(scores, evaluation, description),
     )
@@ -114,20 +114,58 @@ def write_report(
         temporary.write_text(page, encoding="utf-8", errors="replace")
 
 
-def _cards(evaluation: Evaluation) -> list[_Card]:
+CHOICE_TEXTS = {
+    "nested": "hyper-parameters chosen within each split: no test image has any influence",
+    "shared": "one choice of hyper-parameters for all splits: test images have an influence on it",
+}
+
+
+def _answer(evaluation: Evaluation, description: RegressorDescription) -> str:
+    """How good and how sure, in two sentences."""
+    n_splits = len(evaluation.splits)
+    srcc = evaluation.reported.spread("srcc").median
+    where = f"the median over {n_splits} test parts" if n_splits > 1 else "on the test part"
+    sentence = f"SRCC {srcc:.3f}, {where}"
+    if description.intervals:
+        interval = description.intervals.metrics["srcc"]
+        sentence += f"; with 95 % confidence between {interval.low:.3f} and {interval.high:.3f}"
+    return f"{sentence}. {CHOICE_TEXTS[evaluation.choice].capitalize()}."
+
+
+def _cards(evaluation: Evaluation, description: RegressorDescription) -> list[_Card]:
     cards = []
-    for metric in METRICS:
-        spread = evaluation.spread(metric)
-        over = "on the one test part"
+    for metric in ("srcc", "plcc", "krcc", "rmse"):
+        spread = evaluation.reported.spread(metric)
+        lines = []
+        if description.intervals:
+            interval = description.intervals.metrics[metric]
+            lines.append(f"95 % interval {interval.low:.3f} to {interval.high:.3f}")
         if len(evaluation.splits) > 1:
-            over = f"{spread.lower_quartile:.3f} to {spread.upper_quartile:.3f}, middle half of the splits"
-        cards.append(_Card(metric.upper(), f"{spread.median:.3f}", over))
+            lines.append(f"middle half of the splits {spread.lower_quartile:.3f} to {spread.upper_quartile:.3f}")
+        cards.append(_Card(LABELS[metric], f"{spread.median:.3f}", lines or ["on the one test part"]))
     return cards
+
+
+def _comparison(evaluation: Evaluation, description: RegressorDescription, mos: np.ndarray) -> list[list[str]]:
+    """Rows of the table "Compared with": a name, then each of METRICS, empty where it does not exist."""
+    both = {"nested": evaluation.nested, "shared": evaluation.shared}
+    names = {"nested": "choice within each split", "shared": "one choice for all splits"}
+    order = [evaluation.choice, *(choice for choice in both if choice != evaluation.choice)]
+    rows = [
+        [f"this regressor, {names[choice]}", *(f"{both[choice].spread(metric).median:.3f}" for metric in METRICS)]
+        for choice in order
+    ]
+    if description.observers:
+        rows.append(["ceiling: one half of the observers against the other", f"{description.observers.ceiling:.3f}"])
+    rows.append(["the mean opinion for every image", "0", "0", "0", "0", f"{mos.std():.3f}"])
+    return [row + [""] * (1 + len(METRICS) - len(row)) for row in rows]
 
 
 def _split_rows(evaluation: Evaluation) -> list[list[str]]:
     rows = []
-    for number, (split, metrics) in enumerate(zip(evaluation.splits, evaluation.metrics, strict=True), start=1):
+    for number, (split, metrics) in enumerate(
+        zip(evaluation.splits, evaluation.reported.metrics, strict=True), start=1
+    ):
         sizes = [f"{len(part):,d}" for part in split.parts().values()]
         values = [f"{getattr(metrics, metric):.4f}" for metric in METRICS]
         rows.append([str(number), *sizes, *values, metrics.mapping.kind])
@@ -147,11 +185,40 @@ def _facts(scores: OpinionScores, evaluation: Evaluation, description: Regressor
         "chosen by": f"median SRCC on the validation parts, {evaluation.search.median.max():.4f}, of "
         f"{len(evaluation.search.candidates)} candidates; then fitted on train and validation parts for the test, and "
         "on all images for use",
-        "SRCC, choice within splits": f"{description.srcc_chosen_within_each_split:.4f} where each split takes the "
-        "candidate that its own validation part prefers, so that splits share nothing",
-        "PLCC and RMSE": "after the 4-parameter logistic of the VQEG, fitted on each test part",
+        "PLCC fit, RMSE fit": f"after a logistic with {evaluation.n_parameters} parameters, fitted on each test part",
+        "95 % intervals": _intervals_in_words(description),
+        "prediction intervals": _prediction_intervals_in_words(description),
+        "observers": _observers_in_words(description),
         "versions": ", ".join(f"{name} {version}" for name, version in description.versions.items()),
     }
+
+
+def _intervals_in_words(description: RegressorDescription) -> str:
+    found = description.intervals
+    if found is None:
+        return ""
+    return f"percentile bootstrap over groups, {found.n_resamples:,d} samples, seed {found.seed}"
+
+
+def _prediction_intervals_in_words(description: RegressorDescription) -> str:
+    found = description.prediction_intervals
+    if found is None or found.coverage is None:
+        return ""
+    return (
+        f"90 % of opinions lie within {found.half_width(0.9):.3g} of the prediction (split conformal); on held-out "
+        f"images {found.coverage:.1%} did"
+    )
+
+
+def _observers_in_words(description: RegressorDescription) -> str:
+    found = description.observers
+    if found is None:
+        return ""
+    return (
+        f"std {found.mean_std:.3g}, {found.mean_raters:.3g} raters an image; SRCC between two simulated halves "
+        f"{found.ceiling:.4f}; outlier ratio {found.outlier_ratio:.4f}, epsilon-insensitive RMSE "
+        f"{found.rmse_epsilon:.4f} (ITU-T P.1401)"
+    )
 
 
 def _evenly_ranked(predicted: np.ndarray, tested: np.ndarray) -> np.ndarray:
@@ -160,8 +227,8 @@ def _evenly_ranked(predicted: np.ndarray, tested: np.ndarray) -> np.ndarray:
     return ranking[np.unique(np.linspace(0, len(ranking) - 1, N_PICTURES).round().astype(int))]
 
 
-def _largest_errors(predicted: np.ndarray, mos: np.ndarray, mapping: OpinionMapping, tested: np.ndarray) -> np.ndarray:
-    errors = np.abs(mapping(predicted[tested]) - mos[tested])
+def _largest_errors(predicted: np.ndarray, mos: np.ndarray, tested: np.ndarray) -> np.ndarray:
+    errors = np.abs(predicted[tested] - mos[tested])
     return tested[np.argsort(-errors, kind="stable")[:N_PICTURES]]
 
 

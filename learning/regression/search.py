@@ -216,9 +216,9 @@ def fit(features: np.ndarray, mos: np.ndarray, hyperparameters: Hyperparameters)
 
 
 def evaluate_on_test(
-    features: np.ndarray, mos: np.ndarray, split: Split, hyperparameters: Hyperparameters
+    features: np.ndarray, mos: np.ndarray, split: Split, hyperparameters: Hyperparameters, n_parameters: int = 4
 ) -> SplitResult:
     """Refits on the training and validation parts of a split and predicts its test part."""
     learnt_from = split.train_and_validation
     predicted = fit(features[learnt_from], mos[learnt_from], hyperparameters).predict(features[split.test])
-    return SplitResult(split.test, predicted, evaluate(predicted, mos[split.test]))
+    return SplitResult(split.test, predicted, evaluate(predicted, mos[split.test], n_parameters))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +15,14 @@ from common.progress_bar import ProgressBar
 from datasets.feature_files import FeatureFiles
 from datasets.iqa_databases import read_database
 from datasets.opinion_scores import OpinionScores, read_scores
-from learning.regression.description import RegressorDescription, Sources, describe
-from learning.regression.evaluation import METRICS, Evaluation, run_protocol
+from learning.regression.description import BootstrapIntervals, RegressorDescription, Sources, describe
+from learning.regression.evaluation import Evaluation, TestResults, run_protocol
+from learning.regression.held_out import HeldOut, held_out_file, write_held_out
+from learning.regression.metrics import LABELS, METRICS
+from learning.regression.observers import ObserverSpread, observer_spread
 from learning.regression.regressor_files import description_file, save_regressor
 from learning.regression.report import find_pictures, write_report
+from learning.regression.significance import bootstrap_intervals
 from learning.regression.splits import Split, official_split, random_splits, splits_in_words
 from options.regressor import RegressorOptions
 
@@ -39,7 +44,10 @@ def train_regressor(options: RegressorOptions) -> None:
     _print_data(data, protocol)
 
     evaluation = evaluate(data, splits, options)
+    held_out = evaluation.held_out(data.scores.images, data.scores.mos, data.scores.groups)
     print_evaluation(evaluation)
+    intervals = make_intervals(held_out, options)
+    observers = spread_of_observers(data.scores, held_out, options)
 
     sources = Sources(
         kinds=tuple(data.files.kinds),
@@ -49,7 +57,9 @@ def train_regressor(options: RegressorOptions) -> None:
         protocol=protocol,
         note=options.note or "",
     )
-    written = write_results(data.scores, evaluation, describe(evaluation, data.scores.mos, sources), options)
+    description = describe(evaluation, data.scores.mos, sources, intervals, observers)
+    _print_prediction_intervals(description)
+    written = write_results(data.scores, evaluation, held_out, description, options)
     log.info(f"\nwritten    {', '.join(map(str, written))}")
 
 
@@ -125,7 +135,15 @@ def evaluate(data: LabelledFeatures, splits: list[Split], options: RegressorOpti
     n_fits = len(splits) * sum(len(path) for path in options.grid.paths())
     bar = ProgressBar(n_fits, "fit")
     evaluation = run_protocol(
-        data.features, data.scores.mos, splits, options.grid, options.num_threads, options.memory_bytes, bar.add
+        data.features,
+        data.scores.mos,
+        splits,
+        options.grid,
+        options.num_threads,
+        options.memory_bytes,
+        bar.add,
+        options.choice,
+        options.logistic,
     )
     bar.close()
     return evaluation
@@ -140,26 +158,89 @@ def print_evaluation(evaluation: Evaluation) -> None:
     n_unconverged = int(search.unconverged.sum())
     if n_unconverged:
         log.warning(f"{n_unconverged:,d} ElasticNet fits did not converge and were judged as they were")
-    log.info("\ntest       median    25 %    75 %   lowest  highest")
+    both = {"nested": evaluation.nested, "shared": evaluation.shared}
+    for choice in sorted(both, key=lambda choice: choice != evaluation.choice):
+        _print_results(both[choice], TITLES[choice])
+
+
+TITLES = {
+    "nested": "test, hyper-parameters chosen within each split",
+    "shared": "test, one choice of hyper-parameters for all splits (test images have an influence on it)",
+}
+
+
+def _print_results(results: TestResults, title: str) -> None:
+    log.info(f"\n{title}\n           median    25 %    75 %   lowest  highest")
     for metric in METRICS:
-        spread = evaluation.spread(metric)
+        spread = results.spread(metric)
         values = (spread.median, spread.lower_quartile, spread.upper_quartile, spread.lowest, spread.highest)
-        log.info(f"{metric.upper():8} " + " ".join(f"{value:8.4f}" for value in values))
-    if evaluation.linear_mappings:
+        log.info(f"{LABELS[metric]:8} " + " ".join(f"{value:8.4f}" for value in values))
+    if results.linear_mappings:
         log.warning(
-            f"the logistic did not converge on {evaluation.linear_mappings} of {len(evaluation.splits)} splits; PLCC "
-            "and RMSE are after a straight line there"
+            f"the logistic did not converge on {results.linear_mappings} of {len(results.splits)} splits; PLCC fit and "
+            "RMSE fit are after a straight line there"
+        )
+
+
+def make_intervals(held_out: HeldOut, options: RegressorOptions) -> BootstrapIntervals | None:
+    """Bootstrap intervals of the held-out predictions, printed with the time that they took."""
+    if not options.n_bootstrap:
+        return None
+    began = time.perf_counter()
+    found = bootstrap_intervals(held_out, options.logistic, options.n_bootstrap, options.seed)
+    seconds = time.perf_counter() - began
+    unit = "images" if held_out.groups is None else "groups"
+    log.info(
+        f"\n95 % intervals of these medians, {options.n_bootstrap:,d} bootstrap samples of the {unit} ({seconds:.0f} s)"
+    )
+    for metric, interval in found.items():
+        log.info(f"{LABELS[metric]:8} {interval.estimate:8.4f}   [{interval.low:.4f}, {interval.high:.4f}]")
+    return BootstrapIntervals(found, options.n_bootstrap, options.seed)
+
+
+def spread_of_observers(scores: OpinionScores, held_out: HeldOut, options: RegressorOptions) -> ObserverSpread | None:
+    """The spread of the observers, where the table has it; printed."""
+    std, n_raters = scores.std, scores.n_raters
+    if std is None:
+        return None
+    if n_raters is None and options.n_raters is not None:
+        n_raters = np.full(len(scores), float(options.n_raters))
+    if n_raters is None:
+        log.warning("the table has the observers' std but not their number; --n_raters gives it")
+        return None
+    tested = held_out.tested
+    mapped = held_out.mapped(options.logistic)[tested]
+    spread = observer_spread(mapped, held_out.mos[tested], std[tested], n_raters[tested], options.logistic)
+    log.info(
+        f"\nobservers  std {spread.mean_std:.3g}, {spread.mean_raters:.3g} raters an image; SRCC between two halves of "
+        f"them {spread.ceiling:.4f}\n           outlier ratio {spread.outlier_ratio:.4f}, "
+        f"epsilon-insensitive RMSE {spread.rmse_epsilon:.4f}"
+    )
+    return spread
+
+
+def _print_prediction_intervals(description: RegressorDescription) -> None:
+    intervals = description.prediction_intervals
+    if intervals is not None and intervals.coverage is not None:
+        log.info(
+            f"intervals  90 % of opinions lie within {intervals.half_width(0.9):.3g} of the prediction; on held-out "
+            f"images {intervals.coverage:.1%} did"
         )
 
 
 def write_results(
-    scores: OpinionScores, evaluation: Evaluation, description: RegressorDescription, options: RegressorOptions
+    scores: OpinionScores,
+    evaluation: Evaluation,
+    held_out: HeldOut,
+    description: RegressorDescription,
+    options: RegressorOptions,
 ) -> list[Path]:
-    """Writes the regressor, its description and, unless it is switched off, the report; returns the paths."""
+    """Writes the regressor, its description, its held-out predictions and the report; returns the paths."""
+    write_held_out(held_out_file(options.output), held_out)
     save_regressor(options.output, evaluation.pipeline, description)
-    written = [options.output, description_file(options.output)]
+    written = [options.output, description_file(options.output), held_out_file(options.output)]
     if not options.no_report:
         pictures = find_pictures(scores.images, options.labels_folder, options.images_folder)
-        write_report(options.report, scores, evaluation, description, pictures)
+        write_report(options.report, scores, evaluation, held_out, description, pictures)
         written.append(options.report)
     return written

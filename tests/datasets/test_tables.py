@@ -174,7 +174,25 @@ def test_a_name_on_disk_is_that_name(tmp_path, monkeypatch, capsys):
     table = read_csv(path, ("image",), "--input")
     assert table["image"].tolist() == ["here\\x.png", "blank.png ", decomposed, "other/x.png"]
     printed = capsys.readouterr().out
-    assert "backslashes in 1 name as slashes, 1 name in the Unicode form of the files" in printed
+    assert "backslashes in 1 name as slashes, 1 name in the encoding of the files" in printed
+
+
+def test_bytes_of_a_windows_code_page_are_names_where_the_files_are(tmp_path, capsys):
+    (tmp_path / "\u00fcber.png").touch()
+    (tmp_path / "list.csv").write_bytes(b"image\n\xfcber.png\n\xfcnter.png\n")
+    names = read_csv(tmp_path / "list.csv", ("image",), "--input")["image"].tolist()
+    assert names == ["\u00fcber.png", "\udcfcnter.png"]
+    assert "read as text that is not UTF-8 with 1 name in the encoding of the files" in capsys.readouterr().out
+
+
+def test_each_folder_is_listed_once(tmp_path, monkeypatch):
+    """A list from Windows may name a million files on a disk far away."""
+    listed = []
+    monkeypatch.setattr("datasets.tables.os.listdir", lambda folder: listed.append(folder) or [])
+    names = "".join(f"folder{number % 3}\\{number}.png\n" for number in range(1000))
+    (tmp_path / "list.csv").write_text("image\n" + names)
+    assert read_csv(tmp_path / "list.csv", ("image",), "--input")["image"].iloc[7] == "folder1/7.png"
+    assert len(listed) == len(set(listed)) == 8, "here and beside the table: the folder itself, and the three"
 
 
 @pytest.mark.parametrize(

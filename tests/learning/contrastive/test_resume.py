@@ -1,6 +1,9 @@
 """A resumed run is the same run; and what is said, or refused, where it cannot be."""
 
+import os
 import re
+import shutil
+import time
 from contextlib import nullcontext
 
 import pytest
@@ -96,3 +99,41 @@ def test_weights_that_are_not_finite_are_not_saved(run, tmp_path):
     """A step can end in them while its loss was finite: the checkpoint before is the last good one."""
     with pytest.raises(UserError, match=r"not finite after step 1 of epoch 1|the loss is nan in epoch 1, step 2"):
         run(tmp_path, "--learning_rate", "1e38", "--save_steps", 1)
+
+
+AUTO = ("--resume", "auto", "--print_freq", 10)
+
+
+def test_auto_finds_the_run_though_its_name_has_changed(run, tmp_path, capsys):
+    """Batch size, epochs, learning rate and --amp are in the folder's name, and may change."""
+    run(tmp_path, *AUTO, "--epochs", 1)
+    first = run_folder(tmp_path)
+    run(tmp_path, *AUTO, "--epochs", 2, "--learning_rate", 0.01, "--batch_size", 2, "--amp")
+    captured = capsys.readouterr()
+    assert run_folder(tmp_path) == first, "the run continues in its folder"
+    assert f"--resume auto continues the run in {first}; another --model_path would start a new run" in captured.out
+    assert "resuming after epoch 1" in captured.out
+    for change in ("epochs was 1 and is 2", "learning_rate was 0.05 and is 0.01", "amp was False and is True"):
+        assert f"warning: {change}: the new value holds from here on" in captured.err
+    assert checkpoint(tmp_path)["global_step"] == 3 + 5
+
+    # Another queue is another run; and the one with the exact name comes before a newer one that fits.
+    run(tmp_path, *AUTO, "--nce_k", 64, "--epochs", 1)
+    assert "starting afresh" in capsys.readouterr().out and len(list(tmp_path.iterdir())) == 2
+    run(tmp_path, *AUTO, "--epochs", 1)
+    assert f"nothing to do: {first / 'current.pth'} has completed 2 of --epochs 1" in capsys.readouterr().out
+
+
+def test_of_several_runs_that_fit_auto_continues_the_newest(run, tmp_path, capsys):
+    old, new, broken = (tmp_path / name for name in ("old", "new", "broken"))
+    run(old, "--epochs", 1)
+    for path, seconds in ((new, 100), (broken, 200)):
+        shutil.copytree(run_folder(old), path)
+        (path / "current.pth").write_bytes(b"damaged" if path == broken else (path / "current.pth").read_bytes())
+        for file in path.glob("*.pth"):
+            os.utime(file, (time.time() + seconds,) * 2)
+    (broken / "ckpt_epoch_1.pth").unlink()
+    shutil.copytree(run_folder(old), tmp_path / "oldest")
+    run(tmp_path, *AUTO)
+    assert f"continues the run in {new} (the newest of 2 runs that fit)" in capsys.readouterr().out
+    assert (broken / "current.pth").read_bytes() == b"damaged", "other runs' files are left alone"

@@ -6,8 +6,17 @@ import threading
 import pytest
 
 from common.errors import UserError
-from learning.distributed.launch import Launch, find_launch, first_host, meet, slurm_context, slurm_url
-from learning.distributed.process_group import ProcessContext
+from learning.distributed import meeting
+from learning.distributed.environment import (
+    ProcessContext,
+    environment_context,
+    find_membership,
+    first_host,
+    slurm_context,
+    slurm_url,
+)
+from learning.distributed.launch import Launch, find_launch
+from learning.distributed.meeting import meet
 from options.contrast import parse_contrast_options
 from tests.runs import free_port
 
@@ -32,13 +41,69 @@ def test_options_alone():
     assert launch(SIX_NODES).n_processes == 12
 
 
-def test_torchrun(monkeypatch):
-    for name, value in {"RANK": 5, "WORLD_SIZE": 8, "LOCAL_RANK": 1, "LOCAL_WORLD_SIZE": 4}.items():
-        monkeypatch.setenv(name, str(value))
-    assert launch("").context == ProcessContext(5, 8, 1, 4)
-    assert launch("", **slurm(0, 2, 2)).context == ProcessContext(5, 8, 1, 4)  # torchrun started by srun
+MASTER = {"MASTER_ADDR": "10.0.0.7", "MASTER_PORT": "29501"}
+
+
+def test_torchrun():
+    torchrun = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4"} | MASTER
+    assert launch("", **torchrun) == Launch(ProcessContext(5, 8, 1, 4), dist_url="tcp://10.0.0.7:29501")
+    assert launch("", **torchrun, **slurm(0, 2, 2)).context == ProcessContext(5, 8, 1, 4)  # torchrun started by srun
     with pytest.raises(UserError, match=r"torchrun has started this process.*leave out --multiprocessing-distributed"):
-        launch(SIX_NODES)
+        launch(SIX_NODES, **torchrun)
+
+
+def test_kubeflow():
+    """RANK and WORLD_SIZE without LOCAL_RANK: one training process, or the launcher of one node."""
+    kubeflow = {"RANK": "1", "WORLD_SIZE": "2"} | MASTER
+    found = find_membership(kubeflow)
+    assert found.context == ProcessContext(1, 2, 0, 1) and not found.knows_local_rank
+    assert launch("", **kubeflow) == Launch(ProcessContext(1, 2), dist_url="tcp://10.0.0.7:29501")
+    found = launch("--multiprocessing-distributed --nproc-per-node 8", **kubeflow)
+    assert found == Launch(None, 2, 1, 8, "tcp://10.0.0.7:29501")
+    by_hand = "--multiprocessing-distributed --world-size 2 --rank 1 --nproc-per-node 8 --dist-url tcp://10.0.0.7:29501"
+    assert launch(by_hand, **kubeflow) == found
+    assert environment_context({"WORLD_SIZE": "1"}) is None
+    assert environment_context({"RANK": "0", "WORLD_SIZE": "1"}) is None
+
+
+@pytest.mark.parametrize(
+    "environment, said",
+    [
+        ({"RANK": "0", "WORLD_SIZE": "2"}, r"process 0 of 2, but MASTER_ADDR and MASTER_PORT .* are not set"),
+        ({"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "a"}, r"process 1 of 2, but MASTER_PORT .* are not set"),
+        ({"RANK": "0"} | MASTER, "RANK=0 is set in the environment, but WORLD_SIZE is not"),
+        ({"WORLD_SIZE": "2"} | MASTER, "WORLD_SIZE=2 is set in the environment, but RANK is not"),
+        ({"RANK": "2", "WORLD_SIZE": "2"} | MASTER, "RANK=2 in the environment: with WORLD_SIZE=2 it is 0 to 1"),
+        ({"RANK": "x", "WORLD_SIZE": "2"} | MASTER, "RANK=x in the environment is not a whole number"),
+        (
+            {"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "4"},
+            r"process 1 of 4, on several nodes.*MASTER_ADDR",
+        ),
+        ({"PMIX_RANK": "1"}, "PMIX_RANK is set.*set RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT"),
+    ],
+)
+def test_a_process_that_lacks_a_variable_never_works_alone(environment, said):
+    with pytest.raises(UserError, match=said):
+        environment_context(environment)
+
+
+def open_mpi(rank, size, local_rank, local_size):
+    values = {"RANK": rank, "SIZE": size, "LOCAL_RANK": local_rank, "LOCAL_SIZE": local_size}
+    return {f"OMPI_COMM_WORLD_{name}": str(value) for name, value in values.items()}
+
+
+def test_mpirun():
+    assert launch("", **open_mpi(1, 2, 1, 2)) == Launch(ProcessContext(1, 2, 1, 2))  # one node: its own address
+    assert launch("--dist-url tcp://10.0.0.7:1", **open_mpi(5, 8, 1, 4)).dist_url == "tcp://10.0.0.7:1"
+    found = launch("", **open_mpi(5, 8, 1, 4), **MASTER)
+    assert found == Launch(ProcessContext(5, 8, 1, 4), dist_url="tcp://10.0.0.7:29501")
+    # mpirun within a SLURM job: SLURM's own numbers are those of the script that calls mpirun
+    assert launch("", **open_mpi(1, 2, 1, 2), **slurm(0, 2, 1)).context == ProcessContext(1, 2, 1, 2)
+    pmi = {"PMI_RANK": "3", "PMI_SIZE": "4"}
+    found = find_membership(pmi | MASTER)
+    assert found.context == ProcessContext(3, 4) and not found.knows_local_rank
+    assert find_membership(pmi | slurm(3, 4, 2)).context == ProcessContext(3, 4, 1, 2)  # srun --mpi=pmi2
+    assert environment_context({"PMI_RANK": "0", "PMI_SIZE": "1"}) is None
 
 
 def test_srun():
@@ -74,11 +139,14 @@ def test_first_host(nodes, first):
     assert first_host(nodes) == first
 
 
-def test_nodes_say_whom_they_wait_for_and_not_for_ever(capsys):
+def test_nodes_say_whom_they_wait_for_and_not_for_ever(capsys, monkeypatch):
+    monkeypatch.setattr(meeting, "SECONDS_BETWEEN_REPORTS", 0.4)  # a minute, for people
     url = f"tcp://127.0.0.1:{free_port()}"
     with pytest.raises(UserError, match=rf"2 of 3 nodes have not come to {url[6:]} within 1 s: number 1, 2; start"):
         meet(url, 0, 3, "nodes", "", 1)
-    assert f"waiting for 2 of 3 nodes at {url[6:]}" in capsys.readouterr().out
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"waiting for 2 of 3 nodes at {url[6:]}"
+    assert 1 <= len(lines[1:]) <= 2 and all("so far, at most 1 s)" in line for line in lines[1:])
     with pytest.raises(UserError, match=r"nobody has listened at .* within 1 s"):
         meet(f"tcp://127.0.0.1:{free_port()}", 1, 3, "nodes", "", 1)
 

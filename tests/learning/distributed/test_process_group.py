@@ -10,7 +10,8 @@ import torch.multiprocessing as mp
 
 from common.errors import UserError
 from learning.contrastive.moco import NodeShuffle
-from learning.distributed.launch import Launch, parse_dist_url, start_node
+from learning.distributed.environment import parse_dist_url
+from learning.distributed.launch import Launch, start_node
 from learning.distributed.process_group import (
     ProcessContext,
     gather_rows,

@@ -6,7 +6,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from learning.regression.metrics import evaluate, fit_mapping, krcc, srcc
+from learning.regression.metrics import evaluate, fit_mapping, krcc, refit_mapping, srcc
 
 values = st.lists(st.integers(-5, 5), min_size=3, max_size=30)
 
@@ -66,7 +66,7 @@ def test_where_the_logistic_cannot_be_fitted_a_line_is_and_says_so(monkeypatch):
 
 def test_constant_predictions_are_worth_nothing():
     metrics = evaluate(np.ones(10), np.arange(10.0))
-    assert (metrics.srcc, metrics.plcc, metrics.krcc) == (0, 0, 0)
+    assert (metrics.srcc, metrics.plcc, metrics.plcc_raw, metrics.krcc) == (0, 0, 0, 0)
     assert metrics.rmse == pytest.approx(np.arange(10).std())
 
 
@@ -75,3 +75,32 @@ def test_a_mapping_tells_whether_it_keeps_the_order():
     mos = rng.uniform(1, 5, 40)
     assert fit_mapping(mos + rng.normal(0, 0.1, 40), mos).increases and not fit_mapping(-mos, mos).increases
     assert fit_mapping(mos[:3], mos[:3]).increases and not fit_mapping(-mos[:3], mos[:3]).increases
+
+
+def test_the_logistic_with_five_parameters_finds_its_own_curve():
+    x = np.linspace(-4, 10, 80)
+    mos = 30 * (0.5 - 1 / (1 + np.exp(1.2 * (x - 3)))) + 0.8 * x + 40
+    mapping = fit_mapping(x, mos, 5)
+    assert mapping.kind == "logistic5" and mapping(x) == pytest.approx(mos, abs=1e-3) and mapping.increases
+    assert not fit_mapping(x, -mos, 5).increases
+    assert fit_mapping(x[:5], mos[:5], 5).kind == "linear", "as many points as parameters"
+
+
+def test_raw_plcc_is_pearsons():
+    rng = np.random.default_rng(3)
+    mos = rng.uniform(1, 5, 60)
+    predicted = np.exp(mos + rng.normal(0, 0.2, 60))
+    metrics = evaluate(predicted, mos)
+    assert metrics.plcc_raw == pytest.approx(np.corrcoef(predicted, mos)[0, 1], abs=1e-12)
+    assert metrics.plcc > metrics.plcc_raw + 0.03, "the logistic takes out the curvature"
+
+
+@pytest.mark.parametrize("n_parameters", [4, 5])
+def test_the_quick_fit_is_nearly_as_good_as_the_complete_one(n_parameters):
+    rng = np.random.default_rng(4)
+    mos = rng.uniform(1, 5, 200)
+    predicted = mos + rng.normal(0, 0.5, 200)
+    complete = fit_mapping(predicted, mos, n_parameters)
+    quick = refit_mapping(complete.kind, predicted, mos)
+    errors = [np.sqrt(np.mean((mapping(predicted) - mos) ** 2)) for mapping in (quick, complete)]
+    assert errors[0] == pytest.approx(errors[1], rel=4e-3), "a tenth of the standard error of such an RMSE"

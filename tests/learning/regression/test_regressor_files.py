@@ -12,11 +12,14 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from common.errors import UserError
-from learning.regression.description import RegressorDescription, SplitSummary
+from learning.regression.conformal import PredictionIntervals
+from learning.regression.description import BootstrapIntervals, RegressorDescription, ResultsSummary, SplitSummary
 from learning.regression.evaluation import Spread
 from learning.regression.metrics import OpinionMapping
+from learning.regression.observers import ObserverSpread
 from learning.regression.regressor_files import description_file, load_regressor, save_regressor
 from learning.regression.search import Hyperparameters, fit
+from learning.regression.significance import Interval
 
 DESCRIPTION = RegressorDescription(
     kinds=("quality_aware",),
@@ -53,6 +56,8 @@ def test_an_old_description_with_the_keys_that_a_prediction_needs_is_read(saved)
 
 
 def test_a_description_survives_json():
+    spread, split = Spread(0.1, 0.2, 0.3, 0.4, 0.5), SplitSummary(0.1, 0.2, 0.3, 0.4, "logistic", 0.5)
+    summary = ResultsSummary({"srcc": spread}, (split,))
     complete = replace(
         DESCRIPTION,
         versions={"numpy": "2"},
@@ -62,12 +67,28 @@ def test_a_description_survives_json():
         protocol="p",
         hyperparameters=Hyperparameters("elasticnet", True, 0.1, 0.5),
         validation_srcc=0.5,
-        spreads={"srcc": Spread(0.1, 0.2, 0.3, 0.4, 0.5)},
-        splits=(SplitSummary(0.1, 0.2, 0.3, 0.4, "logistic"),),
+        shared=summary,
+        nested=summary,
+        choice="nested",
+        intervals=BootstrapIntervals({"srcc": Interval(0.5, 0.4, 0.6)}, 1000, 3),
+        prediction_intervals=PredictionIntervals((0.5, 0.9), (0.2, 0.4), 0.91),
+        observers=ObserverSpread(1.0, 20.0, 0.9, 0.1, 0.2),
         srcc_chosen_within_each_split=0.3,
         n_images=7,
     )
     assert RegressorDescription.from_json(json.loads(json.dumps(complete.to_json()))) == complete
+
+
+def test_a_prediction_interval_is_given_or_refused_with_a_sentence(saved):
+    path, pipeline, _ = saved
+    with pytest.raises(UserError, match="records no prediction intervals"):
+        load_regressor(path).interval_half_width(0.9)
+    with_intervals = replace(DESCRIPTION, prediction_intervals=PredictionIntervals((0.5, 0.9), (0.2, 0.4), None))
+    save_regressor(path, pipeline, with_intervals)
+    regressor = load_regressor(path)
+    assert (regressor.interval_half_width(0.9), regressor.interval_half_width(0.6)) == (0.4, 0.4)
+    with pytest.raises(UserError, match=r"no prediction interval at level 0\.95: the highest level recorded is 0\.9"):
+        regressor.interval_half_width(0.95)
 
 
 def test_another_encoder_is_refused(saved):

@@ -8,10 +8,11 @@ import pytest
 from PIL import Image
 
 from datasets.opinion_scores import OpinionScores, score_table
-from learning.regression.description import Sources, describe
+from learning.regression.description import BootstrapIntervals, Sources, describe
 from learning.regression.evaluation import run_protocol
 from learning.regression.report import find_pictures, write_report
 from learning.regression.search import Grid
+from learning.regression.significance import bootstrap_intervals
 from learning.regression.splits import official_split, random_splits
 from tests.images import photograph
 
@@ -50,10 +51,12 @@ def test_a_page_with_everything_inside(tmp_path, official):
     splits = official_split(parts) if official else random_splits(60, None, 4, (70, 10, 20), 0)
     evaluation = run_protocol(features, mos, splits, Grid(ridge_alphas=(1, 10), elasticnet_alphas=(0.1,)), 1, 2**30)
     sources = Sources(("quality_aware",), {"quality_aware": None}, "<scores>.csv", "Inverted.", "some", "A note.")
-    description = describe(evaluation, mos, sources)
+    held_out = evaluation.held_out(names, mos, None)
+    intervals = BootstrapIntervals(bootstrap_intervals(held_out, n_resamples=20), 20, 0)
+    description = describe(evaluation, mos, sources, intervals)
     pictures = find_pictures(names, tmp_path, None)
     assert len(pictures) == 51
-    write_report(tmp_path / "r.html", scores, evaluation, description, pictures)
+    write_report(tmp_path / "r.html", scores, evaluation, held_out, description, pictures)
 
     page = (tmp_path / "r.html").read_text()
     checker = Checker()
@@ -62,7 +65,7 @@ def test_a_page_with_everything_inside(tmp_path, official):
     assert all(address.startswith(("data:image/jpeg;base64,", "#")) for address in checker.addresses)
     assert not re.search(r"https?://(?!www\.w3\.org|purl\.org|creativecommons\.org|matplotlib\.org)", page)
     assert "&lt;b&gt;&amp;" in page and "<b>&" not in page and "A note." in page and "Inverted." in page
-    assert f"{evaluation.spread('srcc').median:.3f}" in page and str(evaluation.hyperparameters) in page
+    assert f"{evaluation.nested.spread('srcc').median:.3f}" in page and str(evaluation.hyperparameters) in page
 
 
 def test_pictures_are_found_below_the_folder_of_images(tmp_path):

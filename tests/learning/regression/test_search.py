@@ -128,9 +128,9 @@ def test_labels_of_pure_noise_predict_nothing():
         splits = random_splits(100, None, 5, (70, 10, 20), seed)
         grid = Grid(("ridge",), ridge_alphas=tuple(np.logspace(-1, 5, 13)))
         evaluation = run_protocol(features, mos, splits, grid, 1, MEMORY)
-        medians.append(evaluation.spread("srcc").median)
-        within.append(np.median([result.metrics.srcc for result in evaluation.chosen_within]))
-        assert evaluation.search.median.max() > evaluation.spread("srcc").median - 0.5
+        medians.append(evaluation.shared.spread("srcc").median)
+        within.append(evaluation.nested.spread("srcc").median)
+        assert evaluation.search.median.max() > evaluation.shared.spread("srcc").median - 0.5
     # Medians of 5 correlations of 20 images spread by about 0.15; the mean of 40 of them by 0.025.
     assert abs(np.mean(medians)) < 0.08 and abs(np.mean(within)) < 0.08
 
@@ -145,9 +145,9 @@ def test_scenes_on_one_side_only_give_nothing_away():
         features = (rng.normal(size=(40, 80))[groups] + 0.01 * rng.normal(size=(200, 80))).astype(np.float32)
         mos = rng.normal(size=40)[groups]
         by_group_splits = random_splits(200, groups.astype(str), 5, (70, 10, 20), seed)
-        by_group.append(run_protocol(features, mos, by_group_splits, grid, 1, MEMORY).spread("srcc").median)
+        by_group.append(run_protocol(features, mos, by_group_splits, grid, 1, MEMORY).reported.spread("srcc").median)
         by_image_splits = random_splits(200, None, 5, (70, 10, 20), seed)
-        by_image.append(run_protocol(features, mos, by_image_splits, grid, 1, MEMORY).spread("srcc").median)
+        by_image.append(run_protocol(features, mos, by_image_splits, grid, 1, MEMORY).reported.spread("srcc").median)
     assert np.mean(by_image) > 0.8, "by image, every scene is known from training"
     assert abs(np.mean(by_group)) < 0.2
 

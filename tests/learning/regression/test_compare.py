@@ -1,0 +1,85 @@
+"""Models are compared on the same images and splits, or refused with the first difference."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from common.errors import UserError
+from learning.regression.compare import compare, main, parse_compare_options, read_models, sign_matrix
+from learning.regression.description import RegressorDescription
+from learning.regression.held_out import HeldOut, held_out_file, read_held_out, write_held_out
+from learning.regression.metrics import IDENTITY
+from learning.regression.regressor_files import save_regressor
+from learning.regression.search import Hyperparameters, fit
+
+N = 60
+
+
+@pytest.fixture
+def models(tmp_path):
+    """Three models, a good one and two bad ones, on the same two splits: the paths of their descriptions."""
+    rng = np.random.default_rng(0)
+    mos = rng.normal(size=N)
+    pipeline = fit(rng.normal(size=(10, 2)).astype(np.float32), rng.normal(size=10), Hyperparameters("ridge", True, 1))
+    paths = []
+    for name, noise in (("good", 0.2), ("bad", 2.0), ("worse", 2.0)):
+        predictions = np.stack([mos + noise * rng.normal(size=N) for _ in range(2)])
+        predictions[0, 40:] = predictions[1, :20] = np.nan
+        path = tmp_path / f"{name}.skops"
+        save_regressor(path, pipeline, RegressorDescription(("quality_aware",), {}, IDENTITY, (0.0, 1.0)))
+        held_out = HeldOut([f"\udcff{i},.png" for i in range(N)], mos, None, predictions)
+        write_held_out(held_out_file(path), held_out)
+        paths.append(path.with_suffix(".json"))
+    return paths
+
+
+def test_held_out_predictions_come_back_as_they_were(models, tmp_path):
+    held_out = read_held_out(held_out_file(models[0]))
+    grouped = replace(held_out, groups=np.array([f"g{i % 7}" for i in range(N)], dtype=object))
+    write_held_out(tmp_path / "h.csv", grouped)
+    again = read_held_out(tmp_path / "h.csv")
+    assert again.images == grouped.images and np.array_equal(again.mos, grouped.mos)
+    assert np.array_equal(again.predictions, grouped.predictions, equal_nan=True)
+    assert again.groups.tolist() == grouped.groups.tolist() and held_out.groups is None
+
+
+def test_the_better_model_wins(models, capsys, monkeypatch):
+    options = parse_compare_options([*map(str, models), "--n_bootstrap", "300"])
+    pairs = compare(read_models(models), options)
+    assert [(pair.first, pair.second) for pair in pairs] == [(0, 1), (0, 2), (1, 2)]
+    assert sign_matrix(3, pairs, 0.05) == [["--", "11", "11"], ["00", "--", "--"], ["00", "--", "--"]]
+    assert all(pair.p_srcc_holm >= pair.difference.p_value for pair in pairs)
+    monkeypatch.setattr("sys.argv", ["compare", *map(str, models), "--n_bootstrap", "100"])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert not caught.value.code and "A - B" in capsys.readouterr().out
+
+
+def test_different_images_opinions_and_splits_are_refused(models):
+    path = held_out_file(models[1])
+    original = read_held_out(path)
+
+    def refused(changed, match):
+        write_held_out(path, changed)
+        with pytest.raises(UserError, match=match):
+            read_models(models)
+
+    refused(replace(original, images=["other.png", *original.images[1:]]), "different images: image 1 is .* and other")
+    refused(
+        HeldOut(original.images[:50], original.mos[:50], None, original.predictions[:, :50]), "only one has .*50,.png"
+    )
+    refused(replace(original, mos=original.mos + np.eye(N)[3]), "different opinions of .*3,.png")
+    refused(replace(original, predictions=original.predictions[:1]), "tested on 2 and 1 splits")
+    moved = original.predictions.copy()
+    moved[1, 25] = np.nan
+    refused(replace(original, predictions=moved), "different splits: in split 2 only one tested on .*25,.png")
+    path.unlink()
+    with pytest.raises(UserError, match=r"held-out predictions .* does not exist"):
+        read_models(models)
+
+
+def test_one_model_is_not_enough(capsys):
+    with pytest.raises(SystemExit):
+        parse_compare_options(["a.json"])
+    assert "at least two" in capsys.readouterr().err

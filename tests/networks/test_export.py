@@ -1,0 +1,94 @@
+"""Exported scorers and encoders: torch's results at sizes they were not traced with, or no file at all."""
+
+import numpy as np
+import pytest
+import torch
+from torchvision.models.resnet import BasicBlock, ResNet
+
+from common.errors import UserError
+from networks import Calibration, LinearHead, QualityScorer, ScorerEncoder, build_encoder, export
+from networks.features import POOLINGS, pooled_size
+from tests.images import photograph
+
+
+def small_encoder() -> torch.nn.Module:
+    """A ResNet with one block in each stage: half the operations of a ResNet-18."""
+    torch.manual_seed(0)
+    network = ResNet(BasicBlock, [1, 1, 1, 1])
+    network.fc = torch.nn.Identity()
+    return network.eval().requires_grad_(False)
+
+
+def small_scorer(pooling: str) -> QualityScorer:
+    encoder = small_encoder()
+    n_features = 2 * pooled_size(encoder, pooling)
+    rng = np.random.default_rng(0)
+    head = LinearHead(
+        mean=rng.normal(0.5, 0.3, n_features),
+        scale=rng.uniform(0.5, 2, n_features),
+        weights=rng.normal(0, n_features**-0.5, n_features),
+        intercept=0.3,
+        calibration=Calibration("logistic", (90.0, 10.0, 0.2, 0.7)),
+    )
+    return QualityScorer([ScorerEncoder(encoder, True, pooling)], head)
+
+
+def photographs() -> torch.Tensor:
+    image = torch.from_numpy(photograph(150, 203)).permute(2, 0, 1)[None]
+    return torch.cat([image, image.flip(3)]).float() / 255
+
+
+def test_torch_export_has_the_modules_scores(tmp_path):
+    scorer = small_scorer(POOLINGS[1])
+    difference = export.export_torch(scorer, tmp_path / "scorer.pt2")
+    assert difference <= 1e-4
+    exported = torch.export.load(tmp_path / "scorer.pt2").module()
+    assert (exported(photographs()) - scorer(photographs())).abs().max() <= 1e-4 * 80
+    assert [path.name for path in tmp_path.iterdir()] == ["scorer.pt2"]
+
+
+@pytest.mark.parametrize("kind", [*POOLINGS, "encoder"])
+def test_onnx_has_the_modules_results(tmp_path, kind):
+    for package in export.ONNX_PACKAGES:
+        pytest.importorskip(package)
+    module = small_encoder() if kind == "encoder" else small_scorer(kind)
+    assert export.export_onnx(module, tmp_path / "a.onnx") <= 1e-4
+    found, expected = export.run_onnx(tmp_path / "a.onnx")(photographs()), module(photographs())
+    assert (found - expected).abs().max() <= 1e-4 * expected.abs().max()
+    assert [path.name for path in tmp_path.iterdir()] == ["a.onnx"]
+
+
+def test_a_file_with_other_results_is_not_kept(tmp_path, monkeypatch):
+    encoder = small_encoder()
+    monkeypatch.setattr(
+        export, "trace", lambda module: torch.export.export(OffByALittle(module), (torch.rand(1, 3, 96, 128),))
+    )
+    monkeypatch.setattr(export, "SIZES", ((1, 96, 128),))
+    with pytest.raises(UserError, match=r"a.pt2 was not written: for images of 128x96 its results would differ by"):
+        export.export_torch(encoder, tmp_path / "a.pt2")
+    assert not list(tmp_path.iterdir())
+
+
+class OffByALittle(torch.nn.Module):
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, images):
+        return self.module(images) + 0.01
+
+
+def test_the_command_exports_an_encoder(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(export, "SIZES", export.SIZES[:2])
+    torch.save(build_encoder("resnet18").state_dict(), tmp_path / "a.pth")
+    export.main(["--encoder", str(tmp_path / "a.pth"), "--torch_export", str(tmp_path / "a.pt2")])
+    assert "a.pt2: 4" in capsys.readouterr().out
+    assert torch.export.load(tmp_path / "a.pt2").module()(photographs()).shape == (2, 512)
+
+
+def test_missing_packages_and_wrong_endings_are_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr(export.importlib.util, "find_spec", lambda name: None if name == "onnx" else object())
+    with pytest.raises(SystemExit, match=r"missing: onnx: pip install -r requirements-export.txt"):
+        export.main(["--onnx", str(tmp_path / "a.onnx")])
+    with pytest.raises(SystemExit, match=r"a.bin: the name must end in .onnx"):
+        export.main(["--onnx", str(tmp_path / "a.bin")])
