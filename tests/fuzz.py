@@ -1,8 +1,8 @@
 """Readers under fire: mutated images, tables, checkpoints and regressors may be read or refused, and nothing else.
 
 ``make fuzz`` runs ``python -m tests.fuzz``: 20,000 images, 5,000 images with metadata or in rarer containers, 5,000
-tables, 500 checkpoints and 500 regressors, or as many as ``--seconds`` allow. A crash, a hang over 5 s, more than 1 GB of
-memory, or an exception that is not a UserError is counted, its input is kept in ``--keep``, and the exit status is 1.
+tables, 500 checkpoints and 500 regressors, or as many as ``--seconds`` allow. A crash, a hang over 5 s, more than 1 GB
+of memory, or an exception that is not a UserError is counted; its input is kept in ``--keep``; the exit status is 1.
 """
 
 import argparse
