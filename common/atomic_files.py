@@ -59,7 +59,7 @@ def check_target(path: str | os.PathLike) -> None:
     try:
         check_writable(Path(path).parent)
     except UserError as error:
-        raise UserError(f"{path} cannot be written: {error}") from None
+        raise UserError(f"{path} cannot be written: {getattr(error.__cause__, 'strerror', None) or error}") from None
 
 
 def remove_leftovers(folder: str | os.PathLike) -> None:

@@ -10,7 +10,8 @@ from tests import fuzz
 
 
 @pytest.mark.parametrize(
-    ("target", "n_files"), [("images", 500), ("checkpoints", 40), ("regressors", 40), ("tables", 200)]
+    ("target", "n_files"),
+    [("images", 500), ("containers", 300), ("checkpoints", 40), ("regressors", 40), ("tables", 200)],
 )
 def test_mutated_files_are_read_or_refused(target, n_files, tmp_path):
     outcomes = fuzz.fuzz(target, n_files, 300, tmp_path / "kept")
