@@ -32,6 +32,7 @@ class RegressorOptions:
     lower_is_better: bool
     skip_missing: bool
     splits: str | None
+    write_splits: Path | None
     n_splits: int
     shares: tuple[float, float, float]
     seed: int
@@ -67,6 +68,11 @@ class RegressorOptions:
             elasticnet_alphas=self.elasticnet_alphas or default.elasticnet_alphas,
             l1_ratios=self.l1_ratios or default.l1_ratios,
         )
+
+    @property
+    def splits_file(self) -> Path | None:
+        """Where the splits are read from; None where they are official or random."""
+        return Path(self.splits) if self.splits not in (None, "official", "random") else None
 
     @property
     def memory_bytes(self) -> int:
@@ -125,8 +131,12 @@ def _add_data_options(group: argparse._ArgumentGroup) -> None:
 
 def _add_protocol_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
-        "--splits", choices=("official", "random"), help="(default: official where there is one, else random)"
+        "--splits",
+        metavar="official|random|FILE",
+        help="a CSV (pyiqa's meta-information) or a folder of train.npy, val.npy and test.npy gives splits of others "
+        "(default: official where there is one, else random)",
     )
+    group.add_argument("--write_splits", type=Path, help="write the splits there: a .csv, or a folder of .npy files")
     group.add_argument("--n_splits", type=number(int, 1), default=10, help="number of random splits")
     group.add_argument(
         "--shares",

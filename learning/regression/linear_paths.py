@@ -1,8 +1,8 @@
 """Predictions of linear regressors for a whole path of penalties at once.
 
 Ridge solves one symmetric system for all penalties, of the size of the smaller of images (dual form) and features
-(primal form); ElasticNet follows its path with warm starts. All take float32 features, and compute in float64 where
-penalties can be small.
+(primal form); ElasticNet follows its path with warm starts (elastic_net.py). All take float32 features and compute in
+float64, which small penalties need.
 """
 
 from __future__ import annotations
@@ -12,10 +12,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve, eigh
 from scipy.linalg.blas import dsyrk
-from sklearn.linear_model import enet_path
 
-ELASTICNET_TOLERANCE = 1e-3
-ELASTICNET_ITERATIONS = 1000
+from learning.regression.elastic_net import elasticnet_solutions
 
 BLOCK = 1024
 """Number of rows or columns that are converted to float64 at a time."""
@@ -155,23 +153,13 @@ def elasticnet_path(
     l1_ratio: float,
     alphas: Sequence[float],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Predictions of ElasticNets as in ``ridge_path``, and (len(alphas),) whether each was cut off unconverged.
+    """Predictions of ElasticNets as in ``ridge_path``, and (len(alphas),) whether each stopped unconverged.
 
     Each penalty starts from the solution of the one before (Friedman, Hastie, Tibshirani, J. Stat. Softw. 2010).
     """
     standardize = Standardizer(train, standardized)
-    centred = np.asfortranarray(standardize(train), dtype=np.float32)
-    target = (mos - mos.mean()).astype(np.float32)
-    _, weights, _, iterations = enet_path(
-        centred,
-        target,
-        l1_ratio=l1_ratio,
-        alphas=np.asarray(alphas, np.float32),
-        precompute=False,
-        copy_X=False,
-        tol=ELASTICNET_TOLERANCE,
-        max_iter=ELASTICNET_ITERATIONS,
-        return_n_iter=True,
-    )
+    centred = np.asfortranarray(standardize(train))
+    solutions = elasticnet_solutions(centred, mos - mos.mean(), l1_ratio, alphas)
+    weights = np.stack([solution.weights for solution in solutions], axis=1)
     predicted = mos.mean() + (standardize(others) @ weights).T
-    return predicted, np.asarray(iterations) >= ELASTICNET_ITERATIONS
+    return predicted, np.array([not solution.converged for solution in solutions])

@@ -12,22 +12,19 @@ The regressor that is tested and saved is a plain scikit-learn pipeline.
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import ElasticNet, Ridge
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
+from learning.regression.elastic_net import GAP, elasticnet_solutions
 from learning.regression.linear_paths import (
     BLOCK,
-    ELASTICNET_ITERATIONS,
-    ELASTICNET_TOLERANCE,
     Standardizer,
     elasticnet_path,
     gram_matrix,
@@ -52,10 +49,7 @@ class Hyperparameters:
         steps = [("standardize", StandardScaler())] if self.standardized else []
         if self.estimator == "ridge":
             return Pipeline([*steps, ("regressor", Ridge(alpha=self.alpha))])
-        regressor = ElasticNet(
-            alpha=self.alpha, l1_ratio=self.l1_ratio, tol=ELASTICNET_TOLERANCE, max_iter=ELASTICNET_ITERATIONS
-        )
-        return Pipeline([*steps, ("regressor", regressor)])
+        return Pipeline([*steps, ("regressor", ElasticNet(alpha=self.alpha, l1_ratio=self.l1_ratio, tol=GAP))])
 
     def __str__(self) -> str:
         family = "Ridge" if self.estimator == "ridge" else f"ElasticNet, l1_ratio {self.l1_ratio:g}"
@@ -144,7 +138,7 @@ def _bytes_of_a_path(splits: Sequence[Split], n_features: int) -> int:
     parts = 4 * (n_train + n_validation) * n_features
     size = min(n_train, n_features)
     ridge = 8 * (5 * size * size + 2 * BLOCK * max(n_train, n_features) + 3 * n_validation * size)
-    elasticnet = 20 * n_train * n_features + 8 * n_validation * n_features
+    elasticnet = 8 * (2 * n_train * n_features + 3 * size * size + n_validation * n_features)
     return parts + max(ridge, elasticnet)
 
 
@@ -177,12 +171,7 @@ def search(
             gram = gram_matrix(features, Standardizer(features, scaled=False))
         memory -= gram.nbytes
     at_once = int(np.clip(memory // _bytes_of_a_path(splits, features.shape[1]), 1, n_threads))
-    with (
-        warnings.catch_warnings(),
-        threadpool_limits(max(1, n_threads // at_once)),
-        ThreadPoolExecutor(at_once) as executor,
-    ):
-        warnings.simplefilter("ignore", ConvergenceWarning)
+    with threadpool_limits(max(1, n_threads // at_once)), ThreadPoolExecutor(at_once) as executor:
         jobs = {
             executor.submit(_path_srcc, features, mos, split, path, gram): (row, slice(offset, offset + len(path)))
             for row, split in enumerate(splits)
@@ -210,9 +199,25 @@ class SplitResult:
 
 def fit(features: np.ndarray, mos: np.ndarray, hyperparameters: Hyperparameters) -> Pipeline:
     """The candidate fitted on all rows, in float64, which small penalties need."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return hyperparameters.pipeline().fit(features.astype(np.float64), mos)
+    pipeline, values = hyperparameters.pipeline(), features.astype(np.float64)
+    if hyperparameters.estimator == "ridge":
+        return pipeline.fit(values, mos)
+    for _, step in pipeline.steps[:-1]:
+        values = step.fit_transform(values)
+    _fit_elasticnet(pipeline[-1], values, mos)
+    return pipeline
+
+
+def _fit_elasticnet(regressor: ElasticNet, features: np.ndarray, mos: np.ndarray) -> None:
+    """Gives scikit-learn's estimator the weights of our solver: its own does not converge on such features."""
+    means = features.mean(axis=0)
+    centred = np.asfortranarray(features - means)
+    (solution,) = elasticnet_solutions(centred, mos - mos.mean(), regressor.l1_ratio, [regressor.alpha])
+    regressor.coef_ = solution.weights
+    regressor.intercept_ = float(mos.mean() - means @ solution.weights)
+    regressor.n_features_in_ = features.shape[1]
+    regressor.n_iter_ = 0
+    regressor.dual_gap_ = GAP * float(((mos - mos.mean()) ** 2).sum())
 
 
 def evaluate_on_test(

@@ -57,7 +57,7 @@ def random_splits(
         chosen = GroupShuffleSplit(1, test_size=n_validation, random_state=state).split(rest, groups=groups[rest])
         train, validation = next(chosen)
         splits.append(Split(rest[train], rest[validation], test))
-    return _checked(splits)
+    return checked(splits)
 
 
 def official_split(parts: np.ndarray, groups: np.ndarray | None = None) -> list[Split]:
@@ -72,10 +72,11 @@ def official_split(parts: np.ndarray, groups: np.ndarray | None = None) -> list[
                 f"group {group} is in two parts of the official split, {parts_of[group]} and {part}; "
                 "--splits random keeps groups together"
             )
-    return _checked([Split(*(np.flatnonzero(parts == part) for part in ("train", "validation", "test")))])
+    return checked([Split(*(np.flatnonzero(parts == part) for part in ("train", "validation", "test")))])
 
 
-def _checked(splits: list[Split]) -> list[Split]:
+def checked(splits: list[Split]) -> list[Split]:
+    """The splits; UserError where a part is too small to be ranked."""
     for split in splits:
         for name, part in split.parts().items():
             if len(part) < SMALLEST_PART:

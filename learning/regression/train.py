@@ -23,6 +23,7 @@ from learning.regression.observers import ObserverSpread, observer_spread
 from learning.regression.regressor_files import description_file, save_regressor
 from learning.regression.report import find_pictures, write_report
 from learning.regression.significance import bootstrap_intervals
+from learning.regression.split_files import read_splits, write_splits
 from learning.regression.splits import Split, official_split, random_splits, splits_in_words
 from options.regressor import RegressorOptions
 
@@ -41,6 +42,8 @@ def train_regressor(options: RegressorOptions) -> None:
     check_target(options.output)
     data = read_data(options)
     splits, protocol = make_splits(data.scores, options)
+    if options.write_splits is not None:
+        write_splits(options.write_splits, splits, data.scores.images)
     _print_data(data, protocol)
 
     evaluation = evaluate(data, splits, options)
@@ -105,6 +108,13 @@ def _with_features(scores: OpinionScores, files: FeatureFiles, skip_missing: boo
 
 def make_splits(scores: OpinionScores, options: RegressorOptions) -> tuple[list[Split], str]:
     """The splits, and how they were made in words."""
+    if options.splits_file is not None:
+        splits = read_splits(options.splits_file, scores)
+        sizes = "/".join(str(len(part)) for part in splits[0].parts().values())
+        return (
+            splits,
+            f"{len(splits)} from {options.splits_file}, {sizes} images for train/validation/test in the first",
+        )
     parts = scores.official_split
     if options.splits == "official" and parts is None:
         raise UserError(f"{scores.source} has no official split; --splits random makes random splits")

@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.linear_model import Ridge
+from sklearn.linear_model import ElasticNet, Lasso, Ridge
 from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
+from learning.regression.elastic_net import solve_elastic_net
 from learning.regression.evaluation import run_protocol
 from learning.regression.linear_paths import elasticnet_path, ridge_path, solve_shifted
 from learning.regression.metrics import srcc
@@ -64,16 +67,53 @@ def test_a_target_of_zeros_is_solved_by_zeros():
     assert not solve_shifted(np.eye(3), np.zeros(3), np.array([1.0, 2.0])).any()
 
 
+@pytest.mark.parametrize("l1_ratio", [0.1, 0.5, 0.9])
 @pytest.mark.parametrize("standardized", [False, True])
-def test_elasticnet_path_is_scikit_learns_elasticnet(standardized):
-    features, mos = features_and_mos(120, 60)
-    alphas = [1.0, 0.3, 0.1]
-    ours, cut_off = elasticnet_path(features[:100], mos[:100], features[100:], standardized, 0.5, alphas)
-    assert not cut_off.any()
+@pytest.mark.parametrize(("n_images", "n_features"), [(100, 60), (50, 120)])
+def test_elasticnet_path_is_scikit_learns_run_to_convergence(n_images, n_features, standardized, l1_ratio):
+    features, mos = features_and_mos(n_images + 20, n_features)
+    train, others, opinions = features[:n_images], features[n_images:], mos[:n_images]
+    alphas = [1.0, 0.3, 0.1, 0.01]
+    ours, unconverged = elasticnet_path(train, opinions, others, standardized, l1_ratio, alphas)
+    assert not unconverged.any()
     for alpha, predicted in zip(alphas, ours, strict=True):
-        theirs = fit(features[:100], mos[:100], Hyperparameters("elasticnet", standardized, alpha, 0.5))
-        # Both stop at a duality gap of 1e-3, from different starts.
-        assert predicted == pytest.approx(theirs.predict(features[100:].astype(np.float64)), abs=0.05 * mos.std())
+        steps = [StandardScaler()] if standardized else []
+        theirs = make_pipeline(*steps, ElasticNet(alpha=alpha, l1_ratio=l1_ratio, tol=1e-8, max_iter=1_000_000))
+        expected = theirs.fit(train.astype(np.float64), opinions).predict(others.astype(np.float64))
+        tolerance = 2e-3
+        assert predicted == pytest.approx(expected, abs=tolerance * mos.std()), alpha
+        fitted = fit(train, opinions, Hyperparameters("elasticnet", standardized, alpha, l1_ratio))
+        assert fitted.predict(others.astype(np.float64)) == pytest.approx(expected, abs=tolerance * mos.std())
+
+
+def test_an_l1_ratio_of_1_is_the_lasso():
+    features, mos = features_and_mos(120, 30)
+    ours, unconverged = elasticnet_path(features[:100], mos[:100], features[100:], True, 1.0, [1.0, 0.1])
+    theirs = make_pipeline(StandardScaler(), Lasso(alpha=0.1, tol=1e-10, max_iter=100_000))
+    expected = theirs.fit(features[:100].astype(np.float64), mos[:100]).predict(features[100:].astype(np.float64))
+    assert not unconverged.any() and ours[1] == pytest.approx(expected, abs=1e-2 * mos.std())
+
+
+@given(st.integers(2, 30), st.integers(1, 40), st.floats(0.05, 0.95), st.integers(-6, 3), st.integers(0, 9))
+@settings(max_examples=60, deadline=None)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_elasticnet_satisfies_its_optimality_conditions(n_images, n_features, l1_ratio, exponent, seed):
+    """Also for collinear features and penalties close to 0; w_j = S(z_j'(t - Z w), l1) / l2 at the optimum."""
+    rng = np.random.default_rng(seed)
+    features = rng.normal(size=(n_images, max(1, n_features // 3))) @ rng.normal(
+        size=(max(1, n_features // 3), n_features)
+    )
+    target, alpha = rng.normal(size=n_images), 10.0**exponent
+    solution = solve_elastic_net(features, target, alpha, l1_ratio)
+    assert solution.converged
+    w = solution.weights
+    residual = target - features @ w
+    primal = residual @ residual / 2 + n_images * alpha * (l1_ratio * abs(w).sum() + (1 - l1_ratio) * w @ w / 2)
+    reference = ElasticNet(alpha=alpha, l1_ratio=l1_ratio, fit_intercept=False, tol=1e-10, max_iter=20_000)
+    v = reference.fit(features, target).coef_
+    r = target - features @ v
+    theirs = r @ r / 2 + n_images * alpha * (l1_ratio * abs(v).sum() + (1 - l1_ratio) * v @ v / 2)
+    assert primal <= theirs + 2e-6 * (target @ target)
 
 
 def test_the_search_agrees_with_grid_search_cv():

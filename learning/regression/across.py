@@ -1,0 +1,147 @@
+"""Across databases: ``python -m learning.regression.across --set NAME FEATURES SCORES.csv --set ...``
+
+Prints the matrix train x test of SRCC and PLCC fit. Off the diagonal, a regressor is fitted on all images of one
+database, with hyper-parameters chosen on its own splits, and tested on all images of another. On the diagonal is the
+median over the database's splits, with hyper-parameters chosen within each split.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from common import log
+from common.errors import UserError
+from common.process import run_script
+from datasets.feature_files import FeatureFiles
+from datasets.opinion_scores import read_scores
+from datasets.tables import write_csv
+from learning.regression.evaluation import run_protocol
+from learning.regression.metrics import evaluate
+from learning.regression.search import Grid, physical_memory
+from learning.regression.splits import random_splits
+from options.argument_types import Parser, number
+
+
+@dataclass(frozen=True)
+class AcrossOptions:
+    """The command line; every field has the meaning of the option with its name."""
+
+    set: list[list[str]]
+    estimator: str
+    n_splits: int
+    seed: int
+    output: Path | None
+    num_threads: int
+
+
+@dataclass(frozen=True)
+class ScoredSet:
+    """A database: ``features`` (n, p) float32, ``mos`` (n,) and ``groups`` (n,) or None."""
+
+    name: str
+    features: np.ndarray
+    mos: np.ndarray
+    groups: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """SRCC and PLCC fit, (train, test) each, of the databases ``names``."""
+
+    names: list[str]
+    srcc: np.ndarray
+    plcc: np.ndarray
+
+
+def parse_across_options(arguments: Sequence[str] | None = None) -> AcrossOptions:
+    """Parses the options; a mistake ends the program with a sentence and status 2."""
+    parser = Parser(
+        prog="python -m learning.regression.across", description="Trains on each database and tests on every other."
+    )
+    parser.add_argument(
+        "--set", nargs=3, action="append", required=True, metavar=("NAME", "FEATURES", "SCORES.csv"),
+        help="a database: its name, its features (folder or .npz) and its scores; once for each database",
+    )  # fmt: skip
+    parser.add_argument("--estimator", choices=("ridge", "elasticnet", "both"), default="both", help="regressors")
+    parser.add_argument("--n_splits", type=number(int, 1), default=10, help="number of random splits")
+    parser.add_argument("--seed", type=number(int, 0), default=0, help="random seed for the splits")
+    parser.add_argument("--output", type=Path, metavar="MATRIX.csv", help="write the matrix there")
+    parser.add_argument("-j", "--num_threads", type=number(int, 1), default=os.cpu_count(), help="threads")
+    options = AcrossOptions(**vars(parser.parse_args(arguments)))
+    if len(options.set) < 2:
+        parser.error("give --set for at least two databases")
+    return options
+
+
+def read_set(name: str, features: str, scores: str) -> ScoredSet:
+    """Scores and features of a database; UserError where an image has no features."""
+    table, files = read_scores(scores), FeatureFiles(features)
+    matched = files.match(table.images)
+    missing = next((image for image in table.images if image not in matched), None)
+    if missing is not None:
+        raise UserError(f"{name}: image {missing} of {scores} has no features in {features}")
+    return ScoredSet(name, files.read([matched[image] for image in table.images]), table.mos, table.groups)
+
+
+def matrix_across(sets: Sequence[ScoredSet], options: AcrossOptions) -> Matrix:
+    """Trains on each set and tests on every set; UserError where their features differ in length."""
+    for one in sets[1:]:
+        if one.features.shape[1] != sets[0].features.shape[1]:
+            raise UserError(
+                f"{sets[0].name} has {sets[0].features.shape[1]} features and {one.name} {one.features.shape[1]}; "
+                "one encoder must have computed both"
+            )
+    grid = Grid() if options.estimator == "both" else Grid(estimators=(options.estimator,))
+    srcc, plcc = np.empty((2, len(sets), len(sets)))
+    for row, train in enumerate(sets):
+        splits = random_splits(len(train.mos), train.groups, options.n_splits, (70, 10, 20), options.seed)
+        memory = physical_memory() // 2
+        evaluation = run_protocol(train.features, train.mos, splits, grid, options.num_threads, memory)
+        for column, test in enumerate(sets):
+            if column == row:
+                srcc[row, row] = evaluation.nested.spread("srcc").median
+                plcc[row, row] = evaluation.nested.spread("plcc").median
+            else:
+                metrics = evaluate(evaluation.pipeline.predict(test.features.astype(np.float64)), test.mos)
+                srcc[row, column], plcc[row, column] = metrics.srcc, metrics.plcc
+    return Matrix([one.name for one in sets], srcc, plcc)
+
+
+def print_matrix(matrix: Matrix) -> None:
+    for title, values in (("SRCC", matrix.srcc), ("PLCC fit", matrix.plcc)):
+        log.info(f"\n{title}, row: trained on, column: tested on (diagonal: own splits)")
+        log.info(" " * 16 + "".join(f"{name[:14]:>15}" for name in matrix.names))
+        for name, row in zip(matrix.names, values, strict=True):
+            log.info(f"{name[:15]:16}" + "".join(f"{value:15.4f}" for value in row))
+
+
+def write_matrix(path: Path, matrix: Matrix) -> None:
+    """A row for each pair: train, test, srcc, plcc."""
+    rows = (
+        (train, test, f"{matrix.srcc[row, column]:.6f}", f"{matrix.plcc[row, column]:.6f}")
+        for row, train in enumerate(matrix.names)
+        for column, test in enumerate(matrix.names)
+    )
+    write_csv(path, ("train", "test", "srcc", "plcc"), rows)
+
+
+def main() -> None:
+    options = parse_across_options()
+
+    def work() -> None:
+        matrix = matrix_across([read_set(*one) for one in options.set], options)
+        print_matrix(matrix)
+        if options.output is not None:
+            write_matrix(options.output, matrix)
+
+    log.set_script("learning.regression.across")
+    run_script(work)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,32 @@
+"""Trained on one database, tested on another."""
+
+import numpy as np
+import pytest
+
+from common.errors import UserError
+from learning.regression.across import ScoredSet, matrix_across, parse_across_options, write_matrix
+from learning.regression.metrics import srcc
+from learning.regression.search import Hyperparameters, fit
+
+
+def make_set(name, weights, seed):
+    features = np.random.default_rng(seed).normal(size=(60, len(weights))).astype(np.float32)
+    return ScoredSet(name, features, features @ weights, None)
+
+
+def test_sets_that_agree_and_one_that_disagrees(tmp_path):
+    """b follows the same rule as a, c the opposite one."""
+    weights = np.array([1.0, 0.5, 0, 0])
+    sets = [make_set("a", weights, 0), make_set("b", weights, 1), make_set("c", -weights, 2)]
+    options = parse_across_options(
+        [*["--set", "x", "y", "z"] * 3, "--estimator", "ridge", "--n_splits", "2", "-j", "1"]
+    )
+    matrix = matrix_across(sets, options)
+    assert (np.sign(matrix.srcc) == [[1, 1, -1], [1, 1, -1], [-1, -1, 1]]).all()
+    assert (np.abs(matrix.srcc) > 0.95).all()
+    by_hand = fit(sets[0].features, sets[0].mos, Hyperparameters("ridge", True, 1e-3)).predict(sets[1].features)
+    assert matrix.srcc[0, 1] == pytest.approx(float(srcc(by_hand, sets[1].mos)), abs=0.02)
+    write_matrix(tmp_path / "m.csv", matrix)
+    assert len((tmp_path / "m.csv").read_text().splitlines()) == 10
+    with pytest.raises(UserError, match="a has 4 features and d 2"):
+        matrix_across([sets[0], make_set("d", weights[:2], 3)], options)
