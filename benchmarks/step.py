@@ -109,7 +109,7 @@ def our_step(network: nn.Module, memory: Tensor, variant: Variant, updates: list
     def step(crops: Tensor) -> float:
         query_crops, key_crops = crops.split(3, dim=1)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=variant.amp):
-            logits, keys = moco(query_crops, key_crops, 0)
+            logits, keys, _ = moco(query_crops, key_crops, 0)
         loss = contrastive_loss(logits)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()

@@ -39,6 +39,15 @@ def draw_steps(n_aug: int, n_distortions: int, rng: np.random.Generator) -> list
     return versions
 
 
+def reached_levels(steps: list[tuple[str, int]]) -> np.ndarray:
+    """The distortions of a version, uint8 (kinds, levels): 1 at [k, l] where kind k was applied at level l or above."""
+    names = list(DISTORTIONS)
+    reached = np.zeros((len(names), N_LEVELS), dtype=np.uint8)
+    for name, level in steps:
+        reached[names.index(name), : level + 1] = 1
+    return reached
+
+
 def cut_crops(part: np.ndarray, plan: CropPlan, query: np.ndarray, key: np.ndarray) -> None:
     """Cuts the two crops out of ``part``, the pixels of ``plan.source``, into ``query`` and ``key``, (3, P, P)."""
     size = plan.query.height
@@ -58,11 +67,12 @@ def make_chunk(
     patch_size: int,
     swap_crops: bool,
     rng: np.random.Generator,
-) -> np.ndarray:
+) -> tuple[np.ndarray, np.ndarray]:
     """One training sample from one image, uint8 (H, W, 3).
 
     Returns uint8 (n_scale * (n_aug + 1), 6, P, P): full scale first, then half scale; in each scale the image
-    itself, then its distorted versions; channels 0-2 the query crop, 3-5 the key crop.
+    itself, then its distorted versions; channels 0-2 the query crop, 3-5 the key crop. Also returns the
+    ``reached_levels`` of each row, uint8 (n_scale * (n_aug + 1), kinds, levels).
     """
     height, width = image.shape[:2]
     plans = [plan_crops(height, width, factor, patch_size, rng) for factor in (1, 2)[:n_scale]]
@@ -72,18 +82,22 @@ def make_chunk(
     n_swapped_at_full_scale = n_versions // 2
     # Torch's memory begins at a multiple of 64 bytes; into planes that do not, cv2.split takes ten times as long.
     chunk = torch.empty((n_scale, n_versions, 2, 3, patch_size, patch_size), dtype=torch.uint8).numpy()
-    for version, steps in enumerate([[], *draw_steps(n_aug, n_distortions, rng)]):
+    versions: list[list[tuple[str, int]]] = [[], *draw_steps(n_aug, n_distortions, rng)]
+    for version, steps in enumerate(versions):
         parts = distort_boxes(image, sources, steps, rng)
         for plan, part, (query, key) in zip(plans, parts, chunk[:, version], strict=True):
             # Half-swap: each scale exchanges query and key in the half of the versions where the other does not.
             if swap_crops and (version < n_swapped_at_full_scale) == (plan.factor == 1):
                 query, key = key, query
             cut_crops(part, plan, query, key)
-    return chunk.reshape(n_scale * n_versions, 6, patch_size, patch_size)
+    reached = np.stack([reached_levels(steps) for steps in versions] * n_scale)
+    return chunk.reshape(n_scale * n_versions, 6, patch_size, patch_size), reached
 
 
 class QualityAwareDataset(EpochImages, Dataset):
     """The images of a training CSV as chunks: ``[i]`` is a uint8 tensor (n_scale * (n_aug + 1), 6, P, P).
+
+    With ``with_levels``, ``[i]`` is that tensor and the ``reached_levels`` of its rows (see ``make_chunk``).
 
     ``csv_path`` is the CSV's path, or the list of images that was read from it. A chunk depends on (seed, epoch, i)
     alone: not on the number of workers or processes, nor on images read before.
@@ -102,6 +116,7 @@ class QualityAwareDataset(EpochImages, Dataset):
         swap_crops: int | bool = 1,
         seed: int = 0,
         max_pixels: int = MAX_PIXELS,
+        with_levels: bool = False,
     ):
         if not 0 <= n_aug <= len(DISTORTIONS):
             raise ValueError(f"n_aug {n_aug} is not in 0..{len(DISTORTIONS)}, the number of kinds of distortion")
@@ -116,11 +131,14 @@ class QualityAwareDataset(EpochImages, Dataset):
         self.n_distortions = n_distortions
         self.patch_size = patch_size
         self.swap_crops = bool(swap_crops)
+        self.with_levels = with_levels
 
-    def __getitem__(self, key: int | tuple[int, int]) -> torch.Tensor:
+    def __getitem__(self, key: int | tuple[int, int]) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
         epoch, index = self.epoch_and_index(key)
         rng = np.random.default_rng((self.seed, epoch, index))
-        chunk = make_chunk(
+        chunk, reached = make_chunk(
             self.read(epoch, index), self.n_aug, self.n_scale, self.n_distortions, self.patch_size, self.swap_crops, rng
         )
+        if self.with_levels:
+            return torch.from_numpy(chunk), torch.from_numpy(reached)
         return torch.from_numpy(chunk)

@@ -65,17 +65,30 @@ def build_head(kind: str, n_features: int, feat_dim: int) -> nn.Sequential:
     raise ValueError(f"unknown head '{kind}'; one of {', '.join(HEADS)}")
 
 
-class ContrastiveNetwork(nn.Module):
-    """Encoder and head: (N, 3, H, W) float in [0, 1] (or normalised) -> (N, feat_dim) unit vectors."""
+RARE = -3.7
+"""First logit of a level: of 26 kinds at 5 levels a version has reached 3 on average, and log(3 / 127) is -3.7."""
 
-    def __init__(self, arch: str = "resnet50", head: str = "mlp", feat_dim: int = 128):
+
+class ContrastiveNetwork(nn.Module):
+    """Encoder and head: (N, 3, H, W) float in [0, 1] (or normalised) -> (N, feat_dim) unit vectors.
+
+    With ``n_levels``, a linear ``level_head`` predicts from the features which levels of distortions were reached.
+    """
+
+    def __init__(self, arch: str = "resnet50", head: str = "mlp", feat_dim: int = 128, n_levels: int = 0):
         super().__init__()
         # As in MoCo v3: otherwise a new ResNet-50 maps all images to nearly one vector, and small batches keep it so.
         self.encoder = build_encoder(arch, zero_init_residual=True)
         self.head = build_head(head, feature_size(self.encoder), feat_dim)
+        self.level_head: nn.Linear | None = None
+        if n_levels:
+            self.level_head = nn.Linear(feature_size(self.encoder), n_levels)
+            nn.init.constant_(self.level_head.bias, RARE)
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(N, 3, H, W) float -> (N, feat_dim), float32 or wider, of length 1."""
-        embeddings = self.head(self.encoder(images))
+    def forward(self, images: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+        """(N, 3, H, W) float -> (N, feat_dim), float32 or wider, of length 1; with n_levels also their logits."""
+        features = self.encoder(images)
+        embeddings = self.head(features)
         # At least in float32, also under autocast: in half precision the norm has an error of a percent.
-        return F.normalize(embeddings.to(torch.promote_types(embeddings.dtype, torch.float32)), dim=1)
+        embeddings = F.normalize(embeddings.to(torch.promote_types(embeddings.dtype, torch.float32)), dim=1)
+        return embeddings if self.level_head is None else (embeddings, self.level_head(features))

@@ -85,6 +85,7 @@ class ContrastOptions:
     given_nce_t: float | None
     alpha: float
     negatives: str
+    level_weight: float
 
     # Optimisation
     epochs: int
@@ -165,6 +166,7 @@ class ContrastOptions:
             "cosine" if self.cosine else "steps",
             *(["bystep"] if self.schedule == "step" else []),
             *([self.negatives] if self.negatives != "queue" else []),
+            *([f"levels{self.level_weight:g}"] if self.level_weight else []),
         ]
         return "_".join(parts + ["warm"] * self.warm + ["amp"] * self.amp)
 
@@ -308,6 +310,12 @@ def _add_model(group: Group) -> None:
         help="queue: keys of earlier steps, as released; queue+batch: also the other keys of the step, which include "
         "those of other versions of the same image",
     )
+    add(
+        "--level_weight",
+        type=number(float, 0),
+        default=0,
+        help="weight of a second loss, with which the encoder learns to recognise kinds and levels of distortions",
+    )
 
 
 def _add_optimisation(group: Group) -> None:
@@ -393,6 +401,8 @@ def _find_mistake(options: ContrastOptions) -> str | None:
         return "--data_folder is for --views content; list the images of a folder in a CSV for --views quality"
     if options.init and options.resume not in (None, AUTO):
         return "--init starts a training and --resume CHECKPOINT continues one; give one of them"
+    if options.level_weight and options.views == "content":
+        return "--level_weight is for --views quality: content-aware crops are not distorted"
     if options.schedule == "step" and not options.cosine:
         return "--schedule step moves the cosine; add --cosine"
     if options.world_size == 0 or options.world_size < -1:

@@ -6,10 +6,14 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
+from torch import Tensor
 from torch.utils.data import Sampler
 
 from learning.contrastive.training_state import Position
 from learning.distributed.process_group import ProcessContext
+
+Batch = Tensor | list[Tensor]
+"""The crops of a batch, or its crops and the levels of distortions that they have reached."""
 
 
 class EpochBatches(Sampler[list[tuple[int, int]]]):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +20,17 @@ from learning.distributed.process_group import ProcessContext, gather_rows, new_
 
 NEGATIVES = ("queue", "queue+batch")
 """The negatives of a query: keys of earlier steps (as released), or also the other keys of its own step."""
+
+
+class Contrast(NamedTuple):
+    """The outcome of a batch: logits with the positive as class 0, and the keys of all processes, (RN)xC.
+
+    ``level_logits``, (N, levels), are those of a query network that predicts levels of distortions, else None.
+    """
+
+    logits: Tensor
+    keys: Tensor
+    level_logits: Tensor | None = None
 
 
 class KeyQueue(nn.Module):
@@ -139,23 +151,22 @@ class MoCo(nn.Module):
             for value_k, value_q in zip(self.f_k.state_dict().values(), self.f_q.state_dict().values(), strict=True):
                 value_k.copy_(value_q)
 
-    def forward(self, x_q: Tensor, x_k: Tensor, step: int) -> tuple[Tensor, Tensor]:
-        """The contrast of a batch: query and key crops, uint8 (N, 3, P, P) -> logits and keys.
+    def forward(self, x_q: Tensor, x_k: Tensor, step: int) -> Contrast:
+        """The contrast of a batch of query and key crops, uint8 (N, 3, P, P).
 
-        The logits are Nx(1+K), with the step's own keys Nx(1+K+RN); the positive is class 0. The keys are those of all
-        processes, (RN)xC: ``advance`` takes them after the optimiser's step. ``step`` counts the steps of the run; the
-        shuffle depends on it.
+        The logits are Nx(1+K), with the step's own keys Nx(1+K+RN). ``advance`` takes the keys after the optimiser's
+        step. ``step`` counts the steps of the run; the shuffle depends on it.
         """
-        q = self.f_q(self._prepare(x_q))  # NxC
+        q, level_logits = _embed(self.f_q, self._prepare(x_q))  # NxC
         k = gather_rows(self.embed_keys(x_k, step))  # (RN)xC
         # Outside autocast: a half-precision product divided by T = 0.07 is off by several percent of a nat.
         with torch.autocast(q.device.type, enabled=False):
-            return self.logits(q, k), k
+            return Contrast(self.logits(q, k), k, level_logits)
 
     @torch.no_grad()
     def embed_keys(self, x_k: Tensor, step: int) -> Tensor:
         """Key crops, uint8 (N, 3, P, P) -> keys NxC, without gradient and with shuffled BatchNorm."""
-        k = self.f_k(self._prepare(self._shuffle.scatter(x_k, step)))
+        k, _ = _embed(self.f_k, self._prepare(self._shuffle.scatter(x_k, step)))
         return self._shuffle.restore(k, step)
 
     def logits(self, q: Tensor, k: Tensor) -> Tensor:
@@ -200,9 +211,25 @@ class MoCo(nn.Module):
         return total.hexdigest()[:12]
 
 
+def _embed(network: nn.Module, images: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Embeddings NxC, and the logits of levels from a network that predicts them."""
+    output = network(images)
+    return output if isinstance(output, tuple) else (output, None)
+
+
 def contrastive_loss(logits: Tensor) -> Tensor:
     """Cross-entropy with the positive, class 0 (InfoNCE; He et al. 2020, equation 1)."""
     return F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long, device=logits.device))
+
+
+def level_loss(logits: Tensor, reached: Tensor) -> Tensor:
+    """Binary cross-entropies, summed over the levels of all kinds; ``logits`` and ``reached`` (0 or 1): (N, levels).
+
+    The levels of a kind are ordered (a stronger level has reached the milder ones), as in ordinal regression, and an
+    image may have several kinds.
+    """
+    losses = F.binary_cross_entropy_with_logits(logits.float(), reached.float(), reduction="none")
+    return losses.sum(dim=1).mean()
 
 
 def accuracy(logits: Tensor) -> Tensor:

@@ -40,7 +40,7 @@ EFFECTS = {
 TRAINING_OPTIONS = (
     "n_aug", "n_scale", "n_distortions", "patch_size", "swap_crops", "negatives", "nce_t", "alpha", "epochs",
     "learning_rate", "lr_decay_epochs", "lr_decay_rate", "cosine", "schedule", "warm", "weight_decay", "momentum",
-    "amp", "compile",
+    "amp", "compile", "level_weight",
 )  # fmt: skip
 
 

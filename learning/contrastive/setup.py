@@ -13,12 +13,13 @@ from torch.utils.data import DataLoader, Dataset
 
 from common.errors import UserError
 from datasets.content_aware import ContentAwareDataset, scan_data_folder
+from datasets.distortions import DISTORTIONS, N_LEVELS
 from datasets.quality_aware import QualityAwareDataset
 from datasets.training_images import TrainingImages, read_training_csv
 from datasets.workers import worker_starter
-from learning.contrastive.batches import EpochBatches
+from learning.contrastive.batches import Batch, EpochBatches
 from learning.contrastive.lars import LARS
-from learning.contrastive.moco import KeyQueue, MoCo, NodeShuffle, accuracy, contrastive_loss
+from learning.contrastive.moco import KeyQueue, MoCo, NodeShuffle, accuracy, contrastive_loss, level_loss
 from learning.contrastive.schedule import Schedule
 from learning.distributed.process_group import ProcessContext, from_first
 from networks import ContrastiveNetwork
@@ -68,6 +69,7 @@ def build_dataset(options: ContrastOptions, images: TrainingImages) -> ContentAw
         swap_crops=options.swap_crops,
         seed=options.seed,
         max_pixels=options.max_pixels,
+        with_levels=options.level_weight > 0,
     )
 
 
@@ -103,8 +105,9 @@ def build_moco(options: ContrastOptions, context: ProcessContext, device: torch.
     if options.compile:
         require_compiler(device)
     torch.manual_seed(options.seed)
+    n_levels = len(DISTORTIONS) * N_LEVELS if options.level_weight else 0
     query_network, key_network = (
-        ContrastiveNetwork(options.arch, options.head, options.feat_dim)
+        ContrastiveNetwork(options.arch, options.head, options.feat_dim, n_levels)
         .to(device)
         .to(memory_format=torch.channels_last)
         for _ in range(2)
@@ -142,7 +145,8 @@ def _settle_buckets(network: DistributedDataParallel, device: torch.device) -> N
     first step after a restart would round differently from the same step of an uninterrupted run.
     """
     network.eval()  # keeps BatchNorm's running statistics
-    network(torch.zeros(1, 3, 32, 32, device=device)).sum().backward()
+    output = network(torch.zeros(1, 3, 32, 32, device=device))
+    sum(part.sum() for part in (output if isinstance(output, tuple) else (output,))).backward()
     network.zero_grad(set_to_none=True)
     network.train()
 
@@ -177,20 +181,26 @@ class Learner:
     scaler: GradScaler
     device: torch.device
     amp: bool
+    level_weight: float
 
-    def step(self, batch: Tensor, learning_rate: float, step: int) -> tuple[Tensor, Tensor]:
+    def step(self, batch: Batch, learning_rate: float, step: int) -> tuple[Tensor, Tensor]:
         """Trains on a batch, uint8 (images, rows, 6, P, P): query and key crop of every row of every image.
 
-        ``step`` is the number of the step in the whole run. Returns loss and accuracy, on the device.
+        With a ``level_weight`` the batch also holds the levels reached, uint8 (images, rows, kinds, levels). ``step``
+        is the number of the step in the whole run. Returns loss and accuracy, on the device.
         """
-        crops = batch.to(self.device, non_blocking=True).flatten(0, 1)  # (N, 6, P, P)
+        all_crops, reached = (batch, None) if isinstance(batch, Tensor) else batch
+        crops = all_crops.to(self.device, non_blocking=True).flatten(0, 1)  # (N, 6, P, P)
         x_q, x_k = crops.split(3, dim=1)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
 
         with torch.autocast(self.device.type, dtype=amp_dtype(self.device), enabled=self.amp):
-            logits, keys = self.moco(x_q, x_k, step)
+            logits, keys, level_logits = self.moco(x_q, x_k, step)
         loss = contrastive_loss(logits)
+        if reached is not None and level_logits is not None:
+            reached = reached.to(self.device, non_blocking=True).flatten(0, 1).flatten(1)  # (N, levels)
+            loss = loss + self.level_weight * level_loss(level_logits, reached)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
         self.scaler.step(self.optimizer)
@@ -202,4 +212,4 @@ class Learner:
 def build_learner(options: ContrastOptions, context: ProcessContext, device: torch.device) -> Learner:
     moco = build_moco(options, context, device)
     scaler = GradScaler(device.type, enabled=options.amp and amp_dtype(device) == torch.float16)
-    return Learner(moco, build_optimizer(options, moco), scaler, device, options.amp)
+    return Learner(moco, build_optimizer(options, moco), scaler, device, options.amp, options.level_weight)

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from common import log
 from common.errors import UserError
+from learning.contrastive.batches import Batch
 from learning.contrastive.training_state import Position
 from learning.distributed.process_group import ProcessContext, mean_over_processes
 
@@ -97,7 +98,7 @@ class Progress:
             self._writer.add_image("query_above_key", make_grid(pairs, nrow=len(chosen)), 0)
             self._writer.flush()
 
-    def batches(self, loader: Iterable[Tensor]) -> Iterator[Tensor]:
+    def batches(self, loader: Iterable[Batch]) -> Iterator[Batch]:
         """The batches of ``loader``; measures how long each is waited for, and how many images it has."""
         loaded = iter(loader)
         while True:
@@ -108,7 +109,7 @@ class Progress:
             self._waited += time.perf_counter() - asked
             if batch is None:
                 return
-            self._images += self._context.world_size * len(batch)
+            self._images += self._context.world_size * len(batch if isinstance(batch, Tensor) else batch[0])
             yield batch
 
     def _start_epoch(self) -> None:

@@ -18,6 +18,7 @@ from datasets.quality_aware import (
     cut_crops,
     draw_steps,
     make_chunk,
+    reached_levels,
 )
 from datasets.training_images import read_training_csv
 from tests.images import noise_image, photograph, write_training_set
@@ -61,7 +62,7 @@ def test_persistent_workers_see_the_epoch_change(csv_path):
 
 def test_half_swap_exchanges_complementary_halves():
     image, n_aug, size = photograph(200, 260), 4, 64
-    plain, swapped = (make_chunk(image, n_aug, 2, 1, size, swap, np.random.default_rng(7)) for swap in (False, True))
+    plain, swapped = (make_chunk(image, n_aug, 2, 1, size, swap, np.random.default_rng(7))[0] for swap in (False, True))
     exchanged = np.concatenate([plain[:, 3:], plain[:, :3]], axis=1)
     # Five versions: at full scale the first two exchange, at half scale the last three.
     rows_exchanged = [True, True, False, False, False, False, False, True, True, True]
@@ -71,7 +72,7 @@ def test_half_swap_exchanges_complementary_halves():
 
 def test_the_first_version_is_the_image_itself_at_both_scales():
     image = photograph(200, 260)
-    chunk = make_chunk(image, 2, 2, 1, 64, False, np.random.default_rng(3))
+    chunk, _ = make_chunk(image, 2, 2, 1, 64, False, np.random.default_rng(3))
     half = np.asarray(Image.fromarray(image).resize((130, 100)))
     for row, scaled in ((0, image), (3, half)):
         for crop in (chunk[row, :3], chunk[row, 3:]):
@@ -106,7 +107,7 @@ def test_crops_from_a_part_are_those_from_the_whole(height, width, factor):
 def test_never_black_bars(height, width):
     """At half scale a KADIS image is 256x192 and a COCO image 320x240: too small for two crops of 160 in a square."""
     image = np.full((height, width, 3), 200, np.uint8)
-    chunk = make_chunk(image, 0, 2, 1, 160, True, np.random.default_rng(0))
+    chunk, _ = make_chunk(image, 0, 2, 1, 160, True, np.random.default_rng(0))
     assert chunk.min() == chunk.max() == 200
 
 
@@ -229,3 +230,27 @@ def test_noise_does_not_repeat_between_versions():
     rng = np.random.default_rng(0)
     kind, image = DISTORTIONS["gaussian_noise"], noise_image(64, 64)
     assert not np.array_equal(kind.apply(image, 0.01, rng), kind.apply(image, 0.01, rng))
+
+
+def test_reached_levels_by_hand():
+    names = list(DISTORTIONS)
+    blur, jpeg = names.index("gaussian_blur"), names.index("jpeg")
+    assert reached_levels([]).sum() == 0 and reached_levels([]).shape == (26, 5)
+    reached = reached_levels([("jpeg", 3), ("gaussian_blur", 0)])
+    assert reached[jpeg].tolist() == [1, 1, 1, 1, 0] and reached[blur].tolist() == [1, 0, 0, 0, 0]
+    assert reached.sum() == 5
+
+
+def test_levels_come_with_their_rows(csv_path):
+    """Both scales of a version have the same; rows are those of a dataset without levels."""
+    plain, with_levels = (QualityAwareDataset(csv_path, 3, 2, 2, 32, with_levels=choice) for choice in (False, True))
+    chunk, reached = with_levels[4, 1]
+    assert torch.equal(chunk, plain[4, 1])
+    assert reached.dtype == torch.uint8 and reached.shape == (2 * 4, 26, 5)
+    assert torch.equal(reached[:4], reached[4:]) and reached[0].sum() == 0
+    rng = np.random.default_rng((0, 4, 1))
+    height, width = with_levels.read(4, 1).shape[:2]
+    for factor in (1, 2):
+        plan_crops(height, width, factor, 32, rng)
+    for row, steps in zip(reached[1:4], draw_steps(3, 2, rng), strict=True):
+        assert np.array_equal(row, reached_levels(steps))

@@ -30,7 +30,7 @@ def test_defaults():
         "lr_decay_epochs": (120, 160), "lr_decay_rate": 0.1, "weight_decay": 1e-4, "momentum": 0.9, "cosine": False,
         "optimizer": "SGD", "arch": "resnet50", "feat_dim": 128, "nce_k": 65536, "nce_t": 0.07, "alpha": 0.999,
         "resume": None, "world_size": -1, "rank": -1, "dist_url": "tcp://127.0.0.1:23456", "warm": False, "amp": False,
-        "gpu": None, "multiprocessing_distributed": False, "negatives": "queue", "schedule": "epoch",
+        "gpu": None, "multiprocessing_distributed": False, "negatives": "queue", "level_weight": 0, "schedule": "epoch",
     }  # fmt: skip
     assert {name: getattr(options, name) for name in expected} == expected
 
@@ -99,6 +99,7 @@ def test_runs_with_different_options_have_different_folders():
             "--batch_size 300",
             "--cosine --schedule step",
             "--negatives queue+batch",
+            "--level_weight 1",
         )
     ]
     assert len(set(names)) == len(names)

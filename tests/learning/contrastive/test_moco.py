@@ -7,8 +7,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from benchmarks.step import FLOAT64, PLAIN_FLOAT64, random_batches, start
-from learning.contrastive.moco import KeyQueue, MoCo, NodeShuffle, accuracy, contrastive_loss
+from learning.contrastive.moco import KeyQueue, MoCo, NodeShuffle, accuracy, contrastive_loss, level_loss
 from learning.distributed.process_group import ProcessContext
+from networks import ContrastiveNetwork
 
 
 def numbered_keys(first, count, feat_dim=3):
@@ -134,6 +135,35 @@ def test_loss_and_accuracy_by_hand():
     assert accuracy(logits).item() == 50
 
 
+def test_level_loss_by_hand():
+    logits = torch.tensor([[0.0, 2.0, -1.0], [1.0, -3.0, 0.0]])
+    reached = torch.tensor([[1, 1, 0], [0, 0, 1]], dtype=torch.uint8)
+
+    def one_if_reached(x):
+        return np.log(1 + np.exp(-x))
+
+    first = one_if_reached(0) + one_if_reached(2) + one_if_reached(1)
+    second = one_if_reached(-1) + one_if_reached(3) + one_if_reached(0)
+    assert level_loss(logits, reached).item() == pytest.approx((first + second) / 2, rel=1e-6)
+
+
+def test_levels_come_from_the_queries_features():
+    torch.manual_seed(0)
+    query, key = (ContrastiveNetwork("resnet18", "mlp", 8, n_levels=130) for _ in range(2))
+    query.eval()
+
+    def prepare(crops):
+        return crops.float() / 255
+
+    moco = MoCo(query, key, KeyQueue(6, 8), 0.2, 0.99, prepare, NodeShuffle(ProcessContext()))
+    query_crops, key_crops = crops(0)
+    logits, keys, level_logits = moco(query_crops, key_crops, 0)
+    assert logits.shape == (4, 7) and keys.shape == (4, 8)
+    features = query.encoder(prepare(query_crops))
+    expected = features @ query.level_head.weight.T + query.level_head.bias
+    assert level_logits.shape == (4, 130) and torch.allclose(level_logits, expected, atol=1e-5)
+
+
 @pytest.mark.parametrize("negatives", ["queue", "queue+batch"])
 def test_two_steps_against_an_independent_calculation(negatives):
     """Loss, weights, moving average and queue of two SGD steps, with the algorithm written out again in plain torch."""
@@ -145,7 +175,7 @@ def test_two_steps_against_an_independent_calculation(negatives):
     optimizer = torch.optim.SGD(moco.f_q.parameters(), lr=0.5)
     for step in range(2):
         query_crops, key_crops = crops(step)
-        logits, keys = moco(query_crops, key_crops, step)
+        logits, keys, _ = moco(query_crops, key_crops, step)
         loss = contrastive_loss(logits)
         optimizer.zero_grad()
         loss.backward()

@@ -7,9 +7,10 @@ from contextlib import contextmanager
 import pytest
 import torch
 import torch.multiprocessing as mp
+from torch import nn
 
 from common.errors import UserError
-from learning.contrastive.moco import NodeShuffle
+from learning.contrastive.moco import KeyQueue, MoCo, NodeShuffle
 from learning.distributed.environment import parse_dist_url
 from learning.distributed.launch import Launch, start_node
 from learning.distributed.process_group import (
@@ -89,3 +90,30 @@ def test_a_port_in_use_is_named():
         port = taken.getsockname()[1]
         with pytest.raises(UserError, match=f"127.0.0.1:{port}.*cannot listen"):
             start_node(print, (), Launch(dist_url=f"tcp://127.0.0.1:{port}"))
+
+
+def _contrast(rank, n_nodes, per_node, port):
+    with joined(rank, n_nodes, per_node, port) as context:
+        # Crops (N, 3, 1, 1) are their own embeddings; crop i of all has the value i + 1 in the first channel.
+        n = 3
+        crops = torch.zeros(n, 3, 1, 1)
+        crops[:, 0, 0, 0] = torch.arange(n) + n * rank + 1
+        networks = [nn.Sequential(nn.Flatten(), nn.Linear(3, 3, bias=False)) for _ in range(2)]
+        networks[0][1].weight.data = torch.eye(3)
+        queue = KeyQueue(4, 3)
+        queue.memory.zero_()
+        moco = MoCo(*networks, queue, 1.0, 0.9, lambda crops: crops, NodeShuffle(context, seed=3), "queue+batch")
+        logits, keys, _ = moco(crops, crops, step=1)
+        values = torch.arange(1, n_nodes * per_node * n + 1, dtype=torch.float32)
+        assert keys[:, 0].tolist() == values.tolist()
+        for i, row in enumerate(logits):
+            own = n * rank + i
+            assert row[0] == values[own] ** 2 and row[1:5].tolist() == [0] * 4
+            expected = values[own] * values
+            expected[own] = -torch.inf
+            assert torch.equal(row[5:], expected)
+
+
+@pytest.mark.parametrize("n_nodes, per_node", [(1, 2), (2, 2)])
+def test_all_processes_keys_are_negatives_but_the_own(n_nodes, per_node):
+    mp.spawn(_contrast, (n_nodes, per_node, free_port()), nprocs=n_nodes * per_node)
