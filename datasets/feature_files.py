@@ -26,6 +26,7 @@ import numpy as np
 from common.atomic_files import check_writable, whole_file
 from common.errors import UserError
 from common.names import KINDS as KINDS
+from common.names import short_identity
 from datasets.feature_sources import SourceRecord, SourceRecords
 from datasets.file_stamps import FileStamp, quick_stamp, stamp_file
 from datasets.image_lists import ListedImage, match_names
@@ -73,8 +74,8 @@ def claim_folder(output_dir: Path, kind: str, fingerprint: str) -> None:
         return
     if known is not None:
         raise UserError(
-            f"{path.parent} holds features of another encoder ({known[:12]}, and this one is {fingerprint[:12]}); name "
-            "another folder, or remove this one"
+            f"{path.parent} holds features of another encoder ({short_identity(known)}, and this one is "
+            f"{short_identity(fingerprint)}); name another folder, or remove this one"
         )
     check_writable(path.parent)
     if any(path.parent.rglob("*.npy")):

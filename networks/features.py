@@ -9,15 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from common.names import POOLINGS
 from networks.checkpoint_formats import fingerprint
 from networks.compilation import CompiledForFrequentShapes
 from networks.encoder import feature_size, stage_channels, stage_maps
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-
-POOLINGS = ("layer4_mean", "stages_mean_std")
-"""How feature maps are pooled: means of the last stage (as released), or means and deviations of all four stages."""
 
 
 def amp_dtype(device: torch.device) -> torch.dtype:

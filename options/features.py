@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.names import ARCHITECTURES, HEADS, KINDS
+from common.names import ARCHITECTURES, HEADS, KINDS, POOLINGS
 from datasets.images import MAX_PIXELS
 from options.argument_types import Parser, number
 
@@ -41,6 +41,7 @@ class FeatureOptions:
     output_dir: Path
     single_file: Path | None
     overwrite: bool
+    pooling: str
     compute: ComputeOptions
 
 
@@ -91,6 +92,13 @@ def parse_feature_options(kind: str, arguments: Sequence[str] | None = None) -> 
     )
     parser.add_argument("--other_ckpt", type=Path, default=CHECKPOINTS[other], help="the other encoder, for --both")
 
+    parser.add_argument(
+        "--pooling",
+        choices=POOLINGS,
+        default=POOLINGS[0],
+        help="means of the last stage's maps, as released, or means and standard deviations of all four stages' maps",
+    )
+
     files = parser.add_argument_group("files")
     files.add_argument("--input", nargs="+", help=f"{INPUT_HELP} (default: an embedded image)")
     files.add_argument("--output_dir", type=Path, default=Path(), help=f"folder in which feats_{kind}/ is made")
@@ -111,5 +119,6 @@ def parse_feature_options(kind: str, arguments: Sequence[str] | None = None) -> 
         output_dir=namespace.output_dir,
         single_file=single_file,
         overwrite=namespace.overwrite,
+        pooling=namespace.pooling,
         compute=compute_options(namespace),
     )

@@ -13,10 +13,13 @@ from options.features import CHECKPOINTS, INPUT_HELP, ComputeOptions, add_comput
 
 @dataclass(frozen=True)
 class PredictionOptions:
-    """What predict_quality.py scores; ``checkpoints`` is kind -> path, the other fields are options of their names."""
+    """What predict_quality.py scores; ``checkpoints`` is kind -> path, the other fields are options of their names.
+
+    Without ``regressor``, regressor.skops in the current folder is used, or else the embedded model.
+    """
 
     input: tuple[str, ...]
-    regressor: Path
+    regressor: Path | None
     checkpoints: dict[str, Path]
     output: Path | None
     features: Path | None
@@ -29,10 +32,14 @@ def parse_prediction_options(arguments: Sequence[str] | None = None) -> Predicti
     """Parses the options; a mistake ends the program with a sentence and status 2."""
     parser = Parser(
         prog="predict_quality.py",
-        description="Scores images: features from the encoders, and a regressor fitted by train_regressor.py.",
+        description="Scores images by the embedded model, or by encoders and a regressor fitted by train_regressor.py.",
     )
     parser.add_argument("--input", nargs="+", required=True, help=INPUT_HELP)
-    parser.add_argument("--regressor", type=Path, default=Path("regressor.skops"), help="from train_regressor.py")
+    parser.add_argument(
+        "--regressor",
+        type=Path,
+        help="regressor from train_regressor.py (default: regressor.skops if it exists, else the embedded model)",
+    )
     parser.add_argument(
         "--quality_ckpt", type=Path, default=CHECKPOINTS[QUALITY_AWARE], help="quality-aware encoder, any known format"
     )

@@ -82,7 +82,7 @@ def extract_features(
     and the rest continues. Raises UserError where the folder holds features of a different encoder.
     """
     for kind, extractor in extractors.items():
-        claim_folder(folder.folder, kind, extractor.fingerprint)
+        claim_folder(folder.folder, kind, extractor.identity)
     plan = folder.plan(images, slice(context.rank, None, context.world_size), overwrite)
     extraction = Extraction([images[position] for position in plan.to_do], extractors, compute, context)
     for image, features in extraction:

@@ -36,11 +36,11 @@ def extraction_device(requested: str | None, context: ProcessContext) -> torch.d
 
 
 def load_extractors(
-    checkpoints: Mapping[str, Path], compute: ComputeOptions, device: torch.device
+    checkpoints: Mapping[str, Path], poolings: Mapping[str, str], compute: ComputeOptions, device: torch.device
 ) -> dict[str, FeatureExtractor]:
     """kind -> extractor; UserError, with the remedy, where a checkpoint is missing or compiling fails.
 
-    Each checkpoint tells its architecture, so the encoders may differ in it.
+    Each checkpoint tells its architecture, so the encoders may differ in it. ``poolings`` is kind -> one of POOLINGS.
     """
     if compute.compile:
         require_compiler(device)
@@ -52,5 +52,7 @@ def load_extractors(
                 "and put them there, or name another checkpoint (--help lists the options)"
             )
         encoder = load_encoder(path)
-        extractors[kind] = FeatureExtractor(encoder, kind == CONTENT_AWARE, device, compute.amp, compute.compile)
+        extractors[kind] = FeatureExtractor(
+            encoder, kind == CONTENT_AWARE, device, compute.amp, compute.compile, poolings[kind]
+        )
     return extractors

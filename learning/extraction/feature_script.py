@@ -34,7 +34,8 @@ def _extract(options: FeatureOptions) -> int:
     device = extraction_device(options.compute.device, context)
     if device.type == "cpu":
         torch.set_num_threads(max(1, torch.get_num_threads() // context.local_size))
-    extractors = load_extractors(options.checkpoints, options.compute, device)
+    poolings = dict.fromkeys(options.checkpoints, options.pooling)
+    extractors = load_extractors(options.checkpoints, poolings, options.compute, device)
     # Rank 0 lists the images: what the others found could differ, and standard input is read once.
     listing = from_first(lambda: _list(options), context)
 

@@ -22,9 +22,13 @@ from learning.extraction.extract import Extraction, with_workers
 from learning.extraction.extractors import extraction_device, load_extractors
 from learning.regression.metrics import LABELS, METRICS, Metrics, evaluate
 from learning.regression.regressor_files import Regressor, load_regressor
-from networks.features import FeatureExtractor
+from networks.embedded import REGRESSOR, EmbeddedModel, embedded_model, is_available
+from networks.features import FeatureExtractor, pooling_of
 from options.features import ComputeOptions
 from options.prediction import PredictionOptions
+
+DEFAULT_REGRESSOR = Path("regressor.skops")
+"""Used if it exists and no other is named: what train_regressor.py writes by default."""
 
 ROWS_AT_ONCE = 4096
 
@@ -43,7 +47,8 @@ class Scores:
 
 def predict_quality(options: PredictionOptions) -> int:
     """Scores the images as the options say; the exit status is 1 if an image or a folder could not be read."""
-    regressor = load_regressor(options.regressor)
+    model = choose_model(options)
+    regressor = load_regressor(model.regressor)
     listing = list_images(options.input)
     for sentence in listing.unreadable:
         log.error(sentence)
@@ -53,7 +58,7 @@ def predict_quality(options: PredictionOptions) -> int:
     if options.features and options.features.is_file():
         raise UserError(f"--features {options.features} is a file; a folder is needed here")
 
-    scores = score_listing(listing, regressor, options)
+    scores = score_listing(listing, regressor, model.encoders, options)
     if not scores.of_images:
         raise UserError("no image could be scored")
     rows = [(row.given, scores.of_images.get(listing.images[row.image].name)) for row in listing.rows]
@@ -62,19 +67,44 @@ def predict_quality(options: PredictionOptions) -> int:
         write_csv(options.output, ("image", "score"), texts)
     print_scores([(given, score) for given, score in rows if score is not None])
     _print_about(regressor, scores, listing, options.output)
+    if model.regressor == REGRESSOR:
+        log.info(about_embedded_model(regressor))
     if labels is not None:
         compare_with_labels(scores.of_images, labels, options)
     return 1 if scores.failed or listing.unreadable else 0
 
 
-def score_listing(listing: ImageListing, regressor: Regressor, options: PredictionOptions) -> Scores:
+def choose_model(options: PredictionOptions) -> EmbeddedModel:
+    """The regressor that the options name, or regressor.skops in the current folder, or the embedded model.
+
+    The user's own regressor comes with the checkpoints that the options name.
+    """
+    own = options.regressor or DEFAULT_REGRESSOR
+    if options.regressor or own.exists() or not is_available():
+        return EmbeddedModel(own, options.checkpoints)
+    return embedded_model()
+
+
+def about_embedded_model(regressor: Regressor) -> str:
+    """A line that names the embedded model, its agreement with people, and the way to a better one."""
+    intervals = regressor.description.intervals
+    srcc = f"; SRCC {intervals.metrics['srcc'].in_words()} on held-out photographs of CLIVE" if intervals else ""
+    return (
+        f"embedded model: a small ResNet-18 and a Ridge regressor{srcc}. For a better one see docs/regression.md "
+        "(larger encoders, opinions of your own)"
+    )
+
+
+def score_listing(
+    listing: ImageListing, regressor: Regressor, checkpoints: Mapping[str, Path], options: PredictionOptions
+) -> Scores:
     """The scores of a listing's images, by features that are kept in a folder where these are theirs.
 
     Encoders are loaded only where features are missing. Raises UserError where the features in the folder, or an
     encoder, are not those the regressor was fitted with.
     """
     if options.features is None:
-        extractors = matching_extractors(regressor, options) if listing.images else {}
+        extractors = matching_extractors(regressor, checkpoints, options.compute) if listing.images else {}
         return _scores_of(listing.images, extractors, regressor, options, keep=None, plan=None)
     for kind in regressor.kinds:
         regressor.check_encoder(kind, read_encoder(options.features, kind), f"that of {options.features}")
@@ -83,9 +113,9 @@ def score_listing(listing: ImageListing, regressor: Regressor, options: Predicti
     to_do = [listing.images[position] for position in plan.to_do]
     scores = Scores()
     if to_do:
-        extractors = matching_extractors(regressor, options)
+        extractors = matching_extractors(regressor, checkpoints, options.compute)
         for kind, extractor in extractors.items():
-            claim_folder(options.features, kind, extractor.fingerprint)
+            claim_folder(options.features, kind, extractor.identity)
         scores = _scores_of(to_do, extractors, regressor, options, folder, plan)
     for start in range(0, len(plan.fresh), ROWS_AT_ONCE):
         images = [listing.images[position].name for position in plan.fresh[start : start + ROWS_AT_ONCE]]
@@ -132,13 +162,15 @@ def score_images(
         yield image, score_features(features, regressor)
 
 
-def matching_extractors(regressor: Regressor, options: PredictionOptions) -> dict[str, FeatureExtractor]:
-    """The encoders of the kinds that the regressor takes; UserError where it was fitted with others."""
-    device: torch.device = extraction_device(options.compute.device, ProcessContext())
-    checkpoints = {kind: options.checkpoints[kind] for kind in regressor.kinds}
-    extractors = load_extractors(checkpoints, options.compute, device)
+def matching_extractors(
+    regressor: Regressor, checkpoints: Mapping[str, Path], compute: ComputeOptions
+) -> dict[str, FeatureExtractor]:
+    """The encoders that the regressor takes, with their pooling; UserError where it was fitted with others."""
+    device: torch.device = extraction_device(compute.device, ProcessContext())
+    poolings = {kind: pooling_of(regressor.description.encoders.get(kind)) for kind in regressor.kinds}
+    extractors = load_extractors({kind: checkpoints[kind] for kind in regressor.kinds}, poolings, compute, device)
     for kind, extractor in extractors.items():
-        regressor.check_encoder(kind, extractor.fingerprint, f"checkpoint {checkpoints[kind]}")
+        regressor.check_encoder(kind, extractor.identity, f"checkpoint {checkpoints[kind]}")
     return extractors
 
 

@@ -20,6 +20,7 @@ from sklearn.preprocessing import StandardScaler
 
 from common.atomic_files import whole_file
 from common.errors import UserError
+from common.names import short_identity
 from learning.regression.description import RegressorDescription
 
 FORMAT = "Re-IQA regressor 1"
@@ -77,8 +78,9 @@ class Regressor:
         own = self.description.encoders.get(kind)
         if own and fingerprint and own != fingerprint:
             raise UserError(
-                f"the regressor was fitted on {kind} features of encoder {own[:12]}, and {where} is of "
-                f"{fingerprint[:12]}; use the checkpoint that it was fitted with, or fit another (train_regressor.py)"
+                f"the regressor was fitted on {kind} features of encoder {short_identity(own)}, and {where} is "
+                f"of {short_identity(fingerprint)}; use the checkpoint that it was fitted with, "
+                "or fit another (train_regressor.py)"
             )
 
 

@@ -34,6 +34,10 @@ class Interval:
         low, high = np.percentile(resampled, (tail, 100 - tail)).tolist()
         return cls(float(estimate), low, high)
 
+    def in_words(self) -> str:
+        """For example "0.63 (0.56 to 0.68)"."""
+        return f"{self.estimate:.2f} ({self.low:.2f} to {self.high:.2f})"
+
 
 def resampled_counts(n_images: int, groups: np.ndarray | None, n_resamples: int, seed: int) -> Iterator[np.ndarray]:
     """How often each image is in a bootstrap sample, (n_images,) each: groups are drawn with replacement.
