@@ -1,0 +1,77 @@
+"""The model that comes with the project: it scores without any option, and alike from the script and from Python."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+import hubconf
+from common.errors import UserError
+from datasets.feature_files import FeatureFolder
+from datasets.image_lists import list_images
+from datasets.images import read_image
+from learning.distributed.process_group import ProcessContext
+from learning.extraction.extract import extract_features
+from learning.extraction.extractors import load_extractors
+from learning.regression.predict import predict_quality
+from networks.embedded import ENCODERS, MODELS, embedded_model
+from options.features import ComputeOptions
+from options.prediction import parse_prediction_options
+from tests.images import photograph
+
+SCALE = 100
+"""Opinions of CLIVE lie on 0 to 100."""
+
+
+@pytest.fixture
+def photographs(tmp_path, monkeypatch):
+    """Two photographs of different sizes in the current folder, which has no regressor.skops."""
+    monkeypatch.chdir(tmp_path)
+    for name, height, width in (("wide.png", 120, 200), ("tall.png", 150, 101)):
+        Image.fromarray(photograph(height, width)).save(name)
+    return tmp_path
+
+
+def read_scores(path):
+    lines = Path(path).read_text().splitlines()[1:]
+    return {name: float(score) for name, score in (line.rsplit(",", 1) for line in lines)}
+
+
+def test_a_photograph_is_scored_without_any_option(photographs, capsys):
+    options = parse_prediction_options(["--input", "wide.png", "tall.png", "--output", "scores.csv", "-j", "0"])
+    assert predict_quality(options) == 0
+    scores = read_scores("scores.csv")
+    assert scores.keys() == {"wide.png", "tall.png"} and all(-20 < score < 120 for score in scores.values())
+    printed = capsys.readouterr().out
+    assert "embedded model: a small ResNet-18" in printed and "on held-out photographs of CLIVE" in printed
+
+    scorer = hubconf.re_iqa()
+    for name, score in scores.items():
+        image = torch.from_numpy(read_image(name)).permute(2, 0, 1)[None] / 255
+        assert scorer(image).item() == pytest.approx(score, abs=1e-4 * SCALE)
+
+
+def test_a_regressor_of_the_users_own_comes_first(photographs):
+    (photographs / "regressor.skops").write_bytes(b"not a regressor")
+    with pytest.raises(UserError, match=r"regressor\.skops"):
+        predict_quality(parse_prediction_options(["--input", "wide.png", "-j", "0"]))
+
+
+def test_features_of_another_pooling_are_refused(photographs):
+    """The encoder is the same; the message names the pooling, which is the difference."""
+    compute = ComputeOptions(num_workers=0)
+    checkpoint = {"quality_aware": ENCODERS["quality_aware"]}
+    extractors = load_extractors(checkpoint, {"quality_aware": "layer4_mean"}, compute, torch.device("cpu"))
+    folder = FeatureFolder(photographs / "features", ["quality_aware"])
+    extract_features(list_images(["wide.png"]).images, extractors, folder, ProcessContext(), compute)
+    options = parse_prediction_options(["--input", "wide.png", "--features", "features", "-j", "0"])
+    with pytest.raises(UserError, match=r"of encoder .*:stages_mean_std, and that of features is of"):
+        predict_quality(options)
+
+
+def test_the_description_holds_no_path_of_the_machine_that_made_it():
+    text = embedded_model().regressor.with_suffix(".json").read_text()
+    assert '"scores": "clive_half/mos.csv"' in text and ": \"/" not in text
+    assert (MODELS / "MODEL_CARD.md").is_file()
+    assert ENCODERS["quality_aware"].stat().st_size < 25e6
