@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -149,17 +149,6 @@ def score_features(features: ComputedFeatures, regressor: Regressor) -> float:
     """The score of one image, on the opinions' scale."""
     side_by_side = np.concatenate([features.values[kind] for kind in regressor.kinds])
     return float(regressor.predict(side_by_side[None])[0])
-
-
-def score_images(
-    images: Sequence[ListedImage],
-    extractors: Mapping[str, FeatureExtractor],
-    regressor: Regressor,
-    compute: ComputeOptions,
-) -> Iterator[tuple[ListedImage, float]]:
-    """Yields each image that can be read with its score, on the opinions' scale."""
-    for image, features in Extraction(images, extractors, compute):
-        yield image, score_features(features, regressor)
 
 
 def matching_extractors(

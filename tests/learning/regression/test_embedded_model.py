@@ -72,6 +72,6 @@ def test_features_of_another_pooling_are_refused(photographs):
 
 def test_the_description_holds_no_path_of_the_machine_that_made_it():
     text = embedded_model().regressor.with_suffix(".json").read_text()
-    assert '"scores": "clive_half/mos.csv"' in text and ": \"/" not in text
+    assert '"scores": "clive_half/mos.csv"' in text and ': "/' not in text
     assert (MODELS / "MODEL_CARD.md").is_file()
     assert ENCODERS["quality_aware"].stat().st_size < 25e6
