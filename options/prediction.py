@@ -23,6 +23,7 @@ class PredictionOptions:
     checkpoints: dict[str, Path]
     output: Path | None
     features: Path | None
+    map: Path | None
     labels: Path | None
     lower_is_better: bool
     compute: ComputeOptions
@@ -51,6 +52,12 @@ def parse_prediction_options(arguments: Sequence[str] | None = None) -> Predicti
     files.add_argument(
         "--features", type=Path, help="folder of features; missing ones are computed and kept there (default: not kept)"
     )
+    files.add_argument(
+        "--map",
+        type=Path,
+        metavar="OUT_DIR",
+        help="write a picture of each image here, beside a map of local quality: red lowers its score, blue raises it",
+    )
     files.add_argument("--labels", type=Path, help="CSV with image and mos, to compare the scores with")
     files.add_argument("--lower_is_better", action="store_true", help="the scores of --labels are difference scores")
     add_compute_options(parser)
@@ -64,6 +71,7 @@ def parse_prediction_options(arguments: Sequence[str] | None = None) -> Predicti
         checkpoints={QUALITY_AWARE: namespace.quality_ckpt, CONTENT_AWARE: namespace.content_ckpt},
         output=output,
         features=namespace.features,
+        map=namespace.map,
         labels=namespace.labels,
         lower_is_better=namespace.lower_is_better,
         compute=compute_options(namespace),

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from common import log
-from common.atomic_files import check_target
+from common.atomic_files import check_target, check_writable
 from common.errors import UserError
 from datasets.feature_files import FeatureFolder, FeaturePlan, claim_folder, read_encoder
 from datasets.image_lists import ImageListing, ListedImage, list_images, match_names
@@ -21,7 +21,9 @@ from learning.extraction.compute import ComputedFeatures
 from learning.extraction.extract import Extraction, with_workers
 from learning.extraction.extractors import extraction_device, load_extractors
 from learning.regression.metrics import LABELS, METRICS, Metrics, evaluate
+from learning.regression.quality_maps import write_maps
 from learning.regression.regressor_files import Regressor, load_regressor
+from learning.regression.scorer import load_scorer
 from networks.embedded import REGRESSOR, EmbeddedModel, embedded_model, is_available
 from networks.features import FeatureExtractor, pooling_of
 from options.features import ComputeOptions
@@ -55,6 +57,8 @@ def predict_quality(options: PredictionOptions) -> int:
     labels = read_scores(options.labels, options.lower_is_better) if options.labels else None
     if options.output:
         check_target(options.output)
+    if options.map:
+        check_writable(options.map)
     if options.features and options.features.is_file():
         raise UserError(f"--features {options.features} is a file; a folder is needed here")
 
@@ -71,7 +75,8 @@ def predict_quality(options: PredictionOptions) -> int:
         log.info(about_embedded_model(regressor))
     if labels is not None:
         compare_with_labels(scores.of_images, labels, options)
-    return 1 if scores.failed or listing.unreadable else 0
+    without_map = _write_maps(listing, scores, model, options.map) if options.map else []
+    return 1 if scores.failed or without_map or listing.unreadable else 0
 
 
 def choose_model(options: PredictionOptions) -> EmbeddedModel:
@@ -161,6 +166,14 @@ def matching_extractors(
     for kind, extractor in extractors.items():
         regressor.check_encoder(kind, extractor.identity, f"checkpoint {checkpoints[kind]}")
     return extractors
+
+
+def _write_maps(listing: ImageListing, scores: Scores, model: EmbeddedModel, folder: Path) -> list[str]:
+    """Writes the maps of the scored images; returns a sentence for each that has none."""
+    images = [image for image in listing.images if image.name in scores.of_images]
+    failed = write_maps(images, load_scorer(model.regressor, model.encoders), folder)
+    log.info(f"{len(images) - len(failed):,d} maps written, {len(failed):,d} failed: {folder}")
+    return failed
 
 
 def print_scores(rows: list[tuple[str, float]]) -> None:

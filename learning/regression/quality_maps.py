@@ -1,0 +1,94 @@
+"""Pictures of local quality: each photograph beside a heat map of the regressor's sum by place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from common import log
+from common.atomic_files import whole_file
+from common.errors import UserError
+from datasets.image_lists import ListedImage
+from datasets.images import read_image
+from networks.scorer import QualityScorer
+
+MOST_PIXELS = 16_000_000
+"""Of an image with a map: a ResNet-18 takes about 170 bytes for each pixel (measured from 1 to 4 megapixels)."""
+
+LONGEST_SIDE = 1024
+"""Pixels of the photograph in the picture, which is reduced to fit; the map is computed at full size."""
+
+SMOOTHING = 1 / 12
+"""Standard deviation of the Gaussian that smooths a map, as a part of the map's short side."""
+
+SATURATION = 0.98
+"""Quantile of the absolute deviations from the mean that is drawn in the strongest colour."""
+
+LOWER, HIGHER = np.array([202, 0, 32]), np.array([5, 113, 176])
+"""RGB of places that lower and raise the score: the ends of ColorBrewer's RdBu, which colour-blind readers can tell."""
+
+
+def write_maps(images: Sequence[ListedImage], scorer: QualityScorer, folder: Path) -> list[str]:
+    """Writes ``folder``/NAME.png for each image; returns a sentence for each image that has no map."""
+    failed = []
+    for image in images:
+        try:
+            pixels = read_image(image.path)
+            picture = draw_map(pixels, local_deviations(pixels, scorer))
+        except UserError as error:
+            failed.append(f"{image.path}: no map: {error}")
+            log.error(failed[-1])
+            continue
+        with whole_file(folder / f"{image.name}.png", durable=False) as path:
+            Image.fromarray(picture).save(path)
+    return failed
+
+
+def local_deviations(pixels: np.ndarray, scorer: QualityScorer) -> np.ndarray:
+    """uint8 (H, W, 3) -> (h, w) smoothed local quality minus its mean: below 0 where a place lowers the score.
+
+    See ``QualityScorer.local_quality``. Raises UserError for an image of more than ``MOST_PIXELS``.
+    """
+    n_pixels = pixels.shape[0] * pixels.shape[1]
+    if n_pixels > MOST_PIXELS:
+        raise UserError(f"{n_pixels:,d} pixels; maps are drawn for up to {MOST_PIXELS:,d}")
+    images = torch.tensor(pixels).permute(2, 0, 1)[None] / 255
+    with torch.inference_mode():
+        smoothed = smooth(scorer.local_quality(images))[0]
+    return (smoothed - smoothed.mean()).numpy()
+
+
+def smooth(maps: Tensor) -> Tensor:
+    """(N, h, w) -> (N, h, w) after a Gaussian; at the borders, the places inside are weighted up to a sum of 1."""
+    sigma = max(SMOOTHING * min(maps.shape[1:]), 0.5)
+    radius = int(3 * sigma + 0.5)
+    kernel = torch.exp(-0.5 * (torch.arange(-radius, radius + 1) / sigma) ** 2)
+
+    def blur(values: Tensor) -> Tensor:
+        rows = F.conv2d(values, kernel[None, None, None, :], padding=(0, radius))
+        return F.conv2d(rows, kernel[None, None, :, None], padding=(radius, 0))
+
+    return (blur(maps[:, None]) / blur(torch.ones_like(maps[:1, None])))[:, 0]
+
+
+def draw_map(pixels: np.ndarray, deviations: np.ndarray) -> np.ndarray:
+    """uint8 (H, W, 3) and (h, w) deviations -> uint8 picture: the photograph, and its grey version under the map.
+
+    Red places lower the score, blue places raise it. The strongest colour is relative to this image, so colours of two
+    images cannot be compared.
+    """
+    photograph = Image.fromarray(pixels)
+    photograph.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+    strongest = float(np.quantile(np.abs(deviations), SATURATION)) or 1.0
+    coarse = Image.fromarray(np.clip(deviations / strongest, -1, 1).astype(np.float32))
+    strength = np.asarray(coarse.resize(photograph.size, Image.Resampling.BILINEAR))[:, :, None]
+    grey = np.asarray(photograph.convert("L"), dtype=np.float32)[:, :, None]
+    opacity = 0.75 * np.abs(strength)
+    mapped = (1 - opacity) * grey + opacity * np.where(strength < 0, LOWER, HIGHER)
+    return np.concatenate([np.asarray(photograph), mapped.round().astype(np.uint8)], axis=1)
