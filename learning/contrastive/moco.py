@@ -52,7 +52,7 @@ class KeyQueue(nn.Module):
 
     @torch.no_grad()
     def enqueue(self, keys: Tensor) -> None:
-        """Writes ``keys``, (n, C), over the oldest entries, in order; of more than K keys only the last K are kept."""
+        """Overwrites the oldest entries with ``keys``, (n, C), in order. If n > K, only the last K keys are kept."""
         skipped = max(0, len(keys) - len(self))
         start = (self.position + skipped) % len(self)
         keys = keys[skipped:]
@@ -187,13 +187,13 @@ class MoCo(nn.Module):
     def advance(self, k: Tensor) -> None:
         """After the optimiser's step: f_k <- m f_k + (1 - m) f_q, and all processes' keys, (RN)xC, enter the queue.
 
-        The queue must not change before, since the gradient of the logits needs it unchanged.
+        Call this after the backward pass: the gradient of the logits needs the queue unchanged.
         """
         torch._foreach_lerp_(self._parameters_k, self._parameters_q, 1 - self.m)
         self.queue.enqueue(k)
 
     def share_statistics(self) -> None:
-        """Gives every process rank 0's running BatchNorm statistics, which are also the ones that are saved.
+        """Copies rank 0's running BatchNorm statistics to every process. Checkpoints contain these statistics.
 
         Training does not use them (its BatchNorm uses the batch's own), and they differ between processes: those of f_k
         always, those of f_q since DDP's last broadcast.
