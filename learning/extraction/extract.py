@@ -78,8 +78,8 @@ def extract_features(
     """Writes (1, 2 * features) float32 for each image and kind; every file is decoded once for all kinds.
 
     ``images`` is the complete list in every process; each process computes its share. Images that have all their
-    features, up to date, are skipped unless ``overwrite``. An image that cannot be read or computed is reported in the summary,
-    and the rest continues. Raises UserError where the folder holds features of a different encoder.
+    features, up to date, are skipped unless ``overwrite``. An image that cannot be read or computed is reported in the
+    summary, and the rest continues. Raises UserError where the folder holds features of a different encoder.
     """
     for kind, extractor in extractors.items():
         claim_folder(folder.folder, kind, extractor.identity)
