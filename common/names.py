@@ -6,17 +6,19 @@ ARCHITECTURES = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 HEADS = ("linear", "mlp")
 """The projection heads of a training."""
 
+NEGATIVES = ("queue", "queue+batch")
+"""The negatives of a query: keys of earlier steps (as released), or also the other keys of its own step."""
+
 POOLINGS = ("layer4_mean", "stages_mean_std")
 """How feature maps are pooled: means of the last stage (as released), or means and deviations of all four stages."""
+
+QUALITY_AWARE = "quality_aware"
+CONTENT_AWARE = "content_aware"
+KINDS = (QUALITY_AWARE, CONTENT_AWARE)
+"""The kinds of features, in the order in which a regressor takes them."""
 
 
 def short_identity(identity: str) -> str:
     """An encoder's identity for messages: the first digits of its fingerprint, and the pooling if it is recorded."""
     fingerprint, separator, pooling = identity.partition(":")
     return fingerprint[:12] + separator + pooling
-
-
-QUALITY_AWARE = "quality_aware"
-CONTENT_AWARE = "content_aware"
-KINDS = (QUALITY_AWARE, CONTENT_AWARE)
-"""The kinds of features, in the order in which a regressor takes them."""

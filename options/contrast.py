@@ -9,8 +9,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import NamedTuple
 
+from common.names import ARCHITECTURES, HEADS, NEGATIVES
 from datasets.images import MAX_PIXELS
-from networks.encoder import ARCHITECTURES, HEADS
 from options.argument_types import Parser, number, numbers
 
 
@@ -165,7 +165,7 @@ class ContrastOptions:
             f"ep{self.epochs}",
             "cosine" if self.cosine else "steps",
             *(["bystep"] if self.schedule == "step" else []),
-            *([self.negatives] if self.negatives != "queue" else []),
+            *([self.negatives] if self.negatives != NEGATIVES[0] else []),
             *([f"levels{self.level_weight:g}"] if self.level_weight else []),
         ]
         return "_".join(parts + ["warm"] * self.warm + ["amp"] * self.amp)
@@ -305,8 +305,8 @@ def _add_model(group: Group) -> None:
     add("--alpha", type=number(float, 0, at_most=1), default=0.999, help="momentum (EMA) of the key encoder")
     add(
         "--negatives",
-        choices=("queue", "queue+batch"),
-        default="queue",
+        choices=NEGATIVES,
+        default=NEGATIVES[0],
         help="queue: keys of earlier steps, as released; queue+batch: also the other keys of the step, which include "
         "those of other versions of the same image",
     )

@@ -12,8 +12,13 @@ from torch.utils.data import Sampler
 from learning.contrastive.training_state import Position
 from learning.distributed.process_group import ProcessContext
 
-Batch = Tensor | list[Tensor]
-"""The crops of a batch, or its crops and the levels of distortions that they have reached."""
+Batch = Tensor | list[Tensor] | tuple[Tensor, Tensor]
+"""The crops of a batch or sample, or its crops and the levels of distortions that they have reached."""
+
+
+def split_batch(batch: Batch) -> tuple[Tensor, Tensor | None]:
+    """The crops, and the levels that they have reached, or None where the data set does not give them."""
+    return (batch, None) if isinstance(batch, Tensor) else (batch[0], batch[1])
 
 
 class EpochBatches(Sampler[list[tuple[int, int]]]):

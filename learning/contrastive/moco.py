@@ -16,10 +16,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from common.names import NEGATIVES
 from learning.distributed.process_group import ProcessContext, gather_rows, new_group
-
-NEGATIVES = ("queue", "queue+batch")
-"""The negatives of a query: keys of earlier steps (as released), or also the other keys of its own step."""
 
 
 class Contrast(NamedTuple):
@@ -157,7 +155,7 @@ class MoCo(nn.Module):
         The logits are Nx(1+K), with the step's own keys Nx(1+K+RN). ``advance`` takes the keys after the optimiser's
         step. ``step`` counts the steps of the run; the shuffle depends on it.
         """
-        q, level_logits = _embed(self.f_q, self._prepare(x_q))  # NxC
+        q, level_logits = embed(self.f_q, self._prepare(x_q))  # NxC
         k = gather_rows(self.embed_keys(x_k, step))  # (RN)xC
         # Outside autocast: a half-precision product divided by T = 0.07 is off by several percent of a nat.
         with torch.autocast(q.device.type, enabled=False):
@@ -166,7 +164,7 @@ class MoCo(nn.Module):
     @torch.no_grad()
     def embed_keys(self, x_k: Tensor, step: int) -> Tensor:
         """Key crops, uint8 (N, 3, P, P) -> keys NxC, without gradient and with shuffled BatchNorm."""
-        k, _ = _embed(self.f_k, self._prepare(self._shuffle.scatter(x_k, step)))
+        k, _ = embed(self.f_k, self._prepare(self._shuffle.scatter(x_k, step)))
         return self._shuffle.restore(k, step)
 
     def logits(self, q: Tensor, k: Tensor) -> Tensor:
@@ -211,7 +209,7 @@ class MoCo(nn.Module):
         return total.hexdigest()[:12]
 
 
-def _embed(network: nn.Module, images: Tensor) -> tuple[Tensor, Tensor | None]:
+def embed(network: nn.Module, images: Tensor) -> tuple[Tensor, Tensor | None]:
     """Embeddings NxC, and the logits of levels from a network that predicts them."""
     output = network(images)
     return output if isinstance(output, tuple) else (output, None)

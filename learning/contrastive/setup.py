@@ -17,9 +17,9 @@ from datasets.distortions import DISTORTIONS, N_LEVELS
 from datasets.quality_aware import QualityAwareDataset
 from datasets.training_images import TrainingImages, read_training_csv
 from datasets.workers import worker_starter
-from learning.contrastive.batches import Batch, EpochBatches
+from learning.contrastive.batches import Batch, EpochBatches, split_batch
 from learning.contrastive.lars import LARS
-from learning.contrastive.moco import KeyQueue, MoCo, NodeShuffle, accuracy, contrastive_loss, level_loss
+from learning.contrastive.moco import KeyQueue, MoCo, NodeShuffle, accuracy, contrastive_loss, embed, level_loss
 from learning.contrastive.schedule import Schedule
 from learning.distributed.process_group import ProcessContext, from_first
 from networks import ContrastiveNetwork
@@ -145,8 +145,9 @@ def _settle_buckets(network: DistributedDataParallel, device: torch.device) -> N
     first step after a restart would round differently from the same step of an uninterrupted run.
     """
     network.eval()  # keeps BatchNorm's running statistics
-    output = network(torch.zeros(1, 3, 32, 32, device=device))
-    sum(part.sum() for part in (output if isinstance(output, tuple) else (output,))).backward()
+    embeddings, level_logits = embed(network, torch.zeros(1, 3, 32, 32, device=device))
+    total = embeddings.sum() if level_logits is None else embeddings.sum() + level_logits.sum()
+    total.backward()
     network.zero_grad(set_to_none=True)
     network.train()
 
@@ -189,7 +190,7 @@ class Learner:
         With a ``level_weight`` the batch also holds the levels reached, uint8 (images, rows, kinds, levels). ``step``
         is the number of the step in the whole run. Returns loss and accuracy, on the device.
         """
-        all_crops, reached = (batch, None) if isinstance(batch, Tensor) else batch
+        all_crops, reached = split_batch(batch)
         crops = all_crops.to(self.device, non_blocking=True).flatten(0, 1)  # (N, 6, P, P)
         x_q, x_k = crops.split(3, dim=1)
         for group in self.optimizer.param_groups:

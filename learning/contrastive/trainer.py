@@ -7,13 +7,11 @@ from types import TracebackType
 from typing import Any, BinaryIO
 
 import torch
-from torch import Tensor
-from torch.utils.data import Dataset
 
 from common import log
 from common.atomic_files import check_writable, remove_leftovers
 from common.folder_lock import hold
-from learning.contrastive.batches import EpochBatches
+from learning.contrastive.batches import EpochBatches, split_batch
 from learning.contrastive.resume import continue_from, describe_run, find_run
 from learning.contrastive.setup import (
     Learner,
@@ -74,7 +72,7 @@ def train(options: ContrastOptions, backend: str) -> None:
         with Progress(context, tb_folder, options.print_freq, steps_per_epoch, options.epochs, position) as progress:
             saver = Saver(options, context, learner, progress, run.folder, description, stop)
             if context.is_first and not run.found:
-                progress.picture(first_crops(dataset))
+                progress.picture(split_batch(dataset[1, 0])[0])
             stop.check_all()
             for batch in progress.batches(loader):
                 learning_rate = schedule.at_step(position.epoch + 1, position.step, steps_per_epoch)
@@ -88,12 +86,6 @@ def train(options: ContrastOptions, backend: str) -> None:
     log.set_quiet(context.local_rank != 0)  # the weights of every node are printed, to be compared
     log.info(f"finished, weights {learner.moco.digest()}" + f" on node {context.node}" * (context.world_size > 1))
     leave()
-
-
-def first_crops(dataset: Dataset) -> Tensor:
-    """The rows of the first image in epoch 1, to be shown in TensorBoard."""
-    sample = dataset[1, 0]
-    return sample if isinstance(sample, Tensor) else sample[0]
 
 
 def describe_processes(context: ProcessContext, device: torch.device, backend: str) -> str:

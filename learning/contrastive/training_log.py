@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from common import log
 from common.errors import UserError
-from learning.contrastive.batches import Batch
+from learning.contrastive.batches import Batch, split_batch
 from learning.contrastive.training_state import Position
 from learning.distributed.process_group import ProcessContext, mean_over_processes
 
@@ -109,7 +109,7 @@ class Progress:
             self._waited += time.perf_counter() - asked
             if batch is None:
                 return
-            self._images += self._context.world_size * len(batch if isinstance(batch, Tensor) else batch[0])
+            self._images += self._context.world_size * len(split_batch(batch)[0])
             yield batch
 
     def _start_epoch(self) -> None:
