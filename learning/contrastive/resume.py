@@ -120,8 +120,16 @@ def _can_continue(folder: Path, options: ContrastOptions) -> bool:
             run = read_file(path, mmap=True).get("run")
         except UserError:  # damaged; dealt with once the folder is locked
             continue
-        return isinstance(run, dict) and all(run.get(name) == getattr(options, name) for name in FIXED)
+        if not isinstance(run, dict):
+            return False
+        same_heads = has_level_head(run) == (options.level_weight > 0)
+        return same_heads and all(run.get(name) == getattr(options, name) for name in FIXED)
     return False
+
+
+def has_level_head(run: dict[str, Any]) -> bool:
+    """Whether the network of a described run predicts levels; earlier versions of this program had none that did."""
+    return bool(run.get("level_weight"))
 
 
 def _check_content(path: Path, content: Content) -> Found:
@@ -155,7 +163,8 @@ def continue_from(found: Found, learner: Learner, run: dict[str, Any], steps_per
 def find_differences(found: Found, run: dict[str, Any]) -> list[str]:
     """A sentence on each difference between the checkpoint's run and this one.
 
-    Raises UserError, with both values, for a different architecture, method, queue or optimiser.
+    Raises UserError, with both values, for a different architecture, method, queue or optimiser, and where only one of
+    the two networks predicts levels.
     """
     saved = found.content.get("run")
     saved = saved if isinstance(saved, dict) else {}
@@ -165,6 +174,11 @@ def find_differences(found: Found, run: dict[str, Any]) -> list[str]:
             raise UserError(
                 f"checkpoint {found.path} was trained with --{name} {saved[name]}, this run has --{name} {run[name]}"
             )
+    if has_level_head(saved) != has_level_head(run):
+        raise UserError(
+            f"checkpoint {found.path} was trained with --level_weight {saved.get('level_weight', 0):g}, this run has "
+            f"--level_weight {run['level_weight']:g}: only one of the two networks predicts levels"
+        )
     return [
         f"{name} was {saved[name]} and is {run[name]}: {EFFECTS.get(name, 'the new value holds from here on')}"
         for name in differing

@@ -137,3 +137,14 @@ def test_of_several_runs_that_fit_auto_continues_the_newest(run, tmp_path, capsy
     run(tmp_path, *AUTO)
     assert f"continues the run in {new} (the newest of 2 runs that fit)" in capsys.readouterr().out
     assert (broken / "current.pth").read_bytes() == b"damaged", "other runs' files are left alone"
+
+
+def test_a_network_that_predicts_levels_is_another_run(run, tmp_path, capsys):
+    """Its checkpoint holds one more layer: auto starts a run of its own, and a named checkpoint is refused."""
+    run(tmp_path, *AUTO, "--epochs", 1)
+    first = run_folder(tmp_path)
+    levels = ("--level_weight", 0.3)
+    run(tmp_path, *AUTO, "--epochs", 1, *levels)
+    assert "starting afresh" in capsys.readouterr().out and len(list(tmp_path.iterdir())) == 2
+    with pytest.raises(UserError, match=r"was trained with --level_weight 0, this run has --level_weight 0\.3"):
+        run(tmp_path, "--resume", first / "current.pth", *levels)
