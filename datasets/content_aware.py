@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
-from datasets.images import MAX_PIXELS, scan_images
+from datasets.image_folders import scan_images
+from datasets.images import MAX_PIXELS
 from datasets.training_images import EpochImages, TrainingImages
 
 

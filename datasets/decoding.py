@@ -191,7 +191,7 @@ class _Worker:
         self._connection.close()
         self._process.join(5)
         code = self._process.exitcode
-        if code == -signal.SIGKILL if sys.platform != "win32" else False:
+        if sys.platform != "win32" and code == -signal.SIGKILL:
             return "was killed (signal 9), as happens when memory runs out"
         return f"ended with signal {-code}" if code is not None and code < 0 else f"ended with status {code}"
 

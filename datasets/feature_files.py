@@ -25,8 +25,7 @@ import numpy as np
 
 from common.atomic_files import check_writable, whole_file
 from common.errors import UserError
-from common.names import KINDS as KINDS
-from common.names import short_identity
+from common.names import KINDS, short_identity
 from datasets.feature_sources import SourceRecord, SourceRecords
 from datasets.file_stamps import FileStamp, quick_stamp, stamp_file
 from datasets.image_lists import ListedImage, match_names

@@ -10,8 +10,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from common.errors import UserError
-from datasets.image_formats import IMAGE_SUFFIXES as IMAGE_SUFFIXES
-from datasets.image_formats import RAW_SUFFIXES, starts_like_an_image
+from datasets.image_formats import IMAGE_SUFFIXES, RAW_SUFFIXES, starts_like_an_image
 
 _IMAGE_SUFFIXES = frozenset(suffix.encode() for suffix in IMAGE_SUFFIXES)
 _RAW_SUFFIXES = frozenset(suffix.encode() for suffix in RAW_SUFFIXES)

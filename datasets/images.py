@@ -16,9 +16,6 @@ from PIL import Image
 
 from common.errors import UserError
 from datasets.image_depth import UnknownScaleError, as_8_bits, check_16_bit_colour, stored_bits
-from datasets.image_folders import IMAGE_SUFFIXES as IMAGE_SUFFIXES
-from datasets.image_folders import find_images as find_images
-from datasets.image_folders import scan_images as scan_images
 from datasets.image_formats import is_camera_raw, is_heif, is_preview
 from datasets.image_metadata import tolerant_exif, upright, without_metadata
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from common import log
 from common.errors import UserError
 from common.process import run_script
-from datasets.images import find_images
+from datasets.image_folders import find_images
 from datasets.tables import write_csv
 from datasets.training_images import PATH_COLUMN
 

@@ -22,7 +22,7 @@ from torch import nn
 from common.errors import UserError
 from common.names import ARCHITECTURES
 from networks.checkpoint_files import State, read_file
-from networks.encoder import build_encoder
+from networks.encoder import STAGES, build_encoder
 
 __all__ = [
     "Checkpoint",
@@ -42,7 +42,6 @@ __all__ = [
 WRAPPERS = ("module", "_orig_mod")
 """Names that DistributedDataParallel and torch.compile insert, anywhere in a parameter's name."""
 
-STAGES = ("layer1", "layer2", "layer3", "layer4")
 STEM = ("conv1", "bn1")
 CLASSIFIER = "fc."
 """In a ResNet's state_dict: the layer between the pooled features and the classes."""

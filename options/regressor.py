@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets.feature_files import KINDS
+from common.names import KINDS
 from datasets.iqa_databases import DATABASES
 from learning.regression.evaluation import CHOICES as HYPERPARAMETER_CHOICES
 from learning.regression.metrics import LOGISTICS

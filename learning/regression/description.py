@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from datasets.feature_files import KINDS
+from common.names import KINDS
 from learning.regression.conformal import PredictionIntervals
 from learning.regression.evaluation import Evaluation, Spread, TestResults
 from learning.regression.metrics import METRICS, OpinionMapping, read_mapping

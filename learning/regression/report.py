@@ -16,8 +16,9 @@ from PIL import Image
 
 from common.atomic_files import whole_file
 from common.errors import UserError
+from datasets.image_folders import find_images
 from datasets.image_lists import match_names
-from datasets.images import find_images, read_image
+from datasets.images import read_image
 from datasets.opinion_scores import OpinionScores
 from learning.regression.description import RegressorDescription
 from learning.regression.evaluation import Evaluation

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from common.errors import UserError
-from datasets.images import find_images, read_image
+from datasets.image_folders import find_images
+from datasets.images import read_image
 from tests.images import photograph
 
 
