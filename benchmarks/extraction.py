@@ -21,7 +21,7 @@ from datasets.image_lists import list_images
 from datasets.images import read_image
 from datasets.resampling import half_size_exactly
 from learning.distributed.process_group import ProcessContext
-from learning.extraction.extract import extract_features, with_workers
+from learning.extraction.extract import extract_features
 from networks import build_encoder
 from networks.compilation import REPEATS_BEFORE_COMPILING
 from networks.features import FeatureExtractor
@@ -84,7 +84,7 @@ def our_features(
     compute = ComputeOptions(batch_size=batch_size, num_workers=1)
     for _ in range(REPEATS_BEFORE_COMPILING + 1 if kind.compile else 1):
         extract_features(images[:batch_size], extractors, folder, ProcessContext(), compute, overwrite=True)
-    compute = with_workers(ComputeOptions(batch_size=batch_size), device)
+    compute = ComputeOptions(batch_size=batch_size)
     summary = extract_features(images, extractors, folder, ProcessContext(), compute, overwrite=True)
     names = [image.name.rsplit(".", 1)[0] for image in images]
     rows = [np.load(feature_file(folder, "quality_aware", name)) for name in names]

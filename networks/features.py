@@ -94,7 +94,8 @@ class FeatureExtractor:
 
     ``amp`` computes in bfloat16 (float16 on GPUs without it), within 1e-2 of float32. ``normalized`` is True for a
     content-aware encoder. ``compile`` compiles the encoder for frequent image sizes (see networks.compilation).
-    ``fingerprint`` identifies the encoder's weights, ``identity`` the weights and the pooling.
+    ``fingerprint`` identifies the encoder's weights, ``identity`` the weights and the pooling. ``device`` is where the
+    features are computed.
     """
 
     def __init__(
@@ -110,7 +111,7 @@ class FeatureExtractor:
         self.fingerprint = fingerprint(encoder.state_dict())
         self.identity = identity(self.fingerprint, pooling)
         self._normalized = normalized
-        self._device = device
+        self.device = device
         self._dtype = amp_dtype(device) if amp else torch.float32
         folded = fold_batchnorm(encoder).to(device, self._dtype).to(memory_format=torch.channels_last)
         pooled = pooled_network(folded, pooling)
@@ -120,7 +121,7 @@ class FeatureExtractor:
     def __call__(self, images: Tensor) -> Tensor:
         """uint8 (N, H, W, 3) on any device -> float32 (N, features) on the extractor's device."""
         # (N, H, W, 3) viewed as (N, 3, H, W) already has the channels-last layout.
-        batch = images.to(self._device, non_blocking=True).permute(0, 3, 1, 2).to(torch.float32).div_(255)
+        batch = images.to(self.device, non_blocking=True).permute(0, 3, 1, 2).to(torch.float32).div_(255)
         if self._normalized:
             batch = normalize(batch)
         # TensorFloat-32 would have an error of 3e-3.

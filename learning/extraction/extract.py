@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TypeVar
 
-import torch
 import torch.distributed as dist
 
 from common import log
@@ -29,8 +28,8 @@ T = TypeVar("T")
 class Summary:
     """The outcome for the images; ``failed`` holds a sentence for each that could not be read or computed.
 
-    ``stale`` of the ``written`` images had features of another content. The work took ``seconds``, of which ``waited``
-    were spent waiting for decoded images.
+    ``stale`` counts the images whose file had changed since its features were computed. The work took ``seconds``, of
+    which ``waited`` were spent waiting for decoded images.
     """
 
     written: int = 0
@@ -57,14 +56,13 @@ class Summary:
         )
 
 
-def with_workers(compute: ComputeOptions, device: torch.device) -> ComputeOptions:
-    """The options with a number of workers that suits ``device``, where none was given.
+def default_workers(extractors: Mapping[str, FeatureExtractor]) -> int:
+    """A number of decoding processes that suits the device of the extractors.
 
     A GPU needs many. On a CPU the network takes nearly all the time, and one worker decodes ahead of it.
     """
-    if compute.num_workers is not None:
-        return compute
-    return replace(compute, num_workers=min(os.cpu_count() or 1, 16) if device.type == "cuda" else 1)
+    on_gpu = any(extractor.device.type == "cuda" for extractor in extractors.values())
+    return min(os.cpu_count() or 1, 16) if on_gpu else 1
 
 
 def extract_features(
@@ -110,7 +108,7 @@ class Extraction:
         self._n_computed = 0
         self._seconds = 0.0
         paths = [image.path for image in images]
-        n_workers = 1 if compute.num_workers is None else compute.num_workers
+        n_workers = default_workers(extractors) if compute.num_workers is None else compute.num_workers
         self._inputs = TimedIterable(decode_images(paths, n_workers, compute.max_pixels))
         self.failed: list[str] = []
 

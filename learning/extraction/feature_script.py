@@ -14,7 +14,7 @@ from datasets.feature_files import FeatureFolder, feature_file, write_single_fil
 from datasets.image_lists import ImageListing, list_images
 from datasets.sample_images import write_sample_images
 from learning.distributed.process_group import ProcessContext, environment_context, from_first, join, leave
-from learning.extraction.extract import Summary, extract_features, with_workers
+from learning.extraction.extract import Summary, extract_features
 from learning.extraction.extractors import extraction_device, load_extractors
 from options.features import FeatureOptions
 
@@ -46,8 +46,7 @@ def _extract(options: FeatureOptions) -> int:
             raise UserError(f"--single_file {options.single_file} exists already; --overwrite replaces it")
         target, overwrite = options.single_file.with_name(f".{options.single_file.name}.parts"), False
     folder = FeatureFolder(target, list(extractors), context.rank)
-    compute = with_workers(options.compute, device)
-    summary = extract_features(listing.images, extractors, folder, context, compute, overwrite)
+    summary = extract_features(listing.images, extractors, folder, context, options.compute, overwrite)
     leave()
     if context.is_first:
         targets = [str(feature_file(target, kind, "*").parent) for kind in extractors]

@@ -18,7 +18,7 @@ from datasets.opinion_scores import OpinionScores, read_scores
 from datasets.tables import write_csv
 from learning.distributed.process_group import ProcessContext
 from learning.extraction.compute import ComputedFeatures
-from learning.extraction.extract import Extraction, with_workers
+from learning.extraction.extract import Extraction
 from learning.extraction.extractors import extraction_device, load_extractors
 from learning.regression.metrics import LABELS, METRICS, Metrics, evaluate
 from learning.regression.quality_maps import write_maps
@@ -139,8 +139,7 @@ def _scores_of(
     plan: FeaturePlan | None,
 ) -> Scores:
     """Computes the scores of ``images``; their features are written to ``keep`` under the names of ``plan``."""
-    device = extraction_device(options.compute.device, ProcessContext())
-    extraction = Extraction(images, extractors, with_workers(options.compute, device))
+    extraction = Extraction(images, extractors, options.compute)
     scores = Scores()
     for image, features in extraction:
         if keep is not None and plan is not None:
