@@ -1,17 +1,24 @@
 """Trains an encoder by momentum contrast. ``python main_contrast.py --help``; the README has complete commands."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from common import log
 from common.errors import UserError
 from common.process import run_script
-from learning.contrastive.trainer import train_process
-from learning.distributed.environment import set_address
-from learning.distributed.launch import Launch, find_launch, start_node
-from learning.distributed.signals import exit_on_signals
 from options.contrast import ContrastOptions, parse_contrast_options
+
+if TYPE_CHECKING:
+    from learning.distributed.launch import Launch
 
 
 def main() -> int:
     options = parse_contrast_options()
+    # Imported after the options are parsed: torch takes seconds, and --help needs none of it.
+    from learning.distributed.launch import find_launch
+    from learning.distributed.signals import exit_on_signals
+
     log.set_script("main_contrast.py")
     exit_on_signals()
     launch = find_launch(options)
@@ -41,6 +48,10 @@ def check_batch_size(options: ContrastOptions, n_processes: int) -> None:
 
 def start(options: ContrastOptions, launch: Launch) -> int:
     """Trains in this process, or starts the processes of this node and waits for them; returns the exit status."""
+    from learning.contrastive.trainer import train_process
+    from learning.distributed.environment import set_address
+    from learning.distributed.launch import start_node
+
     if options.multiprocessing_distributed:
         same = f", {options.run_name}, --seed {options.seed}"
         return start_node(train_process, (options, launch.backend), launch, same, options.join_timeout)

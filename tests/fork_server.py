@@ -144,6 +144,7 @@ def become(arguments: list[str], environment: dict[str, str], cwd: str, new_sess
 
 
 if __name__ == "__main__":
+    import learning.contrastive.trainer  # noqa: F401  (main_contrast.py imports it after its options are parsed)
     import main_contrast
     from common.process import run_script
 
