@@ -13,15 +13,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from common.names import POOLINGS
-from datasets.feature_files import FeatureFiles
-from datasets.opinion_scores import read_scores
-from learning.regression.metrics import srcc
-from learning.regression.search import Grid, SplitResult, evaluate_on_test, physical_memory, search
-from learning.regression.splits import SMALLEST_PART, random_splits
+from learning.regression.across import read_set
+from learning.regression.evaluation import run_protocol
+from learning.regression.search import Grid, physical_memory
+from learning.regression.significance import bootstrap_intervals
+from learning.regression.splits import random_splits
 from networks import build_encoder
 
 ROOT = Path(__file__).parent.parent
@@ -41,49 +40,30 @@ N_RESAMPLES = 300
 
 
 def run(script: str, arguments: str, *more: object) -> None:
-    command = [
-        sys.executable,
-        script if script == "-m" else str(ROOT / script),
-        *shlex.split(arguments),
-        *map(str, more),
-    ]
+    """Runs a script of the project (or ``-m`` and a module in ``arguments``); exits where it fails."""
+    what = script if script == "-m" else str(ROOT / script)
+    command = [sys.executable, what, *shlex.split(arguments), *map(str, more)]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, env=environment, stdout=subprocess.DEVNULL)
     if done.returncode:
         sys.exit(f"{shlex.join(command)} failed with status {done.returncode}")
 
 
-def interval(results: list[SplitResult], mos: np.ndarray) -> tuple[float, float]:
-    """95 % of the medians over the splits when the images are drawn anew, with replacement."""
-    rng = np.random.default_rng(0)
-    medians = []
-    for _ in range(N_RESAMPLES):
-        times_drawn = rng.multinomial(len(mos), np.full(len(mos), 1 / len(mos)))
-        of_splits = []
-        for result in results:
-            drawn = np.repeat(np.arange(len(result.images)), times_drawn[result.images])
-            if len(set(drawn)) >= SMALLEST_PART:
-                of_splits.append(float(np.ravel(srcc(result.predicted[drawn], mos[result.images][drawn]))[0]))
-        medians.append(np.median(of_splits))
-    return tuple(np.percentile(medians, (2.5, 97.5)).tolist())
-
-
 def judge(checkpoint: Path, scored: Path, folder: Path) -> str:
     """The SRCC by each pooling, as text."""
-    scores = read_scores(scored / "mos.csv")
     columns = []
     for pooling in POOLINGS:
         output = folder / pooling
         arguments = f"--amp --pooling {pooling} -j 0"
         run("demo_quality_aware_feats.py", arguments, "--ckpt", checkpoint, "--input", scored, "--output_dir", output)
-        files = FeatureFiles(output)
-        names = files.match(scores.images)
-        features = files.read([names[image] for image in scores.images])
-        splits = random_splits(len(scores), scores.groups, N_SPLITS, SHARES, seed=0)
-        best = search(features, scores.mos, splits, Grid(estimators=("ridge",)), 1, physical_memory() // 4).best
-        results = [evaluate_on_test(features, scores.mos, split, best) for split in splits]
-        low, high = interval(results, scores.mos)
-        columns.append(f"{np.median([result.metrics.srcc for result in results]):.3f} [{low:.3f}, {high:.3f}]")
+        data = read_set(pooling, str(output), str(scored / "mos.csv"))
+        splits = random_splits(len(data.mos), data.groups, N_SPLITS, SHARES, seed=0)
+        memory = physical_memory() // 4
+        evaluation = run_protocol(data.features, data.mos, splits, Grid(("ridge",)), 1, memory, choice="shared")
+        images = [str(row) for row in range(len(data.mos))]
+        held_out = evaluation.held_out(images, data.mos, data.groups)
+        srcc = bootstrap_intervals(held_out, n_resamples=N_RESAMPLES)["srcc"]
+        columns.append(f"{srcc.estimate:.3f} [{srcc.low:.3f}, {srcc.high:.3f}]")
     return "".join(f"{column:<24s}" for column in columns)
 
 
@@ -112,16 +92,8 @@ def main() -> None:
         if options.only and options.only not in name:
             continue
         folder = options.output / f"setting{number}"
-        epochs = ("--epochs", options.epochs, "--csv_path", photos)
-        run(
-            "main_contrast.py",
-            f"{COMMON} {setting}",
-            *epochs,
-            "--model_path",
-            folder / "run",
-            "--tb_path",
-            folder / "tb",
-        )
+        paths = ("--csv_path", photos, "--model_path", folder / "run", "--tb_path", folder / "tb")
+        run("main_contrast.py", f"{COMMON} {setting} --epochs {options.epochs}", *paths)
         (checkpoint,) = (folder / "run").glob(f"*/ckpt_epoch_{options.epochs}.pth")
         print(f"{name:<46s}{judge(checkpoint, options.scored, folder)}", flush=True)
 
