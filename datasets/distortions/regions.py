@@ -73,11 +73,12 @@ def distort_box(image: np.ndarray, output: Box, steps: Steps, rng: np.random.Gen
 def distort_boxes(
     image: np.ndarray, outputs: Sequence[Sequence[Box]], steps: Steps, rng: np.random.Generator
 ) -> list[np.ndarray]:
-    """``distort_box`` for groups of boxes: one result for each group, the part inside the box around the group.
+    """Like ``distort_box``, for groups of boxes: returns one array per group, the pixels inside the group's bounding
+    box.
 
-    Outside the boxes of its group a result may hold any values. All groups are computed together, or each on its own,
-    whichever reads fewer pixels. On its own, each group starts from the same random state: decisions about the image
-    as a whole, such as a direction, are the same in all groups, and noise differs.
+    Outside the boxes of its group an array may hold any values. The groups are computed together or separately,
+    whichever reads fewer pixels. When computed separately, all groups start from the same random state, so decisions
+    about the whole image, such as a direction, are the same in all groups.
     """
     size = image.shape[:2]
     frames = [functools.reduce(Box.union, group) for group in outputs]

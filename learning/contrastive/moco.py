@@ -112,8 +112,8 @@ class MoCo(nn.Module):
     ``query_network`` (N images -> NxC unit vectors) is trained by gradients. ``key_network`` starts equal to it and
     follows it as an exponential moving average with coefficient ``momentum``. ``prepare`` turns uint8 crops
     (N, 3, P, P) into the networks' input. ``shuffle`` exchanges the key crops between the processes of a node.
-    ``negatives`` is one of NEGATIVES. With "queue" a query never meets another version of its own image as a negative,
-    since the keys of those versions belong to its own step.
+    ``negatives`` is one of NEGATIVES. With "queue" the negatives are keys of earlier steps. The keys of the
+    other versions of a query's image belong to its own step, so they are not among them.
 
     A training step is ``forward``, backward pass and optimiser step, ``advance``.
     """
@@ -152,8 +152,8 @@ class MoCo(nn.Module):
     def forward(self, x_q: Tensor, x_k: Tensor, step: int) -> Contrast:
         """The contrast of a batch of query and key crops, uint8 (N, 3, P, P).
 
-        The logits are Nx(1+K), with the step's own keys Nx(1+K+RN). ``advance`` takes the keys after the optimiser's
-        step. ``step`` counts the steps of the run; the shuffle depends on it.
+        The logits are Nx(1+K) with the negatives "queue", Nx(1+K+RN) with "queue+batch". ``advance`` takes the keys
+        after the optimiser's step. ``step`` counts the steps of the run; the shuffle depends on it.
         """
         q, level_logits = embed(self.f_q, self._prepare(x_q))  # NxC
         k = gather_rows(self.embed_keys(x_k, step))  # (RN)xC
@@ -170,8 +170,8 @@ class MoCo(nn.Module):
     def logits(self, q: Tensor, k: Tensor) -> Tensor:
         """Queries NxC and the keys of all processes (RN)xC -> [q.k+, q.queue] / T, Nx(1+K).
 
-        With the negatives "queue+batch" it is [q.k+, q.queue, q.k] / T, Nx(1+K+RN); the query's own positive key is no
-        negative, and its logit among q.k is minus infinity.
+        With the negatives "queue+batch" the result is [q.k+, q.queue, q.k] / T, Nx(1+K+RN). A query's positive key is
+        not a negative, so its logit in the part q.k is minus infinity.
         """
         own = torch.arange(len(q), device=q.device) + self._rank * len(q)  # rows of the positive keys
         l_pos = (q * k[own]).sum(dim=1, keepdim=True)  # Nx1
@@ -193,8 +193,8 @@ class MoCo(nn.Module):
     def share_statistics(self) -> None:
         """Copies rank 0's running BatchNorm statistics to every process. Checkpoints contain these statistics.
 
-        Training does not use them (its BatchNorm uses the batch's own), and they differ between processes: those of f_k
-        always, those of f_q since DDP's last broadcast.
+        Training does not use them: its BatchNorm uses the statistics of the batch. They differ between processes: f_k's
+        always, f_q's since DDP's last broadcast.
         """
         if dist.is_initialized():
             for buffer in (*self.f_q.buffers(), *self.f_k.buffers()):
@@ -221,10 +221,10 @@ def contrastive_loss(logits: Tensor) -> Tensor:
 
 
 def level_loss(logits: Tensor, reached: Tensor) -> Tensor:
-    """Binary cross-entropies, summed over the levels of all kinds; ``logits`` and ``reached`` (0 or 1): (N, levels).
+    """Binary cross-entropies, summed over the levels of all kinds and averaged over the N images.
 
-    The levels of a kind are ordered (a stronger level has reached the milder ones), as in ordinal regression, and an
-    image may have several kinds.
+    ``logits`` and ``reached`` (0 or 1) are (N, levels). As in ordinal regression, the levels of a kind are ordered: an
+    image with a strong level has also reached the milder ones. An image may have several kinds.
     """
     losses = F.binary_cross_entropy_with_logits(logits.float(), reached.float(), reduction="none")
     return losses.sum(dim=1).mean()

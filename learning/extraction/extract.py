@@ -89,9 +89,10 @@ def extract_features(
 
 
 class Extraction:
-    """One pass over ``images``: iterating yields each image with its features, and reports those that have none.
+    """One pass over ``images``: iterating yields each image with its features.
 
-    ``failed`` holds a sentence for each of these. Ctrl-C ends the pass with KeyboardInterrupt.
+    An image that cannot be read or computed is printed and not yielded; ``failed`` holds a sentence for each. Ctrl-C
+    ends the pass with KeyboardInterrupt.
     """
 
     def __init__(
