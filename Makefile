@@ -16,6 +16,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
+# Several workers, each with whole files, since the tests of a file share its trainings; files that start processes first.
+PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test test-fast test-faults lint format fuzz bench clean
 
@@ -31,10 +33,10 @@ demo: $(VENV)/installed
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash demo.sh $(DEMO)
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 test-fast: $(VENV)/installed
-	$(BIN)/python -m pytest -m 'not processes'
+	$(BIN)/python -m pytest $(PARALLEL) -m 'not processes'
 
 test-faults: $(VENV)/installed
 	timeout 1800 $(BIN)/python -m tests.faults --kills 20

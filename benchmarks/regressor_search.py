@@ -6,7 +6,6 @@ prints the peak for 10,000 x 8192 instead.
 """
 
 import argparse
-import os
 import resource
 import time
 from collections.abc import Iterator
@@ -19,8 +18,10 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from benchmarks.table import Row, print_table
+from common import machine
 from learning.regression.metrics import srcc
-from learning.regression.search import Grid, fit, physical_memory, search
+from learning.regression.search import fit, search
+from learning.regression.settings import Grid
 from learning.regression.splits import random_splits
 
 N_FEATURES = 8192
@@ -49,7 +50,7 @@ def rows(n_images: int = 300, n_splits: int = 3) -> Iterator[Row]:
     for standardized in (False, True):
         grid = Grid(estimators=("ridge",), standardized=(standardized,), ridge_alphas=ALPHAS)
         began = time.perf_counter()
-        ours = search(features, mos, splits, grid, os.cpu_count() or 1, physical_memory() // 2)
+        ours = search(features, mos, splits, grid, machine.n_cores(), machine.memory() // 2)
         ours_seconds = time.perf_counter() - began
 
         steps = [("standardize", StandardScaler())] if standardized else []
@@ -87,7 +88,7 @@ def peak_memory() -> None:
     splits = random_splits(len(mos), None, 1, (70, 10, 20), seed=0)
     grid = Grid(elasticnet_alphas=(0.1, 0.03), l1_ratios=(0.5,))
     began = time.perf_counter()
-    found = search(features, mos, splits, grid, os.cpu_count() or 1, 8 * 2**30 - features.nbytes)
+    found = search(features, mos, splits, grid, machine.n_cores(), 8 * 2**30 - features.nbytes)
     fit(features, mos, found.best)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"10,000 x {N_FEATURES}, 1 split, {len(found.candidates)} candidates: peak {peak:.1f} GB, "

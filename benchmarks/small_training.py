@@ -15,10 +15,11 @@ from pathlib import Path
 
 import torch
 
+from common import machine
 from common.names import POOLINGS
 from learning.regression.across import read_set
 from learning.regression.evaluation import run_protocol
-from learning.regression.search import Grid, physical_memory
+from learning.regression.settings import Grid
 from learning.regression.significance import bootstrap_intervals
 from learning.regression.splits import random_splits
 from networks import build_encoder
@@ -58,7 +59,7 @@ def judge(checkpoint: Path, scored: Path, folder: Path) -> str:
         run("demo_quality_aware_feats.py", arguments, "--ckpt", checkpoint, "--input", scored, "--output_dir", output)
         data = read_set(pooling, str(output), str(scored / "mos.csv"))
         splits = random_splits(len(data.mos), data.groups, N_SPLITS, SHARES, seed=0)
-        memory = physical_memory() // 4
+        memory = machine.memory() // 4
         evaluation = run_protocol(data.features, data.mos, splits, Grid(("ridge",)), 1, memory, choice="shared")
         images = [str(row) for row in range(len(data.mos))]
         held_out = evaluation.held_out(images, data.mos, data.groups)

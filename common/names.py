@@ -17,6 +17,26 @@ CONTENT_AWARE = "content_aware"
 KINDS = (QUALITY_AWARE, CONTENT_AWARE)
 """The kinds of features, in the order in which a regressor takes them."""
 
+DATABASE_NAMES = (
+    "koniq",
+    "kadid",
+    "tid2013",
+    "tid2008",
+    "live",
+    "csiq",
+    "clive",
+    "spaq",
+    "flive",
+    "livemd",
+    "pipal",
+    "cid2013",
+    "agiqa1k",
+    "agiqa3k",
+    "uhdiqa",
+    "piq23",
+)
+"""The databases that ``datasets.iqa_databases`` reads, by their names on the command line."""
+
 
 def short_identity(identity: str) -> str:
     """An encoder's identity for messages: the first digits of its fingerprint, and the pooling if it is recorded."""

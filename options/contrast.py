@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import NamedTuple
 
+from common.machine import n_cores
 from common.names import ARCHITECTURES, HEADS, NEGATIVES
 from datasets.images import MAX_PIXELS
 from options.argument_types import Parser, number, numbers
@@ -199,7 +199,7 @@ def parse_contrast_options(arguments: Sequence[str] | None = None) -> ContrastOp
         if getattr(given, name) is None:
             setattr(given, name, default)
     if given.num_workers is None:
-        given.num_workers = min(os.cpu_count() or 1, MAX_WORKERS)
+        given.num_workers = min(n_cores(), MAX_WORKERS)
     options = ContrastOptions(**{field.name: getattr(given, field.name) for field in fields(ContrastOptions)})
     mistake = _find_mistake(options)
     if mistake:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.names import KINDS
-from datasets.iqa_databases import DATABASES
-from learning.regression.evaluation import CHOICES as HYPERPARAMETER_CHOICES
-from learning.regression.metrics import LOGISTICS
-from learning.regression.search import Grid, physical_memory
-from learning.regression.significance import N_RESAMPLES
+from common.machine import memory, n_cores
+from common.names import DATABASE_NAMES, KINDS
+from learning.regression.settings import CHOICES as HYPERPARAMETER_CHOICES
+from learning.regression.settings import LOGISTICS, N_RESAMPLES, Grid
 from options.argument_types import Parser, number, numbers
 
 CHOICES = {"both": KINDS, **{kind.removesuffix("_aware"): (kind,) for kind in KINDS}}
@@ -49,7 +46,7 @@ class RegressorOptions:
     images: Path | None
     note: str | None
     no_report: bool
-    num_threads: int
+    num_threads: int | None
     memory: float | None
 
     @property
@@ -75,9 +72,14 @@ class RegressorOptions:
         return Path(self.splits) if self.splits not in (None, "official", "random") else None
 
     @property
+    def n_threads(self) -> int:
+        """Threads of the search."""
+        return self.num_threads or n_cores()
+
+    @property
     def memory_bytes(self) -> int:
         """Memory that the search may use."""
-        return int(self.memory * 2**30) if self.memory else physical_memory() // 2
+        return int(self.memory * 2**30) if self.memory else memory() // 2
 
     @property
     def report(self) -> Path:
@@ -121,7 +123,9 @@ def _add_data_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--kind", choices=CHOICES, help="features to use (default: those that are there)")
     scores = group.add_mutually_exclusive_group(required=True)
     scores.add_argument("--scores", type=Path, help="CSV with the columns image, mos, and optionally group and split")
-    scores.add_argument("--database", choices=DATABASES, help="read the scores from this database's own label files")
+    scores.add_argument(
+        "--database", choices=DATABASE_NAMES, help="read the scores from the database's label files"
+    )
     group.add_argument("--root", type=Path, help="folder where the database was unpacked")
     group.add_argument("--lower_is_better", action="store_true", help="the scores of --scores are difference scores")
     group.add_argument(
@@ -191,7 +195,7 @@ def _add_output_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--images", type=Path, help="folder of the images, for the report's pictures (default: --root)")
     group.add_argument("--note", help="a sentence for the top of the report")
     group.add_argument("--no_report", action="store_true", help="write no report")
-    group.add_argument("-j", "--num_threads", type=number(int, 1), default=os.cpu_count(), help="threads of the search")
+    group.add_argument("-j", "--num_threads", type=number(int, 1), help="threads of the search (default: all cores)")
     group.add_argument("--memory", type=number(float, above=0), help="GB the search may use (default: half of all)")
 
 

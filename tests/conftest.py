@@ -4,3 +4,9 @@ import os
 
 # Before torch is imported, here and in the processes that tests start: several of them share a few cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_collection_modifyitems(items):
+    """Files that start processes come first: of two workers, none should be left alone with the longest file."""
+    files = {item.path for item in items if item.get_closest_marker("processes")}
+    items.sort(key=lambda item: item.path not in files)

@@ -35,7 +35,8 @@ from datasets.opinion_scores import read_scores
 from learning.regression.description import RegressorDescription
 from learning.regression.metrics import IDENTITY
 from learning.regression.regressor_files import description_file, load_regressor, save_regressor
-from learning.regression.search import Hyperparameters, fit
+from learning.regression.search import fit
+from learning.regression.settings import Hyperparameters
 from networks.checkpoint_formats import read_checkpoint
 from tests.images import photograph
 

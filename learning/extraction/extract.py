@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from typing import TypeVar
 import torch.distributed as dist
 
 from common import log
+from common.machine import n_cores
 from common.progress_bar import ProgressBar
 from datasets.decoding import decode_images
 from datasets.feature_files import FeatureFolder, FeaturePlan, claim_folder
@@ -62,7 +62,7 @@ def default_workers(extractors: Mapping[str, FeatureExtractor]) -> int:
     A GPU needs many. On a CPU the network takes nearly all the time, and one worker decodes ahead of it.
     """
     on_gpu = any(extractor.device.type == "cuda" for extractor in extractors.values())
-    return min(os.cpu_count() or 1, 16) if on_gpu else 1
+    return min(n_cores(), 16) if on_gpu else 1
 
 
 def extract_features(

@@ -7,14 +7,13 @@ median over the database's splits, with hyper-parameters chosen within each spli
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from common import log
+from common import log, machine
 from common.errors import UserError
 from common.process import run_script
 from datasets.feature_files import FeatureFiles
@@ -22,7 +21,7 @@ from datasets.opinion_scores import read_scores
 from datasets.tables import write_csv
 from learning.regression.evaluation import run_protocol
 from learning.regression.metrics import evaluate
-from learning.regression.search import Grid, physical_memory
+from learning.regression.settings import Grid
 from learning.regression.splits import random_splits
 from options.argument_types import Parser, number
 
@@ -36,7 +35,7 @@ class AcrossOptions:
     n_splits: int
     seed: int
     output: Path | None
-    num_threads: int
+    num_threads: int | None
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ def parse_across_options(arguments: Sequence[str] | None = None) -> AcrossOption
     parser.add_argument("--n_splits", type=number(int, 1), default=10, help="number of random splits")
     parser.add_argument("--seed", type=number(int, 0), default=0, help="random seed for the splits")
     parser.add_argument("--output", type=Path, metavar="MATRIX.csv", help="write the matrix there")
-    parser.add_argument("-j", "--num_threads", type=number(int, 1), default=os.cpu_count(), help="threads")
+    parser.add_argument("-j", "--num_threads", type=number(int, 1), help="threads (default: all cores)")
     options = AcrossOptions(**vars(parser.parse_args(arguments)))
     if len(options.set) < 2:
         parser.error("give --set for at least two databases")
@@ -100,8 +99,8 @@ def matrix_across(sets: Sequence[ScoredSet], options: AcrossOptions) -> Matrix:
     srcc, plcc = np.empty((2, len(sets), len(sets)))
     for row, train in enumerate(sets):
         splits = random_splits(len(train.mos), train.groups, options.n_splits, (70, 10, 20), options.seed)
-        memory = physical_memory() // 2
-        evaluation = run_protocol(train.features, train.mos, splits, grid, options.num_threads, memory)
+        threads, memory = options.num_threads or machine.n_cores(), machine.memory() // 2
+        evaluation = run_protocol(train.features, train.mos, splits, grid, threads, memory)
         for column, test in enumerate(sets):
             if column == row:
                 srcc[row, row] = evaluation.nested.spread("srcc").median

@@ -18,9 +18,10 @@ from common import log
 from common.errors import UserError
 from common.process import run_script
 from learning.regression.held_out import HeldOut, held_out_file, read_held_out
-from learning.regression.metrics import LOGISTICS, srcc
+from learning.regression.metrics import srcc
 from learning.regression.regressor_files import read_description
-from learning.regression.significance import N_RESAMPLES, SrccDifference, holm, pitman_morgan, srcc_difference
+from learning.regression.settings import LOGISTICS, N_RESAMPLES
+from learning.regression.significance import SrccDifference, holm, pitman_morgan, srcc_difference
 from options.argument_types import Parser, number
 
 

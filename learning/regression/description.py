@@ -14,7 +14,7 @@ from learning.regression.conformal import PredictionIntervals
 from learning.regression.evaluation import Evaluation, Spread, TestResults
 from learning.regression.metrics import METRICS, OpinionMapping, read_mapping
 from learning.regression.observers import ObserverSpread
-from learning.regression.search import Hyperparameters
+from learning.regression.settings import Hyperparameters
 from learning.regression.significance import CONFIDENCE, Interval
 
 PACKAGES = ("numpy", "scikit-learn", "skops")

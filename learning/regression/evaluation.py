@@ -18,13 +18,12 @@ from sklearn.pipeline import Pipeline
 from learning.regression.conformal import PredictionIntervals, prediction_intervals
 from learning.regression.held_out import HeldOut
 from learning.regression.metrics import IDENTITY, Metrics, OpinionMapping, fit_line, fit_mapping
-from learning.regression.search import Grid, Hyperparameters, Search, SplitResult, evaluate_on_test, fit, search
+from learning.regression.search import Search, SplitResult, evaluate_on_test, fit, search
+from learning.regression.settings import Grid, Hyperparameters
 from learning.regression.splits import Split
 
 STEEPEST = 0.25
 """The smallest width of a logistic that serves as calibration, in standard deviations of the predictions."""
-
-CHOICES = ("nested", "shared")
 
 
 @dataclass(frozen=True)

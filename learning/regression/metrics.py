@@ -38,9 +38,6 @@ METRICS = ("srcc", "plcc_raw", "plcc", "krcc", "rmse")
 LABELS = {"srcc": "SRCC", "plcc_raw": "PLCC raw", "plcc": "PLCC fit", "krcc": "KRCC", "rmse": "RMSE fit"}
 """Metric -> its name in reports; "fit" means after the logistic."""
 
-LOGISTICS = (4, 5)
-"""Numbers of parameters of the logistics to choose from."""
-
 REFIT_STEPS = 15
 """Steps of the quick fit to a bootstrap sample."""
 

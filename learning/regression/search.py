@@ -11,7 +11,6 @@ The regressor that is tested and saved is a plain scikit-learn pipeline.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -32,52 +31,8 @@ from learning.regression.linear_paths import (
     ridge_path_of_gram,
 )
 from learning.regression.metrics import Metrics, evaluate, srcc
+from learning.regression.settings import Grid, Hyperparameters
 from learning.regression.splits import Split
-
-
-@dataclass(frozen=True)
-class Hyperparameters:
-    """One candidate; ``alpha`` and ``l1_ratio`` (None for ridge) as scikit-learn defines them."""
-
-    estimator: str
-    standardized: bool
-    alpha: float
-    l1_ratio: float | None = None
-
-    def pipeline(self) -> Pipeline:
-        """An unfitted scikit-learn pipeline."""
-        steps = [("standardize", StandardScaler())] if self.standardized else []
-        if self.estimator == "ridge":
-            return Pipeline([*steps, ("regressor", Ridge(alpha=self.alpha))])
-        return Pipeline([*steps, ("regressor", ElasticNet(alpha=self.alpha, l1_ratio=self.l1_ratio, tol=GAP))])
-
-    def __str__(self) -> str:
-        family = "Ridge" if self.estimator == "ridge" else f"ElasticNet, l1_ratio {self.l1_ratio:g}"
-        return f"{family}, alpha {self.alpha:.3g}, {'standardised' if self.standardized else 'raw'} features"
-
-
-@dataclass(frozen=True)
-class Grid:
-    """The candidates of a search; the default covers scores on 1..5 and on 0..100, and from 100 to 100,000 images."""
-
-    estimators: tuple[str, ...] = ("ridge", "elasticnet")
-    standardized: tuple[bool, ...] = (True, False)
-    ridge_alphas: tuple[float, ...] = tuple(np.logspace(-3, 6, 28).tolist())
-    elasticnet_alphas: tuple[float, ...] = tuple(np.logspace(-3, 1, 9).tolist())
-    l1_ratios: tuple[float, ...] = (0.1, 0.5, 0.9)
-
-    def paths(self) -> list[list[Hyperparameters]]:
-        """The candidates in lists that differ in alpha alone, strongest penalty first."""
-        families: list[tuple[str, float | None, tuple[float, ...]]] = []
-        if "ridge" in self.estimators:
-            families.append(("ridge", None, self.ridge_alphas))
-        if "elasticnet" in self.estimators:
-            families += [("elasticnet", l1_ratio, self.elasticnet_alphas) for l1_ratio in self.l1_ratios]
-        return [
-            [Hyperparameters(estimator, standardized, alpha, l1_ratio) for alpha in sorted(set(alphas), reverse=True)]
-            for standardized in self.standardized
-            for estimator, l1_ratio, alphas in families
-        ]
 
 
 @dataclass(frozen=True)
@@ -142,11 +97,6 @@ def _bytes_of_a_path(splits: Sequence[Split], n_features: int) -> int:
     return parts + max(ridge, elasticnet)
 
 
-def physical_memory() -> int:
-    """Bytes of the machine's memory."""
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
 def search(
     features: np.ndarray,
     mos: np.ndarray,
@@ -197,9 +147,18 @@ class SplitResult:
     metrics: Metrics
 
 
+def unfitted_pipeline(hyperparameters: Hyperparameters) -> Pipeline:
+    """The scikit-learn pipeline of a candidate."""
+    steps = [("standardize", StandardScaler())] if hyperparameters.standardized else []
+    alpha, l1_ratio = hyperparameters.alpha, hyperparameters.l1_ratio
+    if hyperparameters.estimator == "ridge":
+        return Pipeline([*steps, ("regressor", Ridge(alpha=alpha))])
+    return Pipeline([*steps, ("regressor", ElasticNet(alpha=alpha, l1_ratio=l1_ratio, tol=GAP))])
+
+
 def fit(features: np.ndarray, mos: np.ndarray, hyperparameters: Hyperparameters) -> Pipeline:
     """The candidate fitted on all rows, in float64, which small penalties need."""
-    pipeline, values = hyperparameters.pipeline(), features.astype(np.float64)
+    pipeline, values = unfitted_pipeline(hyperparameters), features.astype(np.float64)
     if hyperparameters.estimator == "ridge":
         return pipeline.fit(values, mos)
     for _, step in pipeline.steps[:-1]:

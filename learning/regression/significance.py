@@ -14,9 +14,9 @@ from scipy import stats
 
 from learning.regression.held_out import HeldOut, TestPart
 from learning.regression.metrics import METRICS, evaluate, krcc, plcc, refit_mapping, srcc
+from learning.regression.settings import N_RESAMPLES
 
 CONFIDENCE = 0.95
-N_RESAMPLES = 1000
 
 
 @dataclass(frozen=True)

@@ -149,7 +149,7 @@ def evaluate(data: LabelledFeatures, splits: list[Split], options: RegressorOpti
         data.scores.mos,
         splits,
         options.grid,
-        options.num_threads,
+        options.n_threads,
         options.memory_bytes,
         bar.add,
         options.choice,

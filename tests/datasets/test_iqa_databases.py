@@ -7,12 +7,17 @@ from openpyxl import Workbook
 from scipy.io import savemat
 
 from common.errors import UserError
+from common.names import DATABASE_NAMES
 from datasets.iqa_databases import DATABASES, LIVE_FOLDERS, read_database
 
 
 def cells(texts):
     """A MATLAB cell array of strings, (1, n)."""
     return np.array([texts], dtype=object)
+
+
+def test_the_command_line_offers_every_database():
+    assert tuple(DATABASES) == DATABASE_NAMES
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ import pytest
 from common.errors import UserError
 from learning.regression.across import ScoredSet, matrix_across, parse_across_options, write_matrix
 from learning.regression.metrics import srcc
-from learning.regression.search import Hyperparameters, fit
+from learning.regression.search import fit
+from learning.regression.settings import Hyperparameters
 
 
 def make_set(name, weights, seed):

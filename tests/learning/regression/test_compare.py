@@ -11,7 +11,8 @@ from learning.regression.description import RegressorDescription
 from learning.regression.held_out import HeldOut, held_out_file, read_held_out, write_held_out
 from learning.regression.metrics import IDENTITY
 from learning.regression.regressor_files import save_regressor
-from learning.regression.search import Hyperparameters, fit
+from learning.regression.search import fit
+from learning.regression.settings import Hyperparameters
 
 N = 60
 

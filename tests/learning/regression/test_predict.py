@@ -11,7 +11,8 @@ from PIL import Image
 from learning.regression.description import RegressorDescription
 from learning.regression.predict import predict_quality
 from learning.regression.regressor_files import save_regressor
-from learning.regression.search import Hyperparameters, fit
+from learning.regression.search import fit
+from learning.regression.settings import Hyperparameters
 from networks import build_encoder
 from networks.checkpoint_formats import fingerprint
 from options.prediction import parse_prediction_options

@@ -18,7 +18,8 @@ from learning.regression.evaluation import Spread
 from learning.regression.metrics import OpinionMapping
 from learning.regression.observers import ObserverSpread
 from learning.regression.regressor_files import description_file, load_regressor, save_regressor
-from learning.regression.search import Hyperparameters, fit
+from learning.regression.search import fit, unfitted_pipeline
+from learning.regression.settings import Hyperparameters
 from learning.regression.significance import Interval
 
 DESCRIPTION = RegressorDescription(
@@ -170,7 +171,7 @@ def test_what_is_not_finite_or_not_fitted_is_refused(saved):
     _fit_digest(path)
     with pytest.raises(UserError, match="holds values that are not finite"):
         load_regressor(path)
-    skops.io.dump(Hyperparameters("ridge", True, 1.0).pipeline(), path)
+    skops.io.dump(unfitted_pipeline(Hyperparameters("ridge", True, 1.0)), path)
     _fit_digest(path)
     with pytest.raises(UserError, match="has not fitted"):
         load_regressor(path)

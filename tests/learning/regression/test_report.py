@@ -11,7 +11,7 @@ from datasets.opinion_scores import OpinionScores, score_table
 from learning.regression.description import BootstrapIntervals, Sources, describe
 from learning.regression.evaluation import run_protocol
 from learning.regression.report import find_pictures, write_report
-from learning.regression.search import Grid
+from learning.regression.settings import Grid
 from learning.regression.significance import bootstrap_intervals
 from learning.regression.splits import official_split, random_splits
 from tests.images import photograph

@@ -10,7 +10,8 @@ from learning.regression.description import RegressorDescription
 from learning.regression.metrics import OpinionMapping
 from learning.regression.regressor_files import load_regressor, save_regressor
 from learning.regression.scorer import load_scorer
-from learning.regression.search import Hyperparameters, fit
+from learning.regression.search import fit
+from learning.regression.settings import Hyperparameters
 from networks import build_encoder, embedded
 from networks.checkpoint_formats import fingerprint
 from networks.features import POOLINGS, FeatureExtractor, identity

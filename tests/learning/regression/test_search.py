@@ -13,13 +13,8 @@ from learning.regression.elastic_net import solve_elastic_net
 from learning.regression.evaluation import run_protocol
 from learning.regression.linear_paths import elasticnet_path, ridge_path, solve_shifted
 from learning.regression.metrics import srcc
-from learning.regression.search import (
-    Grid,
-    Hyperparameters,
-    evaluate_on_test,
-    fit,
-    search,
-)
+from learning.regression.search import evaluate_on_test, fit, search
+from learning.regression.settings import Grid, Hyperparameters
 from learning.regression.splits import random_splits
 
 ALPHAS = np.logspace(6, -3, 19)
