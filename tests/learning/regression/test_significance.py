@@ -21,12 +21,13 @@ def held_out(predicted, mos, groups=None):
 
 def test_a_group_is_drawn_as_a_unit_and_a_seed_gives_the_same_samples():
     groups = np.array(["a", "b", "a", "c", "b", "a"], dtype=object)
-    samples = list(resampled_counts(6, groups, 50, seed=1))
+    samples = np.concatenate(list(resampled_counts(6, groups, 300, seed=1)))
+    assert samples.shape == (300, 6), "in two blocks"
     for counts in samples:
         assert counts[0] == counts[2] == counts[5] and counts[1] == counts[4]
         assert counts[[0, 1, 3]].sum() == 3, "as many groups as there are"
-    assert np.array_equal(samples, list(resampled_counts(6, groups, 50, seed=1)))
-    assert not np.array_equal(samples, list(resampled_counts(6, groups, 50, seed=2)))
+    assert np.array_equal(samples, np.concatenate(list(resampled_counts(6, groups, 300, seed=1))))
+    assert not np.array_equal(samples, np.concatenate(list(resampled_counts(6, groups, 300, seed=2))))
 
 
 def test_intervals_are_percentiles_of_the_medians_over_splits():
