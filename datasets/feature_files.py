@@ -288,6 +288,10 @@ class FeatureFiles:
         """
         return np.concatenate([self._files.rows(kind, names) for kind in self.kinds], axis=1)
 
+    def file_digests(self, names: Sequence[str]) -> list[str | None]:
+        """SHA-256 of the image files from which the features of ``names`` were computed; None where not recorded."""
+        return self._files.file_digests(self.kinds[0], names)
+
 
 class _Folder:
     """Features in a folder, one file for each image and kind."""
@@ -295,6 +299,7 @@ class _Folder:
     def __init__(self, folder: Path):
         self._folder = folder
         self._features: dict[str, dict[str, str]] = {}
+        self._digests: dict[str, dict[str, str]] = {}
         self.kinds = [kind for kind in KINDS if (folder / f"feats_{kind}").is_dir()]
 
     def names(self, kinds: Sequence[str]) -> list[str]:
@@ -308,7 +313,12 @@ class _Folder:
         found = (Path(parent, file) for parent, _, files in os.walk(root) for file in files if file.endswith(ending))
         features = sorted(path.relative_to(root).as_posix().removesuffix(ending) for path in found)
         records = SourceRecords(root)
-        return {(record.image if (record := records.get(name)) else name): name for name in features}
+        recorded = {name: record for name in features if (record := records.get(name))}
+        self._digests[kind] = {record.image: record.stamp.sha256 for record in recorded.values()}
+        return {(recorded[name].image if name in recorded else name): name for name in features}
+
+    def file_digests(self, kind: str, names: Sequence[str]) -> list[str | None]:
+        return [self._digests[kind].get(name) for name in names]
 
     def encoder(self, kind: str) -> str | None:
         return read_encoder(self._folder, kind)
@@ -356,6 +366,12 @@ class _SingleFile:
         if wrong.size:
             raise UserError(f"features {self._path}: the {kind} features of {names[wrong[0]]} are not finite")
         return rows
+
+    def file_digests(self, kind: str, names: Sequence[str]) -> list[str | None]:
+        if "sha256" not in self._archive:
+            return [None] * len(names)
+        digests = self._array("sha256")
+        return [str(digests[self._rows[name]]) or None for name in names]
 
     def _array(self, name: str) -> np.ndarray:
         try:

@@ -28,6 +28,7 @@ class RegressorOptions:
     root: Path | None
     lower_is_better: bool
     skip_missing: bool
+    group_identical: bool
     splits: str | None
     write_splits: Path | None
     n_splits: int
@@ -128,6 +129,9 @@ def _add_data_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--lower_is_better", action="store_true", help="the scores of --scores are difference scores")
     group.add_argument(
         "--skip_missing", action="store_true", help="leave out images without features instead of stopping"
+    )
+    group.add_argument(
+        "--group_identical", action="store_true", help="put identical images into one group, which no split divides"
     )
 
 

@@ -230,9 +230,12 @@ def test_a_single_file_records_the_images(photographs):
     photographs.extract("a.png", "b.png")
     images = [ListedImage(str(photographs.root / name), name) for name in ("a.png", "b.png", "missing.png")]
     target = photographs.root / "f.npz"
+    digests = [hashlib.sha256(name * 2).hexdigest() for name in (b"b.png", b"a.png")]
+    assert FeatureFiles(photographs.folder).file_digests(["b.png", "a.png"]) == digests
     assert write_single_file(target, FeatureFolder(photographs.folder, ["quality_aware"]), images) == 2
     with np.load(target, allow_pickle=False) as archive:
         assert archive["names"].tolist() == ["a.png", "b.png"] and archive["size"].tolist() == [10, 10]
         assert archive["sha256"].tolist()[0] == hashlib.sha256(b"a.png" * 2).hexdigest()
         assert (archive["mtime_ns"] > 0).all()
     assert FeatureFiles(target).names == ["a.png", "b.png"] and not photographs.folder.exists()
+    assert FeatureFiles(target).file_digests(["b.png", "a.png"]) == digests
