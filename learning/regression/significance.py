@@ -1,7 +1,9 @@
 """How sure a metric is, and whether one model is better than another on the same images.
 
-Intervals are percentile bootstrap intervals (Efron, Tibshirani, An Introduction to the Bootstrap, 1993, ch. 13).
-Groups are resampled, not images: images of one group (a scene, a prompt) are not independent.
+Intervals are percentile bootstrap intervals (Efron, Tibshirani, An Introduction to the Bootstrap, 1993, ch. 13), moved
+by the bootstrap's own estimate of its bias (ibid., ch. 10): an image that is drawn twice ties with itself, and the
+logistic fits repeated images too well. Groups are resampled, not images: images of one group (a scene, a prompt) are
+not independent.
 """
 
 from __future__ import annotations
@@ -32,15 +34,22 @@ class Interval:
     high: float
 
     @classmethod
-    def of(cls, estimate: float, resampled: Sequence[float] | np.ndarray) -> Interval:
-        """The interval that holds the middle CONFIDENCE of the ``resampled`` values."""
+    def of(cls, estimate: float, resampled: np.ndarray, lowest: float = -np.inf, highest: float = np.inf) -> Interval:
+        """The interval that holds the middle CONFIDENCE of the ``resampled`` values, moved so that their mean is the
+        estimate; the metric itself lies between ``lowest`` and ``highest``.
+        """
         tail = 50 * (1 - CONFIDENCE)
-        low, high = np.percentile(resampled, (tail, 100 - tail)).tolist()
+        ends = np.percentile(_without_bias(estimate, resampled), (tail, 100 - tail))
+        low, high = np.clip(ends, lowest, highest).tolist()
         return cls(float(estimate), low, high)
 
     def in_words(self) -> str:
         """For example "0.63 (0.56 to 0.68)"."""
         return f"{self.estimate:.2f} ({self.low:.2f} to {self.high:.2f})"
+
+
+def _without_bias(estimate: float, resampled: np.ndarray) -> np.ndarray:
+    return resampled - (resampled.mean() - estimate)
 
 
 def resampled_counts(n_images: int, groups: np.ndarray | None, n_resamples: int, seed: int) -> Iterator[np.ndarray]:
@@ -77,10 +86,12 @@ def bootstrap_intervals(
         ]
         blocks.append(_over_splits(np.nanmedian, of_parts))
     medians = np.concatenate(blocks)
-    return {
-        metric: Interval.of(np.median([getattr(one, metric) for one in metrics]), medians[:, column])
-        for column, metric in enumerate(METRICS)
-    }
+    intervals = {}
+    for column, metric in enumerate(METRICS):
+        estimate = float(np.median([getattr(one, metric) for one in metrics]))
+        lowest, highest = (0, np.inf) if metric == "rmse" else (-1, 1)
+        intervals[metric] = Interval.of(estimate, medians[:, column], lowest, highest)
+    return intervals
 
 
 def _over_splits(average: Callable[..., np.ndarray], of_parts: Sequence[np.ndarray]) -> np.ndarray:
@@ -113,8 +124,9 @@ def srcc_difference(first: HeldOut, second: HeldOut, n_resamples: int = N_RESAMP
         blocks.append(_over_splits(np.nanmean, [one - other for one, other in correlations]))
     differences = np.concatenate(blocks)
     estimate = float(np.mean([srcc(a.predicted, a.mos) - srcc(b.predicted, b.mos) for a, b in pairs]))
-    smaller = min((differences <= 0).sum(), (differences >= 0).sum())
-    p_value = min(1.0, 2 * (smaller + 1) / (len(differences) + 1))
+    unbiased = _without_bias(estimate, differences)
+    smaller = min((unbiased <= 0).sum(), (unbiased >= 0).sum())
+    p_value = min(1.0, 2 * (smaller + 1) / (len(unbiased) + 1))
     return SrccDifference(Interval.of(estimate, differences), float(p_value))
 
 
