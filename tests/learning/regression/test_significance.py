@@ -111,8 +111,8 @@ def test_an_interval_stays_in_the_range_of_its_metric():
     assert perfect.low == pytest.approx(1) and perfect.high == pytest.approx(1)
 
 
-@pytest.mark.parametrize(("group_size", "n_splits"), [(1, 5), (3, 1)])
+@pytest.mark.parametrize(("group_size", "n_splits"), [(1, 3), (3, 1)])
 def test_coverage(group_size, n_splits):
     """95 %, give or take; benchmarks.interval_coverage has the exact numbers."""
-    found = coverage(Setting(120, group_size, n_splits), n_simulations=60, n_resamples=150, n_population=3000)
-    assert min(found.of_protocol.values()) >= 0.85
+    found = coverage(Setting(120, group_size, n_splits), n_simulations=30, n_resamples=150, n_population=3000)
+    assert min(found.of_protocol.values()) >= 0.8
