@@ -119,7 +119,11 @@ def parse_regressor_options(arguments: Sequence[str] | None = None) -> Regressor
 
 def _add_data_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
-        "--features", type=Path, default=Path(), help="folder with feats_*_aware/ in it, or a single file (.npz)"
+        "--features",
+        type=Path,
+        default=Path(),
+        help="folder with feats_*_aware/ in it, or a single file (.npz); of another program: a table (.csv) with the "
+        "column image and a column for each feature, or an .npz with names and features",
     )
     group.add_argument("--kind", choices=CHOICES, help="features to use (default: those that are there)")
     scores = group.add_mutually_exclusive_group(required=True)

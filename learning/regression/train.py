@@ -11,6 +11,7 @@ import numpy as np
 from common import log
 from common.atomic_files import check_target
 from common.errors import UserError
+from common.names import GIVEN
 from common.progress_bar import ProgressBar
 from datasets.feature_files import FeatureFiles
 from datasets.iqa_databases import read_database
@@ -150,7 +151,7 @@ def _print_data(data: LabelledFeatures, protocol: str) -> None:
         log.info(f"           {scores.inversion}")
     log.info(f"features   {' and '.join(files.kinds)}, {data.features.shape[1]} values, from {files.source}")
     log.info(f"splits     {protocol}")
-    unknown = [kind for kind in files.kinds if not files.encoders[kind]]
+    unknown = [kind for kind in files.kinds if kind != GIVEN and not files.encoders[kind]]
     if unknown:
         log.warning(f"the encoder of the {' and '.join(unknown)} features is unknown: no encoder.json beside them")
 
