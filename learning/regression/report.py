@@ -86,11 +86,8 @@ def write_report(
             for row in rows
         ]
 
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    page = environment.get_template("report.html.j2").render(
-        style=(TEMPLATES / "report.css").read_text(),
+    page = report_template("report.html.j2").render(
+        style=report_style(),
         title=f"Predicted quality: {Path(scores.source).name}",
         note=description.note,
         lead=f"{len(mos):,d} images with opinion scores from {mos.min():g} to {mos.max():g}, higher is better. "
@@ -113,6 +110,19 @@ def write_report(
     )
     with whole_file(path) as temporary:
         temporary.write_text(page, encoding="utf-8", errors="replace")
+
+
+def report_template(name: str) -> jinja2.Template:
+    """A template of this package; a field that is missing raises an error."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    return environment.get_template(name)
+
+
+def report_style() -> str:
+    """The style sheet of all pages."""
+    return (TEMPLATES / "report.css").read_text()
 
 
 CHOICE_TEXTS = {
