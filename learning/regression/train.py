@@ -149,7 +149,8 @@ def _print_data(data: LabelledFeatures, protocol: str) -> None:
     )
     if scores.inversion:
         log.info(f"           {scores.inversion}")
-    log.info(f"features   {' and '.join(files.kinds)}, {data.features.shape[1]} values, from {files.source}")
+    kinds = "of another program" if files.kinds == [GIVEN] else " and ".join(files.kinds)
+    log.info(f"features   {kinds}, {data.features.shape[1]} values, from {files.source}")
     log.info(f"splits     {protocol}")
     unknown = [kind for kind in files.kinds if kind != GIVEN and not files.encoders[kind]]
     if unknown:
