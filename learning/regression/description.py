@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from common.names import KINDS
+from common.names import GIVEN, KINDS
 from learning.regression.conformal import PredictionIntervals
 from learning.regression.evaluation import Evaluation, Spread, TestResults
 from learning.regression.metrics import METRICS, OpinionMapping, read_mapping
@@ -147,7 +147,7 @@ class RegressorDescription:
         Raises ValueError, KeyError or TypeError where a key that a prediction needs is missing or makes no sense.
         """
         kinds, encoders = tuple(content["kinds"]), dict(content["encoders"])
-        if not kinds or tuple(kind for kind in KINDS if kind in kinds) != kinds:
+        if kinds != (GIVEN,) and (not kinds or tuple(kind for kind in KINDS if kind in kinds) != kinds):
             raise ValueError(f"kinds {list(kinds)}")
         if not all(isinstance(encoder, str | None) for encoder in encoders.values()):
             raise ValueError(f"encoders {encoders}")

@@ -14,18 +14,13 @@ from learning.regression.metrics import fit_mapping
 
 @dataclass(frozen=True)
 class TestPart:
-    """The images that a split tested on: their ``rows`` in the table, predictions (..., n) and opinions (n,)."""
+    """The images that a split tested on: their ``rows`` in the table, predictions (n,) and opinions (n,)."""
 
     __test__ = False  # not a test of pytest's
 
     rows: np.ndarray
     predicted: np.ndarray
     mos: np.ndarray
-
-    def repeated(self, counts: np.ndarray) -> TestPart:
-        """Each image as often as ``counts`` says, which has an entry for every row of the table."""
-        chosen = np.repeat(np.arange(len(self.rows)), counts[self.rows])
-        return TestPart(self.rows[chosen], self.predicted[..., chosen], self.mos[chosen])
 
 
 @dataclass(frozen=True)

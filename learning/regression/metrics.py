@@ -38,9 +38,6 @@ METRICS = ("srcc", "plcc_raw", "plcc", "krcc", "rmse")
 LABELS = {"srcc": "SRCC", "plcc_raw": "PLCC raw", "plcc": "PLCC fit", "krcc": "KRCC", "rmse": "RMSE fit"}
 """Metric -> its name in reports; "fit" means after the logistic."""
 
-REFIT_STEPS = 15
-"""Steps of the quick fit to a bootstrap sample."""
-
 N_PARAMETERS = {"logistic": 4, "logistic5": 5, "linear": 2}
 
 
@@ -69,6 +66,17 @@ class OpinionMapping:
         b1, b2, _, b4, _ = self.parameters
         slopes = (b4, b4 + b1 * b2 / 4)  # far from the centre, and there
         return min(slopes) >= 0 and max(slopes) > 0
+
+    def of_standardized(self, centre: float, spread: float) -> tuple[float, ...]:
+        """The parameters of the same curve as a function of (x - centre) / spread."""
+        if self.kind == "logistic":
+            b1, b2, b3, b4 = self.parameters
+            return b1, b2, (b3 - centre) / spread, b4 / spread
+        if self.kind == "linear":
+            b1, b2 = self.parameters
+            return b1 + b2 * centre, b2 * spread
+        b1, b2, b3, b4, b5 = self.parameters
+        return b1, b2 * spread, (b3 - centre) / spread, b4 * spread, b5 + b4 * centre
 
 
 IDENTITY = OpinionMapping("linear", (0.0, 1.0))
@@ -125,51 +133,6 @@ def _start(kind: str, z: np.ndarray, mos: np.ndarray) -> tuple[float, ...]:
     if kind == "logistic":
         return mos.max(), mos.min(), 0.0, 0.5
     return np.ptp(mos) / 2, 2.0, 0.0, fit_line(z, mos).parameters[1] / 2, mos.mean()
-
-
-def refit_mapping(kind: str, predicted: np.ndarray, mos: np.ndarray) -> OpinionMapping:
-    """A curve of this ``kind`` for a bootstrap sample, whose fits are many.
-
-    A few steps of Levenberg and Marquardt: ten times faster than curve_fit, which follows a flat valley of parameters
-    to its end though the curve no longer changes. A step that does not reduce the error is not taken.
-    """
-    if kind == "linear" or len(mos) <= N_PARAMETERS[kind] or _is_constant(predicted):
-        return fit_line(predicted, mos)
-    centre, spread = predicted.mean(), predicted.std()
-    curve, slopes = _CURVES[kind], _SLOPES[kind]
-    z = (predicted - centre) / spread
-    parameters = np.array(_start(kind, z, mos))
-    residuals, damping = mos - curve(z, *parameters), 1e-3
-    for _ in range(REFIT_STEPS):
-        jacobian = slopes(z, *parameters)
-        normal = jacobian.T @ jacobian
-        normal += damping * np.diag(np.diag(normal) + 1e-12)
-        trial = parameters + np.linalg.lstsq(normal, jacobian.T @ residuals, rcond=None)[0]
-        trial_residuals = mos - curve(z, *trial)
-        before, after = residuals @ residuals, trial_residuals @ trial_residuals
-        if after < before:
-            parameters, residuals, damping = trial, trial_residuals, damping / 10
-        else:
-            damping *= 10
-        if abs(before - after) < 1e-6 * before:
-            break
-    return OpinionMapping(kind, _of_predictions(kind, parameters, centre, spread))
-
-
-def _logistic_slopes(x: np.ndarray, b1: float, b2: float, b3: float, b4: float) -> np.ndarray:
-    width = max(abs(b4), 1e-12)
-    share = expit((x - b3) / width)
-    slope = (b1 - b2) * share * (1 - share) / width
-    return np.stack([share, 1 - share, -slope, -slope * (x - b3) / width * np.sign(b4)], axis=1)
-
-
-def _logistic5_slopes(x: np.ndarray, b1: float, b2: float, b3: float, b4: float, b5: float) -> np.ndarray:
-    share = expit(b2 * (x - b3))
-    slope = b1 * share * (1 - share)
-    return np.stack([share - 0.5, slope * (x - b3), -slope * b2, x, np.ones_like(x)], axis=1)
-
-
-_SLOPES: dict[str, Callable[..., np.ndarray]] = {"logistic": _logistic_slopes, "logistic5": _logistic5_slopes}
 
 
 def _of_predictions(

@@ -20,7 +20,7 @@ from sklearn.preprocessing import StandardScaler
 
 from common.atomic_files import whole_file
 from common.errors import UserError
-from common.names import short_identity
+from common.names import GIVEN, short_identity
 from learning.regression.description import RegressorDescription
 
 FORMAT = "Re-IQA regressor 1"
@@ -101,8 +101,8 @@ def save_regressor(path: Path, pipeline: Pipeline, description: RegressorDescrip
 def load_regressor(path: str | os.PathLike) -> Regressor:
     """Reads both files, executing nothing.
 
-    Raises UserError where one is missing or damaged, where they do not belong together, or where the pipeline holds
-    anything but scikit-learn's and numpy's own types.
+    Raises UserError where one is missing or damaged, where they do not belong together, where the pipeline holds
+    anything but scikit-learn's and numpy's own types, or where it was fitted on features of another program.
     """
     path = Path(path)
     about = description_file(path)
@@ -110,6 +110,11 @@ def load_regressor(path: str | os.PathLike) -> Regressor:
         if not file.is_file():
             raise UserError(f"regressor {file} does not exist; train_regressor.py writes {path.name} and {about.name}")
     description, digest = _read_description(about)
+    if description.kinds == (GIVEN,):
+        raise UserError(
+            f"regressor {path} was fitted on features of another program, which this one cannot compute for images; "
+            "python -m learning.regression.compare accepts it"
+        )
     try:
         digest_of_file = _sha256(path)
     except OSError as error:
