@@ -74,10 +74,11 @@ class Bottleneck(nn.Module):
 class ResNet(nn.Module):
     """(N, 3, H, W) float -> (N, C): the means of the last stage's maps, C = 512 (18 and 34 layers) or 2048.
 
-    With ``zero_init_residual`` the weights of each block's last BatchNorm are 0 at first (Goyal et al. 2017).
+    With ``zero_init_residual`` the weights of each block's last BatchNorm are 0 at first (Goyal et al. 2017). Without
+    ``initialise`` the weights are not meant to be used: others are loaded.
     """
 
-    def __init__(self, arch: str, zero_init_residual: bool = False):
+    def __init__(self, arch: str, zero_init_residual: bool = False, initialise: bool = True):
         super().__init__()
         block = BasicBlock if arch in ("resnet18", "resnet34") else Bottleneck
         self.conv1 = convolution(3, 64, 7, stride=2)
@@ -98,7 +99,8 @@ class ResNet(nn.Module):
         self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
         # torchvision's classifier is not needed, but the weights after it come from the same random numbers.
         nn.Linear(inplanes, 1000)
-        self._initialise(zero_init_residual)
+        if initialise:
+            self._initialise(zero_init_residual)
 
     def _initialise(self, zero_init_residual: bool) -> None:
         for module in self.modules():

@@ -2,31 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from scipy import stats
 
 from learning.regression.metrics import srcc
+from learning.regression.results import ObserverSpread
 
 N_SIMULATIONS = 200
-
-
-@dataclass(frozen=True)
-class ObserverSpread:
-    """Agreement of the observers with each other, and of the predictions with them.
-
-    ``mean_std`` is the mean standard deviation of an image's ratings, ``mean_raters`` the mean number of raters.
-    ``ceiling`` is the median SRCC between the mean opinions of two simulated halves of the raters: a model cannot be
-    told from the observers beyond it. ``outlier_ratio`` is the share of held-out images whose error exceeds the 95 %
-    confidence interval of their opinion, ``rmse_epsilon`` the RMSE of what exceeds it, both after the logistic.
-    """
-
-    mean_std: float
-    mean_raters: float
-    ceiling: float
-    outlier_ratio: float
-    rmse_epsilon: float
 
 
 def confidence_half_widths(std: np.ndarray, n_raters: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,20 +15,23 @@ from common.atomic_files import check_target, check_writable
 from common.errors import UserError
 from datasets.feature_files import FeatureFolder, FeaturePlan, claim_folder, read_encoder
 from datasets.image_lists import ImageListing, ListedImage, list_images, match_names
-from datasets.opinion_scores import OpinionScores, read_scores
 from datasets.tables import write_csv
 from learning.distributed.process_group import ProcessContext
 from learning.extraction.compute import ComputedFeatures
 from learning.extraction.extract import Extraction
 from learning.extraction.extractors import extraction_device, load_extractors
-from learning.regression.metrics import LABELS, METRICS, Metrics, evaluate
 from learning.regression.quality_maps import write_maps
 from learning.regression.regressor_files import Regressor, load_regressor
+from learning.regression.results import LABELS, METRICS
 from learning.regression.scorer import load_scorer
 from networks.embedded import REGRESSOR, EmbeddedModel, embedded_model, is_available
 from networks.features import FeatureExtractor, pooling_of
 from options.features import ComputeOptions
 from options.prediction import PredictionOptions
+
+if TYPE_CHECKING:
+    from datasets.opinion_scores import OpinionScores
+    from learning.regression.metrics import Metrics
 
 DEFAULT_REGRESSOR = Path("regressor.skops")
 """Used if it exists and no other is named: what train_regressor.py writes by default."""
@@ -54,7 +58,7 @@ def predict_quality(options: PredictionOptions) -> int:
     listing = list_images(options.input)
     for sentence in listing.unreadable:
         log.error(sentence)
-    labels = read_scores(options.labels, options.lower_is_better) if options.labels else None
+    labels = _read_labels(options.labels, options.lower_is_better) if options.labels else None
     if options.output:
         check_target(options.output)
     if options.map:
@@ -213,8 +217,16 @@ def _print_about(regressor: Regressor, scores: Scores, listing: ImageListing, ou
     )
 
 
+def _read_labels(path: Path, lower_is_better: bool) -> OpinionScores:
+    from datasets.opinion_scores import read_scores  # imports pandas, for which scores alone need not wait
+
+    return read_scores(path, lower_is_better)
+
+
 def compare_with_labels(scores: Mapping[str, float], labels: OpinionScores, options: PredictionOptions) -> None:
     """Prints how well the scores agree with people's; UserError where fewer than two images are in both."""
+    from learning.regression.metrics import evaluate  # imports scipy, for which scores alone need not wait
+
     matched = match_names(labels.images, list(scores), f"--input {' '.join(options.input)}")
     rows = [row for row, image in enumerate(labels.images) if image in matched]
     if len(rows) < 2:

@@ -24,8 +24,8 @@ from datasets.opinion_scores import OpinionScores
 from learning.regression.description import RegressorDescription
 from learning.regression.evaluation import Evaluation
 from learning.regression.held_out import HeldOut
-from learning.regression.metrics import LABELS, METRICS
 from learning.regression.plots import scatter_plot, search_plot, split_plot
+from learning.regression.results import LABELS, METRICS
 
 TEMPLATES = Path(__file__).parent / "templates"
 

@@ -15,41 +15,13 @@ import numpy as np
 from scipy import stats
 
 from learning.regression.held_out import HeldOut
-from learning.regression.metrics import METRICS, evaluate, plcc, srcc
+from learning.regression.metrics import evaluate, plcc, srcc
 from learning.regression.resampled_metrics import metrics_of_resamples, srcc_of_resamples
+from learning.regression.results import METRICS, Interval, without_bias
 from learning.regression.settings import N_RESAMPLES
-
-CONFIDENCE = 0.95
 
 RESAMPLES_AT_A_TIME = 256
 """Bootstrap samples whose metrics are computed together; memory grows with it."""
-
-
-@dataclass(frozen=True)
-class Interval:
-    """An estimate with its bootstrap interval."""
-
-    estimate: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, estimate: float, resampled: np.ndarray, lowest: float = -np.inf, highest: float = np.inf) -> Interval:
-        """The interval that holds the middle CONFIDENCE of the ``resampled`` values, moved so that their mean is the
-        estimate; the metric itself lies between ``lowest`` and ``highest``.
-        """
-        tail = 50 * (1 - CONFIDENCE)
-        ends = np.percentile(_without_bias(estimate, resampled), (tail, 100 - tail))
-        low, high = np.clip(ends, lowest, highest).tolist()
-        return cls(float(estimate), low, high)
-
-    def in_words(self) -> str:
-        """For example "0.63 (0.56 to 0.68)"."""
-        return f"{self.estimate:.2f} ({self.low:.2f} to {self.high:.2f})"
-
-
-def _without_bias(estimate: float, resampled: np.ndarray) -> np.ndarray:
-    return resampled - (resampled.mean() - estimate)
 
 
 def resampled_counts(n_images: int, groups: np.ndarray | None, n_resamples: int, seed: int) -> Iterator[np.ndarray]:
@@ -124,7 +96,7 @@ def srcc_difference(first: HeldOut, second: HeldOut, n_resamples: int = N_RESAMP
         blocks.append(_over_splits(np.nanmean, [one - other for one, other in correlations]))
     differences = np.concatenate(blocks)
     estimate = float(np.mean([srcc(a.predicted, a.mos) - srcc(b.predicted, b.mos) for a, b in pairs]))
-    unbiased = _without_bias(estimate, differences)
+    unbiased = without_bias(estimate, differences)
     smaller = min((unbiased <= 0).sum(), (unbiased >= 0).sum())
     p_value = min(1.0, 2 * (smaller + 1) / (len(unbiased) + 1))
     return SrccDifference(Interval.of(estimate, differences), float(p_value))

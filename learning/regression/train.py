@@ -25,10 +25,10 @@ from learning.regression.identical_images import (
     grouped_by_content,
     warn_of_identical_parts,
 )
-from learning.regression.metrics import LABELS, METRICS
-from learning.regression.observers import ObserverSpread, observer_spread
+from learning.regression.observers import observer_spread
 from learning.regression.regressor_files import description_file, save_regressor
 from learning.regression.report import find_pictures, write_report
+from learning.regression.results import LABELS, METRICS, ObserverSpread
 from learning.regression.significance import bootstrap_intervals
 from learning.regression.split_files import read_splits, write_splits
 from learning.regression.splits import Split, official_split, random_splits, splits_in_words

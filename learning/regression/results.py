@@ -1,0 +1,77 @@
+"""The results of an evaluation as they are reported and kept. Imports nothing slow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+METRICS = ("srcc", "plcc_raw", "plcc", "krcc", "rmse")
+"""Fields of ``Metrics``, in the order in which they are reported."""
+
+LABELS = {"srcc": "SRCC", "plcc_raw": "PLCC raw", "plcc": "PLCC fit", "krcc": "KRCC", "rmse": "RMSE fit"}
+"""Metric -> its name in reports; "fit" means after the logistic."""
+
+CONFIDENCE = 0.95
+"""Of all intervals."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The distribution of a metric over the splits."""
+
+    median: float
+    lower_quartile: float
+    upper_quartile: float
+    lowest: float
+    highest: float
+
+    @classmethod
+    def of(cls, values: list[float]) -> Spread:
+        low, lower, median, upper, high = np.percentile(values, (0, 25, 50, 75, 100)).tolist()
+        return cls(median, lower, upper, low, high)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its bootstrap interval."""
+
+    estimate: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, estimate: float, resampled: np.ndarray, lowest: float = -np.inf, highest: float = np.inf) -> Interval:
+        """The interval that holds the middle CONFIDENCE of the ``resampled`` values, moved so that their mean is the
+        estimate; the metric itself lies between ``lowest`` and ``highest``.
+        """
+        tail = 50 * (1 - CONFIDENCE)
+        ends = np.percentile(without_bias(estimate, resampled), (tail, 100 - tail))
+        low, high = np.clip(ends, lowest, highest).tolist()
+        return cls(float(estimate), low, high)
+
+    def in_words(self) -> str:
+        """For example "0.63 (0.56 to 0.68)"."""
+        return f"{self.estimate:.2f} ({self.low:.2f} to {self.high:.2f})"
+
+
+def without_bias(estimate: float, resampled: np.ndarray) -> np.ndarray:
+    """The ``resampled`` values, moved so that their mean is the ``estimate``."""
+    return resampled - (resampled.mean() - estimate)
+
+
+@dataclass(frozen=True)
+class ObserverSpread:
+    """Agreement of the observers with each other, and of the predictions with them.
+
+    ``mean_std`` is the mean standard deviation of an image's ratings, ``mean_raters`` the mean number of raters.
+    ``ceiling`` is the median SRCC between the mean opinions of two simulated halves of the raters: a model cannot be
+    told from the observers beyond it. ``outlier_ratio`` is the share of held-out images whose error exceeds the 95 %
+    confidence interval of their opinion, ``rmse_epsilon`` the RMSE of what exceeds it, both after the logistic.
+    """
+
+    mean_std: float
+    mean_raters: float
+    ceiling: float
+    outlier_ratio: float
+    rmse_epsilon: float
