@@ -23,8 +23,8 @@ from learning.regression.gram import TrainingGram
 LARGEST_RATIO = 2.0
 """Penalties that differ by a larger factor are approached in smaller steps: fewer features are active on the way."""
 
-_INTERMEDIATE_GAP = 1e-3
-_ROWS = 256
+_INTERMEDIATE_GAP = 0.1
+_ROWS = 64
 """Rows of the matrix that are gathered at a time; they stay in the cache."""
 
 
@@ -135,7 +135,7 @@ class _Problem:
         for start in range(0, len(active), _ROWS):
             rows = slice(start, start + _ROWS)
             known = active[: start + _ROWS]  # the lower triangle is enough
-            system[rows, : len(known)] = self._rows[active[rows]][:, known]
+            system[rows, : len(known)] = self._rows[active[rows]].take(known, axis=1)
         system[np.diag_indices_from(system)] += dtype(self._l2)
         # Transposed, the lower triangle by rows is the upper one by columns, as LAPACK wants it.
         return cho_factor(system.T, lower=False, overwrite_a=True, check_finite=False)
