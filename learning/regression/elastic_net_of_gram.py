@@ -4,8 +4,8 @@ Where there are not many more features than images, a step of Newton's method co
 features. Here it is cut out of inner products that all penalties of a split share (``gram.TrainingGram``). Every dual
 point is t - Z u, so that u (p,) stands for it, and Z'theta = Z't - Z'Z u.
 
-The system of a step is solved in float32. The gradient and the duality gap are float64, so an inexact step costs at
-most another one, on the same factors, and not accuracy.
+The system of a step is solved in float32, and again in float64 if that was too inexact. The gradient and the duality
+gap are float64, so an inexact step costs at most another one, on the same factors, and not accuracy.
 """
 
 from __future__ import annotations
@@ -23,8 +23,11 @@ from learning.regression.gram import TrainingGram
 LARGEST_RATIO = 2.0
 """Penalties that differ by a larger factor are approached in smaller steps: fewer features are active on the way."""
 
-_INTERMEDIATE_GAP = 1e-3
-_ROWS = 256
+_INTERMEDIATE_GAP = 0.1
+_INEXACT = 0.1
+"""Relative residual of a system above which it is solved again in float64."""
+
+_ROWS = 64
 """Rows of the matrix that are gathered at a time; they stay in the cache."""
 
 
@@ -70,6 +73,7 @@ class _Problem:
         self._rows = gram.matrix.T  # symmetric; row by row in memory
         self._l1 = gram.n_images * alpha * l1_ratio
         self._l2 = gram.n_images * alpha * (1 - l1_ratio)
+        self._precision: type[np.floating] = np.float32
         self._active: np.ndarray | None = None
         self._factor: tuple[np.ndarray, bool] | None = None
 
@@ -89,10 +93,8 @@ class _Problem:
             dual = self._dual(point)
             if self._primal(point, weights, of_surplus) - dual <= gap * self._gram.target_squares:
                 return point, weights, True
-            active = np.flatnonzero(weights)
-            direction = surplus.copy()
-            direction[active] -= self._solve_active(active, of_surplus[active])
-            point = self._ascend(point, direction, dual, surplus)
+            direction, of_direction = self._direction(np.flatnonzero(weights), surplus)
+            point = self._ascend(point, direction, of_direction, dual, surplus @ of_direction)
         return point, soft_threshold(point.correlations, self._l1) / self._l2, False
 
     def _dual(self, point: _Point) -> float:
@@ -106,10 +108,27 @@ class _Problem:
         squares = self._gram.target_squares - 2 * self._gram.moment @ weights + weights @ of_weights
         return float(squares / 2 + self._l1 * np.abs(weights).sum() + self._l2 * (weights @ weights) / 2)
 
-    def _ascend(self, point: _Point, direction: np.ndarray, dual: float, surplus: np.ndarray) -> _Point:
-        """The point u - s direction for the largest s of 1, 1/2, ... at which the dual rises enough (Armijo's rule)."""
+    def _direction(self, active: np.ndarray, surplus: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Newton's direction for u, and Z'Z times it.
+
+        Outside of J it is the surplus itself; within, (Z_J'Z_J + l2)^-1 (l2 surplus_J - Z_J'Z surplus outside).
+        """
+        direction = surplus.copy()
+        direction[active] = 0
+        target = self._l2 * surplus[active] - self._times(direction)[active]
+        direction[active] = self._solve_active(active, target)
         of_direction = self._times(direction)
-        slope, step = surplus @ of_direction, 1.0
+        residual = of_direction[active] + self._l2 * (direction[active] - surplus[active])
+        if np.linalg.norm(residual) <= _INEXACT * np.linalg.norm(target) or self._precision is np.float64:
+            return direction, of_direction
+        self._precision, self._factor = np.float64, None
+        return self._direction(active, surplus)
+
+    def _ascend(
+        self, point: _Point, direction: np.ndarray, of_direction: np.ndarray, dual: float, slope: float
+    ) -> _Point:
+        """The point u - s direction for the largest s of 1, 1/2, ... at which the dual rises enough (Armijo's rule)."""
+        step = 1.0
         while True:
             trial = _Point(point.u - step * direction, point.correlations + step * of_direction)
             if step < 1e-8 or self._dual(trial) >= dual + 1e-4 * step * slope:
@@ -125,20 +144,20 @@ class _Problem:
         return cho_solve(self._factor, target.astype(self._factor[0].dtype), check_finite=False)
 
     def _factorise(self, active: np.ndarray) -> tuple[np.ndarray, bool]:
-        try:
-            return self._factorise_as(np.float32, active)
-        except LinAlgError:  # a small penalty on features that are nearly collinear
-            return self._factorise_as(np.float64, active)
-
-    def _factorise_as(self, dtype: type[np.floating], active: np.ndarray) -> tuple[np.ndarray, bool]:
-        system = np.empty((len(active), len(active)), dtype)
+        system = np.empty((len(active), len(active)), self._precision)
         for start in range(0, len(active), _ROWS):
             rows = slice(start, start + _ROWS)
             known = active[: start + _ROWS]  # the lower triangle is enough
-            system[rows, : len(known)] = self._rows[active[rows]][:, known]
-        system[np.diag_indices_from(system)] += dtype(self._l2)
-        # Transposed, the lower triangle by rows is the upper one by columns, as LAPACK wants it.
-        return cho_factor(system.T, lower=False, overwrite_a=True, check_finite=False)
+            system[rows, : len(known)] = self._rows[active[rows]].take(known, axis=1)
+        system[np.diag_indices_from(system)] += self._precision(self._l2)
+        try:
+            # Transposed, the lower triangle by rows is the upper one by columns, as LAPACK wants it.
+            return cho_factor(system.T, lower=False, overwrite_a=True, check_finite=False)
+        except LinAlgError:
+            if self._precision is np.float64:
+                raise
+            self._precision = np.float64
+            return self._factorise(active)
 
     def _times(self, u: np.ndarray) -> np.ndarray:
         """Z'Z u, with only the rows of the matrix that count."""

@@ -40,24 +40,9 @@ class Interval:
     low: float
     high: float
 
-    @classmethod
-    def of(cls, estimate: float, resampled: np.ndarray, lowest: float = -np.inf, highest: float = np.inf) -> Interval:
-        """The interval that holds the middle CONFIDENCE of the ``resampled`` values, moved so that their mean is the
-        estimate; the metric itself lies between ``lowest`` and ``highest``.
-        """
-        tail = 50 * (1 - CONFIDENCE)
-        ends = np.percentile(without_bias(estimate, resampled), (tail, 100 - tail))
-        low, high = np.clip(ends, lowest, highest).tolist()
-        return cls(float(estimate), low, high)
-
     def in_words(self) -> str:
         """For example "0.63 (0.56 to 0.68)"."""
         return f"{self.estimate:.2f} ({self.low:.2f} to {self.high:.2f})"
-
-
-def without_bias(estimate: float, resampled: np.ndarray) -> np.ndarray:
-    """The ``resampled`` values, moved so that their mean is the ``estimate``."""
-    return resampled - (resampled.mean() - estimate)
 
 
 @dataclass(frozen=True)

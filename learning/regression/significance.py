@@ -2,8 +2,9 @@
 
 Intervals are percentile bootstrap intervals (Efron, Tibshirani, An Introduction to the Bootstrap, 1993, ch. 13), moved
 by the bootstrap's own estimate of its bias (ibid., ch. 10): an image that is drawn twice ties with itself, and the
-logistic fits repeated images too well. Groups are resampled, not images: images of one group (a scene, a prompt) are
-not independent.
+logistic fits repeated images too well. With few groups they are wider, as Student's t is wider than the normal
+distribution (Hesterberg, The American Statistician 69(4), 2015, section 3.3). Groups are resampled, not images: images
+of one group (a scene, a prompt) are not independent.
 """
 
 from __future__ import annotations
@@ -17,11 +18,31 @@ from scipy import stats
 from learning.regression.held_out import HeldOut
 from learning.regression.metrics import evaluate, plcc, srcc
 from learning.regression.resampled_metrics import metrics_of_resamples, srcc_of_resamples
-from learning.regression.results import METRICS, Interval, without_bias
+from learning.regression.results import CONFIDENCE, METRICS, Interval
 from learning.regression.settings import N_RESAMPLES
 
 RESAMPLES_AT_A_TIME = 256
 """Bootstrap samples whose metrics are computed together; memory grows with it."""
+
+
+def interval_of(
+    estimate: float, resampled: np.ndarray, n_groups: int, lowest: float = -np.inf, highest: float = np.inf
+) -> Interval:
+    """The interval that holds the middle of the ``resampled`` values, moved so that their mean is the estimate.
+
+    The middle is CONFIDENCE of them for very many groups, and more for few. The metric lies between ``lowest`` and
+    ``highest``.
+    """
+    quantile = stats.t.ppf((1 + CONFIDENCE) / 2, n_groups - 1) * np.sqrt(n_groups / (n_groups - 1))
+    tail = 100 * stats.norm.sf(quantile)
+    ends = np.percentile(without_bias(estimate, resampled), (tail, 100 - tail))
+    low, high = np.clip(ends, lowest, highest).tolist()
+    return Interval(float(estimate), low, high)
+
+
+def without_bias(estimate: float, resampled: np.ndarray) -> np.ndarray:
+    """The ``resampled`` values, moved so that their mean is the ``estimate``."""
+    return resampled - (resampled.mean() - estimate)
 
 
 def resampled_counts(n_images: int, groups: np.ndarray | None, n_resamples: int, seed: int) -> Iterator[np.ndarray]:
@@ -62,8 +83,14 @@ def bootstrap_intervals(
     for column, metric in enumerate(METRICS):
         estimate = float(np.median([getattr(one, metric) for one in metrics]))
         lowest, highest = (0, np.inf) if metric == "rmse" else (-1, 1)
-        intervals[metric] = Interval.of(estimate, medians[:, column], lowest, highest)
+        intervals[metric] = interval_of(estimate, medians[:, column], _n_groups(held_out), lowest, highest)
     return intervals
+
+
+def _n_groups(held_out: HeldOut) -> int:
+    """The number of groups, at least 2, whose images were tested."""
+    tested = held_out.tested
+    return max(2, len(tested) if held_out.groups is None else len(set(held_out.groups[tested])))
 
 
 def _over_splits(average: Callable[..., np.ndarray], of_parts: Sequence[np.ndarray]) -> np.ndarray:
@@ -99,7 +126,7 @@ def srcc_difference(first: HeldOut, second: HeldOut, n_resamples: int = N_RESAMP
     unbiased = without_bias(estimate, differences)
     smaller = min((unbiased <= 0).sum(), (unbiased >= 0).sum())
     p_value = min(1.0, 2 * (smaller + 1) / (len(unbiased) + 1))
-    return SrccDifference(Interval.of(estimate, differences), float(p_value))
+    return SrccDifference(interval_of(estimate, differences, _n_groups(first)), float(p_value))
 
 
 def pitman_morgan(first: np.ndarray, second: np.ndarray) -> float:
