@@ -132,7 +132,7 @@ def load_regressor(path: str | os.PathLike) -> Regressor:
     model = None
     if digest_of_weights and weights_file(path).is_file():
         _check_digest(weights_file(path), digest_of_weights, about)
-        model = read_linear_model(weights_file(path), digest)
+        model = read_linear_model(weights_file(path), str(digest))
     return Regressor(model or _model_of_pipeline(path), description)
 
 
