@@ -59,7 +59,6 @@ SETTINGS = (
     Setting(1000),
     Setting(100, group_size=3),
     Setting(300, n_splits=10),
-    Setting(1000, n_splits=10),
     Setting(300, n_splits=10, fitted=True),
 )
 

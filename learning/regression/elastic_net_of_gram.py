@@ -74,7 +74,7 @@ class _Problem:
         self._l1 = gram.n_images * alpha * l1_ratio
         self._l2 = gram.n_images * alpha * (1 - l1_ratio)
         self._precision: type[np.floating] = np.float32
-        self._active: np.ndarray | None = None
+        self._active = np.empty(0, np.intp)
         self._factor: tuple[np.ndarray, bool] | None = None
 
     def with_active_of(self, weights: np.ndarray) -> _Point:

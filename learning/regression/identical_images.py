@@ -35,7 +35,7 @@ def grouped_by_content(scores: OpinionScores, digests: Digests) -> OpinionScores
     grouped = scores
     for of_kind in digests:
         grouped = with_identical_grouped(grouped, of_kind)
-    if grouped is not scores:
+    if grouped is not scores and grouped.groups is not None:
         log.info(f"groups     identical images share one: {len(set(grouped.groups))} groups of {len(scores)} images")
     return grouped
 
