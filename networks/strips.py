@@ -18,6 +18,9 @@ from torch.nn import functional as F
 from common.names import POOLINGS
 from networks.encoder import STAGES
 
+STRIP_PIXELS = 500_000
+"""Of the image in one strip: its maps take 0.1 GB in a ResNet-50."""
+
 
 class StripNetwork:
     """``pooled_network(encoder, pooling)`` for one image, which ``add`` takes strip by strip from top to bottom.
@@ -124,7 +127,9 @@ class _Moments:
         n = rows.shape[2] * rows.shape[3]
         if n == 0:
             return
-        variance, mean = torch.var_mean(rows.to(torch.promote_types(rows.dtype, torch.float32)), (0, 2, 3), correction=0)
+        variance, mean = torch.var_mean(
+            rows.to(torch.promote_types(rows.dtype, torch.float32)), (0, 2, 3), correction=0
+        )
         variance, mean = variance.double(), mean.double()
         if self._n == 0:
             self._n, self.mean, self._squares = n, mean, n * variance
@@ -145,7 +150,9 @@ def _joined(above: Tensor | None, below: Tensor) -> Tensor:
     """Rows and the rows below them."""
     if above is None or above.shape[2] == 0:
         return below
-    return torch.cat([above, below], dim=2) if below.shape[2] else above
+    if below.shape[2] == 0:
+        return above
+    return torch.cat([above, below], dim=2)
 
 
 def _rows_and_columns(value: int | tuple[int, ...]) -> tuple[int, int]:
