@@ -1,7 +1,7 @@
-"""``python -m benchmarks.large_image``: peak memory of scoring a large photograph, and the price of computing in strips.
+"""``python -m benchmarks.large_image``: peak memory of scoring a large photograph, and the price of strips.
 
-The first row is the complete ``predict_quality.py`` with the embedded model: the peak of its larger process, the main or
-the decoding one. The others compute one photograph of 12 megapixels both ways. ``--megapixels 12`` is quick.
+The first row is the complete ``predict_quality.py`` with the embedded model: the peak of its larger process, the main
+or the decoding one. The others compute one photograph of 12 megapixels both ways. ``--megapixels 12`` is quick.
 """
 
 import argparse
