@@ -54,12 +54,13 @@ class DlpResult:
 
 def dlp_results(scores: DlpScores) -> list[DlpResult]:
     """The result over all kinds first, then the result of each kind. Kinds without order count in D only."""
-    every = np.arange(len(scores.kinds))
+    every = range(len(scores.kinds))
     return [_of_kinds("all", scores, every), *(_of_kinds(scores.kinds[kind], scores, [kind]) for kind in every)]
 
 
-def _of_kinds(label: str, scores: DlpScores, kinds: Sequence[int] | np.ndarray) -> DlpResult:
-    different = scores.distorted[:, kinds][~scores.unchanged[:, kinds]]
+def _of_kinds(label: str, scores: DlpScores, kinds: Sequence[int]) -> DlpResult:
+    chosen = list(kinds)
+    different = scores.distorted[:, chosen][~scores.unchanged[:, chosen]]
     lists: list[float] = []
     n_pairs = n_concordant = 0
     for kind in (kind for kind in kinds if scores.ordered[kind]):

@@ -191,12 +191,14 @@ def read_photographs(path: Path) -> dict[str, PhotographScores]:
     if missing:
         raise UserError(f"scores of versions {path} has no column '{min(missing)}'; name another file by --scores")
     expected = [("", "")] + [(kind, str(level + 1)) for kind in DISTORTIONS for level in range(N_LEVELS)]
-    found = {}
+    found: dict[str, PhotographScores] = {}
     for image, rows in table.groupby("image", sort=False):
         if list(zip(rows["kind"], rows["level"], strict=True)) != expected or rows["key"].nunique() != 1:
             continue  # of another version of this program, or edited: computed again
         scores = read_numbers(rows["score"], f"scores of versions {path}")
         shape = (len(DISTORTIONS), N_LEVELS)
         unchanged = (rows["unchanged"] == "yes").to_numpy()[1:].reshape(shape)
-        found[image] = PhotographScores(rows["key"].iloc[0], float(scores[0]), scores[1:].reshape(shape), unchanged)
+        found[str(image)] = PhotographScores(
+            rows["key"].iloc[0], float(scores[0]), scores[1:].reshape(shape), unchanged
+        )
     return found
