@@ -81,9 +81,16 @@ class Evaluation:
     def reported(self) -> TestResults:
         return self.nested if self.choice == "nested" else self.shared
 
-    def held_out(self, images: list[str], mos: np.ndarray, groups: np.ndarray | None) -> HeldOut:
-        """The predictions of the reported choice."""
-        return HeldOut(images, mos, groups, self.reported.predictions(len(mos)))
+    def held_out(
+        self,
+        images: list[str],
+        mos: np.ndarray,
+        groups: np.ndarray | None,
+        kinds: np.ndarray | None = None,
+        levels: np.ndarray | None = None,
+    ) -> HeldOut:
+        """The predictions of the reported choice; the arguments are the fields of ``HeldOut``."""
+        return HeldOut(images, mos, groups, self.reported.predictions(len(mos)), kinds, levels)
 
     def calibration(self, mos: np.ndarray) -> OpinionMapping:
         """The curve that maps the regressor's predictions to the opinions' scale and keeps their order.

@@ -28,12 +28,12 @@ def srcc_ceiling(mos: np.ndarray, std: np.ndarray, n_raters: np.ndarray, seed: i
 
 
 def outlier_ratio(predicted: np.ndarray, mos: np.ndarray, half_widths: np.ndarray) -> float:
-    """Share of (n,) predictions outside the confidence interval of their opinion (P.1401, 7.5.3)."""
+    """Share of (n,) predictions outside the confidence interval of their opinion (P.1401, 7.5.2.2)."""
     return float(np.mean(np.abs(predicted - mos) > half_widths))
 
 
 def rmse_epsilon(predicted: np.ndarray, mos: np.ndarray, half_widths: np.ndarray, n_parameters: int) -> float:
-    """Root mean square of what errors exceed the confidence interval by (P.1401, 7.5.4: rmse*).
+    """Root mean square of what errors exceed the confidence interval by (P.1401, 7.7: rmse*).
 
     ``n_parameters`` of the mapping are subtracted from the number of images.
     """

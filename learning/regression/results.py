@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -60,3 +62,40 @@ class ObserverSpread:
     ceiling: float
     outlier_ratio: float
     rmse_epsilon: float
+
+
+@dataclass(frozen=True)
+class PartResult:
+    """Median metrics of the images with one ``label``.
+
+    ``n_images`` is the number of images that at least one split tested on, ``n_splits`` the number of splits in the
+    median. The metrics are None where no split tests on enough of them (``breakdown.FEWEST_IMAGES``). ``rmse`` is in units of the opinions.
+    """
+
+    label: str
+    n_images: int
+    n_splits: int
+    srcc: float | None
+    plcc: float | None
+    rmse: float | None
+
+
+@dataclass(frozen=True)
+class Breakdown:
+    """Results ``per_kind`` and ``per_level`` of distortion; empty where the database has no kinds or no levels."""
+
+    per_kind: tuple[PartResult, ...] = ()
+    per_level: tuple[PartResult, ...] = ()
+
+    @property
+    def tables(self) -> dict[str, tuple[PartResult, ...]]:
+        """Results by "kind" and by "level", without those that are empty."""
+        both = {"kind": self.per_kind, "level": self.per_level}
+        return {name: results for name, results in both.items() if results}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Breakdown:
+        per_kind, per_level = (
+            tuple(PartResult(**one) for one in content.get(name, ())) for name in ("per_kind", "per_level")
+        )
+        return cls(per_kind, per_level)

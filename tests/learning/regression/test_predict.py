@@ -2,15 +2,18 @@
 
 import csv
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from common.errors import UserError
+from learning.regression.conformal import PredictionIntervals
 from learning.regression.description import RegressorDescription
 from learning.regression.predict import predict_quality
-from learning.regression.regressor_files import save_regressor
+from learning.regression.regressor_files import load_regressor, save_regressor
 from learning.regression.search import fit
 from learning.regression.settings import Hyperparameters
 from networks import build_encoder
@@ -85,6 +88,65 @@ def test_one_row_for_each_row_of_the_input(model, photos):
     assert status == 1 and [image for image, _ in rows] == given
     scores = [value for _, value in rows]
     assert scores[2] is None and scores[0] == scores[3] == scores[4] != scores[1]
+
+
+def calibrated(model, intervals):
+    """The regressor of ``model`` once more, with these prediction intervals: its path."""
+    regressor = load_regressor(model / "r.skops")
+    save_regressor(
+        model / "i.skops", regressor.pipeline, replace(regressor.description, prediction_intervals=intervals)
+    )
+    return model / "i.skops"
+
+
+def test_each_score_has_its_interval(model, photos, capsys):
+    path = calibrated(model, PredictionIntervals((0.8, 0.9, 0.95), (5.0, 8.5, 11.0), 0.895))
+    (photos / "broken.jpg").write_text("no image")
+    _, rows = score(model, "--input", photos, "--regressor", path, "--interval", "0.9")
+    with open(model / "scores.csv", newline="") as file:
+        of_file = list(csv.DictReader(file))
+    assert list(of_file[0]) == ["image", "score", "low_0.9", "high_0.9"]
+    for (_, value), row in zip(rows[:3], of_file, strict=False):
+        assert float(row["low_0.9"]) == pytest.approx(value - 8.5, abs=1e-3)
+        assert float(row["high_0.9"]) == pytest.approx(value + 8.5, abs=1e-3)
+    assert (of_file[3]["score"], of_file[3]["low_0.9"], of_file[3]["high_0.9"]) == ("", "", "")
+    printed = capsys.readouterr().out
+    assert (
+        "   score      low     high  image" in printed and "on held-out images the 90 % interval held 89.5%" in printed
+    )
+    first = next(line.split() for line in printed.splitlines() if line.endswith("0.png"))
+    expected = [rows[0][1] + end for end in (0, -8.5, 8.5)]
+    assert [float(text) for text in first[:3]] == pytest.approx(expected, abs=1e-3)
+
+
+def test_the_interval_is_compared_with_labels(model, photos, capsys):
+    path = calibrated(model, PredictionIntervals((0.9,), (8.5,), None))
+    _, rows = score(model, "--input", photos)
+    offsets = (0, 8, -9)
+    lines = [f"{image},{value + offset}" for (image, value), offset in zip(rows, offsets, strict=True)]
+    (photos / "labels.csv").write_text("image,mos\n" + "\n".join(lines) + "\n")
+    score(model, "--input", photos, "--regressor", path, "--interval", "0.9", "--labels", photos / "labels.csv")
+    assert "66.7% of these opinions lie in their interval, at level 0.9" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("intervals", "level", "sentence"),
+    [
+        (None, "0.9", "the regressor records no prediction intervals"),
+        (PredictionIntervals((0.5, 0.6), (1.0, 2.0), None), "0.9", "no prediction interval at level 0.9: .* is 0.6"),
+    ],
+)
+def test_a_regressor_without_residuals_has_no_interval(model, photos, intervals, level, sentence):
+    path = calibrated(model, intervals)
+    with pytest.raises(UserError, match=sentence):
+        score(model, "--input", photos, "--regressor", path, "--interval", level)
+
+
+def test_levels_that_are_not_recorded_are_refused(capsys):
+    for level in ("0.3", "1", "90"):
+        with pytest.raises(SystemExit):
+            parse_prediction_options(["--input", "a.png", "--interval", level])
+        assert "at least 0.5 and at most 0.99" in capsys.readouterr().err
 
 
 def test_a_closing_line_accounts_for_all_files(model, photos, capsys):
