@@ -59,6 +59,7 @@ class _Window:
     """A convolution or max pooling, and the normalisation after it, on rows that come in strips."""
 
     def __init__(self, layer: nn.Module, norm: nn.Module | None = None):
+        assert isinstance(layer, nn.Conv2d | nn.MaxPool2d)
         self._kernel, self._kernel_width = _rows_and_columns(layer.kernel_size)
         self._stride, self._stride_width = _rows_and_columns(layer.stride)
         self._padding, self._padding_width = _rows_and_columns(layer.padding)
@@ -96,7 +97,8 @@ class _Block:
         self._convolutions = [
             _Window(block.get_submodule(name), block.get_submodule(name.replace("conv", "bn"))) for name in names
         ]
-        self._downsample = None if block.downsample is None else _Window(*block.downsample)
+        downsample = block.downsample
+        self._downsample = _Window(*downsample) if isinstance(downsample, nn.Sequential) else None
         self._waiting: Tensor | None = None
 
     def __call__(self, strip: Tensor, last: bool) -> Tensor:
@@ -155,5 +157,9 @@ def _joined(above: Tensor | None, below: Tensor) -> Tensor:
     return torch.cat([above, below], dim=2)
 
 
-def _rows_and_columns(value: int | tuple[int, ...]) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else (value[0], value[1])
+def _rows_and_columns(value: int | str | tuple[int, ...]) -> tuple[int, int]:
+    """Of a layer's size, stride or padding."""
+    if isinstance(value, int):
+        return value, value
+    assert not isinstance(value, str), "convolutions of a ResNet name their padding as numbers"
+    return value[0], value[1]

@@ -69,7 +69,8 @@ class PartResult:
     """Median metrics of the images with one ``label``.
 
     ``n_images`` is the number of images that at least one split tested on, ``n_splits`` the number of splits in the
-    median. The metrics are None where no split tests on enough of them (``breakdown.FEWEST_IMAGES``). ``rmse`` is in units of the opinions.
+    median. The metrics are None where no split tests on enough of them (``breakdown.FEWEST_IMAGES``). ``rmse`` is in
+    units of the opinions.
     """
 
     label: str
