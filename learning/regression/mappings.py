@@ -52,8 +52,9 @@ IDENTITY = OpinionMapping("linear", (0.0, 1.0))
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:
-    """scipy.special.expit, whose import takes a quarter of a second."""
-    return np.exp(-np.logaddexp(0, -x))
+    """scipy.special.expit, whose import takes a quarter of a second; NaN stays NaN."""
+    with np.errstate(invalid="ignore"):
+        return np.exp(-np.logaddexp(0, -x))
 
 
 def _logistic(x: np.ndarray, b1: float, b2: float, b3: float, b4: float) -> np.ndarray:

@@ -9,7 +9,8 @@ from scipy.stats import pearsonr, spearmanr
 from learning.regression.breakdown import breakdown, sorted_labels
 from learning.regression.description import RegressorDescription
 from learning.regression.held_out import HeldOut
-from learning.regression.metrics import IDENTITY, evaluate
+from learning.regression.mappings import IDENTITY
+from learning.regression.metrics import evaluate
 from learning.regression.results import Breakdown, PartResult
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 from common.errors import UserError
 from learning.regression.conformal import PredictionIntervals
 from learning.regression.description import RegressorDescription
+from learning.regression.pipeline_files import read_pipeline
 from learning.regression.predict import predict_quality
 from learning.regression.regressor_files import load_regressor, save_regressor
 from learning.regression.search import fit
@@ -94,7 +95,9 @@ def calibrated(model, intervals):
     """The regressor of ``model`` once more, with these prediction intervals: its path."""
     regressor = load_regressor(model / "r.skops")
     save_regressor(
-        model / "i.skops", regressor.pipeline, replace(regressor.description, prediction_intervals=intervals)
+        model / "i.skops",
+        read_pipeline(model / "r.skops"),
+        replace(regressor.description, prediction_intervals=intervals),
     )
     return model / "i.skops"
 
