@@ -17,7 +17,8 @@ import numpy as np
 
 from benchmarks.table import Row, print_table
 from learning.regression.held_out import HeldOut
-from learning.regression.metrics import LABELS, METRICS, evaluate
+from learning.regression.metrics import evaluate
+from learning.regression.results import LABELS, METRICS
 from learning.regression.significance import bootstrap_intervals
 
 POPULATION = 400_000

@@ -33,7 +33,6 @@ from datasets.feature_sources import SourceRecord, SourceRecords
 from datasets.file_stamps import FileStamp, quick_stamp, stamp_file
 from datasets.image_lists import PATH_COLUMNS, ListedImage, match_names
 from datasets.images import open_image_file
-from datasets.opinion_scores import read_numbers
 from datasets.tables import read_csv
 
 LONGEST_NAME = 200
@@ -404,6 +403,8 @@ class _Table:
     """Features of another program: a row for each image, a column for each feature."""
 
     def __init__(self, path: Path):
+        from datasets.opinion_scores import read_numbers  # imports pandas, which features in a folder do not need
+
         where = f"features {path}"
         table = read_csv(path, PATH_COLUMNS, "features")
         name = next(column for column in PATH_COLUMNS if column in table)

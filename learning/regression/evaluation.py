@@ -17,29 +17,15 @@ from sklearn.pipeline import Pipeline
 
 from learning.regression.conformal import PredictionIntervals, prediction_intervals
 from learning.regression.held_out import HeldOut
-from learning.regression.metrics import IDENTITY, Metrics, OpinionMapping, fit_line, fit_mapping
+from learning.regression.mappings import IDENTITY, OpinionMapping
+from learning.regression.metrics import Metrics, fit_line, fit_mapping
+from learning.regression.results import Spread
 from learning.regression.search import Search, SplitResult, evaluate_on_test, fit, search, shared_gram
 from learning.regression.settings import Grid, Hyperparameters
 from learning.regression.splits import Split
 
 STEEPEST = 0.25
 """The smallest width of a logistic that serves as calibration, in standard deviations of the predictions."""
-
-
-@dataclass(frozen=True)
-class Spread:
-    """The distribution of a metric over the splits."""
-
-    median: float
-    lower_quartile: float
-    upper_quartile: float
-    lowest: float
-    highest: float
-
-    @classmethod
-    def of(cls, values: list[float]) -> Spread:
-        low, lower, median, upper, high = np.percentile(values, (0, 25, 50, 75, 100)).tolist()
-        return cls(median, lower, upper, low, high)
 
 
 @dataclass(frozen=True)
@@ -95,9 +81,16 @@ class Evaluation:
     def reported(self) -> TestResults:
         return self.nested if self.choice == "nested" else self.shared
 
-    def held_out(self, images: list[str], mos: np.ndarray, groups: np.ndarray | None) -> HeldOut:
-        """The predictions of the reported choice."""
-        return HeldOut(images, mos, groups, self.reported.predictions(len(mos)))
+    def held_out(
+        self,
+        images: list[str],
+        mos: np.ndarray,
+        groups: np.ndarray | None,
+        kinds: np.ndarray | None = None,
+        levels: np.ndarray | None = None,
+    ) -> HeldOut:
+        """The predictions of the reported choice; the arguments are the fields of ``HeldOut``."""
+        return HeldOut(images, mos, groups, self.reported.predictions(len(mos)), kinds, levels)
 
     def calibration(self, mos: np.ndarray) -> OpinionMapping:
         """The curve that maps the regressor's predictions to the opinions' scale and keeps their order.

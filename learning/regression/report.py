@@ -24,8 +24,8 @@ from datasets.opinion_scores import OpinionScores
 from learning.regression.description import RegressorDescription
 from learning.regression.evaluation import Evaluation
 from learning.regression.held_out import HeldOut
-from learning.regression.metrics import LABELS, METRICS
 from learning.regression.plots import scatter_plot, search_plot, split_plot
+from learning.regression.results import LABELS, METRICS
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -97,6 +97,7 @@ def write_report(
         cards=_cards(evaluation, description),
         comparison=_comparison(evaluation, description, mos),
         columns=list(LABELS.values()),
+        breakdown=_breakdown_rows(description),
         scatter_plot=scatter_plot(predicted[tested], mos[tested]),
         split_plot=split_plot(evaluation),
         search_plot=search_plot(evaluation.search),
@@ -185,6 +186,19 @@ def _comparison(evaluation: Evaluation, description: RegressorDescription, mos: 
         rows.append(["ceiling: one half of the observers against the other", f"{description.observers.ceiling:.3f}"])
     rows.append(["the mean opinion for every image", "0", "0", "0", "0", _shown("rmse", mos.std())])
     return [row + [""] * (1 + len(METRICS) - len(row)) for row in rows]
+
+
+def _breakdown_rows(description: RegressorDescription) -> dict[str, list[list[str]]]:
+    """Kind and level of distortion -> rows: label, number of images, SRCC, PLCC fit, RMSE fit."""
+    found = description.breakdown
+    return {
+        name: [
+            [one.label, f"{one.n_images:,d}"]
+            + ["-" if value is None else f"{value:.3f}" for value in (one.srcc, one.plcc, one.rmse)]
+            for one in results
+        ]
+        for name, results in (found.tables if found else {}).items()
+    }
 
 
 def _split_rows(evaluation: Evaluation) -> list[list[str]]:

@@ -11,7 +11,8 @@ from collections.abc import Callable
 import numpy as np
 from scipy.special import expit
 
-from learning.regression.metrics import METRICS, N_PARAMETERS, OpinionMapping
+from learning.regression.mappings import N_PARAMETERS, OpinionMapping
+from learning.regression.results import METRICS
 
 REFIT_STEPS = 15
 """Most steps of the fit to a bootstrap sample."""

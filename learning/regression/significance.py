@@ -16,50 +16,32 @@ import numpy as np
 from scipy import stats
 
 from learning.regression.held_out import HeldOut
-from learning.regression.metrics import METRICS, evaluate, plcc, srcc
+from learning.regression.metrics import evaluate, plcc, srcc
 from learning.regression.resampled_metrics import metrics_of_resamples, srcc_of_resamples
+from learning.regression.results import CONFIDENCE, METRICS, Interval
 from learning.regression.settings import N_RESAMPLES
-
-CONFIDENCE = 0.95
 
 RESAMPLES_AT_A_TIME = 256
 """Bootstrap samples whose metrics are computed together; memory grows with it."""
 
 
-@dataclass(frozen=True)
-class Interval:
-    """An estimate with its bootstrap interval."""
+def interval_of(
+    estimate: float, resampled: np.ndarray, n_groups: int, lowest: float = -np.inf, highest: float = np.inf
+) -> Interval:
+    """The interval that holds the middle of the ``resampled`` values, moved so that their mean is the estimate.
 
-    estimate: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(
-        cls,
-        estimate: float,
-        resampled: np.ndarray,
-        n_groups: int,
-        lowest: float = -np.inf,
-        highest: float = np.inf,
-    ) -> Interval:
-        """The interval that holds the middle of the ``resampled`` values, moved so that their mean is the estimate.
-
-        The middle is CONFIDENCE of them for very many groups, and more for few. The metric lies between ``lowest`` and
-        ``highest``.
-        """
-        quantile = stats.t.ppf((1 + CONFIDENCE) / 2, n_groups - 1) * np.sqrt(n_groups / (n_groups - 1))
-        tail = 100 * stats.norm.sf(quantile)
-        ends = np.percentile(_without_bias(estimate, resampled), (tail, 100 - tail))
-        low, high = np.clip(ends, lowest, highest).tolist()
-        return cls(float(estimate), low, high)
-
-    def in_words(self) -> str:
-        """For example "0.63 (0.56 to 0.68)"."""
-        return f"{self.estimate:.2f} ({self.low:.2f} to {self.high:.2f})"
+    The middle is CONFIDENCE of them for very many groups, and more for few. The metric lies between ``lowest`` and
+    ``highest``.
+    """
+    quantile = stats.t.ppf((1 + CONFIDENCE) / 2, n_groups - 1) * np.sqrt(n_groups / (n_groups - 1))
+    tail = 100 * stats.norm.sf(quantile)
+    ends = np.percentile(without_bias(estimate, resampled), (tail, 100 - tail))
+    low, high = np.clip(ends, lowest, highest).tolist()
+    return Interval(float(estimate), low, high)
 
 
-def _without_bias(estimate: float, resampled: np.ndarray) -> np.ndarray:
+def without_bias(estimate: float, resampled: np.ndarray) -> np.ndarray:
+    """The ``resampled`` values, moved so that their mean is the ``estimate``."""
     return resampled - (resampled.mean() - estimate)
 
 
@@ -101,7 +83,7 @@ def bootstrap_intervals(
     for column, metric in enumerate(METRICS):
         estimate = float(np.median([getattr(one, metric) for one in metrics]))
         lowest, highest = (0, np.inf) if metric == "rmse" else (-1, 1)
-        intervals[metric] = Interval.of(estimate, medians[:, column], _n_groups(held_out), lowest, highest)
+        intervals[metric] = interval_of(estimate, medians[:, column], _n_groups(held_out), lowest, highest)
     return intervals
 
 
@@ -141,10 +123,10 @@ def srcc_difference(first: HeldOut, second: HeldOut, n_resamples: int = N_RESAMP
         blocks.append(_over_splits(np.nanmean, [one - other for one, other in correlations]))
     differences = np.concatenate(blocks)
     estimate = float(np.mean([srcc(a.predicted, a.mos) - srcc(b.predicted, b.mos) for a, b in pairs]))
-    unbiased = _without_bias(estimate, differences)
+    unbiased = without_bias(estimate, differences)
     smaller = min((unbiased <= 0).sum(), (unbiased >= 0).sum())
     p_value = min(1.0, 2 * (smaller + 1) / (len(unbiased) + 1))
-    return SrccDifference(Interval.of(estimate, differences, _n_groups(first)), float(p_value))
+    return SrccDifference(interval_of(estimate, differences, _n_groups(first)), float(p_value))
 
 
 def pitman_morgan(first: np.ndarray, second: np.ndarray) -> float:

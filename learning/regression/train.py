@@ -16,6 +16,7 @@ from common.progress_bar import ProgressBar
 from datasets.feature_files import FeatureFiles
 from datasets.iqa_databases import read_database
 from datasets.opinion_scores import OpinionScores, read_scores
+from learning.regression.breakdown import breakdown
 from learning.regression.description import BootstrapIntervals, RegressorDescription, Sources, describe
 from learning.regression.evaluation import Evaluation, TestResults, n_test_fits, run_protocol
 from learning.regression.held_out import HeldOut, held_out_file, write_held_out
@@ -25,10 +26,10 @@ from learning.regression.identical_images import (
     grouped_by_content,
     warn_of_identical_parts,
 )
-from learning.regression.metrics import LABELS, METRICS
-from learning.regression.observers import ObserverSpread, observer_spread
+from learning.regression.observers import observer_spread
 from learning.regression.regressor_files import description_file, save_regressor
 from learning.regression.report import find_pictures, write_report
+from learning.regression.results import LABELS, METRICS, Breakdown, ObserverSpread
 from learning.regression.significance import bootstrap_intervals
 from learning.regression.split_files import read_splits, write_splits
 from learning.regression.splits import Split, official_split, random_splits, splits_in_words
@@ -59,22 +60,25 @@ def train_regressor(options: RegressorOptions) -> None:
     warn_of_identical_parts(data.scores.images, splits, data.digests)
 
     evaluation = evaluate(data, splits, options)
-    held_out = evaluation.held_out(data.scores.images, data.scores.mos, data.scores.groups)
+    scores = data.scores
+    held_out = evaluation.held_out(scores.images, scores.mos, scores.groups, scores.kinds, scores.levels)
     print_evaluation(evaluation)
     intervals = make_intervals(held_out, options)
-    observers = spread_of_observers(data.scores, held_out, options)
+    by_distortion = breakdown(held_out, options.logistic)
+    print_breakdown(by_distortion)
+    observers = spread_of_observers(scores, held_out, options)
 
     sources = Sources(
         kinds=tuple(data.files.kinds),
         encoders=data.files.encoders,
-        scores=data.scores.source,
-        inversion=data.scores.inversion,
+        scores=scores.source,
+        inversion=scores.inversion,
         protocol=protocol,
         note=options.note or "",
     )
-    description = describe(evaluation, data.scores.mos, sources, intervals, observers)
+    description = describe(evaluation, scores.mos, sources, intervals, observers, by_distortion)
     _print_prediction_intervals(description)
-    written = write_results(data.scores, evaluation, held_out, description, options)
+    written = write_results(scores, evaluation, held_out, description, options)
     log.info(f"\nwritten    {', '.join(map(str, written))}")
 
 
@@ -233,6 +237,16 @@ def make_intervals(held_out: HeldOut, options: RegressorOptions) -> BootstrapInt
     for metric, interval in found.items():
         log.info(f"{LABELS[metric]:8} {interval.estimate:8.4f}   [{interval.low:.4f}, {interval.high:.4f}]")
     return BootstrapIntervals(found, options.n_bootstrap, options.seed)
+
+
+def print_breakdown(found: Breakdown | None) -> None:
+    """A table per kind and a table per level of distortion, where the database has them."""
+    for name, results in found.tables.items() if found else ():
+        log.info(f"\nheld-out images by {name} of distortion: median over the splits, logistic of all kinds and levels")
+        log.info("images     SRCC PLCC fit RMSE fit  " + name)
+        for one in results:
+            values = ("-" if value is None else f"{value:.4f}" for value in (one.srcc, one.plcc, one.rmse))
+            log.info(f"{one.n_images:6,d}" + "".join(f"{value:>9}" for value in values) + f"  {one.label}")
 
 
 def spread_of_observers(scores: OpinionScores, held_out: HeldOut, options: RegressorOptions) -> ObserverSpread | None:

@@ -13,7 +13,8 @@ from learning.regression.elastic_net import solve_elastic_net
 from learning.regression.elastic_net_of_gram import elasticnet_weights
 from learning.regression.gram import SharedGram, TrainingGram
 from learning.regression.metrics import srcc
-from learning.regression.regressor_files import load_regressor, save_regressor
+from learning.regression.pipeline_files import read_pipeline
+from learning.regression.regressor_files import save_regressor
 from learning.regression.search import evaluate_on_test, fit, search, shared_gram
 from learning.regression.settings import Grid, Hyperparameters
 from learning.regression.splits import random_splits
@@ -119,7 +120,7 @@ def test_a_fit_by_products_is_the_fit_by_features(tmp_path, estimator, alpha, l1
     values = features.astype(np.float64)
     assert by_products.predict(values) == pytest.approx(plain.predict(values), abs=1e-3 * mos.std())
     save_regressor(tmp_path / "r.skops", by_products, DESCRIPTION)
-    loaded = load_regressor(tmp_path / "r.skops").pipeline
+    loaded = read_pipeline(tmp_path / "r.skops")
     assert np.array_equal(loaded.predict(values), by_products.predict(values))
 
 

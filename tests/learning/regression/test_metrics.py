@@ -6,7 +6,8 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from learning.regression.metrics import OpinionMapping, evaluate, fit_line, fit_mapping, krcc, srcc
+from learning.regression.mappings import OpinionMapping
+from learning.regression.metrics import evaluate, fit_line, fit_mapping, krcc, srcc
 
 values = st.lists(st.integers(-5, 5), min_size=3, max_size=30)
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from learning.regression.metrics import METRICS, fit_line, fit_mapping
+from learning.regression.metrics import fit_line, fit_mapping
 from learning.regression.resampled_metrics import (
     krcc_of_resamples,
     metrics_of_resamples,
@@ -14,6 +14,7 @@ from learning.regression.resampled_metrics import (
     ranks_in_resamples,
     srcc_of_resamples,
 )
+from learning.regression.results import METRICS
 
 
 @given(st.integers(2, 40), st.sampled_from([2, 5, 1000]), st.integers(0, 10_000))

@@ -6,7 +6,8 @@ from scipy import stats
 
 from benchmarks.interval_coverage import Setting, coverage
 from learning.regression.held_out import HeldOut
-from learning.regression.metrics import METRICS, evaluate
+from learning.regression.metrics import evaluate
+from learning.regression.results import METRICS
 from learning.regression.significance import (
     bootstrap_intervals,
     holm,
