@@ -51,15 +51,17 @@ def is_camera_raw(name: str | os.PathLike, start: bytes) -> bool:
     return suffix in RAW_SUFFIXES or start.startswith(_RAW_STARTS) or is_canon
 
 
+_CONVERT = ", which is not supported; save it as PNG or JPEG"
+
 _OTHER_CONTENT = (
-    (b"#?RADIANCE", "a Radiance HDR image"),
-    (b"#?RGBE", "a Radiance HDR image"),
-    (b"\x76\x2f\x31\x01", "an OpenEXR image"),
-    (b"\xff\x0a", "a JPEG XL image"),
-    (b"\0\0\0\x0cJXL ", "a JPEG XL image"),
-    (b"II\xbc", "a JPEG XR image"),
-    (b"PF", "a floating-point PFM image in colour"),
-    (b"P7", "a PAM image"),
+    (b"#?RADIANCE", "a Radiance HDR image" + _CONVERT),
+    (b"#?RGBE", "a Radiance HDR image" + _CONVERT),
+    (b"\x76\x2f\x31\x01", "an OpenEXR image" + _CONVERT),
+    (b"\xff\x0a", "a JPEG XL image" + _CONVERT),
+    (b"\0\0\0\x0cJXL ", "a JPEG XL image" + _CONVERT),
+    (b"II\xbc", "a JPEG XR image" + _CONVERT),
+    (b"PF", "a floating-point PFM image in colour" + _CONVERT),
+    (b"P7", "a PAM image" + _CONVERT),
     (b"%PDF", "a PDF"),
     (b"PK\x03\x04", "a ZIP archive"),
     (b"\x1f\x8b", "a gzip archive"),

@@ -127,6 +127,11 @@ def test_the_same_end_in_other_folders_is_no_match():
         match_names(["a.png"], ["x/a", "y/A"], "there")
 
 
+def test_two_spellings_of_one_path_are_one_image():
+    with pytest.raises(UserError, match=r"^a.png and ./a.png are the same image; give each image once"):
+        match_names(["a.png", "./a.png"], ["a.png"], "there")
+
+
 def test_every_row_is_kept_as_it_was_given(folder):
     """Scores are joined with the input by row or by path: repeated and differently spelt rows all count."""
     table = folder / "lists" / "t.csv"
