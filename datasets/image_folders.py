@@ -37,6 +37,13 @@ class FolderListing:
     unreadable: list[str] = field(default_factory=list)
     other_suffixes: Counter[str] = field(default_factory=Counter)
 
+    def add(self, other: FolderListing) -> None:
+        """Adds the images and the account of another folder."""
+        self.images += other.images
+        self.left_out += other.left_out
+        self.unreadable += other.unreadable
+        self.other_suffixes += other.other_suffixes
+
     def account(self) -> str:
         """What was left out, for a person; empty where nothing was."""
         parts = []

@@ -231,9 +231,7 @@ def match_names(requested: Sequence[str], available: Sequence[str], where: str) 
     for given, name in matched.items():
         # Two images must not share features: they could be on both sides of a split.
         if name in images and image_name(images[name]) == image_name(given):
-            raise UserError(
-                f"{shown(images[name])} and {shown(given)} are the same image; give each image once, with its mean score"
-            )
+            raise UserError(f"{shown(images[name])} and {shown(given)} are the same image; give each image once")
         if name in images:
             raise UserError(
                 f"images {shown(images[name])} and {shown(given)} both fit {shown(name)} in {where}; one of them is "

@@ -15,7 +15,7 @@ from common.errors import UserError
 from datasets.feature_files import FeatureFolder, FeaturePlan, claim_folder, read_encoder
 from datasets.image_lists import ImageListing, ListedImage, list_images, match_names
 from datasets.opinion_scores import OpinionScores, read_scores
-from datasets.tables import write_csv
+from datasets.tables import shown, write_csv
 from learning.distributed.process_group import ProcessContext
 from learning.extraction.compute import ComputedFeatures
 from learning.extraction.extract import Extraction
@@ -191,7 +191,8 @@ def print_scores(rows: list[tuple[str, float]]) -> None:
 
 def _print_rows(rows: list[tuple[str, float]]) -> None:
     for image, score in rows:
-        log.info(f"{score:8.4f}  {_printable(image)}")
+        # A name with a newline or an escape sequence is shown with escapes: the table keeps its rows.
+        log.info(f"{score:8.4f}  {_printable(image) if image.isprintable() else shown(image)}")
 
 
 def _printable(name: str) -> str:
