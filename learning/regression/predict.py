@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,6 +58,7 @@ def predict_quality(options: PredictionOptions) -> int:
     labels = read_scores(options.labels, options.lower_is_better) if options.labels else None
     if options.output:
         check_target(options.output)
+        _check_not_read(options.output, [*options.input, *filter(None, [options.labels])])
     if options.map:
         check_writable(options.map)
     if options.features and options.features.is_file():
@@ -77,6 +79,13 @@ def predict_quality(options: PredictionOptions) -> int:
         compare_with_labels(scores.of_images, labels, options)
     without_map = _write_maps(listing, scores, model, options.map) if options.map else []
     return 1 if scores.failed or without_map or listing.unreadable else 0
+
+
+def _check_not_read(output: Path, sources: Sequence[str | Path]) -> None:
+    """UserError where ``output`` is a file that the scores are made from: it would be lost."""
+    for source in sources:
+        if os.path.exists(output) and os.path.exists(source) and os.path.samefile(output, source):  # noqa: PTH110, PTH121
+            raise UserError(f"--output {output} is the file {source}, which is read; name another file")
 
 
 def choose_model(options: PredictionOptions) -> EmbeddedModel:
