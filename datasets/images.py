@@ -35,6 +35,9 @@ CONVERT = "save it as PNG or JPEG with 8 bits"
 _UNUSED_ALPHA = ("BMP", "TGA")
 """Formats in which programs leave a fourth channel at zero that nobody means as transparency."""
 
+_BAND = 1024
+"""Rows that are copied at once."""
+
 DEVELOP = "develop it to JPEG, PNG or TIFF first"
 
 
@@ -142,10 +145,20 @@ def _decode(file: BinaryIO | io.BytesIO, name: str, max_pixels: int) -> np.ndarr
             image.info["transparency"] = tuple(value >> 8 for value in transparent)
         if image.mode == "RGBA" and image.format in _UNUSED_ALPHA and image.getchannel("A").getextrema()[1] == 0:
             image = image.convert("RGB")
-        rgb = np.array(_as_rgb(upright(image)))
+        rgb = _as_array(_as_rgb(upright(image)))
         if bits > 8:
             check_16_bit_colour(rgb)
         return rgb
+
+
+def _as_array(image: Image.Image) -> np.ndarray:
+    """The pixels of an RGB image, uint8 (H, W, 3), copied in bands: np.array makes two more copies on the way."""
+    width, height = image.size
+    pixels = np.empty((height, width, 3), np.uint8)
+    for top in range(0, height, _BAND):
+        bottom = min(top + _BAND, height)
+        pixels[top:bottom] = np.asarray(image.crop((0, top, width, bottom)) if height > _BAND else image)
+    return pixels
 
 
 def upright_like(image: Image.Image, grey: Image.Image) -> Image.Image:
