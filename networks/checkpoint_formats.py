@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -40,8 +41,11 @@ __all__ = [
     "without_prefix",
 ]
 
-WRAPPERS = ("module", "_orig_mod")
-"""Names that DistributedDataParallel and torch.compile insert, anywhere in a parameter's name."""
+WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
+"""Names that DistributedDataParallel, torch.compile, FSDP and activation checkpointing insert, anywhere in a name."""
+
+WEIGHT_TYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+"""Types of weights that are numbers as they are. Quantised ones need a scale, which other tensors hold."""
 
 STEM = ("conv1", "bn1")
 CLASSIFIER = "fc."
@@ -97,7 +101,15 @@ def read_checkpoint(path: str | os.PathLike) -> Checkpoint:
             f"no sequence of such layers; its first keys are: {keys[:200] or 'none'}"
         )
     for name, value in checkpoint.encoder.items():
-        if value.is_floating_point() and not torch.isfinite(value).all():
+        if name.endswith("num_batches_tracked"):  # inference does not read it
+            continue
+        if value.dtype not in WEIGHT_TYPES or value.layout is not torch.strided or value.is_meta:
+            held = "has no values" if value.is_meta else f"is {value.dtype}, {value.layout}"
+            raise UserError(
+                f"checkpoint {path}: {name} {held}; needed are dense weights of 16 to 64 bits in floating point, not "
+                "quantised or sparse ones"
+            )
+        if not torch.isfinite(value).all():
             raise UserError(f"checkpoint {path} is damaged: {name} holds values that are not finite")
     return checkpoint
 
@@ -154,6 +166,8 @@ def _states(content: dict, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[s
     """Every dictionary of tensors in ``content``, with its path, its names without the wrappers' parts."""
     state: State = {}
     for name, value in content.items():
+        if isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.dtype.isnative:
+            value = torch.from_numpy(value)
         if isinstance(value, torch.Tensor) and isinstance(name, str):
             plain = ".".join(part for part in name.split(".") if part not in WRAPPERS)
             if plain in state:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ from datasets.feature_files import FeatureFolder, FeaturePlan, claim_folder, rea
 from datasets.file_stamps import FileStamp, QuickStamp
 from datasets.image_lists import ImageListing, ListedImage, list_images, match_names
 from datasets.resampling import half_size_exactly
-from datasets.tables import write_csv
+from datasets.tables import shown, write_csv
 from learning.distributed.process_group import ProcessContext
 from learning.extraction.compute import ComputedFeatures, FailedImage, compute_features
 from learning.extraction.extract import Extraction
@@ -66,6 +67,7 @@ def predict_quality(options: PredictionOptions) -> int:
     labels = _read_labels(options.labels, options.lower_is_better) if options.labels else None
     if options.output:
         check_target(options.output)
+        _check_not_read(options.output, [*options.input, *filter(None, [options.labels])])
     if options.map:
         check_writable(options.map)
     if options.features and options.features.is_file():
@@ -85,6 +87,13 @@ def predict_quality(options: PredictionOptions) -> int:
         compare_with_labels(scores.of_images, labels, options, interval)
     without_map = _write_maps(listing, scores, model, options.map) if options.map else []
     return 1 if scores.failed or without_map or listing.unreadable else 0
+
+
+def _check_not_read(output: Path, sources: Sequence[str | Path]) -> None:
+    """UserError where ``output`` is a file that the scores are made from: it would be lost."""
+    for source in sources:
+        if os.path.exists(output) and os.path.exists(source) and os.path.samefile(output, source):  # noqa: PTH110, PTH121
+            raise UserError(f"--output {output} is the file {source}, which is read; name another file")
 
 
 @dataclass(frozen=True)
@@ -270,8 +279,10 @@ def print_scores(rows: list[tuple[str, float]], interval: ScoreInterval | None =
 
 def _print_rows(rows: list[tuple[str, float]], interval: ScoreInterval | None) -> None:
     for image, score in rows:
+        # A name with a newline or an escape sequence is shown with escapes: the table keeps its rows.
+        name = _printable(image) if image.isprintable() else shown(image)
         ends = "".join(f" {end:8.4f}" for end in interval.ends(score)) if interval else ""
-        log.info(f"{score:8.4f}{ends}  {_printable(image)}")
+        log.info(f"{score:8.4f}{ends}  {name}")
 
 
 def _interval_in_words(interval: ScoreInterval) -> str:

@@ -160,7 +160,15 @@ def test_a_closing_line_accounts_for_all_files(model, photos, capsys):
     status, rows = score(model, "--input", photos)
     assert status == 1 and [image for image, _ in rows] == ["0.png", "1.png", "2.png", "broken.jpg"]
     closing = capsys.readouterr().out.splitlines()[-1]
-    assert "3 images scored, 1 failed, 2 left out (1 in hidden or thumbnail folders; 1 without" in closing
+    assert "3 images scored, 1 failed, 2 left out (1 in hidden, thumbnail or system folders; 1 without" in closing
+
+
+def test_what_is_read_is_not_overwritten(model, photos):
+    table = photos / "list.csv"
+    table.write_text("image,camera\n0.png,x\n")
+    with pytest.raises(UserError, match=r"list.csv is the file .*list.csv, which is read; name another file"):
+        score(model, "--input", table, "--output", table)
+    assert table.read_text() == "image,camera\n0.png,x\n"
 
 
 def test_kept_features_answer_for_their_pixels_alone(model, photos, capsys):
