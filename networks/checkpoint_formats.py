@@ -278,8 +278,9 @@ def _shapes(state: State) -> dict[str, tuple[int, ...]]:
 @functools.lru_cache
 def architecture_shapes(arch: str) -> dict[str, tuple[int, ...]]:
     """Parameter and buffer names of an encoder with their shapes, without the batch counters."""
+    # Random initialisation would import torch's compiler for "meta", which takes seconds.
     with torch.device("meta"):
-        return _shapes(build_encoder(arch).state_dict())
+        return _shapes(build_encoder(arch, to_be_loaded=True).state_dict())
 
 
 def find_architecture(encoder: State) -> str | None:
@@ -314,7 +315,7 @@ def load_encoder(path: str | os.PathLike, arch: str | None = None) -> nn.Module:
     """
     checkpoint = read_checkpoint(path)
     arch = arch or checkpoint.architecture or _nearest_architecture(checkpoint.encoder)
-    encoder = build_encoder(arch)
+    encoder = build_encoder(arch, to_be_loaded=True)
     load_encoder_state(encoder, checkpoint, arch, path)
     return encoder.eval()
 

@@ -123,9 +123,7 @@ def _add_data_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--kind", choices=CHOICES, help="features to use (default: those that are there)")
     scores = group.add_mutually_exclusive_group(required=True)
     scores.add_argument("--scores", type=Path, help="CSV with the columns image, mos, and optionally group and split")
-    scores.add_argument(
-        "--database", choices=DATABASE_NAMES, help="read the scores from the database's label files"
-    )
+    scores.add_argument("--database", choices=DATABASE_NAMES, help="read the scores from the database's label files")
     group.add_argument("--root", type=Path, help="folder where the database was unpacked")
     group.add_argument("--lower_is_better", action="store_true", help="the scores of --scores are difference scores")
     group.add_argument(

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from common.names import KINDS
 from learning.regression.conformal import PredictionIntervals
-from learning.regression.evaluation import Evaluation, Spread, TestResults
-from learning.regression.metrics import METRICS, OpinionMapping, read_mapping
+from learning.regression.metrics import METRICS, OpinionMapping, Spread, read_mapping
 from learning.regression.observers import ObserverSpread
 from learning.regression.settings import Hyperparameters
 from learning.regression.significance import CONFIDENCE, Interval
+
+if TYPE_CHECKING:  # imports scikit-learn, which reading a description does without
+    from learning.regression.evaluation import Evaluation, TestResults
 
 PACKAGES = ("numpy", "scikit-learn", "skops")
 """Packages whose versions a regressor records."""

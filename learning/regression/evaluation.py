@@ -17,29 +17,13 @@ from sklearn.pipeline import Pipeline
 
 from learning.regression.conformal import PredictionIntervals, prediction_intervals
 from learning.regression.held_out import HeldOut
-from learning.regression.metrics import IDENTITY, Metrics, OpinionMapping, fit_line, fit_mapping
+from learning.regression.metrics import IDENTITY, Metrics, OpinionMapping, Spread, fit_line, fit_mapping
 from learning.regression.search import Search, SplitResult, evaluate_on_test, fit, search
 from learning.regression.settings import Grid, Hyperparameters
 from learning.regression.splits import Split
 
 STEEPEST = 0.25
 """The smallest width of a logistic that serves as calibration, in standard deviations of the predictions."""
-
-
-@dataclass(frozen=True)
-class Spread:
-    """The distribution of a metric over the splits."""
-
-    median: float
-    lower_quartile: float
-    upper_quartile: float
-    lowest: float
-    highest: float
-
-    @classmethod
-    def of(cls, values: list[float]) -> Spread:
-        low, lower, median, upper, high = np.percentile(values, (0, 25, 50, 75, 100)).tolist()
-        return cls(median, lower, upper, low, high)
 
 
 @dataclass(frozen=True)

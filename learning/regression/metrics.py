@@ -1,4 +1,7 @@
-"""Agreement of predicted scores with opinion: SRCC, KRCC, PLCC as it is, and PLCC and RMSE after a logistic."""
+"""Agreement of predicted scores with opinion: SRCC, KRCC, PLCC as it is, and PLCC and RMSE after a logistic.
+
+scipy is imported where it is used: scoring a photograph needs only the calibration curve, and scipy takes a second.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import OptimizeWarning, curve_fit
-from scipy.special import expit
-from scipy.stats import kendalltau, rankdata
 
 
 def plcc(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -22,12 +22,16 @@ def plcc(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def srcc(predicted: np.ndarray, mos: np.ndarray) -> np.ndarray:
     """Spearman's rank correlation of (..., n) predictions with (n,) or (..., n) opinions; ties share a rank."""
+    from scipy.stats import rankdata
+
     predicted, mos = np.asarray(predicted, np.float64), np.asarray(mos, np.float64)
     return plcc(rankdata(predicted, axis=-1), rankdata(mos, axis=-1))
 
 
 def krcc(predicted: np.ndarray, mos: np.ndarray) -> float:
     """Kendall's tau-b of (n,) predictions and opinions; 0 where either side is constant."""
+    from scipy.stats import kendalltau
+
     tau = kendalltau(predicted, mos).statistic
     return float(tau) if np.isfinite(tau) else 0.0
 
@@ -74,6 +78,12 @@ class OpinionMapping:
 IDENTITY = OpinionMapping("linear", (0.0, 1.0))
 
 
+def expit(x: np.ndarray) -> np.ndarray:
+    """1 / (1 + exp(-x)), 0 where exp(-x) overflows."""
+    with np.errstate(over="ignore"):
+        return 1 / (1 + np.exp(-x))
+
+
 def _logistic(x: np.ndarray, b1: float, b2: float, b3: float, b4: float) -> np.ndarray:
     return b2 + (b1 - b2) * expit((x - b3) / np.maximum(np.abs(b4), 1e-12))
 
@@ -102,6 +112,8 @@ def fit_mapping(predicted: np.ndarray, mos: np.ndarray, n_parameters: int = 4) -
 
     A line where the fit does not converge, or where there are not more points than parameters.
     """
+    from scipy.optimize import OptimizeWarning, curve_fit
+
     predicted, mos = np.asarray(predicted, np.float64), np.asarray(mos, np.float64)
     if len(mos) <= n_parameters or mos.std() == 0 or _is_constant(predicted):
         return fit_line(predicted, mos)
@@ -212,6 +224,22 @@ class Metrics:
     rmse: float
     mapping: OpinionMapping
     plcc_raw: float
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The distribution of a metric over the splits."""
+
+    median: float
+    lower_quartile: float
+    upper_quartile: float
+    lowest: float
+    highest: float
+
+    @classmethod
+    def of(cls, values: list[float]) -> Spread:
+        low, lower, median, upper, high = np.percentile(values, (0, 25, 50, 75, 100)).tolist()
+        return cls(median, lower, upper, low, high)
 
 
 def evaluate(predicted: np.ndarray, mos: np.ndarray, n_parameters: int = 4) -> Metrics:

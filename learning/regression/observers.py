@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from learning.regression.metrics import srcc
 
@@ -31,6 +30,8 @@ class ObserverSpread:
 
 def confidence_half_widths(std: np.ndarray, n_raters: np.ndarray) -> np.ndarray:
     """(n,) half-widths of the 95 % confidence intervals of mean opinions: t(0.975, N - 1) std / sqrt(N)."""
+    from scipy import stats
+
     return stats.t.ppf(0.975, n_raters - 1) * std / np.sqrt(n_raters)
 
 

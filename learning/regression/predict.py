@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,7 +15,6 @@ from common.atomic_files import check_target, check_writable
 from common.errors import UserError
 from datasets.feature_files import FeatureFolder, FeaturePlan, claim_folder, read_encoder
 from datasets.image_lists import ImageListing, ListedImage, list_images, match_names
-from datasets.opinion_scores import OpinionScores, read_scores
 from datasets.tables import write_csv
 from learning.distributed.process_group import ProcessContext
 from learning.extraction.compute import ComputedFeatures
@@ -28,6 +28,9 @@ from networks.embedded import REGRESSOR, EmbeddedModel, embedded_model, is_avail
 from networks.features import FeatureExtractor, pooling_of
 from options.features import ComputeOptions
 from options.prediction import PredictionOptions
+
+if TYPE_CHECKING:  # imports pandas, which only --labels needs
+    from datasets.opinion_scores import OpinionScores
 
 DEFAULT_REGRESSOR = Path("regressor.skops")
 """Used if it exists and no other is named: what train_regressor.py writes by default."""
@@ -54,7 +57,7 @@ def predict_quality(options: PredictionOptions) -> int:
     listing = list_images(options.input)
     for sentence in listing.unreadable:
         log.error(sentence)
-    labels = read_scores(options.labels, options.lower_is_better) if options.labels else None
+    labels = _read_labels(options)
     if options.output:
         check_target(options.output)
     if options.map:
@@ -77,6 +80,14 @@ def predict_quality(options: PredictionOptions) -> int:
         compare_with_labels(scores.of_images, labels, options)
     without_map = _write_maps(listing, scores, model, options.map) if options.map else []
     return 1 if scores.failed or without_map or listing.unreadable else 0
+
+
+def _read_labels(options: PredictionOptions) -> OpinionScores | None:
+    if options.labels is None:
+        return None
+    from datasets.opinion_scores import read_scores
+
+    return read_scores(options.labels, options.lower_is_better)
 
 
 def choose_model(options: PredictionOptions) -> EmbeddedModel:

@@ -11,32 +11,31 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import skops.io
-from sklearn.linear_model import ElasticNet, Ridge
-from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import StandardScaler
 
 from common.atomic_files import whole_file
 from common.errors import UserError
 from common.names import short_identity
 from learning.regression.description import RegressorDescription
+from learning.regression.linear_model import LinearModel, linear_model, read_linear_model
+
+# skops and scikit-learn are imported where they are used: they take seconds, and scoring does without them.
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
 
 FORMAT = "Re-IQA regressor 1"
 
-STEPS = (StandardScaler, Ridge, ElasticNet)
-"""The types that a pipeline may consist of."""
-
 FITTED_ATTRIBUTES = ("mean_", "scale_", "coef_", "intercept_")
-"""The attributes in which these types keep what they have learnt."""
+"""The attributes in which scikit-learn's scaler and linear regressors keep their arrays."""
 
 
 @dataclass(frozen=True)
 class Regressor:
-    """A fitted pipeline and its description."""
+    """The fitted pipeline, as arrays, and its description."""
 
-    pipeline: Pipeline
+    linear: LinearModel
     description: RegressorDescription
 
     @property
@@ -49,13 +48,13 @@ class Regressor:
 
         Raises UserError where the number of features differs from the pipeline's.
         """
-        expected = self.pipeline.n_features_in_
+        expected = self.linear.n_features
         if features.shape[1] != expected:
             raise UserError(
                 f"the regressor takes {expected} {' and '.join(self.kinds)} features, and these images "
                 f"have {features.shape[1]}; their encoder has a different architecture"
             )
-        return self.description.calibration(self.pipeline.predict(features.astype(np.float64)))
+        return self.description.calibration(self.linear(features))
 
     def interval_half_width(self, level: float) -> float:
         """Half-width of the prediction interval at ``level`` (0.9: nine of ten opinions lie inside it).
@@ -91,6 +90,8 @@ def description_file(path: Path) -> Path:
 
 def save_regressor(path: Path, pipeline: Pipeline, description: RegressorDescription) -> None:
     """Writes the pipeline and its description, each completely or not at all."""
+    import skops.io
+
     with whole_file(path) as temporary:
         skops.io.dump(pipeline, temporary)
     content = {"format": FORMAT, "sha256": _sha256(path), **description.to_json()}
@@ -116,9 +117,10 @@ def load_regressor(path: str | os.PathLike) -> Regressor:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
     if digest_of_file != digest:
         raise UserError(f"{path} and {about} do not belong together, or one was changed; fit the regressor again")
-    pipeline = _read_pipeline(path)
-    _check_pipeline(pipeline, path)
-    return Regressor(pipeline, description)
+    linear = read_linear_model(path)
+    if linear is None:
+        linear = linear_model(_checked_pipeline(_read_pipeline(path), path))
+    return Regressor(linear, description)
 
 
 def read_description(path: Path) -> RegressorDescription:
@@ -141,6 +143,8 @@ def _read_description(about: Path) -> tuple[RegressorDescription, str]:
 
 def _read_pipeline(path: Path) -> object:
     """The object in a skops file; UserError where that holds types that are neither scikit-learn's nor numpy's."""
+    import skops.io
+
     try:
         foreign = skops.io.get_untrusted_types(file=path)
         if not foreign:
@@ -150,16 +154,22 @@ def _read_pipeline(path: Path) -> object:
     raise UserError(f"{path} is unsafe: it holds {', '.join(map(str, foreign[:3]))}, which no regressor needs")
 
 
-def _check_pipeline(pipeline: object, path: Path) -> None:
-    """UserError unless ``pipeline`` is one that train_regressor.py has fitted, with finite coefficients."""
+def _checked_pipeline(pipeline: object, path: Path) -> Pipeline:
+    """``pipeline``; UserError unless it is one that train_regressor.py has fitted, with finite coefficients."""
+    from sklearn.linear_model import ElasticNet, Ridge
+    from sklearn.pipeline import Pipeline
+    from sklearn.preprocessing import StandardScaler
+
     if not isinstance(pipeline, Pipeline):
         raise UserError(f"{path} holds a {type(pipeline).__name__}, not a scikit-learn pipeline")
     steps = [step for _, step in pipeline.steps]
-    if not all(isinstance(step, STEPS) for step in steps) or not hasattr(pipeline, "n_features_in_"):
+    known = all(isinstance(step, (StandardScaler, Ridge, ElasticNet)) for step in steps)
+    if not known or not isinstance(steps[-1], (Ridge, ElasticNet)) or not hasattr(pipeline, "n_features_in_"):
         raise UserError(f"{path} holds a pipeline that train_regressor.py has not fitted")
     values = [np.asarray(getattr(step, name)) for step in steps for name in FITTED_ATTRIBUTES if hasattr(step, name)]
     if not all(value.dtype.kind == "f" and np.isfinite(value).all() for value in values):
         raise UserError(f"{path} is damaged: it holds values that are not finite")
+    return pipeline
 
 
 def _sha256(path: Path) -> str:

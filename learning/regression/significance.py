@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from learning.regression.held_out import HeldOut, TestPart
 from learning.regression.metrics import METRICS, evaluate, krcc, plcc, refit_mapping, srcc
@@ -128,6 +127,8 @@ def pitman_morgan(first: np.ndarray, second: np.ndarray) -> float:
     if abs(correlation) >= 1:
         return 0.0
     t = correlation * np.sqrt(degrees / (1 - correlation**2))
+    from scipy import stats
+
     return float(2 * stats.t.sf(abs(t), degrees))
 
 

@@ -21,6 +21,19 @@ def test_features_are_torchvisions_pooled_values(arch, size):
     assert pooled[0].shape == (2, size) and feature_size(encoder) == size
 
 
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+@pytest.mark.parametrize("zero_init_residual", [False, True])
+def test_one_seed_gives_torchvisions_weights_and_random_state(arch, zero_init_residual):
+    torch.manual_seed(3)
+    theirs = getattr(torchvision.models, arch)(weights=None, zero_init_residual=zero_init_residual).state_dict()
+    next_theirs = torch.rand(1)
+    torch.manual_seed(3)
+    ours = build_encoder(arch, zero_init_residual).state_dict()
+    assert torch.equal(torch.rand(1), next_theirs)
+    assert [name for name in theirs if not name.startswith("fc.")] == list(ours)
+    assert all(torch.equal(theirs[name], value) for name, value in ours.items())
+
+
 def test_names_are_the_released_ones():
     mlp = set(ContrastiveNetwork("resnet18", "mlp").state_dict())
     assert {"encoder.conv1.weight", "encoder.layer4.1.bn2.running_var", "head.0.weight", "head.2.bias"} <= mlp

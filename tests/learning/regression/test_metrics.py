@@ -57,7 +57,7 @@ def test_where_the_logistic_cannot_be_fitted_a_line_is_and_says_so(monkeypatch):
     def never_converges(*_, **__):
         raise RuntimeError("Optimal parameters not found")
 
-    monkeypatch.setattr("learning.regression.metrics.curve_fit", never_converges)
+    monkeypatch.setattr("scipy.optimize.curve_fit", never_converges)
     mos = np.arange(10.0)
     metrics = evaluate(3 * mos + 1, mos)
     assert metrics.mapping.kind == "linear" and metrics.rmse == pytest.approx(0, abs=1e-12)
