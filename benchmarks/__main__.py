@@ -16,7 +16,7 @@ import torch
 
 from benchmarks.table import Row, markdown, print_table
 
-SCRIPTS = ("data_pipeline", "loader", "step", "extraction", "regressor_search")
+SCRIPTS = ("startup", "data_pipeline", "loader", "step", "extraction", "regressor_search")
 
 
 def all_rows() -> Iterator[Row]:

@@ -16,13 +16,8 @@ import numpy as np
 from common import log, machine
 from common.errors import UserError
 from common.process import run_script
-from datasets.feature_files import FeatureFiles
-from datasets.opinion_scores import read_scores
 from datasets.tables import write_csv
-from learning.regression.evaluation import run_protocol
-from learning.regression.metrics import evaluate
 from learning.regression.settings import Grid
-from learning.regression.splits import random_splits
 from options.argument_types import Parser, number
 
 
@@ -79,6 +74,10 @@ def parse_across_options(arguments: Sequence[str] | None = None) -> AcrossOption
 
 def read_set(name: str, features: str, scores: str) -> ScoredSet:
     """Scores and features of a database; UserError where an image has no features."""
+    # These import pandas, which --help does not need.
+    from datasets.feature_files import FeatureFiles
+    from datasets.opinion_scores import read_scores
+
     table, files = read_scores(scores), FeatureFiles(features)
     matched = files.match(table.images)
     missing = next((image for image in table.images if image not in matched), None)
@@ -89,6 +88,11 @@ def read_set(name: str, features: str, scores: str) -> ScoredSet:
 
 def matrix_across(sets: Sequence[ScoredSet], options: AcrossOptions) -> Matrix:
     """Trains on each set and tests on every set; UserError where their features differ in length."""
+    # These import scikit-learn, which --help does not need.
+    from learning.regression.evaluation import run_protocol
+    from learning.regression.metrics import evaluate
+    from learning.regression.splits import random_splits
+
     for one in sets[1:]:
         if one.features.shape[1] != sets[0].features.shape[1]:
             raise UserError(
