@@ -29,6 +29,11 @@ class PredictionOptions:
     compute: ComputeOptions
 
 
+def is_page(output: Path) -> bool:
+    """Whether ``--output`` names a page to look at; otherwise it is a table."""
+    return output.suffix.lower() in (".html", ".htm")
+
+
 def parse_prediction_options(arguments: Sequence[str] | None = None) -> PredictionOptions:
     """Parses the options; a mistake ends the program with a sentence and status 2."""
     parser = Parser(
@@ -48,7 +53,13 @@ def parse_prediction_options(arguments: Sequence[str] | None = None) -> Predicti
         "--content_ckpt", type=Path, default=CHECKPOINTS[CONTENT_AWARE], help="content-aware encoder, any known format"
     )
     files = parser.add_argument_group("files")
-    files.add_argument("--output", type=Path, metavar="SCORES.csv", help="write a row here for each input: path, score")
+    files.add_argument(
+        "--output",
+        type=Path,
+        metavar="SCORES",
+        help="SCORES.csv: a row for each input with path and score; SCORES.html: a page with thumbnails and scores, "
+        "and with --map also the maps",
+    )
     files.add_argument(
         "--features", type=Path, help="folder of features; missing ones are computed and kept there (default: not kept)"
     )
@@ -63,8 +74,8 @@ def parse_prediction_options(arguments: Sequence[str] | None = None) -> Predicti
     add_compute_options(parser)
     namespace = parser.parse_args(arguments)
     output: Path | None = namespace.output
-    if output and output.suffix.lower() != ".csv":
-        parser.error(f"--output {output}: the name must end in .csv")
+    if output and output.suffix.lower() != ".csv" and not is_page(output):
+        parser.error(f"--output {output}: the name must end in .csv or .html")
     return PredictionOptions(
         input=tuple(namespace.input),
         regressor=namespace.regressor,

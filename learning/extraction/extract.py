@@ -17,6 +17,7 @@ from datasets.feature_files import FeatureFolder, FeaturePlan, claim_folder
 from datasets.image_lists import ListedImage
 from learning.distributed.process_group import ProcessContext
 from learning.extraction.compute import ComputedFeatures, FailedImage, compute_features
+from learning.extraction.extractors import faster_options
 from learning.extraction.interrupts import noted_interrupt
 from networks.features import FeatureExtractor
 from options.features import ComputeOptions
@@ -115,6 +116,10 @@ class Extraction:
 
     def __iter__(self) -> Iterator[tuple[ListedImage, ComputedFeatures]]:
         n_processes = self._context.world_size
+        for device in {extractor.device for extractor in self._extractors.values()}:
+            hint = faster_options(len(self._images) * n_processes, self._compute, device)
+            if hint:
+                log.info(hint)
         # Rank 0 shows the progress of all: the ranks have equal shares and are about equally fast.
         bar = ProgressBar(len(self._images) * n_processes, "image", visible=self._context.is_first)
         began = time.perf_counter()

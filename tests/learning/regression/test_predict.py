@@ -1,7 +1,9 @@
 """Scores: one row for each row of the input, for the pixels that are there, whatever the company and the spelling."""
 
 import csv
+import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -70,6 +72,23 @@ def photos(tmp_path):
     return folder
 
 
+def test_a_page_shows_what_the_table_holds(model, photos, capsys):
+    (photos / "broken.jpg").write_text("no image")
+    _, rows = score(model, "--input", photos)
+    page = photos.parent / "page.html"
+    options = parse_prediction_options(
+        ["--regressor", str(model / "r.skops"), "--quality_ckpt", str(model / "quality_aware.pth"), "--content_ckpt",
+         str(model / "content_aware.pth"), "--output", str(page), "--map", str(photos.parent / "maps"), "-j", "0",
+         "--device", "cpu", "--input", str(photos)]
+    )  # fmt: skip
+    assert predict_quality(options) == 1
+    text = page.read_text()
+    shown = {name: float(score) for score, name in re.findall(r'data-score="(.*?)" data-name="(.*?)"', text)}
+    assert shown == pytest.approx({name: value for name, value in rows if value is not None}, rel=1e-5)
+    assert text.count('class="map"') == 3 and "3 images scored, 1 failed" in text and "broken.jpg" in text
+    assert capsys.readouterr().out.splitlines()[-1] == f"page: {page}"
+
+
 def test_one_row_for_each_row_of_the_input(model, photos):
     given = [
         f"{photos}/0.png",
@@ -111,16 +130,38 @@ def test_kept_features_answer_for_their_pixels_alone(model, photos, capsys):
     assert third[str(photos / "0.bmp")] == pytest.approx(first["2.png"], abs=1e-3)
 
 
-def test_a_score_depends_on_the_pixels_alone(model, tmp_path):
-    """Not on batches, workers, the order of files or the spelling of a path: to 1e-5 of the scale of 0 to 100."""
+@pytest.fixture
+def small_model(tmp_path):
+    """A ResNet-18 of quality with a regressor whose scores are spread over the scale: 200 images in little time."""
+    torch.manual_seed(0)
+    state = build_encoder("resnet18").state_dict()
+    torch.save(state, tmp_path / "quality_aware.pth")
     rng = np.random.default_rng(0)
-    for index in range(40):
-        height, width = (48, 64) if index % 3 else rng.integers(20, 90, 2)
-        Image.fromarray(noise_image(height, width, index)).save(tmp_path / f"{index:02d}.png")
-    _, expected = score(model, "--input", tmp_path, "--batch_size", 1)
+    pipeline = fit(
+        rng.normal(size=(60, 1024)).astype(np.float32), rng.uniform(0, 100, 60), Hyperparameters("ridge", True, 1.0)
+    )
+    about = description({"quality_aware": fingerprint(state)})
+    save_regressor(tmp_path / "r.skops", pipeline, replace(about, kinds=("quality_aware",)))
+    return tmp_path
+
+
+def test_a_score_depends_on_the_pixels_alone(small_model, tmp_path):
+    """Of 200 images in 12 sizes: not on batches, workers, order or a path's spelling, to 1e-5 of the scale 0 to 100."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    sizes = [(32, 32), *rng.integers(16, 33, (11, 2))]
+    for index in range(200):
+        height, width = sizes[0 if index % 2 else index // 2 % 12]
+        Image.fromarray(noise_image(height, width, index)).save(folder / f"{index:03d}.png", compress_level=0)
+    _, expected = score(small_model, "--input", folder, "--batch_size", 1)
     scores = np.array([value for _, value in expected])
-    backwards = [f"{tmp_path}/../{tmp_path.name}/{name}" for name, _ in reversed(expected)]
+    assert len(scores) == 200 and np.ptp(scores) > 1
+    backwards = [f"{folder}/../{folder.name}/{name}" for name, _ in reversed(expected)]
     for arguments in (("--batch_size", 8), ("--batch_size", 3, "-j", 2)):
-        assert np.allclose([value for _, value in score(model, "--input", tmp_path, *arguments)[1]], scores, atol=1e-3)
-    _, reversed_rows = score(model, "--input", *backwards)
-    assert np.allclose([value for _, value in reversed_rows][::-1], scores, atol=1e-3)
+        found = [value for _, value in score(small_model, "--input", folder, *arguments)[1]]
+        assert np.abs(found - scores).max() <= 1e-3
+    _, reversed_rows = score(small_model, "--input", *backwards)
+    assert np.abs([value for _, value in reversed_rows][::-1] - scores).max() <= 1e-3
+    _, alone = score(small_model, "--input", folder / "007.png")
+    assert abs(alone[0][1] - scores[7]) <= 1e-3
