@@ -25,6 +25,9 @@ Image.MAX_IMAGE_PIXELS = None
 MAX_PIXELS = 250_000_000
 """More than any camera's photograph has (200 megapixels): a file that claims more is a decompression bomb."""
 
+_BAND = 1024
+"""Rows that are copied at once."""
+
 DEVELOP = "develop it to JPEG, PNG or TIFF first"
 
 
@@ -108,10 +111,20 @@ def _decode(file: BinaryIO | io.BytesIO, name: str, max_pixels: int) -> np.ndarr
         if image.mode.startswith("I;16") or image.mode in ("I", "F"):
             grey = Image.fromarray(as_8_bits(image, bits))
             return np.array(upright_like(image, grey).convert("RGB"))
-        rgb = np.array(_as_rgb(upright(image)))
+        rgb = _as_array(_as_rgb(upright(image)))
         if bits > 8:
             check_16_bit_colour(rgb)
         return rgb
+
+
+def _as_array(image: Image.Image) -> np.ndarray:
+    """The pixels of an RGB image, uint8 (H, W, 3), copied in bands: np.array makes two more copies on the way."""
+    width, height = image.size
+    pixels = np.empty((height, width, 3), np.uint8)
+    for top in range(0, height, _BAND):
+        bottom = min(top + _BAND, height)
+        pixels[top:bottom] = np.asarray(image.crop((0, top, width, bottom)) if height > _BAND else image)
+    return pixels
 
 
 def upright_like(image: Image.Image, grey: Image.Image) -> Image.Image:

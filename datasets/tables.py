@@ -131,9 +131,9 @@ def _columns(header: list[str], spellings: Mapping[str, str], needed: set[str]) 
 
 
 def _frame(raw: RawTable, columns: Mapping[str, int]) -> pd.DataFrame:
-    import pandas as pd  # takes half a second, which callers that read no table do not wait for
-
     # dtype object: pandas' own string type cannot hold names that are not valid Unicode.
+    import pandas as pd  # half a second, for which a script that reads no table should not wait
+
     texts = {name: pd.Series([row[at] for row in raw.rows], dtype=object) for name, at in columns.items()}
     return pd.DataFrame(texts).set_axis(pd.Index(raw.lines), axis=0)
 

@@ -4,8 +4,8 @@
 #   models/make.sh TRAINING_PHOTOGRAPHS CLIVE WORK_FOLDER [STEP]
 #
 # TRAINING_PHOTOGRAPHS is a folder of images, at any depth. CLIVE is a folder that holds mos.csv (image, mos) and its
-# photographs. All results are written into WORK_FOLDER; copy quality_aware_r18.safetensors, regressor.skops and
-# regressor.json from there to models/. STEP is where to begin: list, encoder, export, features or regressor.
+# photographs. All results are written into WORK_FOLDER; copy quality_aware_r18.safetensors and regressor.skops,
+# .json and .safetensors from there to models/. STEP is where to begin: list, encoder, export, features or regressor.
 #
 # A step whose result exists is skipped, and an interrupted training or extraction is resumed, so the same command
 # finishes the work after an interruption. To fit only the regressor to an encoder that exists already, copy the encoder

@@ -22,7 +22,8 @@ from torch import nn
 from common.errors import UserError
 from common.names import ARCHITECTURES
 from networks.checkpoint_files import State, read_file
-from networks.encoder import STAGES, build_encoder
+from networks.encoder import STAGES
+from networks.resnet import ResNet
 
 __all__ = [
     "Checkpoint",
@@ -278,9 +279,8 @@ def _shapes(state: State) -> dict[str, tuple[int, ...]]:
 @functools.lru_cache
 def architecture_shapes(arch: str) -> dict[str, tuple[int, ...]]:
     """Parameter and buffer names of an encoder with their shapes, without the batch counters."""
-    # Random initialisation would import torch's compiler for "meta", which takes seconds.
     with torch.device("meta"):
-        return _shapes(build_encoder(arch, to_be_loaded=True).state_dict())
+        return _shapes(ResNet(arch, initialise=False).state_dict())
 
 
 def find_architecture(encoder: State) -> str | None:
@@ -315,7 +315,7 @@ def load_encoder(path: str | os.PathLike, arch: str | None = None) -> nn.Module:
     """
     checkpoint = read_checkpoint(path)
     arch = arch or checkpoint.architecture or _nearest_architecture(checkpoint.encoder)
-    encoder = build_encoder(arch, to_be_loaded=True)
+    encoder = ResNet(arch, initialise=False)
     load_encoder_state(encoder, checkpoint, arch, path)
     return encoder.eval()
 

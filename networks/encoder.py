@@ -8,17 +8,16 @@ from common.names import ARCHITECTURES, HEADS
 from networks.resnet import ResNet
 
 
-def build_encoder(arch: str = "resnet50", zero_init_residual: bool = False, to_be_loaded: bool = False) -> nn.Module:
-    """A ResNet without classifier, equal to torchvision's: (N, 3, H, W) float -> (N, features), averaged over places.
+def build_encoder(arch: str = "resnet50", zero_init_residual: bool = False) -> nn.Module:
+    """A ResNet without its classifier: (N, 3, H, W) float -> (N, features), global average pooling.
 
     There are 2048 features, 512 for resnet18 and resnet34. Weights are random; layers have torchvision's names. With
     ``zero_init_residual`` each block starts as its shortcut: the weights of its last BatchNorm are 0 (Goyal et al.
-    2017). ``to_be_loaded`` leaves out the initialisation of weights that a checkpoint replaces. Raises ValueError for
-    an unknown ``arch``.
+    2017). Raises ValueError for an unknown ``arch``.
     """
     if arch not in ARCHITECTURES:
         raise ValueError(f"unknown architecture '{arch}'; one of {', '.join(ARCHITECTURES)}")
-    return ResNet(arch, zero_init_residual, to_be_loaded)
+    return ResNet(arch, zero_init_residual)
 
 
 STAGES = ("layer1", "layer2", "layer3", "layer4")

@@ -1,27 +1,34 @@
-"""ResNets (He et al., CVPR 2016) without classifier, with the layers, names and initialisation of torchvision's.
+"""ResNet (He et al. 2016), layer for layer torchvision's: the same names, outputs and initial weights.
 
-Written here because ``import torchvision.models`` also imports torch's compiler: two seconds before the first score.
-The tests compare every architecture with torchvision's: the weights for one seed, and the outputs, are equal.
+Written again, though torchvision has it, because ``import torchvision`` takes as long as all else that the score of a
+photograph needs. The tests hold it against torchvision's.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from torch import Tensor, nn
+
+LAYERS = {
+    "resnet18": (2, 2, 2, 2),
+    "resnet34": (3, 4, 6, 3),
+    "resnet50": (3, 4, 6, 3),
+    "resnet101": (3, 4, 23, 3),
+    "resnet152": (3, 8, 36, 3),
+}
+"""Architecture -> number of blocks in each of the four stages."""
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut: (N, in, H, W) -> (N, planes, H / stride, W / stride)."""
+    """Two convolutions of 3x3 beside a shortcut (figure 5, left), in ResNets of 18 and 34 layers."""
 
-    expansion: ClassVar[int] = 1
+    expansion = 1
 
-    def __init__(self, n_channels: int, planes: int, stride: int, downsample: nn.Module | None):
+    def __init__(self, inplanes: int, planes: int, stride: int, downsample: nn.Module | None):
         super().__init__()
-        self.conv1 = _convolution(n_channels, planes, 3, stride)
+        self.conv1 = convolution(inplanes, planes, 3, stride)
         self.bn1 = nn.BatchNorm2d(planes)
         self.relu = nn.ReLU(inplace=True)
-        self.conv2 = _convolution(planes, planes, 3)
+        self.conv2 = convolution(planes, planes, 3)
         self.bn2 = nn.BatchNorm2d(planes)
         self.downsample = downsample
 
@@ -31,23 +38,24 @@ class BasicBlock(nn.Module):
         out += x if self.downsample is None else self.downsample(x)
         return self.relu(out)
 
+    @property
+    def last_norm(self) -> nn.BatchNorm2d:
+        return self.bn2
+
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions and a shortcut: (N, in, H, W) -> (N, 4 planes, H / stride, W / stride).
+    """Convolutions of 1x1, 3x3 and 1x1 beside a shortcut (figure 5, right); the 3x3 one has the stride."""
 
-    The stride is at the 3x3 convolution ("ResNet v1.5"), as in torchvision.
-    """
+    expansion = 4
 
-    expansion: ClassVar[int] = 4
-
-    def __init__(self, n_channels: int, planes: int, stride: int, downsample: nn.Module | None):
+    def __init__(self, inplanes: int, planes: int, stride: int, downsample: nn.Module | None):
         super().__init__()
-        self.conv1 = _convolution(n_channels, planes, 1)
+        self.conv1 = convolution(inplanes, planes, 1)
         self.bn1 = nn.BatchNorm2d(planes)
-        self.conv2 = _convolution(planes, planes, 3, stride)
+        self.conv2 = convolution(planes, planes, 3, stride)
         self.bn2 = nn.BatchNorm2d(planes)
-        self.conv3 = _convolution(planes, 4 * planes, 1)
-        self.bn3 = nn.BatchNorm2d(4 * planes)
+        self.conv3 = convolution(planes, planes * self.expansion, 1)
+        self.bn3 = nn.BatchNorm2d(planes * self.expansion)
         self.relu = nn.ReLU(inplace=True)
         self.downsample = downsample
 
@@ -58,71 +66,63 @@ class Bottleneck(nn.Module):
         out += x if self.downsample is None else self.downsample(x)
         return self.relu(out)
 
-
-Block = type[BasicBlock] | type[Bottleneck]
-
-LAYERS: dict[str, tuple[Block, tuple[int, int, int, int]]] = {
-    "resnet18": (BasicBlock, (2, 2, 2, 2)),
-    "resnet34": (BasicBlock, (3, 4, 6, 3)),
-    "resnet50": (Bottleneck, (3, 4, 6, 3)),
-    "resnet101": (Bottleneck, (3, 4, 23, 3)),
-    "resnet152": (Bottleneck, (3, 8, 36, 3)),
-}
-"""Architecture -> kind of block, and the number of blocks in each of the four stages (He et al., table 1)."""
+    @property
+    def last_norm(self) -> nn.BatchNorm2d:
+        return self.bn3
 
 
 class ResNet(nn.Module):
-    """(N, 3, H, W) float -> (N, features): the mean of each of the last stage's 512 or 2048 feature maps.
+    """(N, 3, H, W) float -> (N, C): the means of the last stage's maps, C = 512 (18 and 34 layers) or 2048.
 
-    Weights are random. With ``zero_init_residual`` the weights of each block's last BatchNorm are 0. ``to_be_loaded``
-    leaves out the initialisation of weights that a checkpoint replaces. Raises KeyError for an ``arch`` that is not in
-    LAYERS.
+    With ``zero_init_residual`` the weights of each block's last BatchNorm are 0 at first (Goyal et al. 2017). Without
+    ``initialise`` the weights are not meant to be used: others are loaded.
     """
 
-    def __init__(self, arch: str, zero_init_residual: bool = False, to_be_loaded: bool = False):
+    def __init__(self, arch: str, zero_init_residual: bool = False, initialise: bool = True):
         super().__init__()
-        block, n_blocks = LAYERS[arch]
-        self.conv1 = nn.Conv2d(3, 64, kernel_size=7, stride=2, padding=3, bias=False)
+        block = BasicBlock if arch in ("resnet18", "resnet34") else Bottleneck
+        self.conv1 = convolution(3, 64, 7, stride=2)
         self.bn1 = nn.BatchNorm2d(64)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
-        self.layer1 = _stage(block, 64, 64, n_blocks[0], stride=1)
-        self.layer2 = _stage(block, 64 * block.expansion, 128, n_blocks[1], stride=2)
-        self.layer3 = _stage(block, 128 * block.expansion, 256, n_blocks[2], stride=2)
-        self.layer4 = _stage(block, 256 * block.expansion, 512, n_blocks[3], stride=2)
+        inplanes, stages = 64, []
+        for stage, n_blocks in enumerate(LAYERS[arch]):
+            planes = 64 * 2**stage
+            blocks = []
+            for index in range(n_blocks):
+                stride = 2 if stage > 0 and index == 0 else 1
+                downsample = shortcut(inplanes, planes * block.expansion, stride)
+                blocks.append(block(inplanes, planes, stride, downsample))
+                inplanes = planes * block.expansion
+            stages.append(nn.Sequential(*blocks))
+        self.layer1, self.layer2, self.layer3, self.layer4 = stages
         self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
-        self.fc = nn.Identity()
-        if not to_be_loaded:
-            # torchvision makes its classifier here. Made and dropped, it lets one seed give the same weights.
-            nn.Linear(512 * block.expansion, 1000)
+        # torchvision's classifier is not needed, but the weights after it come from the same random numbers.
+        nn.Linear(inplanes, 1000)
+        if initialise:
             self._initialise(zero_init_residual)
 
     def _initialise(self, zero_init_residual: bool) -> None:
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        if zero_init_residual:
-            for module in self.modules():
-                if isinstance(module, Bottleneck):
-                    nn.init.zeros_(module.bn3.weight)
-                elif isinstance(module, BasicBlock):
-                    nn.init.zeros_(module.bn2.weight)
+        for module in self.modules() if zero_init_residual else ():
+            if isinstance(module, BasicBlock | Bottleneck):
+                nn.init.zeros_(module.last_norm.weight)
 
-    def forward(self, images: Tensor) -> Tensor:
-        maps = self.maxpool(self.relu(self.bn1(self.conv1(images))))
-        maps = self.layer4(self.layer3(self.layer2(self.layer1(maps))))
-        return self.fc(self.avgpool(maps).flatten(1))
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return self.avgpool(x).flatten(1)
 
 
-def _convolution(n_in: int, n_out: int, size: int, stride: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(n_in, n_out, kernel_size=size, stride=stride, padding=size // 2, bias=False)
+def convolution(inplanes: int, planes: int, side: int, stride: int = 1) -> nn.Conv2d:
+    """A convolution without bias that keeps height and width, but for its stride."""
+    return nn.Conv2d(inplanes, planes, side, stride, padding=side // 2, bias=False)
 
 
-def _stage(block: Block, n_channels: int, planes: int, n_blocks: int, stride: int) -> nn.Sequential:
-    """The blocks of one stage; the first has the stride, and a convolution in its shortcut if the shape changes."""
-    n_out = planes * block.expansion
-    downsample = None
-    if stride != 1 or n_channels != n_out:
-        downsample = nn.Sequential(_convolution(n_channels, n_out, 1, stride), nn.BatchNorm2d(n_out))
-    first = block(n_channels, planes, stride, downsample)
-    return nn.Sequential(first, *(block(n_out, planes, 1, None) for _ in range(n_blocks - 1)))
+def shortcut(inplanes: int, planes: int, stride: int) -> nn.Module | None:
+    """The projection beside a block whose output has another shape than its input, else None."""
+    if stride == 1 and inplanes == planes:
+        return None
+    return nn.Sequential(convolution(inplanes, planes, 1, stride), nn.BatchNorm2d(planes))

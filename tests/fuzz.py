@@ -33,7 +33,7 @@ from common.errors import UserError
 from datasets.images import read_image
 from datasets.opinion_scores import read_scores
 from learning.regression.description import RegressorDescription
-from learning.regression.metrics import IDENTITY
+from learning.regression.mappings import IDENTITY
 from learning.regression.regressor_files import description_file, load_regressor, save_regressor
 from learning.regression.search import fit
 from learning.regression.settings import Hyperparameters

@@ -19,8 +19,8 @@ from learning.distributed.environment import ProcessContext, describe, environme
 from learning.distributed.meeting import meet
 
 __all__ = [
-    "ProcessContext", "choose_backend", "environment_context", "from_first", "gather_rows", "interface_towards", "join",
-    "leave", "mean_over_processes", "new_group", "processes_per_node",
+    "ProcessContext", "choose_backend", "environment_context", "from_first", "gather_objects", "gather_rows",
+    "interface_towards", "join", "leave", "mean_over_processes", "new_group", "processes_per_node",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -149,6 +149,14 @@ def from_first(make: Callable[[], T], context: ProcessContext) -> T:
     if dist.is_initialized():
         dist.broadcast_object_list(made, src=0)
     return cast(T, made[0])
+
+
+def gather_objects(own: T, context: ProcessContext) -> list[T]:
+    """The objects of all processes, in the order of their ranks, in every process."""
+    gathered = [own] * context.world_size
+    if context.world_size > 1:
+        dist.all_gather_object(gathered, own)
+    return gathered
 
 
 def gather_rows(rows: Tensor, group: dist.ProcessGroup | None = None) -> Tensor:

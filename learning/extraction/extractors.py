@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 
 from common.errors import UserError
-from common.machine import has_amx
 from common.names import CONTENT_AWARE
 from learning.distributed.process_group import ProcessContext
 from networks.checkpoint_formats import load_encoder
@@ -34,20 +33,6 @@ def extraction_device(requested: str | None, context: ProcessContext) -> torch.d
         reason = str(error).split("\n")[0]
         raise UserError(f"--device {requested} cannot be used here: {reason}") from None
     return device
-
-
-LONG_LIST = 200
-"""Images from which the faster options are worth their loss of digits and their compilation."""
-
-
-def faster_options(n_images: int, compute: ComputeOptions, device: torch.device) -> str:
-    """A sentence on faster options for a long list on this processor; empty where there is none."""
-    if n_images < LONG_LIST or compute.amp or compute.compile or device.type != "cpu" or not has_amx():
-        return ""
-    return (
-        f"hint: this processor has AMX, and {n_images:,d} images are many: --amp --compile is several times faster "
-        "(bfloat16, within 1e-2 of float32)"
-    )
 
 
 def load_extractors(

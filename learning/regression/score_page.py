@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,13 +43,18 @@ class ScoredImage:
 class PageTexts:
     """Sentences of the page: about the model, ``closing`` on all files, ``failed`` on each file with a problem.
 
-    ``card`` is a longer text on the model, empty where there is none.
+    ``card`` is a longer text on the model and ``interval`` explains the intervals; empty where there is none.
     """
 
     model: str
     closing: str
     failed: Sequence[str] = ()
     card: str = ""
+    interval: str = ""
+
+
+Ends = Callable[[float], tuple[float, float]]
+"""A score -> the ends of its prediction interval."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +66,17 @@ class _Figure:
     share: float
     photograph: str | None
     map: str | None
+    interval: tuple[float, float] | None
 
 
-def write_page(path: Path, images: Sequence[ScoredImage], description: RegressorDescription, texts: PageTexts) -> None:
-    """Writes the page, best image first; one image at a time is in memory."""
+def write_page(
+    path: Path,
+    images: Sequence[ScoredImage],
+    description: RegressorDescription,
+    texts: PageTexts,
+    ends: Ends | None = None,
+) -> None:
+    """Writes the page, best image first; one image at a time is in memory. ``ends`` adds a prediction interval."""
     ranked = sorted(images, key=lambda image: -image.score)
     scores = np.array([image.score for image in images])
     environment = jinja2.Environment(
@@ -77,7 +89,7 @@ def write_page(path: Path, images: Sequence[ScoredImage], description: Regressor
         lead=_lead(scores, description),
         n_images=len(images),
         has_maps=any(image.map is not None for image in images),
-        figures=_figures(ranked, description.score_range),
+        figures=_figures(ranked, description.score_range, ends),
         texts=texts,
         facts=model_facts(description),
     )
@@ -93,12 +105,13 @@ def _lead(scores: np.ndarray, description: RegressorDescription) -> str:
     )
 
 
-def _figures(images: Sequence[ScoredImage], score_range: tuple[float, float]) -> Iterator[_Figure]:
+def _figures(images: Sequence[ScoredImage], score_range: tuple[float, float], ends: Ends | None) -> Iterator[_Figure]:
     lowest, highest = score_range
     bar = ProgressBar(len(images), "thumbnail")
     for image in images:
         share = float(np.clip((image.score - lowest) / ((highest - lowest) or 1), 0, 1))
-        yield _Figure(image.name, image.score, share, _photograph(image.path), _map(image.map))
+        interval = ends(image.score) if ends else None
+        yield _Figure(image.name, image.score, share, _photograph(image.path), _map(image.map), interval)
         bar.add(1)
     bar.close()
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-
 from common.errors import UserError
 from learning.regression.regressor_files import Regressor, load_regressor
 from networks.checkpoint_formats import fingerprint, load_encoder
@@ -46,11 +44,11 @@ def load_scorer(
 
 def linear_head(regressor: Regressor) -> LinearHead:
     """The standardisation, weights and calibration of a regressor, as arrays."""
-    linear, calibration = regressor.linear, regressor.description.calibration
+    model, calibration = regressor.model, regressor.description.calibration
     return LinearHead(
-        mean=np.zeros(linear.n_features) if linear.mean is None else linear.mean,
-        scale=np.ones(linear.n_features) if linear.scale is None else linear.scale,
-        weights=linear.weights,
-        intercept=linear.intercept,
+        mean=model.mean,
+        scale=model.scale,
+        weights=model.weights,
+        intercept=model.intercept,
         calibration=Calibration(calibration.kind, calibration.parameters),
     )

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from common.errors import UserError
+from datasets import images
 from datasets.image_folders import find_images
 from datasets.images import read_image
 from tests.images import photograph
@@ -37,6 +38,14 @@ def test_cmyk_and_palette(tmp_path):
     assert read_image(tmp_path / "a.jpg").max() < 5
     Image.new("RGB", (8, 8), (200, 0, 0)).convert("P").save(tmp_path / "a.gif")
     assert read_image(tmp_path / "a.gif").shape == (8, 8, 3)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P"])
+def test_pixels_are_copied_in_bands(tmp_path, monkeypatch, mode):
+    image = Image.fromarray(photograph(31, 20)).convert(mode)
+    image.save(tmp_path / "a.png")
+    monkeypatch.setattr(images, "_BAND", 7)
+    assert np.array_equal(read_image(tmp_path / "a.png"), np.array(image.convert("RGB")))
 
 
 def test_exif_orientation_is_applied(tmp_path):

@@ -8,20 +8,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import skops.io
-from sklearn.linear_model import Ridge
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, StandardScaler
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 from common.errors import UserError
 from learning.regression.conformal import PredictionIntervals
 from learning.regression.description import BootstrapIntervals, RegressorDescription, ResultsSummary, SplitSummary
-from learning.regression.linear_model import linear_model, read_linear_model
-from learning.regression.metrics import OpinionMapping, Spread
-from learning.regression.observers import ObserverSpread
-from learning.regression.regressor_files import description_file, load_regressor, save_regressor
+from learning.regression.linear_model import LinearModel, write_linear_model
+from learning.regression.mappings import OpinionMapping
+from learning.regression.pipeline_files import read_pipeline
+from learning.regression.regressor_files import description_file, load_regressor, save_regressor, weights_file
+from learning.regression.results import Interval, ObserverSpread, Spread
 from learning.regression.search import fit, unfitted_pipeline
 from learning.regression.settings import Hyperparameters
-from learning.regression.significance import Interval
 
 DESCRIPTION = RegressorDescription(
     kinds=("quality_aware",),
@@ -44,44 +43,8 @@ def test_it_comes_back_as_it_was(saved):
     path, pipeline, features = saved
     regressor = load_regressor(path)
     assert np.array_equal(regressor.predict(features), 1 + 2 * pipeline.predict(features.astype(np.float64)))
-    assert regressor.kinds == ("quality_aware",)
+    assert type(read_pipeline(path)) is Pipeline and regressor.kinds == ("quality_aware",)
     assert regressor.description == DESCRIPTION
-
-
-@pytest.mark.parametrize("estimator", ["ridge", "elasticnet"])
-@pytest.mark.parametrize("standardized", [True, False])
-def test_the_quick_reader_equals_scikit_learn_to_the_last_bit(tmp_path, estimator, standardized):
-    rng = np.random.default_rng(1)
-    features = rng.normal(3, 2, size=(40, 5)).astype(np.float32)
-    l1_ratio = 0.5 if estimator == "elasticnet" else None
-    pipeline = fit(features, features[:, 0] + 2, Hyperparameters(estimator, standardized, 0.1, l1_ratio))
-    skops.io.dump(pipeline, tmp_path / "r.skops")
-    read, converted = read_linear_model(tmp_path / "r.skops"), linear_model(pipeline)
-    assert read is not None and (read.mean is not None) == standardized
-    expected = pipeline.predict(features.astype(np.float64))
-    assert np.array_equal(read(features), expected) and np.array_equal(converted(features), expected)
-
-
-def test_the_quick_reader_leaves_other_forms_to_skops(tmp_path):
-    """Scalers that use the mean or the scale alone are read; what train_regressor.py does not write is not."""
-    rng = np.random.default_rng(1)
-    features, target = rng.normal(3, 2, size=(40, 5)), rng.normal(size=40)
-    path = tmp_path / "r.skops"
-    for scaler in (StandardScaler(with_mean=False), StandardScaler(with_std=False)):
-        pipeline = make_pipeline(scaler, Ridge()).fit(features, target)
-        skops.io.dump(pipeline, path)
-        assert np.array_equal(read_linear_model(path)(features), pipeline.predict(features))
-    others = [
-        make_pipeline(MinMaxScaler(), Ridge()).fit(features, target),
-        make_pipeline(StandardScaler(), StandardScaler(), Ridge()).fit(features, target),
-        make_pipeline(Ridge()).fit(features.astype(np.float32), target.astype(np.float32)),
-        make_pipeline(StandardScaler(), Ridge()),
-        make_pipeline(StandardScaler()).fit(features),
-        Ridge().fit(features, target),
-    ]
-    for other in others:
-        skops.io.dump(other, path)
-        assert read_linear_model(path) is None
 
 
 def test_an_old_description_with_the_keys_that_a_prediction_needs_is_read(saved):
@@ -218,3 +181,29 @@ def test_a_missing_half_is_named(saved):
     description_file(saved[0]).unlink()
     with pytest.raises(UserError, match=r"r\.json does not exist"):
         load_regressor(saved[0])
+
+
+def test_weights_give_the_pipelines_scores(saved):
+    path, pipeline, features = saved
+    from_weights = load_regressor(path)
+    weights_file(path).unlink()  # as an earlier version left it
+    from_pipeline = load_regressor(path)
+    expected = DESCRIPTION.calibration(pipeline.predict(features.astype(np.float64)))
+    for regressor in (from_weights, from_pipeline):
+        assert np.allclose(regressor.predict(features), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_changed_weights_are_refused_and_those_of_another_pipeline_not_used(saved):
+    path, _, features = saved
+    expected = load_regressor(path).predict(features)
+    content = bytearray(weights_file(path).read_bytes())
+    content[-1] ^= 1
+    weights_file(path).write_bytes(content)
+    with pytest.raises(UserError, match=r"r\.safetensors and .*r\.json do not belong together"):
+        load_regressor(path)
+
+    write_linear_model(weights_file(path), LinearModel(*np.zeros((3, 6)), 0.0), "0" * 64)
+    about = description_file(path)
+    digest = hashlib.sha256(weights_file(path).read_bytes()).hexdigest()
+    about.write_text(json.dumps(json.loads(about.read_text()) | {"weights_sha256": digest}))
+    assert np.allclose(load_regressor(path).predict(features), expected, rtol=1e-12, atol=1e-12)

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from learning.regression.description import RegressorDescription
-from learning.regression.metrics import OpinionMapping
+from learning.regression.mappings import OpinionMapping
 from learning.regression.quality_maps import map_file
 from learning.regression.score_page import THUMBNAIL_BYTES, PageTexts, ScoredImage, thumbnail, write_page
 from tests.images import noise_image, photograph
