@@ -16,7 +16,6 @@ from common.errors import UserError
 from common.process import run_script
 from datasets.image_folders import FolderListing, scan_folder
 from datasets.tables import write_csv
-from datasets.training_images import PATH_COLUMN
 
 
 def _every_image(path: Path) -> bool:
@@ -76,6 +75,8 @@ def find_training_images(root: Path) -> tuple[dict[Source, list[Path]], FolderLi
 
 def write_training_csv(paths: list[Path], csv_path: Path) -> None:
     """Writes one column, ``Image_path``, with a row per path; paths in any encoding survive the round trip."""
+    from datasets.training_images import PATH_COLUMN  # imports torch, which --help does not need
+
     write_csv(csv_path, (PATH_COLUMN,), ([str(path)] for path in paths))
 
 

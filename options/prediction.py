@@ -31,6 +31,11 @@ class PredictionOptions:
     compute: ComputeOptions
 
 
+def is_page(output: Path) -> bool:
+    """Whether ``--output`` names a page to look at; otherwise it is a table."""
+    return output.suffix.lower() in (".html", ".htm")
+
+
 def parse_prediction_options(arguments: Sequence[str] | None = None) -> PredictionOptions:
     """Parses the options; a mistake ends the program with a sentence and status 2."""
     parser = Parser(
@@ -57,7 +62,11 @@ def parse_prediction_options(arguments: Sequence[str] | None = None) -> Predicti
     )
     files = parser.add_argument_group("files")
     files.add_argument(
-        "--output", type=Path, metavar="SCORES.csv", help="write a row here for each input: path, score, interval"
+        "--output",
+        type=Path,
+        metavar="SCORES",
+        help="SCORES.csv: a row for each input with path, score and interval; SCORES.html: a page with thumbnails and "
+        "scores, and with --map also the maps",
     )
     files.add_argument(
         "--features", type=Path, help="folder of features; missing ones are computed and kept there (default: not kept)"
@@ -73,8 +82,8 @@ def parse_prediction_options(arguments: Sequence[str] | None = None) -> Predicti
     add_compute_options(parser)
     namespace = parser.parse_args(arguments)
     output: Path | None = namespace.output
-    if output and output.suffix.lower() != ".csv":
-        parser.error(f"--output {output}: the name must end in .csv")
+    if output and output.suffix.lower() != ".csv" and not is_page(output):
+        parser.error(f"--output {output}: the name must end in .csv or .html")
     return PredictionOptions(
         input=tuple(namespace.input),
         regressor=namespace.regressor,

@@ -18,14 +18,8 @@ from common import log, machine
 from common.atomic_files import whole_file
 from common.errors import UserError
 from common.process import run_script
-from datasets.feature_files import FeatureFiles
-from datasets.opinion_scores import read_scores
 from datasets.tables import write_csv
-from learning.regression.evaluation import run_protocol
-from learning.regression.metrics import evaluate
-from learning.regression.report import report_style, report_template
 from learning.regression.settings import Grid
-from learning.regression.splits import random_splits
 from options.argument_types import Parser, number
 
 DARKEST = (31, 84, 125)
@@ -89,6 +83,10 @@ def parse_across_options(arguments: Sequence[str] | None = None) -> AcrossOption
 
 def read_set(name: str, features: str, scores: str) -> ScoredSet:
     """Scores and features of a database; UserError where an image has no features."""
+    # These import pandas, which --help does not need.
+    from datasets.feature_files import FeatureFiles
+    from datasets.opinion_scores import read_scores
+
     table, files = read_scores(scores), FeatureFiles(features)
     matched = files.match(table.images)
     missing = next((image for image in table.images if image not in matched), None)
@@ -99,6 +97,11 @@ def read_set(name: str, features: str, scores: str) -> ScoredSet:
 
 def matrix_across(sets: Sequence[ScoredSet], options: AcrossOptions) -> Matrix:
     """Trains on each set and tests on every set; UserError where their features differ in length."""
+    # These import scikit-learn, which --help does not need.
+    from learning.regression.evaluation import run_protocol
+    from learning.regression.metrics import evaluate
+    from learning.regression.splits import random_splits
+
     for one in sets[1:]:
         if one.features.shape[1] != sets[0].features.shape[1]:
             raise UserError(
@@ -162,6 +165,8 @@ class _Table:
 def write_page(path: Path, matrix: Matrix, sets: Sequence[ScoredSet], n_splits: int) -> None:
     """The matrix as coloured tables in an HTML page."""
     others = ~np.eye(len(sets), dtype=bool)
+    from learning.regression.report import report_style, report_template  # imports matplotlib
+
     page = report_template("across.html.j2").render(
         style=report_style(),
         title="Across databases",

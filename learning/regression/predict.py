@@ -25,14 +25,14 @@ from learning.distributed.process_group import ProcessContext
 from learning.extraction.compute import ComputedFeatures, FailedImage, compute_features
 from learning.extraction.extract import Extraction
 from learning.extraction.extractors import extraction_device, load_extractors
-from learning.regression.quality_maps import write_maps
+from learning.regression.quality_maps import map_file, write_maps
 from learning.regression.regressor_files import Regressor, description_file, load_regressor
 from learning.regression.results import LABELS, METRICS
 from learning.regression.scorer import load_scorer
-from networks.embedded import REGRESSOR, EmbeddedModel, embedded_model, is_available
+from networks.embedded import MODEL_CARD, REGRESSOR, EmbeddedModel, embedded_model, is_available
 from networks.features import FeatureExtractor, pooling_of
 from options.features import ComputeOptions
-from options.prediction import PredictionOptions
+from options.prediction import PredictionOptions, is_page
 
 if TYPE_CHECKING:
     from datasets.opinion_scores import OpinionScores
@@ -77,15 +77,19 @@ def predict_quality(options: PredictionOptions) -> int:
     if not scores.of_images:
         raise UserError("no image could be scored")
     rows = [(row.given, scores.of_images.get(listing.images[row.image].name)) for row in listing.rows]
-    if options.output:
+    page = options.output is not None and is_page(options.output)
+    if options.output and not page:
         write_scores(options.output, rows, interval)
     print_scores([(given, score) for given, score in rows if score is not None], interval)
-    _print_about(regressor, scores, listing, options.output)
+    closing = closing_line(scores, listing)
+    _print_about(regressor, closing, None if page else options.output)
     if model.regressor == REGRESSOR:
         log.info(about_embedded_model(regressor))
     if labels is not None:
         compare_with_labels(scores.of_images, labels, options, interval)
-    without_map = _write_maps(listing, scores, model, options.map) if options.map else []
+    without_map = _write_maps(listing, scores, model, options.map) if options.map else {}
+    if page:
+        _write_page(options, model, regressor, listing, scores, closing, without_map)
     return 1 if scores.failed or without_map or listing.unreadable else 0
 
 
@@ -252,12 +256,43 @@ def matching_extractors(
     return extractors
 
 
-def _write_maps(listing: ImageListing, scores: Scores, model: EmbeddedModel, folder: Path) -> list[str]:
-    """Writes the maps of the scored images; returns a sentence for each that has none."""
+def _write_maps(listing: ImageListing, scores: Scores, model: EmbeddedModel, folder: Path) -> dict[str, str]:
+    """Writes the maps of the scored images; returns name -> sentence for each that has none."""
     images = [image for image in listing.images if image.name in scores.of_images]
     failed = write_maps(images, load_scorer(model.regressor, model.encoders), folder)
     log.info(f"{len(images) - len(failed):,d} maps written, {len(failed):,d} failed: {folder}")
     return failed
+
+
+def _write_page(
+    options: PredictionOptions,
+    model: EmbeddedModel,
+    regressor: Regressor,
+    listing: ImageListing,
+    scores: Scores,
+    closing: str,
+    without_map: Mapping[str, str],
+) -> None:
+    """Writes the page of --output; the images of --map show their maps."""
+    from learning.regression.score_page import PageTexts, ScoredImage, write_page  # imports jinja2
+
+    assert options.output is not None
+    images = []
+    for row in listing.rows:
+        image = listing.images[row.image]
+        if image.name in scores.of_images:
+            mapped = options.map is not None and image.name not in without_map
+            picture = map_file(options.map, image.name) if options.map and mapped else None
+            images.append(ScoredImage(row.given, image.path, scores.of_images[image.name], picture))
+    embedded = model.regressor == REGRESSOR
+    about = about_embedded_model(regressor) if embedded else f"regressor {model.regressor}"
+    card = MODEL_CARD.read_text() if embedded and MODEL_CARD.is_file() else ""
+    interval = find_interval(regressor, options.interval)
+    note = _interval_in_words(interval) if interval else ""
+    failed = [*scores.failed, *without_map.values(), *listing.unreadable]
+    texts = PageTexts(about, closing, failed, card, note)
+    write_page(options.output, images, regressor.description, texts, interval.ends if interval else None)
+    log.info(f"page: {options.output}")
 
 
 def print_scores(rows: list[tuple[str, float]], interval: ScoreInterval | None = None) -> None:
@@ -298,19 +333,24 @@ def _printable(name: str) -> str:
     return name.encode(errors="backslashreplace").decode(errors="backslashreplace")
 
 
-def _print_about(regressor: Regressor, scores: Scores, listing: ImageListing, output: Path | None) -> None:
+def closing_line(scores: Scores, listing: ImageListing) -> str:
+    """A line that accounts for all files of the input: scored, failed, left out."""
+    rows = f" on {len(listing.rows):,d} rows" if len(listing.rows) != len(listing.images) else ""
+    stale = f", {scores.n_stale:,d} anew since their files have changed" if scores.n_stale else ""
+    folders = f", {len(listing.unreadable):,d} folders unreadable" if listing.unreadable else ""
+    return (
+        f"{len(scores.of_images):,d} images scored{rows}, {len(scores.failed):,d} failed{stale}{folders}"
+        f"{listing.account()}"
+    )
+
+
+def _print_about(regressor: Regressor, closing: str, output: Path | None) -> None:
     lowest, highest = regressor.description.score_range
     source = _printable(regressor.description.scores or "its scores")
     log.info(f"\nfitted on {source}, where opinions go from {lowest:g} to {highest:g}; higher is better")
     if regressor.description.note:
         log.info(_printable(regressor.description.note))
-    rows = f" on {len(listing.rows):,d} rows" if len(listing.rows) != len(listing.images) else ""
-    stale = f", {scores.n_stale:,d} anew since their files have changed" if scores.n_stale else ""
-    folders = f", {len(listing.unreadable):,d} folders unreadable" if listing.unreadable else ""
-    log.info(
-        f"{len(scores.of_images):,d} images scored{rows}, {len(scores.failed):,d} failed{stale}{folders}"
-        f"{listing.account()}" + (f": {output}" if output else "")
-    )
+    log.info(closing + (f": {output}" if output else ""))
 
 
 def _read_labels(path: Path, lower_is_better: bool) -> OpinionScores:

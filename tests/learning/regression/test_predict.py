@@ -1,6 +1,7 @@
 """Scores: one row for each row of the input, for the pixels that are there, whatever the company and the spelling."""
 
 import csv
+import re
 import shutil
 from dataclasses import replace
 
@@ -72,6 +73,23 @@ def photos(tmp_path):
     for index in range(3):
         Image.fromarray(photograph(40, 50, top=30 * index)).save(folder / f"{index}.png")
     return folder
+
+
+def test_a_page_shows_what_the_table_holds(model, photos, capsys):
+    (photos / "broken.jpg").write_text("no image")
+    _, rows = score(model, "--input", photos)
+    page = photos.parent / "page.html"
+    options = parse_prediction_options(
+        ["--regressor", str(model / "r.skops"), "--quality_ckpt", str(model / "quality_aware.pth"), "--content_ckpt",
+         str(model / "content_aware.pth"), "--output", str(page), "--map", str(photos.parent / "maps"), "-j", "0",
+         "--device", "cpu", "--input", str(photos)]
+    )  # fmt: skip
+    assert predict_quality(options) == 1
+    text = page.read_text()
+    shown = {name: float(score) for score, name in re.findall(r'data-score="(.*?)" data-name="(.*?)"', text)}
+    assert shown == pytest.approx({name: value for name, value in rows if value is not None}, rel=1e-5)
+    assert text.count('class="map"') == 3 and "3 images scored, 1 failed" in text and "broken.jpg" in text
+    assert capsys.readouterr().out.splitlines()[-1] == f"page: {page}"
 
 
 def test_one_row_for_each_row_of_the_input(model, photos):
