@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from common import log
 from common.atomic_files import check_target
@@ -15,13 +16,16 @@ from common.errors import UserError
 from common.process import run_script
 from datasets.image_lists import list_images
 from datasets.tables import write_csv
-from learning.regression.dlp import DlpResult, dlp_results
 from options.dlp_tests import DlpOptions, parse_dlp_options
+
+if TYPE_CHECKING:
+    from learning.regression.dlp import DlpResult
 
 
 def run_tests(options: DlpOptions) -> int:
     """Scores, tests, prints and writes; the exit status is 1 if a photograph or a folder could not be read."""
     # Imported after the options are parsed: torch takes seconds, and --help needs none of it.
+    from learning.regression.dlp import dlp_results
     from learning.regression.dlp_scores import ScoresFile, score_photographs, together
     from learning.regression.predict import choose_model, load_pixel_scorer
 
