@@ -1,9 +1,10 @@
 """A ResNet's pooled features of an image that comes in strips of rows: those of the complete image, in little memory.
 
-Each layer computes the rows whose neighbourhood has arrived, and keeps the last rows that later ones need: up to 6 for
-the first convolution, 2 for a 3x3 convolution. So no row is computed twice. The alternative, strips of the image that
-overlap by the receptive field, would cost far more: 483 pixels for ResNet-50 and 1,507 for ResNet-152, for strips of a
-hundred. Keeping the complete map between two stages would take 64 bytes for each pixel.
+Each layer computes the rows whose neighbourhood has arrived, and keeps the last rows, because later rows need them: up
+to 6 for the first convolution, 2 for a 3x3 convolution. So no row is computed twice. The alternative is strips of the
+image that overlap by the receptive field. It would cost far more: strips of a hundred rows would overlap by 483 pixels
+for ResNet-50 and by 1,507 for ResNet-152. Keeping the complete map between two stages would take 64 bytes for each
+pixel.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from common.names import POOLINGS
 from networks.encoder import STAGES
 
 STRIP_PIXELS = 250_000
-"""Of the image in one strip: its maps take 0.15 GB in a ResNet-50, measured at a width of 4,000."""
+"""Pixels of the image in one strip. Its maps take 0.15 GB in a ResNet-50, measured at an image width of 4,000."""
 
 
 class StripNetwork:
@@ -39,7 +40,7 @@ class StripNetwork:
         self._pooling = pooling
 
     def add(self, strip: Tensor, last: bool) -> None:
-        """Computes what the rows of ``strip`` make possible; ``last`` says that the image ends with them."""
+        """Computes all rows that can be computed after ``strip``; ``last`` marks the last strip of the image."""
         rows = self._pool(self._stem(strip, last).relu_(), last)
         for stage, moments in zip(self._stages, self._moments, strict=True):
             for block in stage:
@@ -76,7 +77,7 @@ class _Window:
         below = self._padding if last else 0
         padded = F.pad(strip, (0, 0, above, below), value=self._border) if above or below else strip
         rows = _joined(self._kept, padded)
-        # A stride beyond the kernel skips rows, which must have arrived.
+        # A stride larger than the kernel skips rows; these rows must have arrived, too.
         needed = self._kernel if last else max(self._kernel, self._stride)
         n = max(0, (rows.shape[2] - needed) // self._stride + 1)
         self._kept = rows[:, :, n * self._stride :].clone()  # a slice would keep the complete strip in memory
@@ -125,7 +126,7 @@ class _Moments:
         self._squares = torch.zeros(())
 
     def add(self, rows: Tensor) -> None:
-        """Adds (1, C, h, W), of which h may be 0."""
+        """Adds rows (1, C, h, W); h may be 0."""
         n = rows.shape[2] * rows.shape[3]
         if n == 0:
             return
@@ -144,7 +145,7 @@ class _Moments:
 
     @property
     def deviation(self) -> Tensor:
-        """(C,), 0 for a map of one value."""
+        """Standard deviations (C,); 0 for a map of one value."""
         return (self._squares / self._n).sqrt()
 
 
@@ -158,7 +159,7 @@ def _joined(above: Tensor | None, below: Tensor) -> Tensor:
 
 
 def _rows_and_columns(value: int | str | tuple[int, ...]) -> tuple[int, int]:
-    """Of a layer's size, stride or padding."""
+    """A layer's kernel size, stride or padding, as (rows, columns)."""
     if isinstance(value, int):
         return value, value
     assert not isinstance(value, str), "convolutions of a ResNet name their padding as numbers"

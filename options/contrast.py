@@ -45,7 +45,7 @@ VIEW_DEFAULTS = {
 }
 
 LOCAL_URL = "tcp://127.0.0.1:23456"
-"""The default address at which the processes of a training meet: this machine alone."""
+"""The default address at which the processes of a training meet: reachable on this machine only."""
 
 AUTO = "auto"
 """The value of --resume that looks for this run's newest checkpoint."""
@@ -56,10 +56,10 @@ WARM_UP_FROM_BATCH_SIZE = 257
 
 @dataclass(frozen=True)
 class ContrastOptions:
-    """What main_contrast.py was asked to do. ``parse_contrast_options`` makes it; its help says what each field means.
+    """The command line of main_contrast.py, made by ``parse_contrast_options``. ``--help`` explains each field.
 
-    ``given_*`` is what was typed where a method or a batch size may decide otherwise; the property without the prefix
-    is what holds.
+    ``given_*`` is the value on the command line. A method or a batch size may replace it: the property without the
+    prefix is the value that is used.
     """
 
     # Training images
@@ -176,7 +176,7 @@ class ContrastOptions:
 
     @property
     def notices(self) -> list[str]:
-        """Sentences on what was decided in a person's place, and on settings that rarely are meant."""
+        """Messages about options that the program replaces, and about settings that are rarely intended."""
         notices = []
         given = {"head": self.given_head, "nce_t": self.given_nce_t}
         for name, value in self.preset._asdict().items():
@@ -195,7 +195,7 @@ class ContrastOptions:
 
 
 def parse_contrast_options(arguments: Sequence[str] | None = None) -> ContrastOptions:
-    """The options of a command line (default: this process's). A mistake exits with a sentence and status 2."""
+    """The options of a command line (default: this process's). A mistake ends the program with status 2."""
     parser = _build_parser()
     given = parser.parse_args(arguments)
     given.views = given.views or ("content" if given.data_folder else "quality")
@@ -240,7 +240,7 @@ def _add_data(group: Group) -> None:
     add(
         "--data_folder",
         type=Path,
-        help="train the content-aware encoder on the images of this folder (ImageNet's, or any tree)",
+        help="train the content-aware encoder on the images of this folder (ImageNet, or any tree of folders)",
     )
     add(
         "--views",
@@ -276,7 +276,7 @@ def _add_data(group: Group) -> None:
         "--max_bad",
         type=number(float, 0, at_most=100),
         default=1.0,
-        help="stop when more than this percentage of the images is unreadable; fewer are replaced by other images",
+        help="stop when more than this percentage of the images is unreadable; until then, other images replace them",
     )
     add(
         "-j",
@@ -355,7 +355,7 @@ def _add_optimisation(group: Group) -> None:
     add(
         "--compile",
         action="store_true",
-        help="torch.compile for both networks: a minute at the start; faster steps on some machines only",
+        help="torch.compile for both networks: takes a minute at the start; steps are faster on some machines only",
     )
     add("--seed", type=number(int, 0), default=0, help="random seed for weights, queue, crops and distortions")
 
@@ -381,13 +381,14 @@ def _add_probe(group: Group) -> None:
         "--probe",
         type=Path,
         metavar="SCORES.csv|FOLDER",
-        help="measure the encoder while it trains, and keep the best as best.pth: on photographs with opinion scores "
-        "(columns image and mos), or on a folder of undistorted photographs, by recognising kinds and levels",
+        help="measure the encoder while it trains, and keep the best one as best.pth; SCORES.csv: photographs with "
+        "opinion scores (columns image and mos); FOLDER: undistorted photographs, to recognise kinds and levels of "
+        "distortions",
     )
     add(
         "--probe_every",
         type=number(int, 1),
-        help="steps between two measurements (default: so many that they take 3 %% of the time at most)",
+        help="steps between two measurements (default: measurements take less than 3 %% of the time)",
     )
 
 

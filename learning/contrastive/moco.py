@@ -23,7 +23,7 @@ from learning.distributed.process_group import ProcessContext, gather_rows, new_
 class Contrast(NamedTuple):
     """The outcome of a batch: logits with the positive as class 0, and the keys of all processes, (RN)xC.
 
-    ``level_logits``, (N, levels), are those of a query network that predicts levels of distortions, else None.
+    ``level_logits``, (N, levels), come from a query network that predicts levels of distortions; otherwise None.
     """
 
     logits: Tensor
@@ -112,8 +112,8 @@ class MoCo(nn.Module):
     ``query_network`` (N images -> NxC unit vectors) is trained by gradients. ``key_network`` starts equal to it and
     follows it as an exponential moving average with coefficient ``momentum``. ``prepare`` turns uint8 crops
     (N, 3, P, P) into the networks' input. ``shuffle`` exchanges the key crops between the processes of a node.
-    ``negatives`` is one of NEGATIVES. With "queue" the negatives are keys of earlier steps. The keys of the
-    other versions of a query's image belong to its own step, so they are not among them.
+    ``negatives`` is one of NEGATIVES. With "queue" the negatives are keys of earlier steps. The keys of
+    other versions of the query's image belong to the current step, so they are not negatives.
 
     A training step is ``forward``, backward pass and optimiser step, ``advance``.
     """
@@ -193,15 +193,15 @@ class MoCo(nn.Module):
     def share_statistics(self) -> None:
         """Copies rank 0's running BatchNorm statistics to every process. Checkpoints contain these statistics.
 
-        Training does not use them: its BatchNorm uses the statistics of the batch. They differ between processes: f_k's
-        always, f_q's since DDP's last broadcast.
+        Training does not use them: its BatchNorm uses the statistics of the batch. The running statistics differ
+        between processes: those of f_k always, those of f_q since DDP's last broadcast.
         """
         if dist.is_initialized():
             for buffer in (*self.f_q.buffers(), *self.f_k.buffers()):
                 dist.broadcast(buffer, src=0)
 
     def digest(self) -> str:
-        """A short hash of all weights and the queue: equal only where they are equal bit for bit."""
+        """A short hash of all weights and the queue. Equal hashes mean that all these values are equal bit for bit."""
         total = hashlib.sha256()
         for module in (self.f_q, self.f_k, self.queue):
             for value in module.state_dict().values():

@@ -1,7 +1,7 @@
-"""How much the features tell while the encoder trains (``--probe``): people's opinions, or kinds and levels.
+"""How well the features predict opinions, or kinds and levels of distortions, while the encoder trains (``--probe``).
 
-A probe set is measured by small windows, so that a measurement takes a small share of the training's time. The ranks
-share its images; every window is a batch of its own, so the result does not depend on the number of ranks.
+A probe set is measured on small windows, so that a measurement takes a small share of the training's time. The ranks
+share its images. Every window is a batch of its own, so the result does not depend on the number of ranks.
 """
 
 from __future__ import annotations
@@ -34,21 +34,22 @@ from learning.regression.splits import random_splits
 from networks.features import FeatureExtractor
 
 WINDOW = 256
-"""Largest side of a window of a labelled image, in pixels: of the image itself and of the image at half size."""
+"""Largest side of a window of a labelled image, in pixels, at full size and at half size."""
 
 DISTORTED_WINDOW = 128
 """Largest side of a distorted window."""
 
 N_DISTORTED = 40
-"""Photographs that are distorted, each by all kinds at all levels."""
+"""Largest number of photographs that are distorted, each by all kinds at all levels."""
 
 N_SPLITS = 10
 SHARES = (70, 10, 20)
 
 SHARE_OF_ARITHMETIC = 0.02
-"""What measurements cost by default, as a share of the training's arithmetic.
+"""Default cost of all measurements, as a share of the training's arithmetic.
 
-That is less than 3 % of the time: a window is a batch of its own, which is slower than a batch of crops.
+Their share of the time is larger, but less than 3 %: a window is a batch of its own, which is slower than a batch of
+crops.
 """
 
 PASSES_PER_STEP = 4
@@ -99,8 +100,8 @@ class DistortionSet:
     """Undistorted photographs, distorted by all kinds at all levels: how well a linear classifier tells them apart.
 
     ``kind accuracy`` is the share of windows whose kind, of 26, is recognised. ``level accuracy`` is the share of
-    windows whose level, of 5, is recognised by a classifier for their kind. One half of the photographs is classified
-    after the other half.
+    windows whose level, of 5, is recognised by a classifier for their kind. Each half of the photographs is
+    classified by classifiers that were fitted on the other half.
     """
 
     def __init__(self, folder: Path):
@@ -140,7 +141,7 @@ def centre(image: np.ndarray, side: int) -> np.ndarray:
 
 
 def _cross_accuracy(features: np.ndarray, classes: np.ndarray) -> float:
-    """Accuracy on each half of the photographs after the other half; features (photographs, versions, F)."""
+    """Accuracy on each half of the photographs after fitting on the other; features (photographs, versions, F)."""
     correct = []
     for trained in (slice(0, None, 2), slice(1, None, 2)):
         tested = slice(1 - trained.start, None, 2)
@@ -166,7 +167,7 @@ def read_probe_set(path: Path) -> ProbeSet:
 def default_interval(probe_pixels: int, pixels_per_step: int) -> int:
     """Steps between two measurements that take SHARE_OF_ARITHMETIC of the training's arithmetic.
 
-    ``probe_pixels`` are those of all windows, ``pixels_per_step`` those of all query crops of a step.
+    ``probe_pixels`` counts the pixels of all windows, ``pixels_per_step`` the pixels of all query crops of a step.
     """
     return math.ceil(probe_pixels / (SHARE_OF_ARITHMETIC * PASSES_PER_STEP * pixels_per_step))
 
@@ -180,7 +181,7 @@ class Measurement:
 
     @property
     def value(self) -> float:
-        """What decides which encoder is best; higher is better."""
+        """The metric that decides which encoder is best; higher is better."""
         return next(iter(self.metrics.values()))
 
     def __str__(self) -> str:
@@ -190,8 +191,8 @@ class Measurement:
 class Probe:
     """Measures the encoder every ``every`` steps and at the end of the training, and remembers the best measurement.
 
-    All ranks measure together, and rank 0 has the result. ``pixels_per_step``, those of all query crops of a step,
-    decides how often to measure if ``every`` is None. Raises UserError for an unreadable image.
+    All ranks measure together, and rank 0 has the result. If ``every`` is None, ``pixels_per_step`` (the pixels of all
+    query crops of a step) decides how often to measure. Raises UserError for an unreadable image.
     """
 
     def __init__(
@@ -220,7 +221,7 @@ class Probe:
         return position.global_step % self.every == 0 or position.epoch == epochs
 
     def measure(self, position: Position) -> Measurement | None:
-        """The measurement of the present encoder; None in every rank but 0. ``best`` is updated."""
+        """Measures the current encoder and updates ``best``. Returns None on all ranks except rank 0."""
         extractor = self._make_extractor()
         own = {index: np.stack([_features(extractor, row) for row in rows]) for index, rows in self._windows.items()}
         parts = gather_objects(own, self._context)
@@ -239,7 +240,7 @@ class Probe:
         return {"source": str(self._set.source), "digest": self._set.digest, "best": best}
 
     def restore(self, state: dict[str, Any] | None) -> None:
-        """Continues from the entry ``probe`` of a checkpoint, unless its probe set was another one."""
+        """Continues from the entry ``probe`` of a checkpoint, unless that run had a different probe set."""
         if not state:
             return
         if state["digest"] != self._set.digest:
@@ -252,5 +253,5 @@ class Probe:
 
 
 def _features(extractor: FeatureExtractor, windows: Sequence[np.ndarray]) -> np.ndarray:
-    """A row of features: those of each window, one after the other."""
+    """A row of features: the features of all windows, one after the other."""
     return np.concatenate([extractor(torch.from_numpy(window)[None])[0].cpu().numpy() for window in windows])

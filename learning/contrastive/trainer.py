@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 def train_process(options: ContrastOptions, backend: str) -> None:
-    """``train`` as the whole work of a process; every failure ends in a sentence and an exit status (``run_rank``)."""
+    """Runs ``train`` in this process. Every failure ends with an error message and an exit status (``run_rank``)."""
     log.set_script("main_contrast.py")
     log.set_quiet(context_for_messages().local_rank != 0)  # each node reports which processes it waits for
     exit_on_signals()
@@ -47,7 +47,7 @@ def train_process(options: ContrastOptions, backend: str) -> None:
 def train(options: ContrastOptions, backend: str) -> None:
     """Trains one encoder as the options say, over ``backend`` (nccl or gloo) if there are several processes.
 
-    Raises UserError for what a person can fix, and Stopped after a signal.
+    Raises UserError for an error that the user can fix, and Stopped after a signal.
     """
     context = join(backend, options.join_timeout)
     log.set_quiet(not context.is_first)
@@ -119,8 +119,8 @@ class RunLock:
     def acquire(self, folder: Path) -> None:
         """Makes and locks the folder; does nothing when this has been done, or on other ranks.
 
-        Raises UserError if another process keeps the lock or the folder cannot be written to, and Stopped if a signal
-        comes while it waits.
+        Raises UserError if another process holds the lock or the folder cannot be written to, and Stopped if a signal
+        comes while this process waits for the lock.
         """
         if self._is_first and not self._file:
             self._file = hold(folder, while_waiting=self._stop.check)
@@ -154,13 +154,13 @@ class Saver:
         self._stop = stop
 
     def after_step(self, position: Position) -> None:
-        """Saves if it is due. Raises Stopped, in every process after the same step, if a signal has come to any."""
+        """Saves if it is due. If any process has received a signal, all processes raise Stopped after the same step."""
         options = self._options
         signal_number = self._stop.agreed()
         probing = self._probe is not None and self._probe.is_due(position, options.epochs)
         due = position.at_epoch_end or (options.save_steps and position.step % options.save_steps == 0)
         if signal_number or due or probing:
-            self._progress.report()  # the saved steps are in the curves, so a resumed curve has no gap
+            self._progress.report()  # writes the curves up to this step, so a resumed curve has no gap
             self._learner.moco.share_statistics()
             is_best = probing and self._measure(position)
             if self._is_first:
@@ -169,7 +169,7 @@ class Saver:
             self._stop.obey(signal_number, f"after {position}; saved, --resume auto continues from there")
 
     def _measure(self, position: Position) -> bool:
-        """Measures the encoder by the probe and reports the result; whether it is the best of the run so far."""
+        """Measures the encoder with the probe and reports the result. Returns whether it is the run's best so far."""
         assert self._probe is not None
         measured = self._probe.measure(position)
         best = self._probe.best

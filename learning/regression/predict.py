@@ -1,4 +1,4 @@
-"""The work of predict_quality.py: features of the images, computed or found, and the regressor's scores of them."""
+"""The work of predict_quality.py: computes the features of the images or reads them from a folder, and scores them."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ if TYPE_CHECKING:
     from learning.regression.metrics import Metrics
 
 DEFAULT_REGRESSOR = Path("regressor.skops")
-"""Used if it exists and no other is named: what train_regressor.py writes by default."""
+"""Used if it exists and the user names no other; train_regressor.py writes this file by default."""
 
 ROWS_AT_ONCE = 4096
 
 LONGEST_TABLE = 40
-"""Rows; of more, the terminal shows the best and the worst."""
+"""Largest number of rows in the terminal. Of a longer table, only the best and the worst rows are shown."""
 
 
 @dataclass
 class Scores:
-    """Scores by the name of the image, and a sentence for each image that has none."""
+    """Scores by the name of the image, and an error message for each image that has no score."""
 
     of_images: dict[str, float] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)
@@ -57,7 +57,9 @@ class Scores:
 
 
 def predict_quality(options: PredictionOptions) -> int:
-    """Scores the images as the options say; the exit status is 1 if an image or a folder could not be read."""
+    """Scores the images as the options say. The exit status is 1 if an image or a folder could not be read, or if a map
+    could not be made.
+    """
     model = choose_model(options.regressor, options.checkpoints)
     regressor = load_regressor(model.regressor)
     interval = find_interval(regressor, options.interval)
@@ -94,7 +96,7 @@ def predict_quality(options: PredictionOptions) -> int:
 
 
 def _check_not_read(output: Path, sources: Sequence[str | Path]) -> None:
-    """UserError where ``output`` is a file that the scores are made from: it would be lost."""
+    """Raises UserError if ``output`` is one of the files that are read: it would be overwritten."""
     for source in sources:
         if os.path.exists(output) and os.path.exists(source) and os.path.samefile(output, source):  # noqa: PTH110, PTH121
             raise UserError(f"--output {output} is the file {source}, which is read; name another file")
@@ -135,7 +137,7 @@ def write_scores(path: Path, rows: Sequence[tuple[str, float | None]], interval:
 def choose_model(regressor: Path | None, checkpoints: Mapping[str, Path]) -> EmbeddedModel:
     """The ``regressor`` that the user names, or regressor.skops in the current folder, or the embedded model.
 
-    The user's own regressor comes with the ``checkpoints``.
+    The user's own regressor is used with the ``checkpoints``.
     """
     own = regressor or DEFAULT_REGRESSOR
     if regressor or own.exists() or not is_available():
@@ -156,7 +158,7 @@ def about_embedded_model(regressor: Regressor) -> str:
 def score_listing(
     listing: ImageListing, regressor: Regressor, checkpoints: Mapping[str, Path], options: PredictionOptions
 ) -> Scores:
-    """The scores of a listing's images, by features that are kept in a folder where these are theirs.
+    """The scores of a listing's images. Features that the folder ``--features`` already holds are used.
 
     Encoders are loaded only where features are missing. Raises UserError where the features in the folder, or an
     encoder, are not those the regressor was fitted with.
@@ -214,7 +216,7 @@ NO_FILE = FileStamp(QuickStamp(0, 0, 0, 0), "")
 
 @dataclass(frozen=True)
 class PixelScorer:
-    """Scores images in memory as predict_quality.py scores files. ``identity`` identifies all that scores depend on."""
+    """Scores images in memory as predict_quality.py scores files. ``identity`` covers all that scores depend on."""
 
     regressor: Regressor
     extractors: Mapping[str, FeatureExtractor]
@@ -247,7 +249,7 @@ def load_pixel_scorer(model: EmbeddedModel, compute: ComputeOptions) -> PixelSco
 def matching_extractors(
     regressor: Regressor, checkpoints: Mapping[str, Path], compute: ComputeOptions
 ) -> dict[str, FeatureExtractor]:
-    """The encoders that the regressor takes, with their pooling; UserError where it was fitted with others."""
+    """The regressor's encoders, with their pooling; UserError where it was fitted with different encoders."""
     device: torch.device = extraction_device(compute.device, ProcessContext())
     poolings = {kind: pooling_of(regressor.description.encoders.get(kind)) for kind in regressor.kinds}
     extractors = load_extractors({kind: checkpoints[kind] for kind in regressor.kinds}, poolings, compute, device)
@@ -257,7 +259,7 @@ def matching_extractors(
 
 
 def _write_maps(listing: ImageListing, scores: Scores, model: EmbeddedModel, folder: Path) -> dict[str, str]:
-    """Writes the maps of the scored images; returns name -> sentence for each that has none."""
+    """Writes the maps of the scored images; returns name -> error message for each image without a map."""
     images = [image for image in listing.images if image.name in scores.of_images]
     failed = write_maps(images, load_scorer(model.regressor, model.encoders), folder)
     log.info(f"{len(images) - len(failed):,d} maps written, {len(failed):,d} failed: {folder}")
@@ -296,7 +298,7 @@ def _write_page(
 
 
 def print_scores(rows: list[tuple[str, float]], interval: ScoreInterval | None = None) -> None:
-    """Prints a table of (image, score) and the interval of each score; of a long one the best and the worst."""
+    """Prints a table of images, scores and intervals. Of a long table, it prints the best and the worst rows."""
     header = "   score" + ("      low     high" if interval else "") + "  image"
     if len(rows) <= LONGEST_TABLE:
         log.info(header)
@@ -354,7 +356,7 @@ def _print_about(regressor: Regressor, closing: str, output: Path | None) -> Non
 
 
 def _read_labels(path: Path, lower_is_better: bool) -> OpinionScores:
-    from datasets.opinion_scores import read_scores  # imports pandas, for which scores alone need not wait
+    from datasets.opinion_scores import read_scores  # imports pandas, which scores alone do not need
 
     return read_scores(path, lower_is_better)
 
@@ -365,8 +367,8 @@ def compare_with_labels(
     options: PredictionOptions,
     interval: ScoreInterval | None = None,
 ) -> None:
-    """Prints how well the scores agree with people's; UserError where fewer than two images are in both."""
-    from learning.regression.metrics import evaluate  # imports scipy, for which scores alone need not wait
+    """Prints how well the scores agree with the labels; UserError if fewer than two images have both."""
+    from learning.regression.metrics import evaluate  # imports scipy, which scores alone do not need
 
     matched = match_names(labels.images, list(scores), f"--input {' '.join(options.input)}")
     rows = [row for row, image in enumerate(labels.images) if image in matched]

@@ -1,10 +1,10 @@
-"""How sure a metric is, and whether one model is better than another on the same images.
+"""How certain a metric is, and whether one model is better than another on the same images.
 
 Intervals are percentile bootstrap intervals (Efron, Tibshirani, An Introduction to the Bootstrap, 1993, ch. 13), moved
 by the bootstrap's own estimate of its bias (ibid., ch. 10): an image that is drawn twice ties with itself, and the
-logistic fits repeated images too well. With few groups they are wider, as Student's t is wider than the normal
-distribution (Hesterberg, The American Statistician 69(4), 2015, section 3.3). Groups are resampled, not images: images
-of one group (a scene, a prompt) are not independent.
+logistic fits repeated images too well. With few groups the intervals are wider, as Student's t is wider than the
+normal distribution (Hesterberg, The American Statistician 69(4), 2015, section 3.3). Groups are resampled, not images:
+images of one group (a scene, a prompt) are not independent.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def interval_of(
 ) -> Interval:
     """The interval that holds the middle of the ``resampled`` values, moved so that their mean is the estimate.
 
-    The middle is CONFIDENCE of them for very many groups, and more for few. The metric lies between ``lowest`` and
-    ``highest``.
+    With very many groups, the middle is the share CONFIDENCE of the values; with few groups, it is a larger share. The
+    metric lies between ``lowest`` and ``highest``.
     """
     quantile = stats.t.ppf((1 + CONFIDENCE) / 2, n_groups - 1) * np.sqrt(n_groups / (n_groups - 1))
     tail = 100 * stats.norm.sf(quantile)
@@ -88,13 +88,13 @@ def bootstrap_intervals(
 
 
 def _n_groups(held_out: HeldOut) -> int:
-    """The number of groups, at least 2, whose images were tested."""
+    """The number of groups whose images were tested, or 2 if it is smaller."""
     tested = held_out.tested
     return max(2, len(tested) if held_out.groups is None else len(set(held_out.groups[tested])))
 
 
 def _over_splits(average: Callable[..., np.ndarray], of_parts: Sequence[np.ndarray]) -> np.ndarray:
-    """The average over the parts, (samples, ...), without the samples of which every part is too small (NaN)."""
+    """The average over the parts, (samples, ...); samples in which every part is too small (NaN) are left out."""
     stacked = np.stack(of_parts)
     known = ~np.isnan(stacked.reshape(*stacked.shape[:2], -1)[:, :, 0]).all(axis=0)
     return average(stacked[:, known], axis=0)
@@ -102,7 +102,7 @@ def _over_splits(average: Callable[..., np.ndarray], of_parts: Sequence[np.ndarr
 
 @dataclass(frozen=True)
 class SrccDifference:
-    """SRCC of one model minus that of another, with its interval and the two-sided p-value of no difference."""
+    """SRCC of one model minus SRCC of another, its interval, and the two-sided p-value for no difference."""
 
     interval: Interval
     p_value: float
@@ -111,7 +111,7 @@ class SrccDifference:
 def srcc_difference(first: HeldOut, second: HeldOut, n_resamples: int = N_RESAMPLES, seed: int = 0) -> SrccDifference:
     """The paired bootstrap: the mean over the splits of the SRCC difference, on the same resampled images.
 
-    The p-value is twice the smaller share of resamples on one side of 0, with one added to either count (Davison,
+    The p-value is twice the smaller share of resamples on one side of 0, with one added to both counts (Davison,
     Hinkley, Bootstrap Methods and their Application, 1997, section 4.2).
     """
     pairs = list(zip(first.parts(), second.parts(), strict=True))
@@ -130,11 +130,11 @@ def srcc_difference(first: HeldOut, second: HeldOut, n_resamples: int = N_RESAMP
 
 
 def pitman_morgan(first: np.ndarray, second: np.ndarray) -> float:
-    """Two-sided p-value that paired residuals (n,) and (n,) have equal variance.
+    """Two-sided p-value for equal variance of paired residuals (n,) and (n,).
 
     Their variances are equal if and only if their sum and difference are uncorrelated (Pitman, Biometrika 31, 1939;
-    Morgan, ibid.). The usual F-test assumes independent residuals, and those of two models on the same images are not
-    (Zhu et al., IEEE Signal Process. Mag. 35(4), 2018).
+    Morgan, ibid.). The usual F-test assumes independent residuals. Residuals of two models on the same images are not
+    independent (Zhu et al., IEEE Signal Process. Mag. 35(4), 2018).
     """
     correlation = float(plcc(first + second, first - second))
     degrees = len(first) - 2
