@@ -7,7 +7,7 @@
 # make test-slurm   runs the sbatch script of docs/training.md on a SLURM cluster that it starts on this machine
 # make lint         checks style (ruff) and types (mypy)
 # make format       applies ruff's fixes and formatting
-# make fuzz         reads 20,000 mutated images, 500 checkpoints and 500 regressors
+# make fuzz         reads 30,000 mutated images, 5,000 tables, 500 checkpoints and 500 regressors
 # make bench        prints the speed of this machine: nine minutes
 # make clean        removes .venv and the folder of the demo
 #

@@ -2,7 +2,8 @@
 
 ``python -m benchmarks.regressor_search`` prints seconds, their ratio, and how far choice and predictions agree, for 20
 Ridge penalties, 10 splits and 3000 x 8192 float32 features; ``--quick`` takes a tenth of the images. ``--memory``
-prints the peak for 10,000 x 8192 instead.
+prints the peak for 10,000 x 8192 instead. ``--default 10000 8192`` times the default search (Ridge and ElasticNet, 82
+candidates, 10 splits) and the tests after it, and prints how well the progress bar predicted the search's end.
 """
 
 import argparse
@@ -19,6 +20,8 @@ from sklearn.preprocessing import StandardScaler
 
 from benchmarks.table import Row, print_table
 from common import machine
+from common.progress_bar import ProgressBar
+from learning.regression.evaluation import run_protocol
 from learning.regression.metrics import srcc
 from learning.regression.search import fit, search
 from learning.regression.settings import Grid
@@ -28,16 +31,17 @@ N_FEATURES = 8192
 ALPHAS = tuple(np.logspace(0, 6, 20).tolist())
 
 
-def make_features(n_images: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def make_features(
+    n_images: int, rng: np.random.Generator, n_features: int = N_FEATURES
+) -> tuple[np.ndarray, np.ndarray]:
     """Features with the traits of a ReLU network's (positive, correlated, of unequal spread), and scores on 1..5."""
     factors = rng.standard_normal((n_images, 200), dtype=np.float32)
-    loadings = (
-        rng.standard_normal((200, N_FEATURES), dtype=np.float32) * np.linspace(1, 0.05, 200, dtype=np.float32)[:, None]
-    )
+    strengths = np.linspace(1, 0.05, 200, dtype=np.float32)
+    loadings = rng.standard_normal((200, n_features), dtype=np.float32) * strengths[:, None]
     features = factors @ loadings
     features += rng.standard_normal(features.shape, dtype=np.float32)
     np.maximum(features, 0, out=features)
-    features *= rng.gamma(2, 0.1, N_FEATURES).astype(np.float32)
+    features *= rng.gamma(2, 0.1, n_features).astype(np.float32)
     mos = factors[:, :20] @ rng.normal(size=20) + rng.normal(scale=3, size=n_images)
     return features, 3 + 0.6 * (mos - mos.mean()) / mos.std()
 
@@ -95,13 +99,50 @@ def peak_memory() -> None:
           f"{time.perf_counter() - began:.0f} s")  # fmt: skip
 
 
+def default_search(n_images: int, n_features: int, n_splits: int = 10) -> Iterator[Row]:
+    """The default search, and the tests of its choices, as ``train_regressor.py`` runs them."""
+    features, mos = make_features(n_images, np.random.default_rng(0), n_features)
+    splits = random_splits(n_images, None, n_splits, (70, 10, 20), seed=0)
+    grid, began, times = Grid(), time.perf_counter(), []
+    bar = ProgressBar(n_splits * len(grid.paths()), "path")
+
+    def advance(n_paths: int) -> None:
+        times.append(time.perf_counter() - began)
+        bar.add(n_paths)
+
+    cpu = time.process_time()
+    evaluation = run_protocol(features, mos, splits, grid, machine.n_cores(), machine.memory() // 2, advance)
+    seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
+    name = f"default search, {n_splits} splits, {n_images}x{n_features}"
+    yield Row(name, f"{times[-1] / 60:.1f} min", aim="20 min at 10,000x8192")
+    for share in (0.1, 0.25, 0.5):
+        done = round(share * len(times))
+        predicted = times[done - 1] * len(times) / done
+        yield Row(
+            f"  its end, predicted at {share:.0%} of the bar",
+            f"{predicted / 60:.1f} min",
+            "",
+            f"{predicted / times[-1]:.2f}",
+        )
+    yield Row(
+        "  unconverged fits", f"{int(evaluation.search.unconverged.sum())} of {evaluation.search.srcc.size}", aim="0"
+    )
+    yield Row("  choice", str(evaluation.search.best))
+    yield Row(f"  the {2 * n_splits + 1} fits after it", f"{(seconds - times[-1]) / 60:.1f} min")
+    yield Row("  processor time of all", f"{cpu / 60:.1f} min", f"{machine.n_cores()} cores, {seconds / 60:.1f} min")
+    yield Row("  peak memory", f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GB")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.regressor_search", description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="300 images, 3 splits")
     parser.add_argument("--memory", action="store_true", help="peak memory at 10,000 images instead")
+    parser.add_argument("--default", type=int, nargs=2, metavar=("IMAGES", "FEATURES"), help="the default search")
     options = parser.parse_args()
     if options.memory:
         peak_memory()
+    elif options.default:
+        print_table(default_search(*options.default))
     else:
         print_table(rows() if options.quick else rows(3000, 10))
 

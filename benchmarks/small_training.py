@@ -8,9 +8,11 @@ for both poolings, below that of the untrained network. One epoch of 2,700 photo
 
 import argparse
 import os
+import re
 import shlex
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -25,16 +27,40 @@ from learning.regression.splits import random_splits
 from networks import build_encoder
 
 ROOT = Path(__file__).parent.parent
-COMMON = """--method MoCov2 --cosine --schedule step --arch resnet18 --patch_size 64 --n_aug 11 --n_scale 2
-    --batch_size 8 --nce_k 8192 --alpha 0.99 --amp -j 0 --resume auto --save_steps 50"""
-LARS, ADAMW = "--optimizer LARS --learning_rate 1.5", "--optimizer AdamW --learning_rate 1e-3"
+COMMON = """--method Customize --head mlp --cosine --schedule step --n_aug 11 --n_scale 2 --batch_size 8 --amp -j 0
+    --resume auto --save_steps 50"""
+DEFAULTS = {"arch": "resnet18", "patch_size": "64", "nce_k": "8192", "nce_t": "0.2", "alpha": "0.99"}
+LARS = {"optimizer": "LARS", "learning_rate": "1.5"}
+BATCH = {"negatives": "queue+batch"}
+OURS = BATCH | {"optimizer": "AdamW", "learning_rate": "1e-3", "level_weight": "0.3"}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Options of a training; only one photograph ``in_every`` is used, that many times as often."""
+
+    options: dict[str, str]
+    in_every: int = 1
+
+
 SETTINGS = {
-    "as released: negatives from the queue, LARS": LARS,
-    "the step's own keys as negatives": f"{LARS} --negatives queue+batch",
-    "and levels": f"{LARS} --negatives queue+batch --level_weight 0.3",
-    "and AdamW": f"{ADAMW} --negatives queue+batch --level_weight 0.3",
-    "AdamW without levels": f"{ADAMW} --negatives queue+batch",
-    "two distortions": f"{ADAMW} --negatives queue+batch --level_weight 0.3 --n_distortions 2",
+    "negatives from the queue, LARS, as released": Setting(LARS),
+    "negatives from the batch too, LARS": Setting(LARS | BATCH),
+    "and levels, LARS": Setting(LARS | BATCH | {"level_weight": "0.3"}),
+    "negatives from the batch too, AdamW": Setting(OURS | {"level_weight": "0"}),
+    "and levels, AdamW: the embedded model's": Setting(OURS),
+    "with learning rate 3e-4": Setting(OURS | {"learning_rate": "3e-4"}),
+    "with temperature 0.07": Setting(OURS | {"nce_t": "0.07"}),
+    "with temperature 0.5": Setting(OURS | {"nce_t": "0.5"}),
+    "with alpha 0.9": Setting(OURS | {"alpha": "0.9"}),
+    "with alpha 0.999": Setting(OURS | {"alpha": "0.999"}),
+    "with a queue of 1,024": Setting(OURS | {"nce_k": "1024"}),
+    "with a queue of 65,536": Setting(OURS | {"nce_k": "65536"}),
+    "with one version in ten distorted twice": Setting(OURS | {"n_distortions": "2"}),
+    "with a quarter of the photographs": Setting(OURS, in_every=4),
+    "with crops of 96 pixels": Setting(OURS | {"patch_size": "96"}),
+    "with crops of 160 pixels": Setting(OURS | {"patch_size": "160"}),
+    "with a ResNet-50": Setting(OURS | {"arch": "resnet50"}),
 }
 N_SPLITS, SHARES = 20, (0.7, 0.1, 0.2)
 N_RESAMPLES = 300
@@ -76,7 +102,7 @@ def main() -> None:
     parser.add_argument("scored", type=Path, help="folder with images and mos.csv")
     parser.add_argument("--output", type=Path, default=Path("small_training"), help="runs and features are kept here")
     parser.add_argument("--epochs", type=int, default=1, help="passes over the photographs, for every setting")
-    parser.add_argument("--only", help="settings whose name holds this text")
+    parser.add_argument("--only", nargs="+", help="settings whose name holds one of these texts")
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
     photos = options.photos
@@ -89,14 +115,24 @@ def main() -> None:
     torch.manual_seed(0)
     torch.save(build_encoder("resnet18", zero_init_residual=True).state_dict(), untrained)
     print(f"{'untrained':<46s}{judge(untrained, options.scored, options.output / 'untrained')}", flush=True)
-    for number, (name, setting) in enumerate(SETTINGS.items()):
-        if options.only and options.only not in name:
-            continue
-        folder = options.output / f"setting{number}"
-        paths = ("--csv_path", photos, "--model_path", folder / "run", "--tb_path", folder / "tb")
-        run("main_contrast.py", f"{COMMON} {setting} --epochs {options.epochs}", *paths)
-        (checkpoint,) = (folder / "run").glob(f"*/ckpt_epoch_{options.epochs}.pth")
-        print(f"{name:<46s}{judge(checkpoint, options.scored, folder)}", flush=True)
+    for name, setting in SETTINGS.items():
+        if any(text in name for text in options.only or [""]):
+            print(f"{name:<46s}{try_setting(name, setting, photos, options)}", flush=True)
+
+
+def try_setting(name: str, setting: Setting, photos: Path, options: argparse.Namespace) -> str:
+    """Trains with a setting, and judges the result."""
+    folder = options.output / re.sub(r"\W+", "_", name)
+    folder.mkdir(exist_ok=True)
+    header, *rows = photos.read_text().splitlines()
+    chosen = folder / "photos.csv"
+    chosen.write_text("\n".join([header, *rows[:: setting.in_every]]) + "\n")
+    epochs = options.epochs * setting.in_every
+    given = " ".join(f"--{option} {value}" for option, value in (DEFAULTS | setting.options).items())
+    paths = ("--csv_path", chosen, "--model_path", folder / "run", "--tb_path", folder / "tb")
+    run("main_contrast.py", f"{COMMON} {given} --epochs {epochs} --keep 1", *paths)
+    (checkpoint,) = (folder / "run").glob(f"*/ckpt_epoch_{epochs}.pth")
+    return judge(checkpoint, options.scored, folder)
 
 
 if __name__ == "__main__":

@@ -29,8 +29,8 @@ def whole_file(path: str | os.PathLike, durable: bool = True) -> Iterator[Path]:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{beginning}.", suffix=f"{TEMPORARY}{path.suffix}")
         os.close(handle)
         temporary = Path(name)
-        temporary.chmod(0o666 & ~_umask())
         yield temporary
+        temporary.chmod(0o666 & ~_umask())  # afterwards: safetensors makes a new file, for its owner alone
         if durable:
             with open(temporary, "rb") as written:
                 os.fsync(written.fileno())

@@ -17,6 +17,9 @@ CONTENT_AWARE = "content_aware"
 KINDS = (QUALITY_AWARE, CONTENT_AWARE)
 """The kinds of features, in the order in which a regressor takes them."""
 
+GIVEN = "given"
+"""The kind of features that another program computed: a regressor on them can be evaluated, but not score images."""
+
 DATABASE_NAMES = (
     "koniq",
     "kadid",

@@ -229,5 +229,6 @@ def _work(connection: Connection, max_pixels: int, start: Callable[[int], None] 
                 view = memoryview(pixels.data).cast("B")
                 for begin in range(0, len(view), _CHUNK):
                     connection.send_bytes(view[begin : begin + _CHUNK])
+            del image, pixels, view  # not kept while the parent computes
     except (EOFError, OSError):  # the parent has ended, or needs no more images
         return

@@ -6,6 +6,9 @@ name of features is the image's without its ending; with the ending, where anoth
 
 A single file (.npz) holds ``names`` (n,), for each kind an (n, n_features) array and its ``<kind>_encoder``, and of the
 image files ``size`` (bytes), ``mtime_ns`` and ``sha256``, (n,) each.
+
+Features of another program are read from a table (.csv) with a column ``image`` and a column for each feature, or from
+a single file with ``names`` (n,) and ``features`` (n, n_features).
 """
 
 from __future__ import annotations
@@ -25,16 +28,23 @@ import numpy as np
 
 from common.atomic_files import check_writable, whole_file
 from common.errors import UserError
-from common.names import KINDS, short_identity
+from common.names import GIVEN, KINDS, short_identity
 from datasets.feature_sources import SourceRecord, SourceRecords
 from datasets.file_stamps import FileStamp, quick_stamp, stamp_file
-from datasets.image_lists import ListedImage, match_names
+from datasets.image_lists import PATH_COLUMNS, ListedImage, match_names
 from datasets.images import open_image_file
+from datasets.tables import read_csv
 
 LONGEST_NAME = 200
 """Bytes of the last part of a name, of the 255 that file systems allow: kind and ending of the file follow it."""
 
 _ENCODER = "encoder.json"
+
+TABLE_ENDINGS = (".csv", ".tsv", ".txt", ".xlsx")
+"""Endings of tables with features of another program."""
+
+_FEATURES = "features"
+"""The array of a single file (.npz) that holds features of another program."""
 
 
 # Where features are kept, and which encoder they are of.
@@ -258,14 +268,16 @@ class FeatureFiles:
 
     def __init__(self, source: str | os.PathLike, kinds: Sequence[str] | None = None):
         self.source = Path(source)
-        self._files: _Folder | _SingleFile
+        self._files: _Folder | _SingleFile | _Table
         if self.source.is_dir():
             self._files = _Folder(self.source)
+        elif self.source.is_file() and self.source.suffix.lower() in TABLE_ENDINGS:
+            self._files = _Table(self.source)
         elif self.source.is_file():
             self._files = _SingleFile(self.source)
         else:
             raise UserError(f"features {self.source} do not exist")
-        self.kinds = [kind for kind in KINDS if kind in (kinds or self._files.kinds)]
+        self.kinds = [kind for kind in (*KINDS, GIVEN) if kind in (kinds or self._files.kinds)]
         missing = [kind for kind in self.kinds if kind not in self._files.kinds]
         if missing or not self.kinds:
             raise UserError(
@@ -288,6 +300,10 @@ class FeatureFiles:
         """
         return np.concatenate([self._files.rows(kind, names) for kind in self.kinds], axis=1)
 
+    def file_digests(self, names: Sequence[str]) -> list[str | None]:
+        """SHA-256 of the image files from which the features of ``names`` were computed; None where not recorded."""
+        return self._files.file_digests(self.kinds[0], names)
+
 
 class _Folder:
     """Features in a folder, one file for each image and kind."""
@@ -295,6 +311,7 @@ class _Folder:
     def __init__(self, folder: Path):
         self._folder = folder
         self._features: dict[str, dict[str, str]] = {}
+        self._digests: dict[str, dict[str, str]] = {}
         self.kinds = [kind for kind in KINDS if (folder / f"feats_{kind}").is_dir()]
 
     def names(self, kinds: Sequence[str]) -> list[str]:
@@ -308,7 +325,12 @@ class _Folder:
         found = (Path(parent, file) for parent, _, files in os.walk(root) for file in files if file.endswith(ending))
         features = sorted(path.relative_to(root).as_posix().removesuffix(ending) for path in found)
         records = SourceRecords(root)
-        return {(record.image if (record := records.get(name)) else name): name for name in features}
+        recorded = {name: record for name in features if (record := records.get(name))}
+        self._digests[kind] = {record.image: record.stamp.sha256 for record in recorded.values()}
+        return {(recorded[name].image if name in recorded else name): name for name in features}
+
+    def file_digests(self, kind: str, names: Sequence[str]) -> list[str | None]:
+        return [self._digests[kind].get(name) for name in names]
 
     def encoder(self, kind: str) -> str | None:
         return read_encoder(self._folder, kind)
@@ -328,6 +350,9 @@ class _SingleFile:
         try:
             self._archive = np.load(path, allow_pickle=False)
             self.kinds = [kind for kind in KINDS if kind in self._archive]
+            self._arrays = {kind: kind for kind in self.kinds}
+            if not self.kinds and _FEATURES in self._archive:
+                self.kinds, self._arrays = [GIVEN], {GIVEN: _FEATURES}
         except Exception as error:  # numpy's readers raise any exception for a damaged file
             raise UserError(f"features {path} cannot be read: {error}") from None
 
@@ -345,17 +370,23 @@ class _SingleFile:
 
     def rows(self, kind: str, names: Sequence[str]) -> np.ndarray:
         """(len(names), n_features) float32; UserError where the array does not fit the names."""
-        everything = self._array(kind)
+        everything = self._array(self._arrays[kind])
         if everything.ndim != 2 or len(everything) != len(self._rows) or everything.dtype.kind != "f":
             raise UserError(
-                f"features {self._path}: array '{kind}' is {everything.dtype} {everything.shape}, and there are "
-                f"{len(self._rows)} names"
+                f"features {self._path}: array '{self._arrays[kind]}' is {everything.dtype} {everything.shape}, and "
+                f"there are {len(self._rows)} names"
             )
         rows = everything[[self._rows[name] for name in names]].astype(np.float32, copy=False)
         wrong = np.flatnonzero(~np.isfinite(rows).all(axis=1))
         if wrong.size:
             raise UserError(f"features {self._path}: the {kind} features of {names[wrong[0]]} are not finite")
         return rows
+
+    def file_digests(self, kind: str, names: Sequence[str]) -> list[str | None]:
+        if "sha256" not in self._archive:
+            return [None] * len(names)
+        digests = self._array("sha256")
+        return [str(digests[self._rows[name]]) or None for name in names]
 
     def _array(self, name: str) -> np.ndarray:
         try:
@@ -366,6 +397,40 @@ class _SingleFile:
             raise UserError(f"features {self._path} hold no array '{name}'") from None
         except Exception as error:
             raise UserError(f"features {self._path}: array '{name}' cannot be read: {error}") from None
+
+
+class _Table:
+    """Features of another program: a row for each image, a column for each feature."""
+
+    def __init__(self, path: Path):
+        from datasets.opinion_scores import read_numbers  # imports pandas, which features in a folder do not need
+
+        where = f"features {path}"
+        table = read_csv(path, PATH_COLUMNS, "features")
+        name = next(column for column in PATH_COLUMNS if column in table)
+        repeated = table[name][table[name].duplicated()]
+        if len(repeated):
+            raise UserError(f"{where}, line {repeated.index[0]}: image {repeated.iloc[0]} has features above already")
+        columns = [column for column in table if column not in PATH_COLUMNS]
+        if not columns:
+            raise UserError(f"{where} have no column but '{name}'; each other column is a feature")
+        values = [read_numbers(table[column], where, f"feature {column}") for column in columns]
+        self._rows = dict(zip(table[name], np.stack(values, axis=1).astype(np.float32), strict=True))
+        self.kinds = [GIVEN]
+
+    def names(self, kinds: Sequence[str]) -> list[str]:
+        """The images in the table."""
+        return list(self._rows)
+
+    def encoder(self, kind: str) -> str | None:
+        return None
+
+    def rows(self, kind: str, names: Sequence[str]) -> np.ndarray:
+        """(len(names), n_features) float32."""
+        return np.stack([self._rows[name] for name in names])
+
+    def file_digests(self, kind: str, names: Sequence[str]) -> list[str | None]:
+        return [None] * len(names)
 
 
 def _read_rows(paths: Sequence[Path]) -> np.ndarray:

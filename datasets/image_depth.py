@@ -3,9 +3,10 @@
 The rules, for values from ``low`` to ``high`` in the image:
 
 - 16 bits: value / 256. Nothing but the file's own statement (bits per sample, largest sample value) tells 12 bits that
-  are stored in 16 from a dark photograph, so an image that ends below a sixteenth of the range is refused.
+  are stored in 16 from a dark photograph, so an image that ends below a sixteenth of the range is refused, and so is
+  one that ends exactly where 13, 14 or 15 bits do.
 - floating point: 0 to 1 is black to white, or 0 to 255 is. A largest value from 1.1 to 64 could be of either range.
-- 32-bit integers: 0 to 255, or 0 to 65,535.
+- 32-bit integers: 0 to 255, or 0 to 65,535, or all of the range if they are unsigned.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ OVERSHOOT = 0.1
 _BITS_PER_SAMPLE = 258
 _PHOTOMETRIC = 262
 _MAX_SAMPLE_VALUE = 281
+_SAMPLE_FORMAT = 339
+_SIGNED = 2
 
 
 class UnknownScaleError(Exception):
@@ -54,7 +57,12 @@ def as_8_bits(image: Image.Image, bits: int) -> np.ndarray:
     elif bits == 16:
         raise UnknownScaleError("it holds signed 16-bit values")
     else:
-        grey = _from_32_bits(values, low, high)
+        if image.format == "TIFF" and _tiff_tag(image, _SAMPLE_FORMAT) != _SIGNED:
+            values = np.ascontiguousarray(values).view(np.uint32)  # Pillow's mode I is signed
+        grey = _from_32_bits(values)
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):  # PNG's one transparent value: it lies on white
+        grey = np.where(values == transparent, np.uint8(255), grey)
     # TIFF's WhiteIsZero, which Pillow inverts for 8 bits alone.
     return 255 - grey if _tiff_tag(image, _PHOTOMETRIC) == 0 else grey
 
@@ -79,6 +87,8 @@ def _from_16_bits(values: np.ndarray, high: float, largest: int | None) -> np.nd
     if largest is None:
         if 0 < high < 65536 // DARKEST_SHARE:
             raise UnknownScaleError(_too_dark(high, 65535))
+        if high in (2**13 - 1, 2**14 - 1, 2**15 - 1):
+            raise UnknownScaleError(f"its values end at {high:,.0f}, the largest of fewer than 16 bits")
         return _clipped(values // 256)
     return _clipped(values.astype(np.int64) * 256 // (largest + 1))
 
@@ -95,11 +105,14 @@ def _from_float(values: np.ndarray, low: float, high: float) -> np.ndarray:
     )
 
 
-def _from_32_bits(values: np.ndarray, low: float, high: float) -> np.ndarray:
+def _from_32_bits(values: np.ndarray) -> np.ndarray:
+    low, high = int(values.min()), int(values.max())
     if low >= 0 and (high == 0 or 256 // DARKEST_SHARE <= high <= 255):
         return _clipped(values)
     if low >= 0 and 65536 // DARKEST_SHARE <= high <= 65535:
         return _clipped(values // 256)
+    if values.dtype == np.uint32 and high >= 2**32 // DARKEST_SHARE:
+        return _clipped(values >> 24)
     raise UnknownScaleError(f"its 32-bit values go from {low:,.0f} to {high:,.0f}, neither to 255 nor to 65,535")
 
 

@@ -15,10 +15,15 @@ from datasets.image_formats import IMAGE_SUFFIXES, RAW_SUFFIXES, starts_like_an_
 _IMAGE_SUFFIXES = frozenset(suffix.encode() for suffix in IMAGE_SUFFIXES)
 _RAW_SUFFIXES = frozenset(suffix.encode() for suffix in RAW_SUFFIXES)
 
-_THUMBNAIL_FOLDERS = (b"@eadir", b"__macosx", b"$recycle.bin")
-"""Folders of a file server's or an archive's own; like those with a dot in front, they hold copies and thumbnails."""
+_SYSTEM_FOLDERS = frozenset(
+    b"""@eadir,@recycle,@recently-snapshot,@tmp,#recycle,#snapshot,__macosx,$recycle.bin,recycler,found.000,lost+found,
+    system volume information,ipod photo cache""".replace(b"\n    ", b"").split(b",")
+)
+_PREVIEWS_SUFFIX = b".lrdata"
+"""Folders that a file server, an operating system or a photo program makes: like those with a dot in front, they hold
+thumbnails, previews and deleted files."""
 
-THUMBNAILS = "in hidden or thumbnail folders"
+THUMBNAILS = "in hidden, thumbnail or system folders"
 HIDDEN = "hidden"
 RAW = "camera raw, to be developed first"
 OTHER = "without an image's ending"
@@ -36,6 +41,13 @@ class FolderListing:
     left_out: Counter[str] = field(default_factory=Counter)
     unreadable: list[str] = field(default_factory=list)
     other_suffixes: Counter[str] = field(default_factory=Counter)
+
+    def add(self, other: FolderListing) -> None:
+        """Adds the images and the account of another folder."""
+        self.images += other.images
+        self.left_out += other.left_out
+        self.unreadable += other.unreadable
+        self.other_suffixes += other.other_suffixes
 
     def account(self) -> str:
         """What was left out, for a person; empty where nothing was."""
@@ -100,7 +112,8 @@ def find_images(folder: Path) -> list[Path]:
 
 
 def _is_skipped(folder_name: bytes) -> bool:
-    return folder_name.startswith(b".") or folder_name.lower() in _THUMBNAIL_FOLDERS
+    lowered = folder_name.lower()
+    return lowered.startswith(b".") or lowered in _SYSTEM_FOLDERS or lowered.endswith(_PREVIEWS_SUFFIX)
 
 
 def _count_images(folder: bytes) -> int:

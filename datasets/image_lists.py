@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import glob
 import os
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from common.errors import UserError
 from datasets.image_folders import scan_folder
-from datasets.image_formats import IMAGE_SUFFIXES
+from datasets.image_formats import IMAGE_SUFFIXES, starts_like_an_image
 from datasets.tables import TABLE_SUFFIXES, read_csv, shown
 
 PATH_COLUMNS = ("Image_path", "image")
@@ -160,11 +161,30 @@ def _find_in_table(csv_path: Path) -> list[_Found]:
 
 
 def _find_in_lines(content: bytes, folder: Path, where: str) -> list[_Found]:
-    """The paths in a list: one per line, or separated by NUL as ``find -print0`` writes them."""
+    """The paths in a list: one per line, or separated by NUL as ``find -print0`` writes them.
+
+    Lines that begin with "#" are comments. Blanks and quotation marks around a path do not belong to it, unless there
+    is a file with them in its name. PowerShell writes UTF-16.
+    """
+    if starts_like_an_image(content[:32]):
+        raise UserError(f"--input {where} is an image, not a list of paths; give it an image's ending")
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        content = os.fsencode(content.decode("utf-16", "replace").replace("\ufffd", "?"))
     separator = b"\0" if b"\0" in content else b"\n"
-    lines = content.removeprefix(b"\xef\xbb\xbf").split(separator)
-    given = [os.fsdecode(line.removesuffix(b"\r")) for line in lines]
-    found = [_Found(_from_here_or(folder, one), one, image_name(one)) for one in given if one]
+    found = []
+    for line in content.removeprefix(codecs.BOM_UTF8).split(separator):
+        given = os.fsdecode(line.removesuffix(b"\r"))
+        plain = given.strip()
+        unquoted = plain[1:-1] if len(plain) > 2 and plain[0] == plain[-1] and plain[0] in "\"'" else plain
+        for one in dict.fromkeys((given, plain, unquoted)):
+            path = _from_here_or(folder, one)
+            if one and os.path.lexists(path):
+                break
+        else:
+            one, path = unquoted, _from_here_or(folder, unquoted)
+            if not one or one.startswith("#"):
+                continue
+        found.append(_Found(path, one, image_name(one)))
     if not found:
         raise UserError(f"--input {where} lists no images")
     return found
@@ -230,6 +250,8 @@ def match_names(requested: Sequence[str], available: Sequence[str], where: str) 
     images: dict[str, str] = {}
     for given, name in matched.items():
         # Two images must not share features: they could be on both sides of a split.
+        if name in images and image_name(images[name]) == image_name(given):
+            raise UserError(f"{shown(images[name])} and {shown(given)} are the same image; give each image once")
         if name in images:
             raise UserError(
                 f"images {shown(images[name])} and {shown(given)} both fit {shown(name)} in {where}; one of them is "

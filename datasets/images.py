@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import logging
 import os
 import stat
 import warnings
@@ -16,14 +17,26 @@ from PIL import Image
 
 from common.errors import UserError
 from datasets.image_depth import UnknownScaleError, as_8_bits, check_16_bit_colour, stored_bits
-from datasets.image_formats import is_camera_raw, is_heif, is_preview
+from datasets.image_formats import is_camera_raw, is_heif, is_preview, name_other_content
 from datasets.image_metadata import tolerant_exif, upright, without_metadata
+from datasets.tiff_layouts import correct_byte_order, misread_layout, name_layout
 
 # Pillow's own limit warns, and raises at twice the limit; read_image has one that can be set.
 Image.MAX_IMAGE_PIXELS = None
 
 MAX_PIXELS = 250_000_000
 """More than any camera's photograph has (200 megapixels): a file that claims more is a decompression bomb."""
+
+# It prints what an exception says too.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
+
+CONVERT = "save it as PNG or JPEG with 8 bits"
+
+_UNUSED_ALPHA = ("BMP", "TGA")
+"""Formats in which programs leave a fourth channel at zero that nobody means as transparency."""
+
+_BAND = 1024
+"""Rows that are copied at once."""
 
 DEVELOP = "develop it to JPEG, PNG or TIFF first"
 
@@ -92,8 +105,23 @@ def decode_image(file: BinaryIO, name: str, max_pixels: int) -> np.ndarray:
     except UnknownScaleError as error:
         raise UserError(f"image {name}: {error}; save it with 8 bits") from None
     except Exception as error:  # Pillow's decoders raise any exception for a broken file
-        reason = "it is not an image" if isinstance(error, Image.UnidentifiedImageError) else f"{error!r}"
+        reason = _name_content(file) if isinstance(error, Image.UnidentifiedImageError) else _sentence(error)
         raise UserError(f"image {name} cannot be read: {reason}") from None
+
+
+def _sentence(error: Exception) -> str:
+    return str(error) if isinstance(error, OSError) and str(error) else f"{error!r}"
+
+
+def _name_content(file: BinaryIO) -> str:
+    """What an open file holds that Pillow does not recognise, as a sentence."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        layout = name_layout(file)
+    if layout is not None:
+        return f"it is a TIFF with {layout}, which is not supported; {CONVERT}"
+    file.seek(0)
+    return name_other_content(file.read(4096))
 
 
 def _decode(file: BinaryIO | io.BytesIO, name: str, max_pixels: int) -> np.ndarray:
@@ -103,15 +131,34 @@ def _decode(file: BinaryIO | io.BytesIO, name: str, max_pixels: int) -> np.ndarr
             raise UserError(f"image {name} has {width}x{height} pixels, more than --max_pixels {max_pixels:,d} allows")
         if is_preview(image):
             raise UserError(f"image {name} is a camera's raw file, and its first image is a preview: {DEVELOP}")
+        misread = misread_layout(image)
+        if misread is not None:
+            raise UserError(f"image {name} cannot be read: {misread}; {CONVERT}")
+        correct_byte_order(image)
         bits = stored_bits(image)
         image.load()
         if image.mode.startswith("I;16") or image.mode in ("I", "F"):
             grey = Image.fromarray(as_8_bits(image, bits))
             return np.array(upright_like(image, grey).convert("RGB"))
-        rgb = np.array(_as_rgb(upright(image)))
+        transparent = image.info.get("transparency")
+        if bits == 16 and isinstance(transparent, tuple):  # Pillow brings the pixels to 8 bits, but not this colour
+            image.info["transparency"] = tuple(value >> 8 for value in transparent)
+        if image.mode == "RGBA" and image.format in _UNUSED_ALPHA and image.getchannel("A").getextrema()[1] == 0:
+            image = image.convert("RGB")
+        rgb = _as_array(_as_rgb(upright(image)))
         if bits > 8:
             check_16_bit_colour(rgb)
         return rgb
+
+
+def _as_array(image: Image.Image) -> np.ndarray:
+    """The pixels of an RGB image, uint8 (H, W, 3), copied in bands: np.array makes two more copies on the way."""
+    width, height = image.size
+    pixels = np.empty((height, width, 3), np.uint8)
+    for top in range(0, height, _BAND):
+        bottom = min(top + _BAND, height)
+        pixels[top:bottom] = np.asarray(image.crop((0, top, width, bottom)) if height > _BAND else image)
+    return pixels
 
 
 def upright_like(image: Image.Image, grey: Image.Image) -> Image.Image:

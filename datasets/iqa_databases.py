@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -229,6 +230,26 @@ def _splits(sets: pd.Series, path: Path) -> list[str]:
     return [SPLIT_NAMES[name] for name in names]
 
 
+KADID_KINDS = (
+    "Gaussian blur", "lens blur", "motion blur", "color diffusion", "color shift", "color quantization",
+    "color saturation 1", "color saturation 2", "JPEG2000", "JPEG", "white noise", "white noise in color component",
+    "impulse noise", "multiplicative noise", "denoise", "brighten", "darken", "mean shift", "jitter",
+    "non-eccentricity patch", "pixelate", "quantization", "color block", "high sharpen", "contrast change",
+)  # fmt: skip
+"""Kinds 1 to 25 of KADID-10k (Lin, Hosu, Saupe, QoMEX 2019)."""
+
+TID_KINDS = (
+    "additive Gaussian noise", "noise in color components", "spatially correlated noise", "masked noise",
+    "high frequency noise", "impulse noise", "quantization noise", "Gaussian blur", "image denoising",
+    "JPEG", "JPEG2000", "JPEG transmission errors", "JPEG2000 transmission errors",
+    "non eccentricity pattern noise", "local block-wise distortions", "mean shift", "contrast change",
+    "change of color saturation", "multiplicative Gaussian noise", "comfort noise",
+    "lossy compression of noisy images", "color quantization with dither", "chromatic aberrations",
+    "sparse sampling and reconstruction",
+)  # fmt: skip
+"""Kinds 1 to 24 of TID2013 (Ponomarenko et al., Signal Process. Image Commun. 30, 2015); TID2008 has the first 17."""
+
+
 @_database("kadid", "KADID-10k")
 def _kadid(root: Path) -> pd.DataFrame:
     """Its "dmos" is the mean of degradation category ratings: 5 is imperceptible.
@@ -237,16 +258,39 @@ def _kadid(root: Path) -> pd.DataFrame:
     1 to 5, 17 fives and 13 fours have just these.
     """
     labels = _labels(root / "dmos.csv", _Columns("dist_img", "dmos", ("ref_img",), std="var"))
-    return score_table(labels["image"], labels["mos"], groups=labels["ref_img"], std=labels["std"])
+    kinds, levels = _kinds_and_levels(labels["image"], KADID_KINDS, root / "dmos.csv")
+    return score_table(
+        labels["image"], labels["mos"], groups=labels["ref_img"], std=labels["std"], kinds=kinds, levels=levels
+    )
+
+
+def _kinds_and_levels(images: Iterable[str], names: tuple[str, ...], path: Path) -> tuple[list[str], list[str]]:
+    """The kind and the level in file names of the form I01_02_3.bmp: reference, number of the kind, level.
+
+    A kind is its number in two digits, so that kinds sort as in the database, and its name from ``names``.
+    """
+    kinds, levels = [], []
+    for image in images:
+        found = _KIND_AND_LEVEL.fullmatch(image)
+        if found is None or not 1 <= int(found[1]) <= len(names):
+            raise UserError(f"label file {path}: {visible(image)} does not name a kind of distortion and a level")
+        kinds.append(f"{int(found[1]):02d} {names[int(found[1]) - 1]}")
+        levels.append(str(int(found[2])))
+    return kinds, levels
+
+
+_KIND_AND_LEVEL = re.compile(r"[iI]\d+_(\d+)_(\d+)\.\w+", re.ASCII)
 
 
 @_database("tid2013", "TID2013")
 @_database("tid2008", "TID2008")
 def _tid(root: Path) -> pd.DataFrame:
     """mos_std.txt is not read: its values are those of the mean, about 0.13, not of single ratings."""
-    labels = _pairs(root / "mos_with_names.txt", image_first=False)
+    path = root / "mos_with_names.txt"
+    labels = _pairs(path, image_first=False)
     groups = [name.split("_")[0].upper() for name in labels["image"]]
-    return score_table(labels["image"], labels["mos"], groups=groups)
+    kinds, levels = _kinds_and_levels(labels["image"], TID_KINDS, path)
+    return score_table(labels["image"], labels["mos"], groups=groups, kinds=kinds, levels=levels)
 
 
 LIVE_FOLDERS = {"jp2k": 227, "jpeg": 233, "wn": 174, "gblur": 174, "fastfading": 174}
@@ -254,7 +298,7 @@ LIVE_FOLDERS = {"jp2k": 227, "jpeg": 233, "wn": 174, "gblur": 174, "fastfading":
 
 @_database("live", "LIVE release 2", "In its DMOS lower is better; they are inverted: mos = 100 - DMOS.")
 def _live(root: Path) -> pd.DataFrame:
-    """The undistorted entries, which repeat the references in every folder, are left out."""
+    """The undistorted entries, which repeat the references in every folder, are left out. There are no levels."""
     realigned = root / "dmos_realigned.mat"
     path = realigned if realigned.exists() else root / "dmos.mat"
     dmos, undistorted = _matrix(path, "dmos_new" if path == realigned else "dmos", "orgs")
@@ -264,15 +308,22 @@ def _live(root: Path) -> pd.DataFrame:
     images = [f"{folder}/img{number}.bmp" for folder, n in LIVE_FOLDERS.items() for number in range(1, n + 1)]
     _same_length(path, len(images), dmos, undistorted)
     _same_length(root / "refnames_all.mat", len(images), references)
-    table = score_table(images, 100 - dmos.astype(np.float64), groups=references)
+    kinds = [image.split("/")[0] for image in images]
+    table = score_table(images, 100 - dmos.astype(np.float64), groups=references, kinds=kinds)
     return table[undistorted == 0].reset_index(drop=True)
 
 
 @_database("csiq", "CSIQ", "In its DMOS lower is better; they are inverted: mos = 1 - DMOS.")
 def _csiq(root: Path) -> pd.DataFrame:
-    labels = _pairs(root / "csiq_label.txt", image_first=True)
-    groups = [name.split(".")[0] for name in labels["image"]]
-    return score_table(labels["image"], 1 - labels["mos"], groups=groups)
+    """A file name is reference.kind.level.png."""
+    path = root / "csiq_label.txt"
+    labels = _pairs(path, image_first=True)
+    parts = [name.split(".") for name in labels["image"]]
+    for image, of_image in zip(labels["image"], parts, strict=True):
+        if len(of_image) != 4:
+            raise UserError(f"label file {path}: {visible(image)} does not name a reference, a kind and a level")
+    groups, kinds, levels, _ = map(list, zip(*parts, strict=True))
+    return score_table(labels["image"], 1 - labels["mos"], groups=groups, kinds=kinds, levels=levels)
 
 
 CLIVE_TRAINING_IMAGES = 7
@@ -327,7 +378,11 @@ _HIGHEST_DMOS = 100
 
 @_database("livemd", "LIVE Multiply Distorted", "In its DMOS lower is better; they are inverted: mos = 100 - DMOS.")
 def _livemd(root: Path) -> pd.DataFrame:
-    """Part 1 is blur followed by JPEG, part 2 blur followed by noise, of the same references."""
+    """Part 1 is blur followed by JPEG, part 2 blur followed by noise, of the same references.
+
+    A name such as iceskater_blur2_jpeg0.bmp gives the level of both; 0 means that it was not applied. An image has two
+    levels, so none is read.
+    """
     tables = []
     for part, folder in (("Part 1", "blurjpeg"), ("Part 2", "blurnoise")):
         lists, scores = root / part / "Imagelists.mat", root / part / "Scores.mat"
@@ -342,9 +397,18 @@ def _livemd(root: Path) -> pd.DataFrame:
         if at.min() < 0 or at.max() >= len(references):
             raise UserError(f"label file {lists}: ref4dist names references that refimgs does not hold")
         paths = [f"{part}/{folder}/{image}" for image in images]
-        table = score_table(paths, _HIGHEST_DMOS - dmos.astype(np.float64), groups=references[at])
+        kinds = [_livemd_kind(image) for image in images]
+        table = score_table(paths, _HIGHEST_DMOS - dmos.astype(np.float64), groups=references[at], kinds=kinds)
         tables.append(table[images != references[at]])
     return pd.concat(tables, ignore_index=True)
+
+
+def _livemd_kind(image: str) -> str | None:
+    """For example "blur" or "blur and jpeg"; None for a file name in another form."""
+    found = re.fullmatch(r".*_(blur)(\d)_(jpeg|noise)(\d)\.\w+", image, re.ASCII)
+    if found is None:
+        return None
+    return " and ".join(name for name, level in (found.group(1, 2), found.group(3, 4)) if level != "0") or None
 
 
 @_database("pipal", "PIPAL")

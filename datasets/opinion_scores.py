@@ -26,18 +26,22 @@ SPLIT_NAMES = {
 """Name of a part of an official split in label files -> its name here."""
 
 
+OPTIONAL_TEXTS = ("group", "split", "kind", "level")
+"""Columns of a table of scores that hold text and may be missing."""
+
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 @dataclass(frozen=True)
 class OpinionScores:
-    """A table with the columns image, mos, group, split, std and n_raters; one row per image.
+    """A table with the columns image, mos, group, split, std, n_raters, kind and level; one row per image.
 
     ``image`` is the path as the label file gives it. ``mos`` is float64; higher is better. Images of one ``group``
     (a reference image, a scene) must be on the same side of a split. ``split`` is train, validation or test.
     ``std`` is the standard deviation of the single ratings of an image, in units of ``mos``, and ``n_raters`` their
-    number. ``group`` and ``split`` are None, and the last two NaN, where the data set has none. ``inversion`` is a
-    sentence on how scores were inverted in which lower is better; it is empty where none were.
+    number. ``kind`` is the kind of distortion and ``level`` its level, both as text. ``std`` and ``n_raters`` are NaN
+    and the other optional columns None where the data set has none. ``inversion`` is a sentence on how scores were
+    inverted in which lower is better; it is empty where none were.
     """
 
     table: pd.DataFrame
@@ -71,6 +75,20 @@ class OpinionScores:
         return None if self.table["split"].isna().all() else self.table["split"].to_numpy(object)
 
     @property
+    def kinds(self) -> np.ndarray | None:
+        """(n,) kind of distortion of each image, None for an image without one; None where no image has one."""
+        return self._labels("kind")
+
+    @property
+    def levels(self) -> np.ndarray | None:
+        """(n,) level of distortion of each image, None for an image without one; None where no image has one."""
+        return self._labels("level")
+
+    def _labels(self, column: str) -> np.ndarray | None:
+        labels = self.table[column]
+        return None if labels.isna().all() else labels.to_numpy(object)
+
+    @property
     def std(self) -> np.ndarray | None:
         """(n,) standard deviation of each image's ratings, float64, or None."""
         return self._known("std")
@@ -97,29 +115,37 @@ def score_table(
     splits: Iterable[str | None] | None = None,
     std: ArrayLike | None = None,
     n_raters: ArrayLike | None = None,
+    kinds: Iterable[str | None] | None = None,
+    levels: Iterable[str | None] | None = None,
 ) -> pd.DataFrame:
     """The table of an ``OpinionScores`` from its columns, (n,) each."""
     images = list(images)
+
+    def texts(given: Iterable[str | None] | None) -> pd.Series:
+        return pd.Series([None] * len(images) if given is None else list(given), dtype=object)
+
     return pd.DataFrame(
         {
             "image": pd.Series(images, dtype=object),
             "mos": np.asarray(mos, np.float64),
-            "group": pd.Series([None] * len(images) if groups is None else list(groups), dtype=object),
-            "split": pd.Series([None] * len(images) if splits is None else list(splits), dtype=object),
+            "group": texts(groups),
+            "split": texts(splits),
             "std": np.full(len(images), np.nan) if std is None else np.asarray(std, np.float64),
             "n_raters": np.full(len(images), np.nan) if n_raters is None else np.asarray(n_raters, np.float64),
+            "kind": texts(kinds),
+            "level": texts(levels),
         }
     )
 
 
 def read_scores(csv_path: str | os.PathLike, lower_is_better: bool = False) -> OpinionScores:
-    """A table with the columns image (or Image_path) and mos, optionally group, split, std and n_raters.
+    """A table with the columns image (or Image_path) and mos, optionally group, split, std, n_raters, kind and level.
 
     ``lower_is_better`` (difference scores) inverts the sign. Raises UserError with the line for a score that is no
     number, an image listed twice, an unknown part of a split, and an impossible std or n_raters.
     """
     where = f"scores {Path(csv_path)}"
-    table = read_csv(csv_path, PATH_COLUMNS, "scores", optional=("group", "split"), numbers=("mos", "std", "n_raters"))
+    table = read_csv(csv_path, PATH_COLUMNS, "scores", optional=OPTIONAL_TEXTS, numbers=("mos", "std", "n_raters"))
     if "mos" not in table:
         raise UserError(f"{where} has no column 'mos'; its columns are: {listed(table)}")
     images = table[next(name for name in PATH_COLUMNS if name in table)]
@@ -134,6 +160,8 @@ def read_scores(csv_path: str | os.PathLike, lower_is_better: bool = False) -> O
         splits=_read_splits(table["split"], where) if "split" in table else None,
         std=read_spread(table["std"], where, "std") if "std" in table else None,
         n_raters=read_spread(table["n_raters"], where, "n_raters") if "n_raters" in table else None,
+        kinds=_read_labels(table["kind"]) if "kind" in table else None,
+        levels=_read_labels(table["level"]) if "level" in table else None,
     )
     inversion = "The signs of the scores are inverted, since lower is better in the file." if lower_is_better else ""
     return OpinionScores(columns, str(csv_path), inversion)
@@ -175,7 +203,7 @@ def read_spread(column: pd.Series, where: str, name: str) -> np.ndarray:
 
 def _read_groups(column: pd.Series, where: str) -> list[str | None]:
     """Names of groups in one Unicode form, without blanks around them; a warning where only their case differs."""
-    groups = [unicodedata.normalize("NFC", name.strip()) or None for name in column]
+    groups = _read_labels(column)
     spellings: dict[str, str] = {}
     for group in filter(None, groups):
         other = spellings.setdefault(group.casefold(), group)
@@ -183,6 +211,11 @@ def _read_groups(column: pd.Series, where: str) -> list[str | None]:
             log.warning(f"{where}: groups {visible(other)} and {visible(group)} differ in case only, and count as two")
             break
     return groups
+
+
+def _read_labels(column: pd.Series) -> list[str | None]:
+    """Names in one Unicode form, without blanks around them; None for an empty cell."""
+    return [unicodedata.normalize("NFC", name.strip()) or None for name in column]
 
 
 def _read_splits(column: pd.Series, where: str) -> list[str]:

@@ -8,7 +8,6 @@ import functools
 
 import cv2
 import numpy as np
-import torch
 from PIL import Image
 
 
@@ -18,6 +17,8 @@ def resize(image: np.ndarray, width: int, height: int, method: str = "bicubic") 
     ``method`` is "bilinear" or "bicubic"; both widen their kernel when shrinking (antialiasing). Torch's
     fixed-point weights differ from Pillow's in about one value of a million, by 1.
     """
+    import torch  # takes two seconds, which commands that only print their help do not wait for
+
     # One image with channels-last strides: torch then does not have to copy the channels apart and together.
     channels_last = torch.from_numpy(np.ascontiguousarray(image)).unsqueeze(0).permute(0, 3, 1, 2)
     resized = torch.nn.functional.interpolate(channels_last, size=(height, width), mode=method, antialias=True)

@@ -14,7 +14,6 @@ from common import log
 from common.atomic_files import whole_file
 from common.process import run_script
 from datasets.images import read_image
-from datasets.opinion_scores import read_scores
 from datasets.tables import write_csv
 
 N_PHOTOGRAPHS = 120
@@ -28,6 +27,8 @@ def write_sample_opinions(table: Path, folder: Path, n_photographs: int = N_PHOT
     ``table`` has the columns image (paths relative to it) and mos. Raises UserError for a table or a photograph that
     cannot be read.
     """
+    from datasets.opinion_scores import read_scores  # imports pandas, which --help does not need
+
     scores = read_scores(table)
     ranking = np.argsort(scores.mos, kind="stable")
     chosen = ranking[np.linspace(0, len(ranking) - 1, n_photographs).round().astype(int)]

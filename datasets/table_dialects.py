@@ -31,6 +31,12 @@ _OTHER_FORMATS = (
     (b"{\\rtf", "a text document (.rtf)"),
     (b"<html", "a web page"),
     (b"<!doctype html", "a web page"),
+    (b"<table", "a web page"),
+    (b"<?xml", "an XML document"),
+    (b'{"', "JSON"),
+    (b"[{", "JSON"),
+    (b"\x89PNG", "an image"),
+    (b"\xff\xd8\xff", "an image"),
 )
 
 

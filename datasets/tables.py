@@ -9,13 +9,15 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from common import log
 from common.atomic_files import whole_file
 from common.errors import UserError
 from datasets.table_dialects import RawTable, TableError, parse_table
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ENCODING, ENCODING_ERRORS = "utf-8-sig", "surrogateescape"
 """A byte-order mark may be there or not; file names that are not valid UTF-8 keep their bytes."""
@@ -130,6 +132,8 @@ def _columns(header: list[str], spellings: Mapping[str, str], needed: set[str]) 
 
 def _frame(raw: RawTable, columns: Mapping[str, int]) -> pd.DataFrame:
     # dtype object: pandas' own string type cannot hold names that are not valid Unicode.
+    import pandas as pd  # half a second, for which a script that reads no table should not wait
+
     texts = {name: pd.Series([row[at] for row in raw.rows], dtype=object) for name, at in columns.items()}
     return pd.DataFrame(texts).set_axis(pd.Index(raw.lines), axis=0)
 

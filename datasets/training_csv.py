@@ -5,6 +5,7 @@ The layout of ``training_data`` is that of the Re-IQA paper (section 4.1): prist
 """
 
 import argparse
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,9 +14,8 @@ from pathlib import Path
 from common import log
 from common.errors import UserError
 from common.process import run_script
-from datasets.image_folders import find_images
+from datasets.image_folders import FolderListing, scan_folder
 from datasets.tables import write_csv
-from datasets.training_images import PATH_COLUMN
 
 
 def _every_image(path: Path) -> bool:
@@ -58,39 +58,58 @@ SOURCES = (
 )
 
 
-def find_training_images(root: Path) -> dict[Source, list[Path]]:
-    """The images of each source below ``root``, sorted; an empty list where a source is missing."""
-    return {
-        source: [path for path in find_images(root / source.folder) if source.counts(path.relative_to(root))]
-        for source in SOURCES
-    }
+def find_training_images(root: Path) -> tuple[dict[Source, list[Path]], FolderListing]:
+    """The images of each source below ``root``, sorted; an empty list where a source is missing.
+
+    The listing accounts for all files below the folders of the sources.
+    """
+    found, listing = {}, FolderListing()
+    for source in SOURCES:
+        folder = root / source.folder
+        part = scan_folder(folder) if folder.is_dir() else FolderListing()
+        listing.add(part)
+        paths = (Path(os.fsdecode(path)) for path in part.images)
+        found[source] = [path for path in paths if source.counts(path.relative_to(root))]
+    return found, listing
 
 
 def write_training_csv(paths: list[Path], csv_path: Path) -> None:
     """Writes one column, ``Image_path``, with a row per path; paths in any encoding survive the round trip."""
+    from datasets.training_images import PATH_COLUMN  # imports torch, which --help does not need
+
     write_csv(csv_path, (PATH_COLUMN,), ([str(path)] for path in paths))
 
 
-def list_training_images(root: Path, csv_path: Path, everything: bool) -> None:
+def list_training_images(root: Path, csv_path: Path, everything: bool) -> int:
     """Writes the training CSV of ``root``: of every image below it, or of those in the paper's layout.
 
-    Raises UserError where there are none.
+    Returns the exit status, which is 1 if a folder could not be read. Raises UserError where there are no images.
     """
     if not root.is_dir():
         raise UserError(f"{root} is not a folder")
     if everything:
-        paths = find_images(root)
+        listing = scan_folder(root)
+        paths = [Path(os.fsdecode(path)) for path in listing.images]
     else:
-        found = find_training_images(root)
+        found, listing = find_training_images(root)
         for source, images in found.items():
             state = "missing" if not images else "" if len(images) >= source.expected else "incomplete"
             log.info(f"{source.name:26s} {len(images):8,d} of {source.expected:8,d}  {source.folder:30s} {state}")
         paths = [path for images in found.values() for path in images]
+        unused = len(listing.images) - len(paths)
+        if unused:
+            listing.left_out["that these sets do not use"] = unused
+    for sentence in listing.unreadable:
+        log.error(sentence)
+    left_out, folders = sum(listing.left_out.values()), len(listing.unreadable)
+    account = f", {folders:,d} folders unreadable" if folders else ""
+    account += f", {left_out:,d} left out ({listing.account()})" if left_out else ""
     if not paths:
         hint = "" if everything else "; --all lists a folder with a different layout"
-        raise UserError(f"{root} holds no training images in the expected places{hint}")
+        raise UserError(f"{root} holds no training images in the expected places{account}{hint}")
     write_training_csv(paths, csv_path)
-    log.info(f"{len(paths):,d} images: {csv_path}")
+    log.info(f"{len(paths):,d} images{account}: {csv_path}")
+    return 1 if listing.unreadable else 0
 
 
 def main() -> None:

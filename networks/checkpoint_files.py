@@ -5,10 +5,15 @@ from __future__ import annotations
 import argparse
 import collections
 import datetime
+import decimal
+import fractions
 import os
 import pickle
 import re
 import types
+import uuid
+import warnings
+import zipfile
 from collections.abc import Callable
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -35,7 +40,8 @@ def read_file(path: str | os.PathLike, mmap: bool = False) -> dict[str, Any]:
         if _is_safetensors(path):
             return safetensors.torch.load_file(path)
         # An open file: of a path, torch would look at the ending. Only a path can be mapped into memory.
-        with torch.serialization.safe_globals(_data_types()), open(path, "rb") as file:
+        with warnings.catch_warnings(), torch.serialization.safe_globals(_data_types()), open(path, "rb") as file:
+            warnings.simplefilter("ignore")  # on TorchScript archives, which are refused below
             content = torch.load(path if mmap else file, map_location="cpu", weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
         forbidden = re.search(
@@ -47,13 +53,50 @@ def read_file(path: str | os.PathLike, mmap: bool = False) -> dict[str, Any]:
                 f"checkpoint {path} is unsafe: reading it would run code ({name}). "
                 "Ask its author for the weights alone (a state_dict or a .safetensors file)"
             ) from None
-        raise UserError(f"checkpoint {path} is not a checkpoint, or is damaged") from None
+        raise UserError(f"checkpoint {path} {_name_content(path) or 'is not a checkpoint, or is damaged'}") from None
     except Exception as error:  # torch's readers raise exceptions of any type for a damaged file
-        reason = str(error).split("\n")[0][:200]
-        raise UserError(f"checkpoint {path} is not a checkpoint, or is damaged: {reason}") from None
+        reason = ": ".join(["is not a checkpoint, or is damaged", *str(error).split("\n")[0:1]])[:250]
+        raise UserError(f"checkpoint {path} {_name_content(path) or reason}") from None
     if not isinstance(content, dict):
         raise UserError(f"checkpoint {path} holds a {type(content).__name__}, not a dictionary of weights")
     return content
+
+
+_STARTS = (
+    (b"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras writes it"),
+    (b"version https://git-lfs", "a Git LFS pointer, whose content is fetched by 'git lfs pull'"),
+    (b"<!doctype html", "a web page; the download failed"),
+    (b"<html", "a web page; the download failed"),
+    (b"{", "JSON; of a model in several files, name the one with the encoder's weights"),
+    (b"\x08", "an ONNX model, or none"),
+    (b"\x1f\x8b", "a gzip archive; unpack it first"),
+)
+_STATE_DICT = "save its state_dict with torch.save, or as safetensors"
+
+
+def _name_content(path: Path) -> str:
+    """What a file holds that is no checkpoint, as the rest of a sentence; empty where it does not tell."""
+    with open(path, "rb") as file:
+        start = file.read(512)
+    if not start:
+        return "is empty"
+    for magic, name in _STARTS:
+        if start.lower().startswith(magic.lower()):
+            return f"is {name}"
+    if start.startswith(b"PK\x03\x04"):
+        try:
+            names = zipfile.ZipFile(path).namelist()
+        except Exception:  # a damaged archive
+            return "is damaged: it ends too early, as after a download that was cut off"
+        if any(name.endswith("/constants.pkl") for name in names):
+            return f"is a TorchScript archive, which holds code; {_STATE_DICT}"
+        if not any(name.endswith("/data.pkl") for name in names):
+            return "is a ZIP archive with other files in it; unpack it first"
+    if start.startswith(b"\x80"):
+        return f"is a damaged checkpoint, or a pickle that torch.save did not write; {_STATE_DICT}"
+    if start[257:262] == b"ustar":
+        return "is a tar archive with other files in it; unpack it first"
+    return ""
 
 
 def _is_safetensors(path: Path) -> bool:
@@ -76,6 +119,16 @@ def _data_types() -> list[DataType]:
         dict,
         list,
         set,
+        frozenset,
+        bytearray,
+        complex,
+        range,
+        slice,
+        decimal.Decimal,
+        fractions.Fraction,
+        uuid.UUID,
+        datetime.time,
+        datetime.timezone,
         datetime.datetime,
         datetime.date,
         datetime.timedelta,

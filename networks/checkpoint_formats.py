@@ -16,13 +16,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from common.errors import UserError
 from common.names import ARCHITECTURES
 from networks.checkpoint_files import State, read_file
-from networks.encoder import STAGES, build_encoder
+from networks.encoder import STAGES
+from networks.resnet import ResNet
 
 __all__ = [
     "Checkpoint",
@@ -39,8 +41,11 @@ __all__ = [
     "without_prefix",
 ]
 
-WRAPPERS = ("module", "_orig_mod")
-"""Names that DistributedDataParallel and torch.compile insert, anywhere in a parameter's name."""
+WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
+"""Names that DistributedDataParallel, torch.compile, FSDP and activation checkpointing insert, anywhere in a name."""
+
+WEIGHT_TYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+"""Types of weights that are numbers as they are. Quantised ones need a scale, which other tensors hold."""
 
 STEM = ("conv1", "bn1")
 CLASSIFIER = "fc."
@@ -96,7 +101,15 @@ def read_checkpoint(path: str | os.PathLike) -> Checkpoint:
             f"no sequence of such layers; its first keys are: {keys[:200] or 'none'}"
         )
     for name, value in checkpoint.encoder.items():
-        if value.is_floating_point() and not torch.isfinite(value).all():
+        if name.endswith("num_batches_tracked"):  # inference does not read it
+            continue
+        if value.dtype not in WEIGHT_TYPES or value.layout is not torch.strided or value.is_meta:
+            held = "has no values" if value.is_meta else f"is {value.dtype}, {value.layout}"
+            raise UserError(
+                f"checkpoint {path}: {name} {held}; needed are dense weights of 16 to 64 bits in floating point, not "
+                "quantised or sparse ones"
+            )
+        if not torch.isfinite(value).all():
             raise UserError(f"checkpoint {path} is damaged: {name} holds values that are not finite")
     return checkpoint
 
@@ -153,6 +166,8 @@ def _states(content: dict, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[s
     """Every dictionary of tensors in ``content``, with its path, its names without the wrappers' parts."""
     state: State = {}
     for name, value in content.items():
+        if isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.dtype.isnative:
+            value = torch.from_numpy(value)
         if isinstance(value, torch.Tensor) and isinstance(name, str):
             plain = ".".join(part for part in name.split(".") if part not in WRAPPERS)
             if plain in state:
@@ -279,7 +294,7 @@ def _shapes(state: State) -> dict[str, tuple[int, ...]]:
 def architecture_shapes(arch: str) -> dict[str, tuple[int, ...]]:
     """Parameter and buffer names of an encoder with their shapes, without the batch counters."""
     with torch.device("meta"):
-        return _shapes(build_encoder(arch).state_dict())
+        return _shapes(ResNet(arch, initialise=False).state_dict())
 
 
 def find_architecture(encoder: State) -> str | None:
@@ -314,7 +329,7 @@ def load_encoder(path: str | os.PathLike, arch: str | None = None) -> nn.Module:
     """
     checkpoint = read_checkpoint(path)
     arch = arch or checkpoint.architecture or _nearest_architecture(checkpoint.encoder)
-    encoder = build_encoder(arch)
+    encoder = ResNet(arch, initialise=False)
     load_encoder_state(encoder, checkpoint, arch, path)
     return encoder.eval()
 

@@ -1,7 +1,7 @@
 """``python -m networks.checkpoints FILE`` describes a checkpoint: format, architecture, head, epoch, fingerprint.
 
 It also says where in the file the encoder is, and which tensors are left out. With ``--export OUT.safetensors`` it
-writes the encoder alone, which ``load_encoder`` reads, too.
+writes the encoder alone, which ``load_encoder`` reads, too; ``--float16`` rounds it to half the size.
 """
 
 import argparse
@@ -9,27 +9,32 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import safetensors.torch
-
 from common import log
 from common.atomic_files import whole_file
 from common.errors import UserError
-from networks.checkpoint_formats import fingerprint, read_checkpoint
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m networks.checkpoints", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("file", type=Path)
     parser.add_argument("--export", type=Path, metavar="OUT.safetensors", help="write the encoder alone")
+    parser.add_argument("--float16", action="store_true", help="round the exported weights to float16: half the size")
     options = parser.parse_args(arguments)
+    if options.float16 and not options.export:
+        parser.error("--float16 rounds the weights that --export writes; name a file with --export")
     try:
-        describe(options.file, options.export)
+        describe(options.file, options.export, options.float16)
     except UserError as error:
         sys.exit(f"networks.checkpoints: {error}")
 
 
-def describe(file: Path, export: Path | None) -> None:
+def describe(file: Path, export: Path | None, float16: bool = False) -> None:
     """Prints what ``file`` holds, and writes its encoder to ``export``; UserError where it holds no encoder."""
+    # These import torch, which --help does not need.
+    import safetensors.torch
+
+    from networks.checkpoint_formats import fingerprint, read_checkpoint
+
     if export and export.suffix != ".safetensors":
         raise UserError(f"--export {export}: the name must end in .safetensors")
     checkpoint = read_checkpoint(file)
@@ -42,7 +47,10 @@ def describe(file: Path, export: Path | None) -> None:
     log.info(f"fingerprint   {fingerprint(checkpoint.encoder)}")
     if export:
         with whole_file(export) as temporary:
-            contiguous = {name: value.contiguous() for name, value in checkpoint.encoder.items()}
+            contiguous = {
+                name: (value.half() if float16 and value.is_floating_point() else value).contiguous()
+                for name, value in checkpoint.encoder.items()
+            }
             safetensors.torch.save_file(contiguous, temporary)
         log.info(f"exported      {export}")
 

@@ -22,6 +22,9 @@ ENCODERS: Mapping[str, Path] = MappingProxyType(
 REGRESSOR = MODELS / "regressor.skops"
 """The embedded regressor; ``regressor.json`` beside it describes it."""
 
+MODEL_CARD = MODELS / "MODEL_CARD.md"
+"""Training data, figures and limits of the embedded model."""
+
 
 @dataclass(frozen=True)
 class EmbeddedModel:

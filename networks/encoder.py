@@ -5,10 +5,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from common.names import ARCHITECTURES, HEADS
+from networks.resnet import ResNet
 
 
 def build_encoder(arch: str = "resnet50", zero_init_residual: bool = False) -> nn.Module:
-    """torchvision's ResNet without its classifier: (N, 3, H, W) float -> (N, features), global average pooling.
+    """A ResNet without its classifier: (N, 3, H, W) float -> (N, features), global average pooling.
 
     There are 2048 features, 512 for resnet18 and resnet34. Weights are random; layers have torchvision's names. With
     ``zero_init_residual`` each block starts as its shortcut: the weights of its last BatchNorm are 0 (Goyal et al.
@@ -16,11 +17,7 @@ def build_encoder(arch: str = "resnet50", zero_init_residual: bool = False) -> n
     """
     if arch not in ARCHITECTURES:
         raise ValueError(f"unknown architecture '{arch}'; one of {', '.join(ARCHITECTURES)}")
-    import torchvision.models  # takes a second, which those who only read the names do not wait for
-
-    encoder = getattr(torchvision.models, arch)(weights=None, zero_init_residual=zero_init_residual)
-    encoder.fc = nn.Identity()
-    return encoder
+    return ResNet(arch, zero_init_residual)
 
 
 STAGES = ("layer1", "layer2", "layer3", "layer4")

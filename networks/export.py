@@ -14,15 +14,16 @@ import importlib.util
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-
-import torch
-from torch import Tensor, nn
-from torch.export import Dim, ExportedProgram
+from typing import TYPE_CHECKING, TypeAlias
 
 from common import log
 from common.atomic_files import check_target, whole_file
 from common.errors import UserError
-from networks.checkpoint_formats import load_encoder
+
+# torch is imported where it is used: it takes two seconds, and --help needs none of it.
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from torch.export import ExportedProgram
 
 SIZES = ((1, 96, 128), (2, 97, 131), (3, 64, 201), (1, 224, 160), (2, 33, 34))
 """Batch size, height and width of the images on which a file is compared: even, odd, tall, wide, small."""
@@ -33,12 +34,15 @@ TOLERANCE = 1e-4
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 REQUIREMENTS = "requirements-export.txt"
 
-Run = Callable[[Tensor], Tensor]
+Run: TypeAlias = "Callable[[Tensor], Tensor]"
 """(N, 3, H, W) images -> scores or features."""
 
 
 def trace(module: nn.Module) -> ExportedProgram:
     """``module``, images (N, 3, H, W) -> results, as a program for any N, H and W."""
+    import torch
+    from torch.export import Dim
+
     images = torch.rand(2, 3, 96, 128)
     shapes = ({0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC},)
     with _sides_of_one_pixel():
@@ -61,6 +65,8 @@ def export_torch(module: nn.Module, path: Path) -> float:
 
     Raises UserError where the results of the file differ, or where it cannot be written.
     """
+    import torch
+
     with whole_file(path) as temporary:
         torch.export.save(trace(module), temporary)
         return compare(module, torch.export.load(temporary).module(), path)
@@ -71,6 +77,8 @@ def export_onnx(module: nn.Module, path: Path) -> float:
 
     Raises UserError where a package is missing, where the results of the file differ, or where it cannot be written.
     """
+    import torch
+
     require_onnx()
     with whole_file(path) as temporary:
         program = torch.onnx.export(trace(module), dynamo=True, verbose=False, input_names=["images"])
@@ -91,6 +99,8 @@ def require_onnx() -> None:
 
 def run_onnx(path: Path) -> Run:
     """The ONNX file as a function, on the CPU."""
+    import torch
+
     onnxruntime = importlib.import_module("onnxruntime")
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
@@ -100,19 +110,21 @@ def run_onnx(path: Path) -> Run:
     return run
 
 
-@torch.no_grad()
 def compare(module: nn.Module, exported: Run, path: Path) -> float:
     """The largest difference between ``module`` and ``exported``, as a share of the largest result (at least 1).
 
     Images of every size are noise, once with 8-bit values and once without. Raises UserError above TOLERANCE.
     """
+    import torch
+
     generator = torch.Generator().manual_seed(0)
     largest = 0.0
     for n, height, width in SIZES:
         noise = torch.rand((n, 3, height, width), generator=generator)
         for images in (noise, (255 * noise).round() / 255):
-            expected = module(images)
-            difference = (exported(images) - expected).abs().max() / expected.abs().max().clamp(min=1)
+            with torch.no_grad():
+                expected = module(images)
+                difference = (exported(images) - expected).abs().max() / expected.abs().max().clamp(min=1)
             if not difference <= TOLERANCE:
                 raise UserError(
                     f"{path} was not written: for images of {width}x{height} its results would differ by "
@@ -140,6 +152,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def load_module(options: argparse.Namespace) -> nn.Module:
     """The encoder or the scorer that the options name; UserError where a file is missing or does not fit."""
+    from networks.checkpoint_formats import load_encoder
+
     if options.encoder:
         return load_encoder(options.encoder).requires_grad_(False)
     # The scorer joins networks and learning, which this package does not import; hubconf.py is where they meet.

@@ -13,9 +13,18 @@ from common.names import POOLINGS
 from networks.checkpoint_formats import fingerprint
 from networks.compilation import CompiledForFrequentShapes
 from networks.encoder import feature_size, stage_channels, stage_maps
+from networks.strips import STRIP_PIXELS, StripNetwork
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+LARGEST_AT_ONCE = 8_000_000
+"""Pixels of an image that the network computes at once; a larger one is computed in strips, with the same features.
+
+A Bottleneck of the first stage holds up to 40 float32 values for each pixel of the image: input, output, and two maps
+of a quarter of their channels. The maps of all stages, which ``stages_mean_std`` pools, have 30. So a ResNet-50 takes
+up to 280 bytes for each pixel: 2.3 GB for 8 megapixels.
+"""
 
 
 def amp_dtype(device: torch.device) -> torch.dtype:
@@ -116,17 +125,35 @@ class FeatureExtractor:
         folded = fold_batchnorm(encoder).to(device, self._dtype).to(memory_format=torch.channels_last)
         pooled = pooled_network(folded, pooling)
         self._encoder = CompiledForFrequentShapes(pooled) if compile else pooled
+        self._folded, self._pooling = folded, pooling
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> Tensor:
-        """uint8 (N, H, W, 3) on any device -> float32 (N, features) on the extractor's device."""
+        """uint8 (N, H, W, 3) on any device -> float32 (N, features) on the extractor's device.
+
+        Images of more than ``LARGEST_AT_ONCE`` pixels are computed one by one in strips, and never compiled.
+        """
+        # TensorFloat-32 would have an error of 3e-3.
+        with torch.backends.cudnn.flags(allow_tf32=False):
+            if images.shape[1] * images.shape[2] > LARGEST_AT_ONCE:
+                return torch.cat([self._in_strips(image) for image in images.split(1)]).float()
+            return self._encoder(self._prepared(images)).float()
+
+    def _in_strips(self, image: Tensor) -> Tensor:
+        """uint8 (1, H, W, 3) -> float64 (1, features)."""
+        network = StripNetwork(self._folded, self._pooling)
+        strips = image.split(max(1, STRIP_PIXELS // image.shape[2]), dim=1)
+        for position, strip in enumerate(strips, start=1):
+            network.add(self._prepared(strip), last=position == len(strips))
+        return network.features()
+
+    def _prepared(self, images: Tensor) -> Tensor:
+        """uint8 (N, H, W, 3) on any device -> the encoder's input (N, 3, H, W) on its device."""
         # (N, H, W, 3) viewed as (N, 3, H, W) already has the channels-last layout.
         batch = images.to(self.device, non_blocking=True).permute(0, 3, 1, 2).to(torch.float32).div_(255)
         if self._normalized:
             batch = normalize(batch)
-        # TensorFloat-32 would have an error of 3e-3.
-        with torch.backends.cudnn.flags(allow_tf32=False):
-            return self._encoder(batch.to(self._dtype)).float()
+        return batch.to(self._dtype)
 
     def at_two_scales(self, full: Tensor, half: Tensor) -> Tensor:
         """Full-size and half-size uint8 images, (N, H, W, 3) and (N, H//2, W//2, 3) -> (N, 2 * features)."""

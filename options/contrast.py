@@ -112,6 +112,10 @@ class ContrastOptions:
     keep: int | None
     resume: str | None
 
+    # Probe
+    probe: Path | None
+    probe_every: int | None  # steps
+
     # Machines
     multiprocessing_distributed: bool
     world_size: int  # nodes; -1: not given
@@ -217,6 +221,7 @@ def _build_parser() -> Parser:
     _add_model(parser.add_argument_group("network and contrast"))
     _add_optimisation(parser.add_argument_group("optimisation"))
     _add_output(parser.add_argument_group("output"))
+    _add_probe(parser.add_argument_group("probe"))
     _add_machines(parser.add_argument_group("machines"))
     return parser
 
@@ -371,6 +376,22 @@ def _add_output(group: Group) -> None:
     )
 
 
+def _add_probe(group: Group) -> None:
+    add = group.add_argument
+    add(
+        "--probe",
+        type=Path,
+        metavar="SCORES.csv|FOLDER",
+        help="measure the encoder while it trains, and keep the best as best.pth: on photographs with opinion scores "
+        "(columns image and mos), or on a folder of undistorted photographs, by recognising kinds and levels",
+    )
+    add(
+        "--probe_every",
+        type=number(int, 1),
+        help="steps between two measurements (default: so many that they take 3 %% of the time at most)",
+    )
+
+
 def _add_machines(group: Group) -> None:
     add = group.add_argument
     add(
@@ -409,6 +430,8 @@ def _find_mistake(options: ContrastOptions) -> str | None:
         return "--init starts a training and --resume CHECKPOINT continues one; give one of them"
     if options.level_weight and options.views == "content":
         return "--level_weight is for --views quality: content-aware crops are not distorted"
+    if options.probe_every and not options.probe:
+        return "--probe_every goes with --probe"
     if options.schedule == "step" and not options.cosine:
         return "--schedule step moves the cosine; add --cosine"
     if options.world_size == 0 or options.world_size < -1:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.names import CONTENT_AWARE, QUALITY_AWARE
-from options.argument_types import Parser
+from learning.regression.conformal import LEVELS
+from options.argument_types import Parser, number
 from options.features import CHECKPOINTS, INPUT_HELP, ComputeOptions, add_compute_options, compute_options
 
 
@@ -26,7 +27,13 @@ class PredictionOptions:
     map: Path | None
     labels: Path | None
     lower_is_better: bool
+    interval: float | None
     compute: ComputeOptions
+
+
+def is_page(output: Path) -> bool:
+    """Whether ``--output`` names a page to look at; otherwise it is a table."""
+    return output.suffix.lower() in (".html", ".htm")
 
 
 def parse_prediction_options(arguments: Sequence[str] | None = None) -> PredictionOptions:
@@ -47,8 +54,20 @@ def parse_prediction_options(arguments: Sequence[str] | None = None) -> Predicti
     parser.add_argument(
         "--content_ckpt", type=Path, default=CHECKPOINTS[CONTENT_AWARE], help="content-aware encoder, any known format"
     )
+    parser.add_argument(
+        "--interval",
+        type=number(float, LEVELS[0], at_most=LEVELS[-1]),
+        metavar="LEVEL",
+        help="print a prediction interval beside each score; 0.9: nine of ten opinions lie inside",
+    )
     files = parser.add_argument_group("files")
-    files.add_argument("--output", type=Path, metavar="SCORES.csv", help="write a row here for each input: path, score")
+    files.add_argument(
+        "--output",
+        type=Path,
+        metavar="SCORES",
+        help="SCORES.csv: a row for each input with path, score and interval; SCORES.html: a page with thumbnails and "
+        "scores, and with --map also the maps",
+    )
     files.add_argument(
         "--features", type=Path, help="folder of features; missing ones are computed and kept there (default: not kept)"
     )
@@ -63,8 +82,8 @@ def parse_prediction_options(arguments: Sequence[str] | None = None) -> Predicti
     add_compute_options(parser)
     namespace = parser.parse_args(arguments)
     output: Path | None = namespace.output
-    if output and output.suffix.lower() != ".csv":
-        parser.error(f"--output {output}: the name must end in .csv")
+    if output and output.suffix.lower() != ".csv" and not is_page(output):
+        parser.error(f"--output {output}: the name must end in .csv or .html")
     return PredictionOptions(
         input=tuple(namespace.input),
         regressor=namespace.regressor,
@@ -74,5 +93,6 @@ def parse_prediction_options(arguments: Sequence[str] | None = None) -> Predicti
         map=namespace.map,
         labels=namespace.labels,
         lower_is_better=namespace.lower_is_better,
+        interval=namespace.interval,
         compute=compute_options(namespace),
     )

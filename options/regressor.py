@@ -28,6 +28,7 @@ class RegressorOptions:
     root: Path | None
     lower_is_better: bool
     skip_missing: bool
+    group_identical: bool
     splits: str | None
     write_splits: Path | None
     n_splits: int
@@ -118,18 +119,25 @@ def parse_regressor_options(arguments: Sequence[str] | None = None) -> Regressor
 
 def _add_data_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
-        "--features", type=Path, default=Path(), help="folder with feats_*_aware/ in it, or a single file (.npz)"
+        "--features",
+        type=Path,
+        default=Path(),
+        help="folder with feats_*_aware/ in it, or a single file (.npz); of another program: a table (.csv) with the "
+        "column image and a column for each feature, or an .npz with names and features",
     )
     group.add_argument("--kind", choices=CHOICES, help="features to use (default: those that are there)")
     scores = group.add_mutually_exclusive_group(required=True)
-    scores.add_argument("--scores", type=Path, help="CSV with the columns image, mos, and optionally group and split")
     scores.add_argument(
-        "--database", choices=DATABASE_NAMES, help="read the scores from the database's label files"
+        "--scores", type=Path, help="CSV with the columns image, mos, and optionally group, split, kind and level"
     )
+    scores.add_argument("--database", choices=DATABASE_NAMES, help="read the scores from the database's label files")
     group.add_argument("--root", type=Path, help="folder where the database was unpacked")
     group.add_argument("--lower_is_better", action="store_true", help="the scores of --scores are difference scores")
     group.add_argument(
         "--skip_missing", action="store_true", help="leave out images without features instead of stopping"
+    )
+    group.add_argument(
+        "--group_identical", action="store_true", help="put identical images into one group, which no split divides"
     )
 
 

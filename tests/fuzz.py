@@ -1,13 +1,15 @@
 """Readers under fire: mutated images, tables, checkpoints and regressors may be read or refused, and nothing else.
 
-``make fuzz`` runs ``python -m tests.fuzz``: 20,000 images, 5,000 images with metadata or in rarer containers, 5,000
-tables, 500 checkpoints and 500 regressors, or as many as ``--seconds`` allow. A crash, a hang over 5 s, more than 1 GB
-of memory, or an exception that is not a UserError is counted; its input is kept in ``--keep``; the exit status is 1.
+``make fuzz`` runs ``python -m tests.fuzz``: 20,000 images, 5,000 in rarer containers, 5,000 whose metadata alone is
+changed and whose pixels must stay, 5,000 tables, 500 checkpoints and 500 regressors, or as many as ``--seconds`` allow.
+A crash, a hang over 5 s, more than 1 GB of memory, or an exception that is not a UserError is counted; its input is
+kept in ``--keep``; the exit status is 1.
 """
 
 import argparse
 import contextlib
 import faulthandler
+import functools
 import gzip
 import hashlib
 import io
@@ -19,8 +21,10 @@ import signal
 import sys
 import tempfile
 import time
+import zipfile
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +37,7 @@ from common.errors import UserError
 from datasets.images import read_image
 from datasets.opinion_scores import read_scores
 from learning.regression.description import RegressorDescription
-from learning.regression.metrics import IDENTITY
+from learning.regression.mappings import IDENTITY
 from learning.regression.regressor_files import description_file, load_regressor, save_regressor
 from learning.regression.search import fit
 from learning.regression.settings import Hyperparameters
@@ -125,6 +129,7 @@ def container_seeds() -> Seeds:
 def checkpoint_seeds() -> Seeds:
     """Small checkpoints in every format that is told apart; shapes are not compared when one is read."""
     encoder = {"conv1.weight": torch.randn(4, 3, 3, 3), "bn1.num_batches_tracked": torch.tensor(3)}
+    encoder |= {f"layer{stage}.0.conv1.weight": torch.randn(2, 2) for stage in (1, 2, 3, 4)}
     head = {"0.weight": torch.randn(4, 4), "0.bias": torch.randn(4)}
     ours = {f"module.encoder.{name}": value for name, value in encoder.items()}
     moco = {f"module.encoder_q.{name}": value for name, value in encoder.items()}
@@ -201,6 +206,82 @@ def mutate(content: bytes, rng: np.random.Generator) -> bytes:
     return bytes(data)
 
 
+def metadata_seeds() -> Seeds:
+    """(ending, content) of small images with EXIF, a colour profile and text, whose places ``METADATA`` tells."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif[0x010F] = METADATA[0].decode()
+    text = PngImagePlugin.PngInfo()
+    text.add_text("text", METADATA[2].decode())
+    about = {"exif": exif, "icc_profile": METADATA[1]}
+    seeds = []
+    for form, options in (
+        ("JPEG", {"xmp": METADATA[2], "comment": METADATA[3]}),
+        ("PNG", {"pnginfo": text}),
+        ("WEBP", {"xmp": METADATA[2]}),
+        ("WEBP", {"xmp": METADATA[2], "lossless": True}),
+        ("TIFF", {"compression": "tiff_lzw"}),
+    ):
+        buffer = io.BytesIO()
+        Image.fromarray(photograph(40, 56)).save(buffer, form, **about, **options)
+        seeds.append((form.lower(), buffer.getvalue()))
+    return seeds
+
+
+METADATA = (b"maker" * 20, np.random.default_rng(0).bytes(400), b"<x>" * 50, b"c" * 100)
+
+
+def mutate_metadata(content: bytes, rng: np.random.Generator) -> bytes:
+    """Changes within the metadata and their lengths alone; the pixels' bytes stay."""
+    start, end = 0, 0
+    while start == end:
+        blob = METADATA[rng.integers(len(METADATA))]
+        start = content.find(blob)
+        end = start + len(blob) if start >= 0 else start
+        start = max(start, 0) if start >= 0 else end
+    is_tiff = content[:4] in (b"II*\0", b"MM\0*")
+    start -= 0 if is_tiff else 2 if content.startswith(b"\xff\xd8") else 8
+    part = mutate(content[start:end], rng)
+    if is_tiff:  # its pixels are found by their position
+        part = part[: end - start].ljust(end - start, b"\0")
+    return content[:start] + part + content[end:]
+
+
+@functools.cache
+def _metadata_pixels() -> list[np.ndarray]:
+    """The images of ``metadata_seeds`` in every orientation."""
+    with tempfile.TemporaryDirectory() as folder:
+        turned = []
+        for ending, content in metadata_seeds():
+            path = Path(folder) / f"whole.{ending}"
+            path.write_bytes(content)
+            image = read_image(path)
+            turned += [np.rot90(side, turns) for side in (image, image[:, ::-1]) for turns in range(4)]
+        return turned
+
+
+def read_mutated_metadata(path: Path) -> None:
+    """A refusal, or the pixels; damaged metadata may lose or change the orientation."""
+    image = read_image(path)
+    assert any(np.array_equal(image, whole) for whole in _metadata_pixels()), "other pixels"
+
+
+def mutate_table(content: bytes, rng: np.random.Generator) -> bytes:
+    """Changes within a compressed table as often as of the compression itself, whose checksum stops most of these."""
+    if rng.random() < 0.5 or not content.startswith((b"PK", b"\x1f\x8b")):
+        return mutate(content, rng)
+    if content.startswith(b"\x1f\x8b"):
+        return gzip.compress(mutate(gzip.decompress(content), rng))
+    packed = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as whole, zipfile.ZipFile(packed, "w") as changed:
+        names = whole.namelist()
+        chosen = names[rng.integers(len(names))]
+        for name in names:
+            entry = whole.read(name)
+            changed.writestr(name, mutate(entry, rng) if name == chosen else entry)
+    return packed.getvalue()
+
+
 def read_mutated_image(path: Path) -> None:
     # Below the scripts' limit, so that the limit on memory tells what is wasted from what a large image takes.
     image = read_image(path, max_pixels=50_000_000)
@@ -225,31 +306,42 @@ def read_mutated_table(path: Path) -> None:
     assert len(scores) and np.isfinite(scores.mos).all() and all(scores.images)
 
 
-TARGETS: dict[str, tuple[Callable[[], Seeds], Callable[[Path], object], int]] = {
-    "images": (image_seeds, read_mutated_image, 20_000),
-    "containers": (container_seeds, read_mutated_image, 5_000),
-    "checkpoints": (checkpoint_seeds, read_checkpoint, 500),
-    "regressors": (regressor_seeds, read_mutated_regressor, 500),
-    "tables": (table_seeds, read_mutated_table, 5_000),
+@dataclass(frozen=True)
+class Target:
+    """A kind of file: its seeds, its reader, the number of mutated files, and how they are mutated."""
+
+    seeds: Callable[[], Seeds]
+    read: Callable[[Path], object]
+    n_files: int
+    mutate: Callable[[bytes, np.random.Generator], bytes] = mutate
+
+
+TARGETS = {
+    "images": Target(image_seeds, read_mutated_image, 20_000),
+    "containers": Target(container_seeds, read_mutated_image, 5_000),
+    "metadata": Target(metadata_seeds, read_mutated_metadata, 5_000, mutate_metadata),
+    "checkpoints": Target(checkpoint_seeds, read_checkpoint, 500),
+    "regressors": Target(regressor_seeds, read_mutated_regressor, 500),
+    "tables": Target(table_seeds, read_mutated_table, 5_000, mutate_table),
 }
 
 
-def _attack(target: str, seeds: Seeds, first: int, last: int, folder: Path, pipe) -> None:
+def _attack(target: str, seeds: Seeds, first: int, last: int, folder: Path, pipe, seed: int) -> None:
     """Reads mutated files ``first`` to ``last``; says each one's number before, and what became of it after."""
-    _, read, _ = TARGETS[target]
+    kind = TARGETS[target]
     faulthandler.disable()
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())  # C libraries grumble
     for number in range(first, last):
-        rng = np.random.default_rng((number, len(target)))
+        rng = np.random.default_rng((number, len(target), seed))
         ending, content = seeds[rng.integers(len(seeds))]
         path = folder / f"mutated.{ending}"
-        path.write_bytes(mutate(content, rng))
+        path.write_bytes(kind.mutate(content, rng))
         pipe.send(("reading", number))
         signal.alarm(HANG_SECONDS)  # ends the process
         try:
-            read(path)
+            kind.read(path)
             outcome = "read"
         except UserError:
             outcome = "refused"
@@ -264,10 +356,9 @@ def _attack(target: str, seeds: Seeds, first: int, last: int, folder: Path, pipe
         pipe.send(("done", outcome))
 
 
-def fuzz(target: str, n_files: int, seconds: float, keep: Path | None) -> Counter:
+def fuzz(target: str, n_files: int, seconds: float, keep: Path | None, seed: int = 0) -> Counter:
     """Outcome -> number of files, of ``n_files`` or as many as ``seconds`` allow; inputs that failed go to ``keep``."""
-    make_seeds, _, _ = TARGETS[target]
-    seeds, outcomes, number = make_seeds(), Counter(), 0
+    seeds, outcomes, number = TARGETS[target].seeds(), Counter(), 0
     ends = time.monotonic() + seconds
     context = multiprocessing.get_context("fork")
     with tempfile.TemporaryDirectory() as name:
@@ -275,7 +366,7 @@ def fuzz(target: str, n_files: int, seconds: float, keep: Path | None) -> Counte
         while number < n_files and time.monotonic() < ends:
             receiver, sender = context.Pipe(duplex=False)
             last = min(n_files, number + FILES_PER_PROCESS)
-            process = context.Process(target=_attack, args=(target, seeds, number, last, folder, sender))
+            process = context.Process(target=_attack, args=(target, seeds, number, last, folder, sender, seed))
             process.start()
             sender.close()
             outcome = None
@@ -309,10 +400,11 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=1.0, help="share of the full numbers of files")
     parser.add_argument("--seconds", type=float, default=600, help="time for each kind of file")
     parser.add_argument("--keep", type=Path, default=Path("fuzz_failures"), help="where inputs that failed are kept")
+    parser.add_argument("--seed", type=int, default=0, help="random seed of the changes")
     options = parser.parse_args()
     failed = 0
-    for target, (_, _, n_files) in TARGETS.items():
-        outcomes = fuzz(target, int(n_files * options.share), options.seconds, options.keep)
+    for target, kind in TARGETS.items():
+        outcomes = fuzz(target, int(kind.n_files * options.share), options.seconds, options.keep, options.seed)
         failed += sum(outcomes.values()) - outcomes["read"] - outcomes["refused"]
         counts = ", ".join(f"{count:,d} {outcome}" for outcome, count in outcomes.most_common())
         print(f"{target:12} {sum(outcomes.values()):,d}: {counts}", flush=True)

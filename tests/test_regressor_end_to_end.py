@@ -34,7 +34,7 @@ def run(script, *arguments, cwd=ROOT):
 def write_scored(folder):
     """12 scenes, each as it is and blurred at 5 levels, with scores that fall as the blur grows."""
     folder.mkdir()
-    rows = ["image,mos,group"]
+    rows = ["image,mos,group,kind,level"]
     for scene in range(12):
         rng = np.random.default_rng(scene)
         image = dead_leaves(64, 48, rng)
@@ -42,7 +42,7 @@ def write_scored(folder):
             name = f"scene{scene}_{score}.png"
             version = image if score == 5 else distort(image, "gaussian_blur", 4 - score, rng)
             Image.fromarray(version).save(folder / name)
-            rows.append(f"{name},{score},{scene}")
+            rows.append(f"{name},{score},{scene},{'' if score == 5 else 'blur'},{5 - score}")
     (folder / "scores.csv").write_text("\n".join(rows) + "\n")
 
 
@@ -88,6 +88,15 @@ def test_the_figures_are_printed_saved_and_reported(work):
     assert shared > 0.4, "even random filters tell blurred from sharp"
     assert all(len(fingerprint) == 64 for fingerprint in about["encoders"].values())
     assert len(about["figures_per_split"]) == 10
+    (blur,) = about["per_kind"]
+    assert (
+        blur["label"] == "blur"
+        and f"{blur['srcc']:.4f}" in said
+        and [*"012345"] == [one["label"] for one in about["per_level"]]
+    )
+    assert said.index("95 % intervals") < said.index("held-out images by kind of distortion")
+    assert "By level of distortion" in (work / "r.html").read_text()
+    assert (work / "r.held_out.csv").read_text().startswith("image,mos,group,kind,level,split_1")
 
 
 def test_new_images_are_scored_and_compared_with_labels(work, tmp_path):
@@ -171,7 +180,7 @@ def test_a_mistake_is_a_sentence(work, tmp_path, text, said):
 
 
 def test_missing_features_can_be_left_out(work, tmp_path):
-    rows = (work / "scored/scores.csv").read_text() + "none.png,3,none\n"
+    rows = (work / "scored/scores.csv").read_text() + "none.png,3,none,blur,2\n"
     (tmp_path / "s.csv").write_text(rows)
     done = train("--features", work, "--scores", tmp_path / "s.csv", "--output", tmp_path / "r.skops", "--skip_missing")
     assert done.returncode == 0 and "1 images have no features and are left out" in done.stderr

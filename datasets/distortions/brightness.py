@@ -46,7 +46,7 @@ def darken(image: np.ndarray, amount: float, rng: np.random.Generator) -> np.nda
     return apply_curve(image, quadratic_curve(UNIT_VALUES, -amount))
 
 
-@distortion(levels=(0.15, 0.08, 0, -0.08, -0.15))
+@distortion(levels=(0.15, 0.08, 0, -0.08, -0.15), ordered=False)
 def mean_shift(image: np.ndarray, shift: float, rng: np.random.Generator) -> np.ndarray:
     """``shift``, on [0, 1], added to every value (KADID-10k #18)."""
     # OpenCV would add a single number to the first channel only.

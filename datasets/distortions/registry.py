@@ -25,7 +25,8 @@ class Distortion:
     are the five amounts in the order of KADID-10k's table. ``reach(amount)`` is the distance in pixels up to which a
     result depends on its surroundings. ``grid(amount)`` is the spacing of the lattice to which it is tied (JPEG's
     blocks, the pixels of a reduced image). If ``selective``, ``apply`` takes a fourth argument, the requested boxes:
-    outside them it computes less, and the result may hold any values.
+    outside them it computes less, and the result may hold any values. ``ordered`` is False where a higher level is not
+    a stronger distortion, because the amounts go from one side of "no change" to the other.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Distortion:
     reach: Callable[[float], int]
     grid: Callable[[float], int]
     selective: bool
+    ordered: bool = True
 
     def apply_where(
         self, image: np.ndarray, amount: float, rng: np.random.Generator, requested: Sequence[Box]
@@ -86,11 +88,12 @@ def distortion(
     reach: Callable[[float], int] = _no_surroundings,
     grid: Callable[[float], int] = _no_grid,
     selective: bool = False,
+    ordered: bool = True,
 ) -> Callable[[Apply], Apply]:
     """Registers the decorated function under its own name; the function itself is unchanged."""
 
     def register(apply: Apply) -> Apply:
-        REGISTERED[apply.__name__] = Distortion(apply.__name__, levels, apply, reach, grid, selective)
+        REGISTERED[apply.__name__] = Distortion(apply.__name__, levels, apply, reach, grid, selective, ordered)
         return apply
 
     return register

@@ -41,7 +41,7 @@ def contrast_curve(change: float) -> np.ndarray:
     return np.polyval(np.polyfit(x, y, deg=3), UNIT_VALUES)
 
 
-@distortion(levels=(0.3, 0.15, 0, -0.4, -0.6))
+@distortion(levels=(0.3, 0.15, 0, -0.4, -0.6), ordered=False)
 def contrast(image: np.ndarray, change: float, rng: np.random.Generator) -> np.ndarray:
     """Tone curve per channel; ``change`` > 0 raises the contrast of the middle tones, < 0 lowers it (KADID-10k #25)."""
     return apply_curve(image, contrast_curve(change))

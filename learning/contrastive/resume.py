@@ -89,7 +89,7 @@ def _with_newest_of_nodes(run: Run, folder: Path, context: ProcessContext) -> Ru
     has none of the run's checkpoints.
     """
     own = _farthest(folder) if context.local_rank == 0 and not context.is_first else None
-    positions = gather_objects(own)
+    positions = gather_objects(own, context)
     rank = max(range(len(positions)), key=lambda rank: positions[rank] or Position())
     farthest = positions[rank]
     if farthest is None or (run.found and run.found.position >= farthest):

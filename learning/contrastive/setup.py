@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import SGD, AdamW, Optimizer
 from torch.utils.data import DataLoader, Dataset
 
+from common import log
 from common.errors import UserError
 from datasets.content_aware import ContentAwareDataset, scan_data_folder
 from datasets.distortions import DISTORTIONS, N_LEVELS
@@ -22,12 +24,16 @@ from learning.contrastive.batches import Batch, EpochBatches, split_batch
 from learning.contrastive.lars import LARS
 from learning.contrastive.moco import KeyQueue, MoCo, NodeShuffle, accuracy, contrastive_loss, embed, level_loss
 from learning.contrastive.schedule import Schedule
+from learning.contrastive.training_state import unwrapped
 from learning.distributed.process_group import ProcessContext, from_first
 from networks import ContrastiveNetwork
 from networks.checkpoint_formats import load_encoder_state, read_checkpoint
 from networks.compilation import require_compiler
-from networks.features import amp_dtype, normalize
+from networks.features import FeatureExtractor, amp_dtype, normalize
 from options.contrast import ContrastOptions
+
+if TYPE_CHECKING:
+    from learning.contrastive.probe import Probe
 
 
 def training_device(gpu: int | None, context: ProcessContext) -> torch.device:
@@ -217,3 +223,22 @@ def build_learner(options: ContrastOptions, context: ProcessContext, device: tor
     moco = build_moco(options, context, device)
     scaler = GradScaler(device.type, enabled=options.amp and amp_dtype(device) == torch.float16)
     return Learner(moco, build_optimizer(options, moco), scaler, device, options.amp, options.level_weight)
+
+
+def build_probe(options: ContrastOptions, learner: Learner, context: ProcessContext) -> Probe | None:
+    """The probe of ``--probe``, if it is given. Rank 0 reads the table; each rank reads its share of the images."""
+    path = options.probe
+    if path is None:
+        return None
+    # Most trainings have no probe, and these imports (pandas, scikit-learn) take seconds.
+    from learning.contrastive.probe import Probe, read_probe_set
+
+    def make_extractor() -> FeatureExtractor:
+        encoder = unwrapped(learner.moco.f_q).get_submodule("encoder")
+        return FeatureExtractor(encoder, options.views == "content", learner.device, options.amp)
+
+    probe_set = from_first(lambda: read_probe_set(path), context)
+    pixels_per_step = options.batch_size * options.rows_per_image * options.patch_size**2
+    probe = Probe(probe_set, make_extractor, options.probe_every, pixels_per_step, context)
+    log.info(f"probe: {probe_set.n_images:,d} images of {path}, measured every {probe.every:,d} steps")
+    return probe

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import torch
 
@@ -18,6 +18,7 @@ from learning.contrastive.setup import (
     build_dataset,
     build_learner,
     build_loader,
+    build_probe,
     build_schedule,
     list_training_images,
     training_device,
@@ -30,6 +31,9 @@ from learning.distributed.failures import run_rank
 from learning.distributed.process_group import ProcessContext, join, leave
 from learning.distributed.signals import StopRequest, exit_on_signals
 from options.contrast import ContrastOptions
+
+if TYPE_CHECKING:
+    from learning.contrastive.probe import Probe
 
 
 def train_process(options: ContrastOptions, backend: str) -> None:
@@ -53,6 +57,7 @@ def train(options: ContrastOptions, backend: str) -> None:
     batches = EpochBatches(len(dataset), options.batch_size, options.epochs, options.seed, context)
     schedule = build_schedule(options)
     learner = build_learner(options, context, device)
+    probe = build_probe(options, learner, context)
     steps_per_epoch = batches.steps_per_epoch
     on = describe_processes(context, device, backend)
     log.info(
@@ -63,6 +68,8 @@ def train(options: ContrastOptions, backend: str) -> None:
         description = describe_run(options, context, len(dataset))
         run = find_run(options, context, lock.acquire)
         position = continue_from(run.found, learner, description, steps_per_epoch) if run.found else Position()
+        if probe and run.found:
+            probe.restore(run.found.content.get("probe"))
         lock.acquire(run.folder)  # not earlier, so that a mistake leaves no empty folder
         tb_folder = options.tb_path / run.folder.name
         log.info(f"checkpoints: {run.folder}\nTensorBoard: {tb_folder}")
@@ -70,7 +77,7 @@ def train(options: ContrastOptions, backend: str) -> None:
         bad_images = BadImages(dataset, run.folder, options.max_bad / 100, context.is_first, bool(run.found))
 
         with Progress(context, tb_folder, options.print_freq, steps_per_epoch, options.epochs, position) as progress:
-            saver = Saver(options, context, learner, progress, run.folder, description, stop)
+            saver = Saver(options, context, learner, progress, run.folder, description, probe, stop)
             if context.is_first and not run.found:
                 progress.picture(split_batch(dataset[1, 0])[0])
             stop.check_all()
@@ -122,9 +129,8 @@ class RunLock:
 
 
 class Saver:
-    """Saves at an epoch's end, every ``save_steps`` steps within it, and when a signal asks to stop.
-
-    Only rank 0 writes.
+    """Saves at an epoch's end, every ``save_steps`` steps within it, after each measurement of the probe,
+    and when a signal asks to stop. Only rank 0 writes.
     """
 
     def __init__(
@@ -135,6 +141,7 @@ class Saver:
         progress: Progress,
         folder: Path,
         description: dict[str, Any],
+        probe: Probe | None,
         stop: StopRequest,
     ):
         self._options = options
@@ -143,24 +150,38 @@ class Saver:
         self._progress = progress
         self._folder = folder
         self._description = description
+        self._probe = probe
         self._stop = stop
 
     def after_step(self, position: Position) -> None:
         """Saves if it is due. Raises Stopped, in every process after the same step, if a signal has come to any."""
         options = self._options
         signal_number = self._stop.agreed()
+        probing = self._probe is not None and self._probe.is_due(position, options.epochs)
         due = position.at_epoch_end or (options.save_steps and position.step % options.save_steps == 0)
-        if signal_number or due:
+        if signal_number or due or probing:
             self._progress.report()  # the saved steps are in the curves, so a resumed curve has no gap
             self._learner.moco.share_statistics()
+            is_best = probing and self._measure(position)
             if self._is_first:
-                self._save(position)
+                self._save(position, is_best)
         if signal_number and position.epoch < options.epochs:
             self._stop.obey(signal_number, f"after {position}; saved, --resume auto continues from there")
 
-    def _save(self, position: Position) -> None:
+    def _measure(self, position: Position) -> bool:
+        """Measures the encoder by the probe and reports the result; whether it is the best of the run so far."""
+        assert self._probe is not None
+        measured = self._probe.measure(position)
+        best = self._probe.best
+        if measured is None or best is None:  # not rank 0
+            return False
+        self._progress.measured(measured, best)
+        return best is measured
+
+    def _save(self, position: Position, is_best: bool) -> None:
         options, learner = self._options, self._learner
         kept = position.epoch % options.save_freq == 0 or position.epoch == options.epochs
         keep_as = OF_EPOCH.format(position.epoch) if position.at_epoch_end and kept else None
-        state = training_state(learner.moco, learner.optimizer, learner.scaler, position, self._description)
-        save_checkpoint(state, self._folder, keep_as, options.keep)
+        probe = self._probe.state() if self._probe else None
+        state = training_state(learner.moco, learner.optimizer, learner.scaler, position, self._description, probe)
+        save_checkpoint(state, self._folder, keep_as, options.keep, is_best)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,6 +23,9 @@ from common.errors import UserError
 from learning.contrastive.batches import Batch, split_batch
 from learning.contrastive.training_state import Position
 from learning.distributed.process_group import ProcessContext, mean_over_processes
+
+if TYPE_CHECKING:
+    from learning.contrastive.probe import Measurement
 
 N_PICTURED_PAIRS = 12
 NEVER = 10**9  # seconds
@@ -151,6 +154,19 @@ class Progress:
             self._show(loss, acc)
         self._pending.clear()
         self._images, self._waited, self._reported = 0, 0.0, time.perf_counter()
+
+    def measured(self, measurement: Measurement, best: Measurement) -> None:
+        """Prints and logs a measurement of the probe. Called by rank 0, when all steps are reported."""
+        if self._writer:
+            with self._writing():
+                for name, value in measurement.metrics.items():
+                    self._writer.add_scalar(f"probe/{name}", value, measurement.position.global_step - 1)
+                self._writer.flush()
+        taken = time.perf_counter() - self._reported  # the steps were reported just before the measurement
+        standing = "the best so far" if best is measurement else f"best: {best}"
+        log.info(f"probe: {measurement}, {standing} ({taken:.1f} s)")
+        self._started += taken  # so that rates are those of steps alone
+        self._reported += taken
 
     def _stop_unless_finite(self, losses: list[float]) -> None:
         for step, loss in zip(self._pending, losses, strict=True):

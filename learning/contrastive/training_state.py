@@ -4,6 +4,7 @@
 under the same names without ``module.``, ``contrast`` the queue as ``memory``. An exact resume needs, beside
 ``optimizer`` and ``epoch``, these entries: ``step`` and ``global_step`` (``Position``), ``queue_position``,
 ``grad_scaler``, and ``run``, the options of the run (``resume.describe_run``).
+``probe`` is the state of the run's probe.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ MODULE = "module."
 CURRENT = "current.pth"
 PREVIOUS = "previous.pth"
 OF_EPOCH = "ckpt_epoch_{}.pth"
+BEST = "best.pth"
 
 Content = dict[str, Any]
 T = TypeVar("T")
@@ -64,9 +66,16 @@ def unwrapped(network: nn.Module) -> nn.Module:
 
 
 def training_state(
-    moco: MoCo, optimizer: Optimizer, scaler: GradScaler, position: Position, run: dict[str, Any]
+    moco: MoCo,
+    optimizer: Optimizer,
+    scaler: GradScaler,
+    position: Position,
+    run: dict[str, Any],
+    probe: dict[str, Any] | None = None,
 ) -> Content:
-    """The dictionary that is saved at ``position``. Raises UserError for weights that are not finite."""
+    """The dictionary that is saved at ``position``; ``probe`` is the state of the run's probe.
+
+    Raises UserError for weights that are not finite."""
     for name, value in unwrapped(moco.f_q).state_dict().items():
         if not torch.isfinite(value).all():
             raise UserError(
@@ -82,11 +91,17 @@ def training_state(
         "grad_scaler": scaler.state_dict(),
         **position._asdict(),
         "run": run,
+        **({"probe": probe} if probe else {}),
     }
 
 
-def save_checkpoint(state: Content, folder: Path, keep_as: str | None, keep: int | None = None) -> None:
+def save_checkpoint(
+    state: Content, folder: Path, keep_as: str | None, keep: int | None = None, is_best: bool = False
+) -> None:
     """Writes ``current.pth``, completely or not at all, and keeps an older checkpoint to fall back on.
+
+    The best checkpoint so far is also kept as ``best.pth``. It is written first: a run that is killed in between
+    resumes from an older checkpoint, comes to the same measurement, and writes it again.
 
     With ``keep_as`` a copy gets that name, and only the last ``keep`` of all ``ckpt_epoch_N.pth`` are kept (None: all).
     Without, the former ``current.pth`` is kept as ``previous.pth`` until the next checkpoint with a name.
@@ -94,6 +109,8 @@ def save_checkpoint(state: Content, folder: Path, keep_as: str | None, keep: int
     """
     current, previous = folder / CURRENT, folder / PREVIOUS
     try:
+        if is_best:
+            _write(state, folder / BEST)
         if not keep_as and current.exists():
             _keep(current, previous)
         _write(state, current)

@@ -164,13 +164,12 @@ def from_rank(rank: int, make: Callable[[], T], context: ProcessContext) -> T:
     return cast(T, made[0])
 
 
-def gather_objects(own: T) -> list[T]:
-    """``own`` of every process, in the order of their ranks, in every process."""
-    if not dist.is_initialized():
-        return [own]
-    gathered: list[T | None] = [None] * dist.get_world_size()
-    dist.all_gather_object(gathered, own)
-    return cast("list[T]", gathered)
+def gather_objects(own: T, context: ProcessContext) -> list[T]:
+    """The objects of all processes, in the order of their ranks, in every process."""
+    gathered = [own] * context.world_size
+    if context.world_size > 1:
+        dist.all_gather_object(gathered, own)
+    return gathered
 
 
 def gather_rows(rows: Tensor, group: dist.ProcessGroup | None = None) -> Tensor:

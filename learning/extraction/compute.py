@@ -10,10 +10,7 @@ import torch
 
 from datasets.decoding import DecodedImage, UnreadableImage
 from datasets.file_stamps import FileStamp
-from networks.features import FeatureExtractor
-
-LARGEST_BATCH_PIXELS = 16_000_000
-"""Pixels in a batch, and in all images that wait for others of their size: bounds memory whatever the input."""
+from networks.features import LARGEST_AT_ONCE, FeatureExtractor
 
 
 @dataclass(frozen=True)
@@ -61,28 +58,36 @@ def compute_features(
         # A GPU computes this batch while the caller writes the features of the one before.
         yield from _finish(before)
         before = launched
+        del batch  # a large image is freed before the next one arrives
     yield from _finish(before)
 
 
 def _batches(
     inputs: Iterable[DecodedImage | UnreadableImage], batch_size: int
 ) -> Iterator[list[DecodedImage] | FailedImage]:
-    """Groups images of equal size; a bounded number of pixels waits for others of their size."""
+    """Groups images of equal size, up to ``LARGEST_AT_ONCE`` pixels, of which as many wait for others of their size.
+
+    A larger image is alone in its batch.
+    """
     waiting: dict[tuple[int, ...], list[DecodedImage]] = {}
     waiting_pixels = 0
     for image in inputs:
         if isinstance(image, UnreadableImage):
             yield FailedImage(image.index, image.reason)
             continue
+        if image.n_pixels > LARGEST_AT_ONCE:
+            yield [image]
+            continue
         group = waiting.setdefault(image.full.shape, [])
         group.append(image)
         waiting_pixels += image.n_pixels
-        if waiting_pixels >= LARGEST_BATCH_PIXELS:
+        if len(group) == batch_size:
+            waiting_pixels -= len(group) * image.n_pixels
+            yield waiting.pop(image.full.shape)
+        while waiting_pixels >= LARGEST_AT_ONCE:
             group = max(waiting.values(), key=len)
-        elif len(group) < batch_size:
-            continue
-        waiting_pixels -= len(group) * group[0].n_pixels
-        yield waiting.pop(group[0].full.shape)
+            waiting_pixels -= len(group) * group[0].n_pixels
+            yield waiting.pop(group[0].full.shape)
     yield from waiting.values()
 
 
@@ -116,6 +121,8 @@ def _at_two_scales(batch: list[DecodedImage], extractors: Mapping[str, FeatureEx
 
 def _stack(images: list[np.ndarray]) -> torch.Tensor:
     """Images of one size as a batch; in page-locked memory, which torch keeps and reuses, where there is a GPU."""
+    if len(images) == 1 and not torch.cuda.is_available():
+        return torch.from_numpy(images[0])[None]  # not copied: a large image takes hundreds of megabytes
     batch = torch.empty((len(images), *images[0].shape), dtype=torch.uint8, pin_memory=torch.cuda.is_available())
     return torch.stack([torch.from_numpy(image) for image in images], out=batch)
 

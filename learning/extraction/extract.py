@@ -9,8 +9,7 @@ from typing import TypeVar
 
 import torch.distributed as dist
 
-from common import log
-from common.machine import n_cores
+from common import log, machine
 from common.progress_bar import ProgressBar
 from datasets.decoding import decode_images
 from datasets.feature_files import FeatureFolder, FeaturePlan, claim_folder
@@ -62,7 +61,19 @@ def default_workers(extractors: Mapping[str, FeatureExtractor]) -> int:
     A GPU needs many. On a CPU the network takes nearly all the time, and one worker decodes ahead of it.
     """
     on_gpu = any(extractor.device.type == "cuda" for extractor in extractors.values())
-    return min(n_cores(), 16) if on_gpu else 1
+    return min(machine.n_cores(), 16) if on_gpu else 1
+
+
+LONG_LIST = 200
+"""Images from which on a faster way is worth a line, and the minute that --compile takes."""
+
+
+def faster_way(n_images: int, extractors: Mapping[str, FeatureExtractor], compute: ComputeOptions) -> str:
+    """A sentence on the options with which this processor is several times as fast; empty where there are none."""
+    on_cpu = all(extractor.device.type == "cpu" for extractor in extractors.values())
+    if n_images < LONG_LIST or not on_cpu or (compute.amp and compute.compile) or not machine.has_amx():
+        return ""
+    return "this processor has AMX: --amp --compile computes features several times as fast, within 1e-2 of float32"
 
 
 def extract_features(
@@ -117,6 +128,9 @@ class Extraction:
         n_processes = self._context.world_size
         # Rank 0 shows the progress of all: the ranks have equal shares and are about equally fast.
         bar = ProgressBar(len(self._images) * n_processes, "image", visible=self._context.is_first)
+        hint = faster_way(len(self._images), self._extractors, self._compute)
+        if hint and self._context.is_first:
+            log.info(hint)
         began = time.perf_counter()
         with noted_interrupt() as check_interrupt:
             for result in compute_features(self._inputs, self._extractors, self._compute.batch_size):

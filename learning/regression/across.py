@@ -2,7 +2,8 @@
 
 Prints the matrix train x test of SRCC and PLCC fit. Off the diagonal, a regressor is fitted on all images of one
 database, with hyper-parameters chosen on its own splits, and tested on all images of another. On the diagonal is the
-median over the database's splits, with hyper-parameters chosen within each split.
+median over the database's splits, with hyper-parameters chosen within each split. ``--output`` writes the matrix as a
+CSV, and as a coloured table in an HTML page beside it.
 """
 
 from __future__ import annotations
@@ -14,16 +15,15 @@ from pathlib import Path
 import numpy as np
 
 from common import log, machine
+from common.atomic_files import whole_file
 from common.errors import UserError
 from common.process import run_script
-from datasets.feature_files import FeatureFiles
-from datasets.opinion_scores import read_scores
 from datasets.tables import write_csv
-from learning.regression.evaluation import run_protocol
-from learning.regression.metrics import evaluate
 from learning.regression.settings import Grid
-from learning.regression.splits import random_splits
 from options.argument_types import Parser, number
+
+DARKEST = (31, 84, 125)
+"""Colour of a correlation of 1: red, green, blue, 0..255."""
 
 
 @dataclass(frozen=True)
@@ -69,16 +69,24 @@ def parse_across_options(arguments: Sequence[str] | None = None) -> AcrossOption
     parser.add_argument("--estimator", choices=("ridge", "elasticnet", "both"), default="both", help="regressors")
     parser.add_argument("--n_splits", type=number(int, 1), default=10, help="number of random splits")
     parser.add_argument("--seed", type=number(int, 0), default=0, help="random seed for the splits")
-    parser.add_argument("--output", type=Path, metavar="MATRIX.csv", help="write the matrix there")
+    parser.add_argument(
+        "--output", type=Path, metavar="MATRIX.csv", help="write the matrix there, and as a page (.html) beside it"
+    )
     parser.add_argument("-j", "--num_threads", type=number(int, 1), help="threads (default: all cores)")
     options = AcrossOptions(**vars(parser.parse_args(arguments)))
     if len(options.set) < 2:
         parser.error("give --set for at least two databases")
+    if options.output is not None and options.output.suffix.lower() != ".csv":
+        parser.error(f"--output {options.output}: the name must end in .csv")
     return options
 
 
 def read_set(name: str, features: str, scores: str) -> ScoredSet:
     """Scores and features of a database; UserError where an image has no features."""
+    # These import pandas, which --help does not need.
+    from datasets.feature_files import FeatureFiles
+    from datasets.opinion_scores import read_scores
+
     table, files = read_scores(scores), FeatureFiles(features)
     matched = files.match(table.images)
     missing = next((image for image in table.images if image not in matched), None)
@@ -89,6 +97,11 @@ def read_set(name: str, features: str, scores: str) -> ScoredSet:
 
 def matrix_across(sets: Sequence[ScoredSet], options: AcrossOptions) -> Matrix:
     """Trains on each set and tests on every set; UserError where their features differ in length."""
+    # These import scikit-learn, which --help does not need.
+    from learning.regression.evaluation import run_protocol
+    from learning.regression.metrics import evaluate
+    from learning.regression.splits import random_splits
+
     for one in sets[1:]:
         if one.features.shape[1] != sets[0].features.shape[1]:
             raise UserError(
@@ -129,14 +142,77 @@ def write_matrix(path: Path, matrix: Matrix) -> None:
     write_csv(path, ("train", "test", "srcc", "plcc"), rows)
 
 
+@dataclass(frozen=True)
+class _Cell:
+    text: str
+    colour: str
+    ink: str
+    own: bool
+
+
+@dataclass(frozen=True)
+class _Row:
+    name: str
+    cells: list[_Cell]
+
+
+@dataclass(frozen=True)
+class _Table:
+    metric: str
+    rows: list[_Row]
+
+
+def write_page(path: Path, matrix: Matrix, sets: Sequence[ScoredSet], n_splits: int) -> None:
+    """The matrix as coloured tables in an HTML page."""
+    others = ~np.eye(len(sets), dtype=bool)
+    from learning.regression.report import report_style, report_template  # imports matplotlib
+
+    page = report_template("across.html.j2").render(
+        style=report_style(),
+        title="Across databases",
+        names=matrix.names,
+        answer=f"SRCC on databases that the regressor has not seen: {matrix.srcc[others].min():.3f} to "
+        f"{matrix.srcc[others].max():.3f}; within a database: {matrix.srcc[~others].min():.3f} to "
+        f"{matrix.srcc[~others].max():.3f}.",
+        tables=[_table("SRCC", matrix.names, matrix.srcc), _table("PLCC fit", matrix.names, matrix.plcc)],
+        n_splits=n_splits,
+        databases=[
+            [one.name, f"{len(one.mos):,d}", "" if one.groups is None else f"{len(set(one.groups)):,d}"] for one in sets
+        ],
+    )
+    with whole_file(path) as temporary:
+        temporary.write_text(page, encoding="utf-8", errors="replace")
+
+
+def _table(metric: str, names: Sequence[str], values: np.ndarray) -> _Table:
+    return _Table(
+        metric,
+        [
+            _Row(name, [_cell(value, column == row) for column, value in enumerate(values[row])])
+            for row, name in enumerate(names)
+        ],
+    )
+
+
+def _cell(correlation: float, own: bool) -> _Cell:
+    """A cell between white (0 or less) and the plots' blue (1), with ink that can be read on it."""
+    share = float(np.clip(correlation, 0, 1))
+    red, green, blue = (round(255 + share * (full - 255)) for full in DARKEST)
+    return _Cell(f"{correlation:.3f}", f"rgb({red}, {green}, {blue})", "#fff" if share > 0.6 else "#1f2933", own)
+
+
 def main() -> None:
     options = parse_across_options()
 
     def work() -> None:
-        matrix = matrix_across([read_set(*one) for one in options.set], options)
+        sets = [read_set(*one) for one in options.set]
+        matrix = matrix_across(sets, options)
         print_matrix(matrix)
         if options.output is not None:
+            page = options.output.with_suffix(".html")
             write_matrix(options.output, matrix)
+            write_page(page, matrix, sets, options.n_splits)
+            log.info(f"\nwritten    {options.output}, {page}")
 
     log.set_script("learning.regression.across")
     run_script(work)

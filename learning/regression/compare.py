@@ -11,18 +11,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from common import log
 from common.errors import UserError
 from common.process import run_script
-from learning.regression.held_out import HeldOut, held_out_file, read_held_out
-from learning.regression.metrics import srcc
 from learning.regression.regressor_files import read_description
 from learning.regression.settings import LOGISTICS, N_RESAMPLES
-from learning.regression.significance import SrccDifference, holm, pitman_morgan, srcc_difference
 from options.argument_types import Parser, number
+
+# The tests are imported where they are used: they import scipy, which --help does not need.
+if TYPE_CHECKING:
+    from learning.regression.held_out import HeldOut
+    from learning.regression.significance import SrccDifference
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,8 @@ class Model:
     @property
     def srcc(self) -> float:
         """Median over the splits."""
+        from learning.regression.metrics import srcc
+
         return float(np.median([srcc(part.predicted, part.mos) for part in self.held_out.parts()]))
 
 
@@ -86,6 +91,8 @@ def parse_compare_options(arguments: Sequence[str] | None = None) -> CompareOpti
 
 def read_models(paths: Sequence[Path]) -> list[Model]:
     """The models with their held-out predictions; UserError where files are missing or do not fit together."""
+    from learning.regression.held_out import held_out_file, read_held_out
+
     models = [
         Model(str(path.with_suffix("")), read_description(path).choice, read_held_out(held_out_file(path)))
         for path in paths
@@ -121,6 +128,8 @@ def check_same_test(first: Model, second: Model) -> None:
 
 def compare(models: Sequence[Model], options: CompareOptions) -> list[Pair]:
     """Both tests of every pair; Holm's correction over all pairs, for each test."""
+    from learning.regression.significance import holm, pitman_morgan, srcc_difference
+
     residuals = []
     for model in models:
         tested = model.held_out.tested

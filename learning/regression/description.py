@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from common.names import KINDS
+from common.names import GIVEN, KINDS
 from learning.regression.conformal import PredictionIntervals
-from learning.regression.evaluation import Evaluation, Spread, TestResults
-from learning.regression.metrics import METRICS, OpinionMapping, read_mapping
-from learning.regression.observers import ObserverSpread
+from learning.regression.mappings import OpinionMapping, read_mapping
+from learning.regression.results import METRICS, Breakdown, ObserverSpread, Spread
 from learning.regression.settings import Hyperparameters
-from learning.regression.significance import CONFIDENCE, Interval
+
+if TYPE_CHECKING:
+    from learning.regression.evaluation import Evaluation, TestResults
+from learning.regression.results import CONFIDENCE, Interval
 
 PACKAGES = ("numpy", "scikit-learn", "skops")
 """Packages whose versions a regressor records."""
@@ -110,6 +112,7 @@ class RegressorDescription:
     intervals: BootstrapIntervals | None = None
     prediction_intervals: PredictionIntervals | None = None
     observers: ObserverSpread | None = None
+    breakdown: Breakdown | None = None
 
     @property
     def reported(self) -> ResultsSummary:
@@ -138,6 +141,7 @@ class RegressorDescription:
             "intervals": asdict(self.intervals) if self.intervals else None,
             "prediction_intervals": asdict(self.prediction_intervals) if self.prediction_intervals else None,
             "observers": asdict(self.observers) if self.observers else None,
+            **(asdict(self.breakdown) if self.breakdown else {}),
         }
 
     @classmethod
@@ -147,7 +151,7 @@ class RegressorDescription:
         Raises ValueError, KeyError or TypeError where a key that a prediction needs is missing or makes no sense.
         """
         kinds, encoders = tuple(content["kinds"]), dict(content["encoders"])
-        if not kinds or tuple(kind for kind in KINDS if kind in kinds) != kinds:
+        if kinds != (GIVEN,) and (not kinds or tuple(kind for kind in KINDS if kind in kinds) != kinds):
             raise ValueError(f"kinds {list(kinds)}")
         if not all(isinstance(encoder, str | None) for encoder in encoders.values()):
             raise ValueError(f"encoders {encoders}")
@@ -175,6 +179,7 @@ class RegressorDescription:
             intervals=_optional(BootstrapIntervals.from_json, content.get("intervals")),
             prediction_intervals=_optional(_read_prediction_intervals, content.get("prediction_intervals")),
             observers=_optional(lambda found: ObserverSpread(**found), content.get("observers")),
+            breakdown=Breakdown.from_json(content) if "per_kind" in content else None,
         )
 
 
@@ -211,6 +216,7 @@ def describe(
     sources: Sources,
     intervals: BootstrapIntervals | None = None,
     observers: ObserverSpread | None = None,
+    by_distortion: Breakdown | None = None,
 ) -> RegressorDescription:
     """The description of the regressor that ``evaluation`` fitted to the opinions ``mos`` (n,)."""
     return RegressorDescription(
@@ -233,4 +239,5 @@ def describe(
         intervals=intervals,
         prediction_intervals=evaluation.prediction_intervals(mos),
         observers=observers,
+        breakdown=by_distortion,
     )

@@ -83,7 +83,7 @@ def solve_elastic_net(
     theta = np.zeros(n_images) if theta is None else theta
     correlations = features.T @ theta
     for _ in range(MOST_STEPS):
-        excess = _soft_threshold(correlations, l1)
+        excess = soft_threshold(correlations, l1)
         active = np.flatnonzero(excess)
         predicted = features[:, active] @ (excess[active] / l2)
         if _duality_gap(target, theta, predicted, excess / l2, l1, l2) <= GAP * (target @ target):
@@ -93,10 +93,11 @@ def solve_elastic_net(
         of_direction = features.T @ direction
         step = _step_length(target, theta, direction, correlations, of_direction, gradient @ direction, l1, l2)
         theta, correlations = theta + step * direction, correlations + step * of_direction
-    return Solution(_soft_threshold(correlations, l1) / l2, theta, False)
+    return Solution(soft_threshold(correlations, l1) / l2, theta, False)
 
 
-def _soft_threshold(values: np.ndarray, threshold: float) -> np.ndarray:
+def soft_threshold(values: np.ndarray, threshold: float) -> np.ndarray:
+    """Values brought closer to 0 by ``threshold``; 0 where they are smaller."""
     return np.sign(values) * np.maximum(np.abs(values) - threshold, 0)
 
 
@@ -138,9 +139,9 @@ def _step_length(
     l2: float,
 ) -> float:
     """The largest of 1, 1/2, 1/4, ... at which the dual rises by enough (Armijo's rule)."""
-    before, step = _dual(target, theta, _soft_threshold(correlations, l1), l2), 1.0
+    before, step = _dual(target, theta, soft_threshold(correlations, l1), l2), 1.0
     while step > 1e-8:
-        excess = _soft_threshold(correlations + step * of_direction, l1)
+        excess = soft_threshold(correlations + step * of_direction, l1)
         if _dual(target, theta + step * direction, excess, l2) >= before + 1e-4 * step * slope:
             return step
         step /= 2

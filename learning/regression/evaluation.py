@@ -17,29 +17,15 @@ from sklearn.pipeline import Pipeline
 
 from learning.regression.conformal import PredictionIntervals, prediction_intervals
 from learning.regression.held_out import HeldOut
-from learning.regression.metrics import IDENTITY, Metrics, OpinionMapping, fit_line, fit_mapping
-from learning.regression.search import Search, SplitResult, evaluate_on_test, fit, search
+from learning.regression.mappings import IDENTITY, OpinionMapping
+from learning.regression.metrics import Metrics, fit_line, fit_mapping
+from learning.regression.results import Spread
+from learning.regression.search import Search, SplitResult, evaluate_on_test, fit, search, shared_gram
 from learning.regression.settings import Grid, Hyperparameters
 from learning.regression.splits import Split
 
 STEEPEST = 0.25
 """The smallest width of a logistic that serves as calibration, in standard deviations of the predictions."""
-
-
-@dataclass(frozen=True)
-class Spread:
-    """The distribution of a metric over the splits."""
-
-    median: float
-    lower_quartile: float
-    upper_quartile: float
-    lowest: float
-    highest: float
-
-    @classmethod
-    def of(cls, values: list[float]) -> Spread:
-        low, lower, median, upper, high = np.percentile(values, (0, 25, 50, 75, 100)).tolist()
-        return cls(median, lower, upper, low, high)
 
 
 @dataclass(frozen=True)
@@ -95,9 +81,16 @@ class Evaluation:
     def reported(self) -> TestResults:
         return self.nested if self.choice == "nested" else self.shared
 
-    def held_out(self, images: list[str], mos: np.ndarray, groups: np.ndarray | None) -> HeldOut:
-        """The predictions of the reported choice."""
-        return HeldOut(images, mos, groups, self.reported.predictions(len(mos)))
+    def held_out(
+        self,
+        images: list[str],
+        mos: np.ndarray,
+        groups: np.ndarray | None,
+        kinds: np.ndarray | None = None,
+        levels: np.ndarray | None = None,
+    ) -> HeldOut:
+        """The predictions of the reported choice; the arguments are the fields of ``HeldOut``."""
+        return HeldOut(images, mos, groups, self.reported.predictions(len(mos)), kinds, levels)
 
     def calibration(self, mos: np.ndarray) -> OpinionMapping:
         """The curve that maps the regressor's predictions to the opinions' scale and keeps their order.
@@ -125,16 +118,36 @@ def run_protocol(
     grid: Grid,
     n_threads: int,
     memory: int,
-    advance: Callable[[int], None] = lambda n_fits: None,
+    advance: Callable[[int], None] = lambda n_paths: None,
     choice: str = "nested",
     n_parameters: int = 4,
+    advance_tests: Callable[[int], None] = lambda n_fits: None,
 ) -> Evaluation:
-    """Searches, tests and fits; arguments as in ``regression.search``, ``n_parameters`` are the logistic's."""
-    found = search(features, mos, splits, grid, n_threads, memory, advance)
-    shared = [evaluate_on_test(features, mos, split, found.best, n_parameters) for split in splits]
-    nested = [
-        result if own == found.best else evaluate_on_test(features, mos, split, own, n_parameters)
-        for split, own, result in zip(splits, found.best_in_each_split(), shared, strict=True)
-    ]
-    pipeline = fit(features, mos, found.best)
+    """Searches, tests and fits; arguments as in ``regression.search``, ``n_parameters`` are the logistic's.
+
+    ``advance_tests`` is called with 1 after each of the ``n_test_fits``.
+    """
+    gram = shared_gram(features, splits, n_threads)
+    found = search(features, mos, splits, grid, n_threads, memory, advance, gram)
+
+    def test(split: Split, hyperparameters: Hyperparameters) -> SplitResult:
+        result = evaluate_on_test(features, mos, split, hyperparameters, n_parameters, gram)
+        advance_tests(1)
+        return result
+
+    shared = [test(split, found.best) for split in splits]
+    nested = []
+    for split, own, result in zip(splits, found.best_in_each_split(), shared, strict=True):
+        if own == found.best:
+            nested.append(result)
+            advance_tests(1)
+        else:
+            nested.append(test(split, own))
+    pipeline = fit(features, mos, found.best, gram=gram)
+    advance_tests(1)
     return Evaluation(splits, found, TestResults(shared), TestResults(nested), choice, pipeline, n_parameters)
+
+
+def n_test_fits(splits: list[Split]) -> int:
+    """Number of fits after a search: for each split and kind of choice, and on all images."""
+    return 2 * len(splits) + 1

@@ -14,7 +14,7 @@ from learning.regression.metrics import fit_mapping
 
 @dataclass(frozen=True)
 class TestPart:
-    """The images that a split tested on: their ``rows`` in the table, predictions (..., n) and opinions (n,)."""
+    """The images that a split tested on: their ``rows`` in the table, predictions (n,) and opinions (n,)."""
 
     __test__ = False  # not a test of pytest's
 
@@ -22,24 +22,22 @@ class TestPart:
     predicted: np.ndarray
     mos: np.ndarray
 
-    def repeated(self, counts: np.ndarray) -> TestPart:
-        """Each image as often as ``counts`` says, which has an entry for every row of the table."""
-        chosen = np.repeat(np.arange(len(self.rows)), counts[self.rows])
-        return TestPart(self.rows[chosen], self.predicted[..., chosen], self.mos[chosen])
-
 
 @dataclass(frozen=True)
 class HeldOut:
     """The test-part predictions of every split.
 
     ``predictions`` is (splits, n), NaN where a split did not test on an image; ``mos`` is (n,); ``groups`` is (n,), or
-    None where every image is a group of its own.
+    None where every image is a group of its own. ``kinds`` and ``levels`` of distortion are (n,) text, None for an
+    image without one, or None where no image has one.
     """
 
     images: list[str]
     mos: np.ndarray
     groups: np.ndarray | None
     predictions: np.ndarray
+    kinds: np.ndarray | None = None
+    levels: np.ndarray | None = None
 
     def parts(self) -> list[TestPart]:
         """The test part of every split."""
@@ -50,17 +48,22 @@ class HeldOut:
         ]
 
     def mapped(self, n_parameters: int = 4) -> np.ndarray:
-        """(n,) predictions on the opinions' scale; NaN where an image was not tested.
+        """(n,) predictions on the opinions' scale, the mean over the splits; NaN where an image was not tested."""
+        mapped = self.mapped_splits(n_parameters)
+        means = np.full(len(self.images), np.nan)
+        means[self.tested] = np.nanmean(mapped[:, self.tested], axis=0)
+        return means
+
+    def mapped_splits(self, n_parameters: int = 4) -> np.ndarray:
+        """(splits, n) predictions on the opinions' scale; NaN where a split did not test on an image.
 
         Each split's predictions are mapped by the logistic fitted to its test part, as for PLCC and RMSE, since the
-        scale of the predictions depends on the split's penalty. Of several splits, the mean.
+        scale of the predictions depends on the split's penalty.
         """
         mapped = np.full(self.predictions.shape, np.nan)
         for row, part in zip(mapped, self.parts(), strict=True):
             row[part.rows] = fit_mapping(part.predicted, part.mos, n_parameters)(part.predicted)
-        means = np.full(len(self.images), np.nan)
-        means[self.tested] = np.nanmean(mapped[:, self.tested], axis=0)
-        return means
+        return mapped
 
     @property
     def tested(self) -> np.ndarray:
@@ -74,14 +77,30 @@ def held_out_file(path: Path) -> Path:
 
 
 def write_held_out(path: Path, held_out: HeldOut) -> None:
-    """Writes a row per image: image, mos, group, and the prediction of every split, empty where it was not tested."""
+    """Writes a row per image: image, mos, group, and the prediction of every split, empty where it was not tested.
+
+    The columns kind and level follow the group where the database has them.
+    """
     n_splits = len(held_out.predictions)
-    columns = ("image", "mos", "group", *(f"split_{number}" for number in range(1, n_splits + 1)))
+    optional = {"kind": held_out.kinds, "level": held_out.levels}
+    known = {name: values for name, values in optional.items() if values is not None}
+    columns = ("image", "mos", "group", *known, *(f"split_{number}" for number in range(1, n_splits + 1)))
     groups = [""] * len(held_out.images) if held_out.groups is None else held_out.groups
     rows = (
-        (image, repr(float(mos)), group, *("" if np.isnan(value) else repr(float(value)) for value in of_image))
-        for image, mos, group, of_image in zip(
-            held_out.images, held_out.mos, groups, held_out.predictions.T, strict=True
+        (
+            image,
+            repr(float(mos)),
+            group,
+            *(label or "" for label in labels),
+            *("" if np.isnan(value) else repr(float(value)) for value in of_image),
+        )
+        for image, mos, group, labels, of_image in zip(
+            held_out.images,
+            held_out.mos,
+            groups,
+            zip(*known.values(), strict=True) if known else [()] * len(held_out.images),
+            held_out.predictions.T,
+            strict=True,
         )
     )
     write_csv(path, columns, rows)
@@ -100,4 +119,8 @@ def read_held_out(path: Path) -> HeldOut:
     except (TypeError, ValueError) as error:
         raise UserError(f"held-out predictions {path} are damaged: {error}") from None
     groups = None if (table["group"] == "").all() else table["group"].to_numpy(object)
-    return HeldOut(table["image"].tolist(), mos, groups, predictions)
+    kinds, levels = (
+        table[name].where(table[name] != "", None).to_numpy(object) if name in table else None
+        for name in ("kind", "level")
+    )
+    return HeldOut(table["image"].tolist(), mos, groups, predictions, kinds, levels)

@@ -1,8 +1,8 @@
 """Predictions of linear regressors for a whole path of penalties at once.
 
-Ridge solves one symmetric system for all penalties, of the size of the smaller of images (dual form) and features
-(primal form); ElasticNet follows its path with warm starts (elastic_net.py). All take float32 features and compute in
-float64, which small penalties need.
+For data with many more features than images: Ridge solves one symmetric system of inner products of images (the dual
+form) for all penalties; ElasticNet follows its path with warm starts (elastic_net.py). All take float32 features and
+compute in float64, which small penalties need. ``solve_shifted`` serves inner products of features as well.
 """
 
 from __future__ import annotations
@@ -14,9 +14,7 @@ from scipy.linalg import cho_factor, cho_solve, eigh
 from scipy.linalg.blas import dsyrk
 
 from learning.regression.elastic_net import elasticnet_solutions
-
-BLOCK = 1024
-"""Number of rows or columns that are converted to float64 at a time."""
+from learning.regression.gram import BLOCK, symmetric
 
 _RESIDUAL = 1e-8
 _VECTORS_PER_POLE = 6
@@ -53,17 +51,7 @@ def gram_matrix(features: np.ndarray, standardize: Callable[[np.ndarray, slice],
     for start in range(0, features.shape[1], BLOCK):
         block = standardize(features, slice(start, start + BLOCK))
         gram = dsyrk(1.0, block.T, beta=1.0, c=gram, trans=1, lower=1, overwrite_c=1)
-    return _symmetric(gram)
-
-
-def _symmetric(lower: np.ndarray) -> np.ndarray:
-    """Fills the upper triangle from the lower one, in place."""
-    for start in range(0, len(lower), BLOCK):
-        rows = slice(start, start + BLOCK)
-        lower[rows, start + BLOCK :] = lower[start + BLOCK :, rows].T
-        square = lower[rows, rows]
-        lower[rows, rows] = np.tril(square) + np.tril(square, -1).T
-    return lower
+    return symmetric(gram)
 
 
 def solve_shifted(matrix: np.ndarray, target: np.ndarray, shifts: np.ndarray) -> np.ndarray:
@@ -131,18 +119,8 @@ def ridge_path(
     train: np.ndarray, mos: np.ndarray, others: np.ndarray, standardized: bool, alphas: Sequence[float]
 ) -> np.ndarray:
     """Ridge predictions for ``others`` (m, p) after training on ``train`` (n, p): (len(alphas), m)."""
-    standardize = Standardizer(train, standardized)
-    n_images, n_features = train.shape
-    if n_images <= n_features:
-        return ridge_path_of_gram(gram_matrix(np.concatenate([train, others]), standardize), mos, alphas)
-    gram, moment = np.zeros((n_features, n_features), order="F"), np.zeros(n_features)
-    for start in range(0, n_images, BLOCK):
-        block = standardize(train[start : start + BLOCK])
-        gram = dsyrk(1.0, block.T, beta=1.0, c=gram, lower=1, overwrite_c=1)
-        moment += block.T @ (mos[start : start + BLOCK] - mos.mean())
-    weights = solve_shifted(_symmetric(gram), moment, np.asarray(alphas, np.float64))
-    blocks = (others[start : start + BLOCK] for start in range(0, len(others), BLOCK))
-    return mos.mean() + np.concatenate([standardize(block) @ weights for block in blocks]).T
+    gram = gram_matrix(np.concatenate([train, others]), Standardizer(train, standardized))
+    return ridge_path_of_gram(gram, mos, alphas)
 
 
 def elasticnet_path(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import OptimizeWarning, curve_fit
-from scipy.special import expit
 from scipy.stats import kendalltau, rankdata
+
+from learning.regression.mappings import CURVES, OpinionMapping
 
 
 def plcc(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -32,71 +33,6 @@ def krcc(predicted: np.ndarray, mos: np.ndarray) -> float:
     return float(tau) if np.isfinite(tau) else 0.0
 
 
-METRICS = ("srcc", "plcc_raw", "plcc", "krcc", "rmse")
-"""Fields of ``Metrics``, in the order in which they are reported."""
-
-LABELS = {"srcc": "SRCC", "plcc_raw": "PLCC raw", "plcc": "PLCC fit", "krcc": "KRCC", "rmse": "RMSE fit"}
-"""Metric -> its name in reports; "fit" means after the logistic."""
-
-REFIT_STEPS = 15
-"""Steps of the quick fit to a bootstrap sample."""
-
-N_PARAMETERS = {"logistic": 4, "logistic5": 5, "linear": 2}
-
-
-@dataclass(frozen=True)
-class OpinionMapping:
-    """A curve from predictions to the scale of the opinions, with which it was fitted.
-
-    ``logistic``: b2 + (b1 - b2) / (1 + exp(-(x - b3) / |b4|)), monotonic (VQEG, Final Report phase I, 2000).
-    ``logistic5``: b1 (1/2 - 1 / (1 + exp(b2 (x - b3)))) + b4 x + b5 (Sheikh, Sabir, Bovik, IEEE TIP 15(11), 2006).
-    ``linear``: b1 + b2 x.
-    """
-
-    kind: str
-    parameters: tuple[float, ...]
-
-    def __call__(self, predicted: np.ndarray) -> np.ndarray:
-        return _CURVES[self.kind](np.asarray(predicted, np.float64), *self.parameters)
-
-    @property
-    def increases(self) -> bool:
-        """Whether it keeps the order of all predictions."""
-        if self.kind == "logistic":
-            return self.parameters[0] > self.parameters[1]
-        if self.kind == "linear":
-            return self.parameters[1] > 0
-        b1, b2, _, b4, _ = self.parameters
-        slopes = (b4, b4 + b1 * b2 / 4)  # far from the centre, and there
-        return min(slopes) >= 0 and max(slopes) > 0
-
-
-IDENTITY = OpinionMapping("linear", (0.0, 1.0))
-
-
-def _logistic(x: np.ndarray, b1: float, b2: float, b3: float, b4: float) -> np.ndarray:
-    return b2 + (b1 - b2) * expit((x - b3) / np.maximum(np.abs(b4), 1e-12))
-
-
-def _logistic5(x: np.ndarray, b1: float, b2: float, b3: float, b4: float, b5: float) -> np.ndarray:
-    return b1 * (expit(b2 * (x - b3)) - 0.5) + b4 * x + b5
-
-
-def _line(x: np.ndarray, b1: float, b2: float) -> np.ndarray:
-    return b1 + b2 * x
-
-
-_CURVES: dict[str, Callable[..., np.ndarray]] = {"logistic": _logistic, "logistic5": _logistic5, "linear": _line}
-
-
-def read_mapping(kind: str, parameters: Iterable[float]) -> OpinionMapping:
-    """The mapping with these fields; ValueError where they make no sense."""
-    mapping = OpinionMapping(kind, tuple(float(value) for value in parameters))
-    if len(mapping.parameters) != N_PARAMETERS.get(kind) or not np.isfinite(mapping.parameters).all():
-        raise ValueError(f"no mapping: {kind} {mapping.parameters}")
-    return mapping
-
-
 def fit_mapping(predicted: np.ndarray, mos: np.ndarray, n_parameters: int = 4) -> OpinionMapping:
     """The logistic with 4 or 5 parameters by least squares.
 
@@ -114,7 +50,7 @@ def fit_mapping(predicted: np.ndarray, mos: np.ndarray, n_parameters: int = 4) -
         with warnings.catch_warnings():
             # The warning is about the parameters' covariance, which is not used.
             warnings.simplefilter("ignore", OptimizeWarning)
-            found, _ = curve_fit(_CURVES[kind], z, mos, start, maxfev=5000)
+            found, _ = curve_fit(CURVES[kind], z, mos, start, maxfev=5000)
     except RuntimeError:
         return fit_line(predicted, mos)
     return OpinionMapping(kind, _of_predictions(kind, found, centre, spread))
@@ -125,51 +61,6 @@ def _start(kind: str, z: np.ndarray, mos: np.ndarray) -> tuple[float, ...]:
     if kind == "logistic":
         return mos.max(), mos.min(), 0.0, 0.5
     return np.ptp(mos) / 2, 2.0, 0.0, fit_line(z, mos).parameters[1] / 2, mos.mean()
-
-
-def refit_mapping(kind: str, predicted: np.ndarray, mos: np.ndarray) -> OpinionMapping:
-    """A curve of this ``kind`` for a bootstrap sample, whose fits are many.
-
-    A few steps of Levenberg and Marquardt: ten times faster than curve_fit, which follows a flat valley of parameters
-    to its end though the curve no longer changes. A step that does not reduce the error is not taken.
-    """
-    if kind == "linear" or len(mos) <= N_PARAMETERS[kind] or _is_constant(predicted):
-        return fit_line(predicted, mos)
-    centre, spread = predicted.mean(), predicted.std()
-    curve, slopes = _CURVES[kind], _SLOPES[kind]
-    z = (predicted - centre) / spread
-    parameters = np.array(_start(kind, z, mos))
-    residuals, damping = mos - curve(z, *parameters), 1e-3
-    for _ in range(REFIT_STEPS):
-        jacobian = slopes(z, *parameters)
-        normal = jacobian.T @ jacobian
-        normal += damping * np.diag(np.diag(normal) + 1e-12)
-        trial = parameters + np.linalg.lstsq(normal, jacobian.T @ residuals, rcond=None)[0]
-        trial_residuals = mos - curve(z, *trial)
-        before, after = residuals @ residuals, trial_residuals @ trial_residuals
-        if after < before:
-            parameters, residuals, damping = trial, trial_residuals, damping / 10
-        else:
-            damping *= 10
-        if abs(before - after) < 1e-6 * before:
-            break
-    return OpinionMapping(kind, _of_predictions(kind, parameters, centre, spread))
-
-
-def _logistic_slopes(x: np.ndarray, b1: float, b2: float, b3: float, b4: float) -> np.ndarray:
-    width = max(abs(b4), 1e-12)
-    share = expit((x - b3) / width)
-    slope = (b1 - b2) * share * (1 - share) / width
-    return np.stack([share, 1 - share, -slope, -slope * (x - b3) / width * np.sign(b4)], axis=1)
-
-
-def _logistic5_slopes(x: np.ndarray, b1: float, b2: float, b3: float, b4: float, b5: float) -> np.ndarray:
-    share = expit(b2 * (x - b3))
-    slope = b1 * share * (1 - share)
-    return np.stack([share - 0.5, slope * (x - b3), -slope * b2, x, np.ones_like(x)], axis=1)
-
-
-_SLOPES: dict[str, Callable[..., np.ndarray]] = {"logistic": _logistic_slopes, "logistic5": _logistic5_slopes}
 
 
 def _of_predictions(

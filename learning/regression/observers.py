@@ -2,31 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from scipy import stats
 
 from learning.regression.metrics import srcc
+from learning.regression.results import ObserverSpread
 
 N_SIMULATIONS = 200
-
-
-@dataclass(frozen=True)
-class ObserverSpread:
-    """Agreement of the observers with each other, and of the predictions with them.
-
-    ``mean_std`` is the mean standard deviation of an image's ratings, ``mean_raters`` the mean number of raters.
-    ``ceiling`` is the median SRCC between the mean opinions of two simulated halves of the raters: a model cannot be
-    told from the observers beyond it. ``outlier_ratio`` is the share of held-out images whose error exceeds the 95 %
-    confidence interval of their opinion, ``rmse_epsilon`` the RMSE of what exceeds it, both after the logistic.
-    """
-
-    mean_std: float
-    mean_raters: float
-    ceiling: float
-    outlier_ratio: float
-    rmse_epsilon: float
 
 
 def confidence_half_widths(std: np.ndarray, n_raters: np.ndarray) -> np.ndarray:
@@ -46,12 +28,12 @@ def srcc_ceiling(mos: np.ndarray, std: np.ndarray, n_raters: np.ndarray, seed: i
 
 
 def outlier_ratio(predicted: np.ndarray, mos: np.ndarray, half_widths: np.ndarray) -> float:
-    """Share of (n,) predictions outside the confidence interval of their opinion (P.1401, 7.5.3)."""
+    """Share of (n,) predictions outside the confidence interval of their opinion (P.1401, 7.5.2.2)."""
     return float(np.mean(np.abs(predicted - mos) > half_widths))
 
 
 def rmse_epsilon(predicted: np.ndarray, mos: np.ndarray, half_widths: np.ndarray, n_parameters: int) -> float:
-    """Root mean square of what errors exceed the confidence interval by (P.1401, 7.5.4: rmse*).
+    """Root mean square of what errors exceed the confidence interval by (P.1401, 7.7: rmse*).
 
     ``n_parameters`` of the mapping are subtracted from the number of images.
     """

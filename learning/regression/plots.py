@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from learning.regression.evaluation import Evaluation
-from learning.regression.metrics import LABELS
+from learning.regression.results import LABELS
 from learning.regression.search import Search
 
 INK, ACCENT, WARM, PALE, GRID_LINES = "#1f2933", "#2f6f9f", "#d1603d", "#c9d3dc", "#edf0f3"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,22 +15,28 @@ import torch
 from common import log
 from common.atomic_files import check_target, check_writable
 from common.errors import UserError
+from datasets.decoding import DecodedImage
 from datasets.feature_files import FeatureFolder, FeaturePlan, claim_folder, read_encoder
+from datasets.file_stamps import FileStamp, QuickStamp
 from datasets.image_lists import ImageListing, ListedImage, list_images, match_names
-from datasets.opinion_scores import OpinionScores, read_scores
-from datasets.tables import write_csv
+from datasets.resampling import half_size_exactly
+from datasets.tables import shown, write_csv
 from learning.distributed.process_group import ProcessContext
-from learning.extraction.compute import ComputedFeatures
+from learning.extraction.compute import ComputedFeatures, FailedImage, compute_features
 from learning.extraction.extract import Extraction
 from learning.extraction.extractors import extraction_device, load_extractors
-from learning.regression.metrics import LABELS, METRICS, Metrics, evaluate
-from learning.regression.quality_maps import write_maps
-from learning.regression.regressor_files import Regressor, load_regressor
+from learning.regression.quality_maps import map_file, write_maps
+from learning.regression.regressor_files import Regressor, description_file, load_regressor
+from learning.regression.results import LABELS, METRICS
 from learning.regression.scorer import load_scorer
-from networks.embedded import REGRESSOR, EmbeddedModel, embedded_model, is_available
+from networks.embedded import MODEL_CARD, REGRESSOR, EmbeddedModel, embedded_model, is_available
 from networks.features import FeatureExtractor, pooling_of
 from options.features import ComputeOptions
-from options.prediction import PredictionOptions
+from options.prediction import PredictionOptions, is_page
+
+if TYPE_CHECKING:
+    from datasets.opinion_scores import OpinionScores
+    from learning.regression.metrics import Metrics
 
 DEFAULT_REGRESSOR = Path("regressor.skops")
 """Used if it exists and no other is named: what train_regressor.py writes by default."""
@@ -49,14 +58,16 @@ class Scores:
 
 def predict_quality(options: PredictionOptions) -> int:
     """Scores the images as the options say; the exit status is 1 if an image or a folder could not be read."""
-    model = choose_model(options)
+    model = choose_model(options.regressor, options.checkpoints)
     regressor = load_regressor(model.regressor)
+    interval = find_interval(regressor, options.interval)
     listing = list_images(options.input)
     for sentence in listing.unreadable:
         log.error(sentence)
-    labels = read_scores(options.labels, options.lower_is_better) if options.labels else None
+    labels = _read_labels(options.labels, options.lower_is_better) if options.labels else None
     if options.output:
         check_target(options.output)
+        _check_not_read(options.output, [*options.input, *filter(None, [options.labels])])
     if options.map:
         check_writable(options.map)
     if options.features and options.features.is_file():
@@ -66,27 +77,69 @@ def predict_quality(options: PredictionOptions) -> int:
     if not scores.of_images:
         raise UserError("no image could be scored")
     rows = [(row.given, scores.of_images.get(listing.images[row.image].name)) for row in listing.rows]
-    if options.output:
-        texts = ((given, "" if score is None else f"{score:.6g}") for given, score in rows)
-        write_csv(options.output, ("image", "score"), texts)
-    print_scores([(given, score) for given, score in rows if score is not None])
-    _print_about(regressor, scores, listing, options.output)
+    page = options.output is not None and is_page(options.output)
+    if options.output and not page:
+        write_scores(options.output, rows, interval)
+    print_scores([(given, score) for given, score in rows if score is not None], interval)
+    closing = closing_line(scores, listing)
+    _print_about(regressor, closing, None if page else options.output)
     if model.regressor == REGRESSOR:
         log.info(about_embedded_model(regressor))
     if labels is not None:
-        compare_with_labels(scores.of_images, labels, options)
-    without_map = _write_maps(listing, scores, model, options.map) if options.map else []
+        compare_with_labels(scores.of_images, labels, options, interval)
+    without_map = _write_maps(listing, scores, model, options.map) if options.map else {}
+    if page:
+        _write_page(options, model, regressor, listing, scores, closing, without_map)
     return 1 if scores.failed or without_map or listing.unreadable else 0
 
 
-def choose_model(options: PredictionOptions) -> EmbeddedModel:
-    """The regressor that the options name, or regressor.skops in the current folder, or the embedded model.
+def _check_not_read(output: Path, sources: Sequence[str | Path]) -> None:
+    """UserError where ``output`` is a file that the scores are made from: it would be lost."""
+    for source in sources:
+        if os.path.exists(output) and os.path.exists(source) and os.path.samefile(output, source):  # noqa: PTH110, PTH121
+            raise UserError(f"--output {output} is the file {source}, which is read; name another file")
 
-    The user's own regressor comes with the checkpoints that the options name.
+
+@dataclass(frozen=True)
+class ScoreInterval:
+    """The prediction interval score +- ``half_width``, which holds an opinion with probability ``level``."""
+
+    level: float
+    half_width: float
+    coverage_at_90: float | None
+
+    def ends(self, score: float) -> tuple[float, float]:
+        return score - self.half_width, score + self.half_width
+
+
+def find_interval(regressor: Regressor, level: float | None) -> ScoreInterval | None:
+    """The interval at ``level``, or None; UserError where the regressor does not record it."""
+    if level is None:
+        return None
+    half_width = regressor.interval_half_width(level)
+    intervals = regressor.description.prediction_intervals
+    return ScoreInterval(level, half_width, intervals.coverage if intervals else None)
+
+
+def write_scores(path: Path, rows: Sequence[tuple[str, float | None]], interval: ScoreInterval | None) -> None:
+    """Writes image and score, and the ends of the interval, in columns such as low_0.9 and high_0.9."""
+
+    def texts(score: float | None) -> tuple[str, ...]:
+        values = () if score is None else (score, *(interval.ends(score) if interval else ()))
+        return tuple(f"{value:.6g}" for value in values) or ("",) * (3 if interval else 1)
+
+    columns = (f"low_{interval.level:g}", f"high_{interval.level:g}") if interval else ()
+    write_csv(path, ("image", "score", *columns), ((given, *texts(score)) for given, score in rows))
+
+
+def choose_model(regressor: Path | None, checkpoints: Mapping[str, Path]) -> EmbeddedModel:
+    """The ``regressor`` that the user names, or regressor.skops in the current folder, or the embedded model.
+
+    The user's own regressor comes with the ``checkpoints``.
     """
-    own = options.regressor or DEFAULT_REGRESSOR
-    if options.regressor or own.exists() or not is_available():
-        return EmbeddedModel(own, options.checkpoints)
+    own = regressor or DEFAULT_REGRESSOR
+    if regressor or own.exists() or not is_available():
+        return EmbeddedModel(own, checkpoints)
     return embedded_model()
 
 
@@ -155,6 +208,42 @@ def score_features(features: ComputedFeatures, regressor: Regressor) -> float:
     return float(regressor.predict(side_by_side[None])[0])
 
 
+NO_FILE = FileStamp(QuickStamp(0, 0, 0, 0), "")
+"""The stamp of an image that is in memory only."""
+
+
+@dataclass(frozen=True)
+class PixelScorer:
+    """Scores images in memory as predict_quality.py scores files. ``identity`` identifies all that scores depend on."""
+
+    regressor: Regressor
+    extractors: Mapping[str, FeatureExtractor]
+    batch_size: int
+    identity: str
+
+    def __call__(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """(n,) scores of uint8 (H, W, 3) images; UserError where one does not fit into memory."""
+        scores = np.empty(len(images))
+        decoded = (
+            DecodedImage(index, str(index), image, half_size_exactly(image), NO_FILE)
+            for index, image in enumerate(images)
+        )
+        for result in compute_features(decoded, self.extractors, self.batch_size):
+            if isinstance(result, FailedImage):
+                raise UserError(result.reason)
+            scores[result.index] = score_features(result, self.regressor)
+        return scores
+
+
+def load_pixel_scorer(model: EmbeddedModel, compute: ComputeOptions) -> PixelScorer:
+    """The scorer of a regressor and its encoders; UserError where they do not belong together."""
+    regressor = load_regressor(model.regressor)
+    extractors = matching_extractors(regressor, model.encoders, compute)
+    # The description holds the digest of the pipeline's file and the fingerprints of the encoders.
+    digest = hashlib.sha256(description_file(model.regressor).read_bytes()).hexdigest()
+    return PixelScorer(regressor, extractors, compute.batch_size, digest + (":amp" if compute.amp else ""))
+
+
 def matching_extractors(
     regressor: Regressor, checkpoints: Mapping[str, Path], compute: ComputeOptions
 ) -> dict[str, FeatureExtractor]:
@@ -167,60 +256,127 @@ def matching_extractors(
     return extractors
 
 
-def _write_maps(listing: ImageListing, scores: Scores, model: EmbeddedModel, folder: Path) -> list[str]:
-    """Writes the maps of the scored images; returns a sentence for each that has none."""
+def _write_maps(listing: ImageListing, scores: Scores, model: EmbeddedModel, folder: Path) -> dict[str, str]:
+    """Writes the maps of the scored images; returns name -> sentence for each that has none."""
     images = [image for image in listing.images if image.name in scores.of_images]
     failed = write_maps(images, load_scorer(model.regressor, model.encoders), folder)
     log.info(f"{len(images) - len(failed):,d} maps written, {len(failed):,d} failed: {folder}")
     return failed
 
 
-def print_scores(rows: list[tuple[str, float]]) -> None:
-    """Prints a table of (image, score); of a long one the best and the worst."""
+def _write_page(
+    options: PredictionOptions,
+    model: EmbeddedModel,
+    regressor: Regressor,
+    listing: ImageListing,
+    scores: Scores,
+    closing: str,
+    without_map: Mapping[str, str],
+) -> None:
+    """Writes the page of --output; the images of --map show their maps."""
+    from learning.regression.score_page import PageTexts, ScoredImage, write_page  # imports jinja2
+
+    assert options.output is not None
+    images = []
+    for row in listing.rows:
+        image = listing.images[row.image]
+        if image.name in scores.of_images:
+            mapped = options.map is not None and image.name not in without_map
+            picture = map_file(options.map, image.name) if options.map and mapped else None
+            images.append(ScoredImage(row.given, image.path, scores.of_images[image.name], picture))
+    embedded = model.regressor == REGRESSOR
+    about = about_embedded_model(regressor) if embedded else f"regressor {model.regressor}"
+    card = MODEL_CARD.read_text() if embedded and MODEL_CARD.is_file() else ""
+    interval = find_interval(regressor, options.interval)
+    note = _interval_in_words(interval) if interval else ""
+    failed = [*scores.failed, *without_map.values(), *listing.unreadable]
+    texts = PageTexts(about, closing, failed, card, note)
+    write_page(options.output, images, regressor.description, texts, interval.ends if interval else None)
+    log.info(f"page: {options.output}")
+
+
+def print_scores(rows: list[tuple[str, float]], interval: ScoreInterval | None = None) -> None:
+    """Prints a table of (image, score) and the interval of each score; of a long one the best and the worst."""
+    header = "   score" + ("      low     high" if interval else "") + "  image"
     if len(rows) <= LONGEST_TABLE:
-        log.info("   score  image")
-        _print_rows(rows)
-        return
-    log.info(f"the best and the worst {LONGEST_TABLE // 2} of {len(rows):,d} images")
-    log.info("   score  image")
-    rows = sorted(rows, key=lambda row: -row[1])
-    _print_rows(rows[: LONGEST_TABLE // 2])
-    log.info(f"{'':>8}  ...")
-    _print_rows(rows[-LONGEST_TABLE // 2 :])
+        log.info(header)
+        _print_rows(rows, interval)
+    else:
+        log.info(f"the best and the worst {LONGEST_TABLE // 2} of {len(rows):,d} images")
+        log.info(header)
+        rows = sorted(rows, key=lambda row: -row[1])
+        _print_rows(rows[: LONGEST_TABLE // 2], interval)
+        log.info(f"{'':>8}  ...")
+        _print_rows(rows[-LONGEST_TABLE // 2 :], interval)
+    if interval is not None:
+        log.info(f"\n{_interval_in_words(interval)}")
 
 
-def _print_rows(rows: list[tuple[str, float]]) -> None:
+def _print_rows(rows: list[tuple[str, float]], interval: ScoreInterval | None) -> None:
     for image, score in rows:
-        log.info(f"{score:8.4f}  {_printable(image)}")
+        # A name with a newline or an escape sequence is shown with escapes: the table keeps its rows.
+        name = _printable(image) if image.isprintable() else shown(image)
+        ends = "".join(f" {end:8.4f}" for end in interval.ends(score)) if interval else ""
+        log.info(f"{score:8.4f}{ends}  {name}")
+
+
+def _interval_in_words(interval: ScoreInterval) -> str:
+    checked = interval.coverage_at_90
+    seen = f"; on held-out images the 90 % interval held {checked:.1%}" if checked is not None else ""
+    return (
+        f"{100 * interval.level:g} % of the opinions on similar images lie between low and high: score +- "
+        f"{interval.half_width:.4g} (split conformal{seen})"
+    )
 
 
 def _printable(name: str) -> str:
     return name.encode(errors="backslashreplace").decode(errors="backslashreplace")
 
 
-def _print_about(regressor: Regressor, scores: Scores, listing: ImageListing, output: Path | None) -> None:
+def closing_line(scores: Scores, listing: ImageListing) -> str:
+    """A line that accounts for all files of the input: scored, failed, left out."""
+    rows = f" on {len(listing.rows):,d} rows" if len(listing.rows) != len(listing.images) else ""
+    stale = f", {scores.n_stale:,d} anew since their files have changed" if scores.n_stale else ""
+    folders = f", {len(listing.unreadable):,d} folders unreadable" if listing.unreadable else ""
+    return (
+        f"{len(scores.of_images):,d} images scored{rows}, {len(scores.failed):,d} failed{stale}{folders}"
+        f"{listing.account()}"
+    )
+
+
+def _print_about(regressor: Regressor, closing: str, output: Path | None) -> None:
     lowest, highest = regressor.description.score_range
     source = _printable(regressor.description.scores or "its scores")
     log.info(f"\nfitted on {source}, where opinions go from {lowest:g} to {highest:g}; higher is better")
     if regressor.description.note:
         log.info(_printable(regressor.description.note))
-    rows = f" on {len(listing.rows):,d} rows" if len(listing.rows) != len(listing.images) else ""
-    stale = f", {scores.n_stale:,d} anew since their files have changed" if scores.n_stale else ""
-    folders = f", {len(listing.unreadable):,d} folders unreadable" if listing.unreadable else ""
-    log.info(
-        f"{len(scores.of_images):,d} images scored{rows}, {len(scores.failed):,d} failed{stale}{folders}"
-        f"{listing.account()}" + (f": {output}" if output else "")
-    )
+    log.info(closing + (f": {output}" if output else ""))
 
 
-def compare_with_labels(scores: Mapping[str, float], labels: OpinionScores, options: PredictionOptions) -> None:
+def _read_labels(path: Path, lower_is_better: bool) -> OpinionScores:
+    from datasets.opinion_scores import read_scores  # imports pandas, for which scores alone need not wait
+
+    return read_scores(path, lower_is_better)
+
+
+def compare_with_labels(
+    scores: Mapping[str, float],
+    labels: OpinionScores,
+    options: PredictionOptions,
+    interval: ScoreInterval | None = None,
+) -> None:
     """Prints how well the scores agree with people's; UserError where fewer than two images are in both."""
+    from learning.regression.metrics import evaluate  # imports scipy, for which scores alone need not wait
+
     matched = match_names(labels.images, list(scores), f"--input {' '.join(options.input)}")
     rows = [row for row, image in enumerate(labels.images) if image in matched]
     if len(rows) < 2:
         raise UserError(f"{len(rows)} images of --labels {options.labels} are among the scored ones; 2 are needed")
     predicted = np.array([scores[matched[labels.images[row]]] for row in rows])
     print_agreement(evaluate(predicted, labels.mos[rows]), len(rows), len(labels), labels.inversion)
+    if interval is not None:
+        inside = np.abs(predicted - labels.mos[rows]) <= interval.half_width
+        log.info(f"{inside.mean():.1%} of these opinions lie in their interval, at level {interval.level:g}")
 
 
 def print_agreement(metrics: Metrics, n_compared: int, n_labels: int, inversion: str) -> None:

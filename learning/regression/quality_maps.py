@@ -34,20 +34,25 @@ LOWER, HIGHER = np.array([202, 0, 32]), np.array([5, 113, 176])
 """RGB of places that lower and raise the score: the ends of ColorBrewer's RdBu, which colour-blind readers can tell."""
 
 
-def write_maps(images: Sequence[ListedImage], scorer: QualityScorer, folder: Path) -> list[str]:
-    """Writes ``folder``/NAME.png for each image; returns a sentence for each image that has no map."""
-    failed = []
+def write_maps(images: Sequence[ListedImage], scorer: QualityScorer, folder: Path) -> dict[str, str]:
+    """Writes ``map_file(folder, name)`` for each image; returns name -> sentence for each image that has no map."""
+    failed = {}
     for image in images:
         try:
             pixels = read_image(image.path)
             picture = draw_map(pixels, local_deviations(pixels, scorer))
         except UserError as error:
-            failed.append(f"{image.path}: no map: {error}")
-            log.error(failed[-1])
+            failed[image.name] = f"{image.path}: no map: {error}"
+            log.error(failed[image.name])
             continue
-        with whole_file(folder / f"{image.name}.png", durable=False) as path:
+        with whole_file(map_file(folder, image.name), durable=False) as path:
             Image.fromarray(picture).save(path)
     return failed
+
+
+def map_file(folder: Path, name: str) -> Path:
+    """The picture in ``folder`` of the image ``name``: the photograph, and its map on the right half."""
+    return folder / f"{name}.png"
 
 
 def local_deviations(pixels: np.ndarray, scorer: QualityScorer) -> np.ndarray:

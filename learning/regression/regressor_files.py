@@ -1,7 +1,9 @@
-"""A fitted regressor on disk: the pipeline by skops, which executes nothing, and a JSON file that describes it.
+"""A fitted regressor on disk: scikit-learn's pipeline, its weights, and a description. Reading executes nothing.
 
-``quality.skops`` and ``quality.json`` belong together: the JSON holds the SHA-256 of the pipeline's file and the
-encoders' fingerprints, so that the regressor is not used with features of a different encoder.
+Three files belong together. ``quality.skops`` is the pipeline, for users of scikit-learn. ``quality.safetensors`` holds
+the pipeline's weights, so that a score does not wait two seconds for scikit-learn's import; earlier versions of this
+program did not write it, and the pipeline is read instead. ``quality.json`` is the description. It holds the SHA-256 of
+the other two, and the encoders' fingerprints, so that the regressor is not used with features of a different encoder.
 """
 
 from __future__ import annotations
@@ -11,51 +13,46 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import skops.io
-from sklearn.linear_model import ElasticNet, Ridge
-from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import StandardScaler
 
 from common.atomic_files import whole_file
 from common.errors import UserError
-from common.names import short_identity
+from common.names import GIVEN, short_identity
 from learning.regression.description import RegressorDescription
+from learning.regression.linear_model import LinearModel, read_linear_model, write_linear_model
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
 
 FORMAT = "Re-IQA regressor 1"
-
-STEPS = (StandardScaler, Ridge, ElasticNet)
-"""The types that a pipeline may consist of."""
-
-FITTED_ATTRIBUTES = ("mean_", "scale_", "coef_", "intercept_")
-"""The attributes in which these types keep what they have learnt."""
 
 
 @dataclass(frozen=True)
 class Regressor:
-    """A fitted pipeline and its description."""
+    """A fitted linear model and its description."""
 
-    pipeline: Pipeline
+    model: LinearModel
     description: RegressorDescription
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """The kinds of features that the pipeline takes, side by side in this order."""
+        """The kinds of features that the model takes, side by side in this order."""
         return self.description.kinds
 
     def predict(self, features: np.ndarray) -> np.ndarray:
         """(n, features of all kinds) float32 -> (n,) scores on the opinions' scale, higher for better images.
 
-        Raises UserError where the number of features differs from the pipeline's.
+        Raises UserError where the number of features is not the model's.
         """
-        expected = self.pipeline.n_features_in_
+        expected = len(self.model.weights)
         if features.shape[1] != expected:
             raise UserError(
                 f"the regressor takes {expected} {' and '.join(self.kinds)} features, and these images "
                 f"have {features.shape[1]}; their encoder has a different architecture"
             )
-        return self.description.calibration(self.pipeline.predict(features.astype(np.float64)))
+        return self.description.calibration(self.model.predict(features))
 
     def interval_half_width(self, level: float) -> float:
         """Half-width of the prediction interval at ``level`` (0.9: nine of ten opinions lie inside it).
@@ -89,77 +86,97 @@ def description_file(path: Path) -> Path:
     return path.with_suffix(".json")
 
 
+def weights_file(path: Path) -> Path:
+    """The path of the weights of the regressor at ``path``."""
+    return path.with_suffix(".safetensors")
+
+
 def save_regressor(path: Path, pipeline: Pipeline, description: RegressorDescription) -> None:
-    """Writes the pipeline and its description, each completely or not at all."""
-    with whole_file(path) as temporary:
-        skops.io.dump(pipeline, temporary)
-    content = {"format": FORMAT, "sha256": _sha256(path), **description.to_json()}
+    """Writes the three files, each completely or not at all."""
+    from learning.regression.pipeline_files import linear_model, write_pipeline
+
+    write_pipeline(path, pipeline)
+    digest = _sha256(path)
+    write_linear_model(weights_file(path), linear_model(pipeline), digest)
+    content = {
+        "format": FORMAT,
+        "sha256": digest,
+        "weights_sha256": _sha256(weights_file(path)),
+        **description.to_json(),
+    }
     with whole_file(description_file(path)) as temporary:
         temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 def load_regressor(path: str | os.PathLike) -> Regressor:
-    """Reads both files, executing nothing.
+    """Reads the files, executing nothing.
 
-    Raises UserError where one is missing or damaged, where they do not belong together, or where the pipeline holds
-    anything but scikit-learn's and numpy's own types.
+    Raises UserError where the pipeline or the description is missing or damaged, where the files do not belong
+    together, where the pipeline holds anything but scikit-learn's and numpy's own types, or where it was fitted on
+    features of another program.
     """
     path = Path(path)
     about = description_file(path)
     for file in (path, about):
         if not file.is_file():
             raise UserError(f"regressor {file} does not exist; train_regressor.py writes {path.name} and {about.name}")
-    description, digest = _read_description(about)
+    content = _read_content(about)
+    description = _described(content, about)
+    if description.kinds == (GIVEN,):
+        raise UserError(
+            f"regressor {path} was fitted on features of another program, which this one cannot compute for images; "
+            "python -m learning.regression.compare accepts it"
+        )
+    digest, digest_of_weights = content.get("sha256"), content.get("weights_sha256")
+    _check_digest(path, digest, about)
+    model = None
+    if digest_of_weights and weights_file(path).is_file():
+        _check_digest(weights_file(path), digest_of_weights, about)
+        model = read_linear_model(weights_file(path), str(digest))
+    return Regressor(model or _model_of_pipeline(path), description)
+
+
+def _check_digest(path: Path, expected: object, about: Path) -> None:
     try:
-        digest_of_file = _sha256(path)
+        found = _sha256(path)
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
-    if digest_of_file != digest:
+    if found != expected:
         raise UserError(f"{path} and {about} do not belong together, or one was changed; fit the regressor again")
-    pipeline = _read_pipeline(path)
-    _check_pipeline(pipeline, path)
-    return Regressor(pipeline, description)
+
+
+def _model_of_pipeline(path: Path) -> LinearModel:
+    from learning.regression.pipeline_files import linear_model, read_pipeline
+
+    return linear_model(read_pipeline(path))
 
 
 def read_description(path: Path) -> RegressorDescription:
     """The description alone, from its JSON file; UserError where it is missing, damaged or of another format."""
     if not path.is_file():
         raise UserError(f"{path} does not exist; train_regressor.py writes it beside the regressor")
-    return _read_description(path)[0]
+    return _described(_read_content(path), path)
 
 
-def _read_description(about: Path) -> tuple[RegressorDescription, str]:
-    """The description, and the SHA-256 of the pipeline's file."""
+def _read_content(about: Path) -> dict[str, Any]:
     try:
         content = json.loads(about.read_text())
         if content["format"] != FORMAT:
             raise UserError(f"{about} does not describe a regressor of this program: its format is {content['format']}")
-        return RegressorDescription.from_json(content), content["sha256"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{about} does not describe a regressor, or is damaged: {error!r}") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _not_a_description(about, error) from None
+    return content
 
 
-def _read_pipeline(path: Path) -> object:
-    """The object in a skops file; UserError where that holds types that are neither scikit-learn's nor numpy's."""
+def _described(content: dict[str, Any], about: Path) -> RegressorDescription:
     try:
-        foreign = skops.io.get_untrusted_types(file=path)
-        if not foreign:
-            return skops.io.load(path, trusted=[])
-    except Exception as error:  # a damaged file leads skops to whatever it happens to hold
-        raise UserError(f"{path} is not a regressor, or is damaged: {error}") from None
-    raise UserError(f"{path} is unsafe: it holds {', '.join(map(str, foreign[:3]))}, which no regressor needs")
+        return RegressorDescription.from_json(content)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _not_a_description(about, error) from None
 
 
-def _check_pipeline(pipeline: object, path: Path) -> None:
-    """UserError unless ``pipeline`` is one that train_regressor.py has fitted, with finite coefficients."""
-    if not isinstance(pipeline, Pipeline):
-        raise UserError(f"{path} holds a {type(pipeline).__name__}, not a scikit-learn pipeline")
-    steps = [step for _, step in pipeline.steps]
-    if not all(isinstance(step, STEPS) for step in steps) or not hasattr(pipeline, "n_features_in_"):
-        raise UserError(f"{path} holds a pipeline that train_regressor.py has not fitted")
-    values = [np.asarray(getattr(step, name)) for step in steps for name in FITTED_ATTRIBUTES if hasattr(step, name)]
-    if not all(value.dtype.kind == "f" and np.isfinite(value).all() for value in values):
-        raise UserError(f"{path} is damaged: it holds values that are not finite")
+def _not_a_description(about: Path, error: Exception) -> UserError:
+    return UserError(f"{about} does not describe a regressor, or is damaged: {error!r}")
 
 
 def _sha256(path: Path) -> str:

@@ -16,6 +16,7 @@ from PIL import Image
 
 from common.atomic_files import whole_file
 from common.errors import UserError
+from common.names import GIVEN
 from datasets.image_folders import find_images
 from datasets.image_lists import match_names
 from datasets.images import read_image
@@ -23,8 +24,8 @@ from datasets.opinion_scores import OpinionScores
 from learning.regression.description import RegressorDescription
 from learning.regression.evaluation import Evaluation
 from learning.regression.held_out import HeldOut
-from learning.regression.metrics import LABELS, METRICS
 from learning.regression.plots import scatter_plot, search_plot, split_plot
+from learning.regression.results import LABELS, METRICS
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -86,12 +87,9 @@ def write_report(
             for row in rows
         ]
 
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    page = environment.get_template("report.html.j2").render(
-        style=(TEMPLATES / "report.css").read_text(),
-        title=f"Predicted quality: {Path(scores.source).name}",
+    page = report_template("report.html.j2").render(
+        style=report_style(),
+        title=f"Predicted quality: {_short_source(scores.source)}",
         note=description.note,
         lead=f"{len(mos):,d} images with opinion scores from {mos.min():g} to {mos.max():g}, higher is better. "
         f"{scores.inversion} Every metric is of images that the regressor had not seen.",
@@ -99,6 +97,7 @@ def write_report(
         cards=_cards(evaluation, description),
         comparison=_comparison(evaluation, description, mos),
         columns=list(LABELS.values()),
+        breakdown=_breakdown_rows(description),
         scatter_plot=scatter_plot(predicted[tested], mos[tested]),
         split_plot=split_plot(evaluation),
         search_plot=search_plot(evaluation.search),
@@ -113,6 +112,24 @@ def write_report(
     )
     with whole_file(path) as temporary:
         temporary.write_text(page, encoding="utf-8", errors="replace")
+
+
+def _short_source(source: str) -> str:
+    """The table's name with its folder: most are called alike."""
+    return "/".join(part for part in Path(source).parts[-2:] if part != Path(source).anchor)
+
+
+def report_template(name: str) -> jinja2.Template:
+    """A template of this package; a field that is missing raises an error."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    return environment.get_template(name)
+
+
+def report_style() -> str:
+    """The style sheet of all pages."""
+    return (TEMPLATES / "report.css").read_text()
 
 
 CHOICE_TEXTS = {
@@ -133,6 +150,11 @@ def _answer(evaluation: Evaluation, description: RegressorDescription) -> str:
     return f"{sentence}. {CHOICE_TEXTS[evaluation.choice].capitalize()}."
 
 
+def _shown(metric: str, value: float) -> str:
+    """Correlations with three decimals; an error in units of the opinions with four digits."""
+    return f"{value:#.4g}" if metric == "rmse" else f"{value:.3f}"
+
+
 def _cards(evaluation: Evaluation, description: RegressorDescription) -> list[_Card]:
     cards = []
     for metric in ("srcc", "plcc", "krcc", "rmse"):
@@ -140,10 +162,11 @@ def _cards(evaluation: Evaluation, description: RegressorDescription) -> list[_C
         lines = []
         if description.intervals:
             interval = description.intervals.metrics[metric]
-            lines.append(f"95 % interval {interval.low:.3f} to {interval.high:.3f}")
+            lines.append(f"95 % interval {_shown(metric, interval.low)} to {_shown(metric, interval.high)}")
         if len(evaluation.splits) > 1:
-            lines.append(f"middle half of the splits {spread.lower_quartile:.3f} to {spread.upper_quartile:.3f}")
-        cards.append(_Card(LABELS[metric], f"{spread.median:.3f}", lines or ["on the one test part"]))
+            middle = f"{_shown(metric, spread.lower_quartile)} to {_shown(metric, spread.upper_quartile)}"
+            lines.append(f"middle half of the splits {middle}")
+        cards.append(_Card(LABELS[metric], _shown(metric, spread.median), lines or ["on the one test part"]))
     return cards
 
 
@@ -153,13 +176,29 @@ def _comparison(evaluation: Evaluation, description: RegressorDescription, mos: 
     names = {"nested": "choice within each split", "shared": "one choice for all splits"}
     order = [evaluation.choice, *(choice for choice in both if choice != evaluation.choice)]
     rows = [
-        [f"this regressor, {names[choice]}", *(f"{both[choice].spread(metric).median:.3f}" for metric in METRICS)]
+        [
+            f"this regressor, {names[choice]}",
+            *(_shown(metric, both[choice].spread(metric).median) for metric in METRICS),
+        ]
         for choice in order
     ]
     if description.observers:
         rows.append(["ceiling: one half of the observers against the other", f"{description.observers.ceiling:.3f}"])
-    rows.append(["the mean opinion for every image", "0", "0", "0", "0", f"{mos.std():.3f}"])
+    rows.append(["the mean opinion for every image", "0", "0", "0", "0", _shown("rmse", mos.std())])
     return [row + [""] * (1 + len(METRICS) - len(row)) for row in rows]
+
+
+def _breakdown_rows(description: RegressorDescription) -> dict[str, list[list[str]]]:
+    """Kind and level of distortion -> rows: label, number of images, SRCC, PLCC fit, RMSE fit."""
+    found = description.breakdown
+    return {
+        name: [
+            [one.label, f"{one.n_images:,d}"]
+            + ["-" if value is None else f"{value:.3f}" for value in (one.srcc, one.plcc, one.rmse)]
+            for one in results
+        ]
+        for name, results in (found.tables if found else {}).items()
+    }
 
 
 def _split_rows(evaluation: Evaluation) -> list[list[str]]:
@@ -174,13 +213,18 @@ def _split_rows(evaluation: Evaluation) -> list[list[str]]:
 
 
 def _facts(scores: OpinionScores, evaluation: Evaluation, description: RegressorDescription) -> dict[str, str]:
-    encoders = ", ".join(
-        f"{kind.replace('_', '-')}: {fingerprint[:12] if fingerprint else 'not recorded'}"
-        for kind, fingerprint in description.encoders.items()
+    encoders = (
+        "of another program"
+        if description.kinds == (GIVEN,)
+        else "encoder "
+        + ", ".join(
+            f"{kind.replace('_', '-')}: {fingerprint[:12] if fingerprint else 'not recorded'}"
+            for kind, fingerprint in description.encoders.items()
+        )
     )
     return {
-        "scores": f"{scores.source}. {scores.inversion}".strip(),
-        "features": f"{evaluation.pipeline.n_features_in_:,d} values, encoder {encoders}",
+        "scores": f"{scores.source}. {scores.inversion}" if scores.inversion else scores.source,
+        "features": f"{evaluation.pipeline.n_features_in_:,d} values, {encoders}",
         "splits": description.protocol,
         "regressor": str(evaluation.hyperparameters),
         "chosen by": f"median SRCC on the validation parts, {evaluation.search.median.max():.4f}, of "
@@ -198,7 +242,7 @@ def _intervals_in_words(description: RegressorDescription) -> str:
     found = description.intervals
     if found is None:
         return ""
-    return f"percentile bootstrap over groups, {found.n_resamples:,d} samples, seed {found.seed}"
+    return f"percentile bootstrap over groups, moved by its bias, {found.n_resamples:,d} samples, seed {found.seed}"
 
 
 def _prediction_intervals_in_words(description: RegressorDescription) -> str:

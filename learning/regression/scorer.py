@@ -5,10 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import StandardScaler
-
 from common.errors import UserError
 from learning.regression.regressor_files import Regressor, load_regressor
 from networks.checkpoint_formats import fingerprint, load_encoder
@@ -48,23 +44,11 @@ def load_scorer(
 
 def linear_head(regressor: Regressor) -> LinearHead:
     """The standardisation, weights and calibration of a regressor, as arrays."""
-    mean, scale = _standardisation(regressor.pipeline)
-    estimator = regressor.pipeline.steps[-1][1]
-    calibration = regressor.description.calibration
+    model, calibration = regressor.model, regressor.description.calibration
     return LinearHead(
-        mean=mean,
-        scale=scale,
-        weights=np.ravel(estimator.coef_),
-        intercept=np.asarray(estimator.intercept_).item(),
+        mean=model.mean,
+        scale=model.scale,
+        weights=model.weights,
+        intercept=model.intercept,
         calibration=Calibration(calibration.kind, calibration.parameters),
     )
-
-
-def _standardisation(pipeline: Pipeline) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and scale of the pipeline's StandardScaler, (F,) each; 0 and 1 where it has none."""
-    mean, scale = np.zeros(pipeline.n_features_in_), np.ones(pipeline.n_features_in_)
-    for _, step in pipeline.steps[:-1]:
-        if isinstance(step, StandardScaler):
-            mean = mean if step.mean_ is None else step.mean_
-            scale = scale if step.scale_ is None else step.scale_
-    return mean, scale

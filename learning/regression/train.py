@@ -11,17 +11,25 @@ import numpy as np
 from common import log
 from common.atomic_files import check_target
 from common.errors import UserError
+from common.names import GIVEN
 from common.progress_bar import ProgressBar
 from datasets.feature_files import FeatureFiles
 from datasets.iqa_databases import read_database
 from datasets.opinion_scores import OpinionScores, read_scores
+from learning.regression.breakdown import breakdown
 from learning.regression.description import BootstrapIntervals, RegressorDescription, Sources, describe
-from learning.regression.evaluation import Evaluation, TestResults, run_protocol
+from learning.regression.evaluation import Evaluation, TestResults, n_test_fits, run_protocol
 from learning.regression.held_out import HeldOut, held_out_file, write_held_out
-from learning.regression.metrics import LABELS, METRICS
-from learning.regression.observers import ObserverSpread, observer_spread
+from learning.regression.identical_images import (
+    Digests,
+    digests_of,
+    grouped_by_content,
+    warn_of_identical_parts,
+)
+from learning.regression.observers import observer_spread
 from learning.regression.regressor_files import description_file, save_regressor
 from learning.regression.report import find_pictures, write_report
+from learning.regression.results import LABELS, METRICS, Breakdown, ObserverSpread
 from learning.regression.significance import bootstrap_intervals
 from learning.regression.split_files import read_splits, write_splits
 from learning.regression.splits import Split, official_split, random_splits, splits_in_words
@@ -30,11 +38,15 @@ from options.regressor import RegressorOptions
 
 @dataclass(frozen=True)
 class LabelledFeatures:
-    """Scored images and their ``features``, (n, values of all kinds) float32, in the order of ``scores``."""
+    """Scored images and their ``features``, (n, values of all kinds) float32, in the order of ``scores``.
+
+    ``digests`` tell which images are identical.
+    """
 
     scores: OpinionScores
     features: np.ndarray
     files: FeatureFiles
+    digests: Digests
 
 
 def train_regressor(options: RegressorOptions) -> None:
@@ -45,24 +57,28 @@ def train_regressor(options: RegressorOptions) -> None:
     if options.write_splits is not None:
         write_splits(options.write_splits, splits, data.scores.images)
     _print_data(data, protocol)
+    warn_of_identical_parts(data.scores.images, splits, data.digests)
 
     evaluation = evaluate(data, splits, options)
-    held_out = evaluation.held_out(data.scores.images, data.scores.mos, data.scores.groups)
+    scores = data.scores
+    held_out = evaluation.held_out(scores.images, scores.mos, scores.groups, scores.kinds, scores.levels)
     print_evaluation(evaluation)
     intervals = make_intervals(held_out, options)
-    observers = spread_of_observers(data.scores, held_out, options)
+    by_distortion = breakdown(held_out, options.logistic)
+    print_breakdown(by_distortion)
+    observers = spread_of_observers(scores, held_out, options)
 
     sources = Sources(
         kinds=tuple(data.files.kinds),
         encoders=data.files.encoders,
-        scores=data.scores.source,
-        inversion=data.scores.inversion,
+        scores=scores.source,
+        inversion=scores.inversion,
         protocol=protocol,
         note=options.note or "",
     )
-    description = describe(evaluation, data.scores.mos, sources, intervals, observers)
+    description = describe(evaluation, scores.mos, sources, intervals, observers, by_distortion)
     _print_prediction_intervals(description)
-    written = write_results(data.scores, evaluation, held_out, description, options)
+    written = write_results(scores, evaluation, held_out, description, options)
     log.info(f"\nwritten    {', '.join(map(str, written))}")
 
 
@@ -73,7 +89,11 @@ def read_data(options: RegressorOptions) -> LabelledFeatures:
     scores, names = _with_features(scores, files, options.skip_missing)
     if scores.mos.min() == scores.mos.max():
         raise UserError(f"all scores of {scores.source} are {scores.mos[0]:g}; there is nothing to learn from them")
-    return LabelledFeatures(scores, files.read(names), files)
+    features = files.read(names)
+    digests = digests_of(files.file_digests(names), features)
+    if options.group_identical:
+        scores = grouped_by_content(scores, digests)
+    return LabelledFeatures(scores, features, files, digests)
 
 
 def _read_scores(options: RegressorOptions) -> OpinionScores:
@@ -133,17 +153,26 @@ def _print_data(data: LabelledFeatures, protocol: str) -> None:
     )
     if scores.inversion:
         log.info(f"           {scores.inversion}")
-    log.info(f"features   {' and '.join(files.kinds)}, {data.features.shape[1]} values, from {files.source}")
+    kinds = "of another program" if files.kinds == [GIVEN] else " and ".join(files.kinds)
+    log.info(f"features   {kinds}, {data.features.shape[1]} values, from {files.source}")
     log.info(f"splits     {protocol}")
-    unknown = [kind for kind in files.kinds if not files.encoders[kind]]
+    unknown = [kind for kind in files.kinds if kind != GIVEN and not files.encoders[kind]]
     if unknown:
         log.warning(f"the encoder of the {' and '.join(unknown)} features is unknown: no encoder.json beside them")
 
 
 def evaluate(data: LabelledFeatures, splits: list[Split], options: RegressorOptions) -> Evaluation:
-    """The protocol, with a progress bar that counts candidates."""
-    n_fits = len(splits) * sum(len(path) for path in options.grid.paths())
-    bar = ProgressBar(n_fits, "fit")
+    """The protocol, with a progress bar for the search, which counts paths of penalties, and one for the tests."""
+    bar = ProgressBar(len(splits) * len(options.grid.paths()), "path")
+    test_bar: ProgressBar | None = None
+
+    def advance_tests(n_fits: int) -> None:
+        nonlocal test_bar
+        if test_bar is None:  # its clock starts when the search has ended
+            bar.close()
+            test_bar = ProgressBar(n_test_fits(splits), "test fit")
+        test_bar.add(n_fits)
+
     evaluation = run_protocol(
         data.features,
         data.scores.mos,
@@ -154,8 +183,10 @@ def evaluate(data: LabelledFeatures, splits: list[Split], options: RegressorOpti
         bar.add,
         options.choice,
         options.logistic,
+        advance_tests,
     )
-    bar.close()
+    if test_bar is not None:
+        test_bar.close()
     return evaluation
 
 
@@ -206,6 +237,16 @@ def make_intervals(held_out: HeldOut, options: RegressorOptions) -> BootstrapInt
     for metric, interval in found.items():
         log.info(f"{LABELS[metric]:8} {interval.estimate:8.4f}   [{interval.low:.4f}, {interval.high:.4f}]")
     return BootstrapIntervals(found, options.n_bootstrap, options.seed)
+
+
+def print_breakdown(found: Breakdown | None) -> None:
+    """A table per kind and a table per level of distortion, where the database has them."""
+    for name, results in found.tables.items() if found else ():
+        log.info(f"\nheld-out images by {name} of distortion: median over the splits, logistic of all kinds and levels")
+        log.info("images     SRCC PLCC fit RMSE fit  " + name)
+        for one in results:
+            values = ("-" if value is None else f"{value:.4f}" for value in (one.srcc, one.plcc, one.rmse))
+            log.info(f"{one.n_images:6,d}" + "".join(f"{value:>9}" for value in values) + f"  {one.label}")
 
 
 def spread_of_observers(scores: OpinionScores, held_out: HeldOut, options: RegressorOptions) -> ObserverSpread | None:

@@ -230,9 +230,40 @@ def test_a_single_file_records_the_images(photographs):
     photographs.extract("a.png", "b.png")
     images = [ListedImage(str(photographs.root / name), name) for name in ("a.png", "b.png", "missing.png")]
     target = photographs.root / "f.npz"
+    digests = [hashlib.sha256(name * 2).hexdigest() for name in (b"b.png", b"a.png")]
+    assert FeatureFiles(photographs.folder).file_digests(["b.png", "a.png"]) == digests
     assert write_single_file(target, FeatureFolder(photographs.folder, ["quality_aware"]), images) == 2
     with np.load(target, allow_pickle=False) as archive:
         assert archive["names"].tolist() == ["a.png", "b.png"] and archive["size"].tolist() == [10, 10]
         assert archive["sha256"].tolist()[0] == hashlib.sha256(b"a.png" * 2).hexdigest()
         assert (archive["mtime_ns"] > 0).all()
     assert FeatureFiles(target).names == ["a.png", "b.png"] and not photographs.folder.exists()
+    assert FeatureFiles(target).file_digests(["b.png", "a.png"]) == digests
+
+
+def test_features_of_another_program(tmp_path):
+    """As a table and as an .npz: read alike, under a kind of their own."""
+    values = np.array([[1.5, -2], [3, 4e-3]], np.float32)
+    (tmp_path / "f.csv").write_text("image,f1,f2\nx/a.png,1.5,-2\nb.png,3,4e-3\n")
+    np.savez(tmp_path / "f.npz", names=np.array(["x/a.png", "b.png"]), features=values)
+    for name in ("f.csv", "f.npz"):
+        files = FeatureFiles(tmp_path / name)
+        assert files.kinds == ["given"] and files.encoders == {"given": None}
+        matched = files.match(["b.png", "a.png"])
+        assert np.array_equal(files.read([matched["b.png"], matched["a.png"]]), values[::-1])
+        assert files.file_digests(files.names) == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("image,f1\na.png,1\na.png,2\n", "line 3: image a.png has features above already"),
+        ("image,f1\na.png,nan\n", "line 2: the feature f1 'nan' is not a number"),
+        ("image\na.png\n", "no column but 'image'"),
+        ("name,f1\na.png,1\n", "has no column"),
+    ],
+)
+def test_a_damaged_table_of_features_is_refused(tmp_path, text, said):
+    (tmp_path / "f.csv").write_text(text)
+    with pytest.raises(UserError, match=said):
+        FeatureFiles(tmp_path / "f.csv")

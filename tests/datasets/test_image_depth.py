@@ -44,6 +44,7 @@ def test_what_is_certain_is_scaled(tmp_path, name, values):
         ("negative.tif", GREY.astype(np.float32) - 100, "from -100 to 155"),
         ("nan.tif", np.where(GREY == 0, np.nan, GREY).astype(np.float32), "not finite"),
         ("int32.tif", GREY.astype(np.int32) * 2**23, "neither to 255 nor to 65,535"),
+        ("14bits.png", np.minimum(GREY.astype(np.uint16) * 70, 2**14 - 1), "end at 16,383, the largest of fewer than"),
         ("mask.tif", (GREY > 100).astype(np.int32), "from 0 to 1,"),
     ],
 )
@@ -69,3 +70,11 @@ def test_a_preview_is_not_taken_for_the_photograph(tmp_path, name):
     Image.fromarray(GREY).save(tmp_path / name, "TIFF", tiffinfo=preview)
     with pytest.raises(UserError, match=r"is a camera's raw file.*develop it"):
         read_image(tmp_path / name)
+
+
+def test_one_transparent_value_of_16_bits_lies_on_white(tmp_path):
+    values = GREY.astype(np.uint16) * 256
+    image = read_image(save(tmp_path / "a.png", values, transparency=53 * 256))
+    expected = np.where(GREY == 53, 255, GREY)
+    assert (GREY == 53).any()
+    assert (image == expected[..., None]).all()

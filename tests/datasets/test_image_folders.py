@@ -36,9 +36,21 @@ def test_thumbnails_hidden_files_and_others_are_counted(tmp_path):
     listing = scan_folder(tmp_path)
     assert [os.path.relpath(os.fsdecode(path), tmp_path) for path in listing.images] == ["a.png", "sub/b.JFIF"]
     account = listing.account()
-    for part in ("3 in hidden or thumbnail folders", "2 without an image's ending: .pdf, .txt", "1 hidden",
+    for part in ("3 in hidden, thumbnail or system folders", "2 without an image's ending: .pdf, .txt", "1 hidden",
                  "1 camera raw, to be developed first"):  # fmt: skip
         assert part in account
+
+
+@pytest.mark.parametrize(
+    "name", ["#recycle", "@Recycle", "System Volume Information", "lost+found", "A Previews.lrdata", "iPod Photo Cache"]
+)
+def test_system_folders_are_left_out(tmp_path, name):
+    for folder in (name, "recycle"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.png").touch()
+    listing = scan_folder(tmp_path)
+    assert [os.path.relpath(os.fsdecode(path), tmp_path) for path in listing.images] == ["recycle/a.png"]
+    assert listing.account() == "1 in hidden, thumbnail or system folders"
 
 
 def test_loops_of_links_end(tmp_path):

@@ -111,7 +111,6 @@ def test_a_name_that_fits_several_is_refused():
     ("wanted", "available"),
     [
         (["jp2k/img1.bmp", "jpeg/img1.bmp"], ["img1"]),
-        (["a.png", "./a.png"], ["a"]),
         (["a.png", "a.jpg"], ["a"]),
     ],
 )
@@ -125,6 +124,11 @@ def test_two_images_do_not_share_features(wanted, available):
 def test_the_same_end_in_other_folders_is_no_match():
     with pytest.raises(UserError, match="fits several"):
         match_names(["a.png"], ["x/a", "y/A"], "there")
+
+
+def test_two_spellings_of_one_path_are_one_image():
+    with pytest.raises(UserError, match=r"^a.png and ./a.png are the same image; give each image once"):
+        match_names(["a.png", "./a.png"], ["a.png"], "there")
 
 
 def test_every_row_is_kept_as_it_was_given(folder):
@@ -173,7 +177,7 @@ def test_what_a_folder_leaves_out_is_accounted_for(folder):
     account = listing.account()
     for part in (
         "5 left out",
-        "2 in hidden or thumbnail folders",
+        "2 in hidden, thumbnail or system folders",
         "1 hidden",
         "1 camera raw",
         "1 without an image's ending: .txt",
@@ -188,3 +192,20 @@ def test_mistakes_in_a_table_are_named(tmp_path, monkeypatch):
         list_images("l.csv")
     (tmp_path / "l.csv").write_text("image\n" + "x" * 300 + ".jpg\n")
     assert len(list_images("l.csv")) == 1, "a name that no disk can hold is a missing image, not a crash"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_list_as_people_write_it(tmp_path, encoding):
+    for name in ("a.png", "b c.png", "é.png", "#d.png", " e.png"):
+        (tmp_path / name).touch()
+    text = '# my photographs\r\na.png\r\n\r\n  b c.png  \r\n"é.png"\n#d.png\n e.png\n'
+    (tmp_path / "list.txt").write_bytes(text.encode(encoding))
+    listing = list_images(tmp_path / "list.txt")
+    assert [row.given for row in listing.rows] == ["a.png", "b c.png", "é.png", "#d.png", " e.png"]
+    assert all(os.path.lexists(image.path) for image in listing)
+
+
+def test_an_image_named_as_a_list(tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
+    with pytest.raises(UserError, match=r"a.txt is an image, not a list of paths"):
+        list_images(tmp_path / "a.txt")

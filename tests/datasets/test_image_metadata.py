@@ -1,12 +1,14 @@
 """Metadata never costs an image: damaged EXIF, text and profiles leave the pixels and the orientation as they are."""
 
 import io
+import struct
 import zlib
 
 import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
+from common.errors import UserError
 from datasets.images import read_image
 from tests.images import photograph
 
@@ -85,3 +87,86 @@ def test_chunks_that_pillow_refuses(tmp_path, added, behind):
     at = content.index(b"IEND") - 4 if behind else 33
     (tmp_path / "a.png").write_bytes(content[:at] + added + content[at:])
     assert np.array_equal(read_image(tmp_path / "a.png"), photograph(20, 30))
+
+
+def with_thumbnail(content, thumbnail):
+    """The JPEG ``content`` with an EXIF segment that holds a thumbnail, as cameras write it."""
+    directory = struct.pack("<H", 1) + struct.pack("<HHII", 0x0112, 3, 1, 1) + struct.pack("<I", 26)
+    entries = [(0x0103, 3, 6), (0x0201, 4, 68), (0x0202, 4, len(thumbnail))]
+    of_thumbnail = struct.pack("<H", 3) + b"".join(struct.pack("<HHII", tag, kind, 1, v) for tag, kind, v in entries)
+    exif = b"Exif\0\0" + b"II*\0\x08\0\0\0" + directory + of_thumbnail + bytes(4)
+    exif += thumbnail
+    return content[:2] + b"\xff\xe1" + struct.pack(">H", 2 + len(exif)) + exif + content[2:], 4 + len(exif)
+
+
+def jpeg(pixels, **options):
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", **options)
+    return buffer.getvalue()
+
+
+def test_a_damaged_jpeg_segment_never_gives_the_thumbnail(tmp_path):
+    """Each byte of the EXIF segment, its marker and length too, is damaged: the photograph comes out, or a refusal."""
+    photo = photograph(40, 56)
+    thumbnail = jpeg(255 - photo[::2, ::2], quality=50, optimize=True)
+    content, n_bytes = with_thumbnail(jpeg(photo, quality=95, optimize=True), thumbnail)
+    path = tmp_path / "a.jpg"
+    path.write_bytes(content)
+    expected, n_refused = read_image(path), 0
+    assert expected.shape == photo.shape
+    for at in range(2, 2 + n_bytes):
+        for value in (0, 0xFF, content[at] ^ 0x10):
+            path.write_bytes(content[:at] + bytes([value]) + content[at + 1 :])
+            try:
+                assert np.array_equal(read_image(path), expected)
+            except UserError:
+                n_refused += 1
+    assert n_refused <= 6
+
+
+@pytest.mark.parametrize("length", [2, 9, 200, 5000, 0xFFFF])
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_wrong_length_of_jpeg_metadata(tmp_path, length, turned):
+    exif = Image.Exif()
+    exif[0x0112] = 6 if turned else 1
+    content = jpeg(photograph(40, 56), exif=exif, icc_profile=bytes(range(256)), quality=95)
+    (tmp_path / "a.jpg").write_bytes(content)
+    expected = read_image(tmp_path / "a.jpg")
+    assert expected.shape == ((56, 40, 3) if turned else (40, 56, 3))
+    for segment in (b"Exif\0\0", b"ICC_PROFILE\0"):
+        at = content.index(segment) - 2
+        (tmp_path / "a.jpg").write_bytes(content[:at] + struct.pack(">H", length) + content[at + 2 :])
+        # EXIF that is cut off before its first entry says nothing of the orientation.
+        lost = turned and segment == b"Exif\0\0" and length < 20
+        assert np.array_equal(read_image(tmp_path / "a.jpg"), np.rot90(expected) if lost else expected)
+
+
+@pytest.mark.parametrize("options", [{"lossless": True}, {"quality": 90}])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+@pytest.mark.parametrize("length", [0, 7, 300, 2**31])
+def test_a_wrong_length_of_webp_metadata(tmp_path, options, mode, length):
+    pixels = photograph(40, 56)
+    alpha = np.tile(np.arange(56, dtype=np.uint8) * 4, (40, 1))
+    image = Image.fromarray(np.dstack([pixels, alpha]) if mode == "RGBA" else pixels)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image.save(tmp_path / "a.webp", exif=exif, icc_profile=bytes(range(1, 256)), xmp=b"x" * 99, **options)
+    content, expected = (tmp_path / "a.webp").read_bytes(), read_image(tmp_path / "a.webp")
+    for chunk_name in (b"ICCP", b"XMP ", b"EXIF"):
+        at = content.index(chunk_name) + 4
+        (tmp_path / "a.webp").write_bytes(content[:at] + struct.pack("<I", length) + content[at + 4 :])
+        image = read_image(tmp_path / "a.webp")
+        # EXIF of a wrong length is cut off: then the orientation may be lost, and nothing else.
+        upright = chunk_name == b"EXIF" and image.shape != expected.shape
+        assert np.array_equal(np.rot90(image, -1) if upright else image, expected)
+
+
+def test_a_webp_cut_off_in_its_metadata(tmp_path):
+    Image.fromarray(photograph(40, 56)).save(tmp_path / "a.webp", lossless=True, xmp=b"x" * 1000)
+    content = (tmp_path / "a.webp").read_bytes()
+    for missing in (1, 500, 1003):
+        (tmp_path / "a.webp").write_bytes(content[:-missing])
+        assert np.array_equal(read_image(tmp_path / "a.webp"), photograph(40, 56))
+    (tmp_path / "a.webp").write_bytes(content[:-1300])  # within the pixels
+    with pytest.raises(UserError, match="cannot be read"):
+        read_image(tmp_path / "a.webp")

@@ -1,6 +1,8 @@
 """Reading images: every mode becomes RGB uint8 in the documented way, and what is no image is named."""
 
 import os
+import re
+import struct
 import zlib
 
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 from PIL import Image
 
 from common.errors import UserError
+from datasets import images
 from datasets.image_folders import find_images
 from datasets.images import read_image
 from tests.images import photograph
@@ -37,6 +40,14 @@ def test_cmyk_and_palette(tmp_path):
     assert read_image(tmp_path / "a.jpg").max() < 5
     Image.new("RGB", (8, 8), (200, 0, 0)).convert("P").save(tmp_path / "a.gif")
     assert read_image(tmp_path / "a.gif").shape == (8, 8, 3)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P"])
+def test_pixels_are_copied_in_bands(tmp_path, monkeypatch, mode):
+    image = Image.fromarray(photograph(31, 20)).convert(mode)
+    image.save(tmp_path / "a.png")
+    monkeypatch.setattr(images, "_BAND", 7)
+    assert np.array_equal(read_image(tmp_path / "a.png"), np.array(image.convert("RGB")))
 
 
 def test_exif_orientation_is_applied(tmp_path):
@@ -126,3 +137,43 @@ def test_extreme_shapes_broken_profiles_and_wrong_endings(tmp_path):
     palette.putpalette([0, 0, 0, 200, 0, 0])
     palette.save(tmp_path / "p.png", transparency=1)
     assert (read_image(tmp_path / "p.png") == 255).all(), "what is transparent lies on white"
+
+
+@pytest.mark.parametrize("ending", ["bmp", "tga"])
+def test_an_unused_fourth_channel_is_no_transparency(tmp_path, ending):
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 8, 4), np.uint8)
+    pixels[..., 3] = 0
+    path = tmp_path / f"a.{ending}"
+    Image.fromarray(pixels).save(path)
+    if ending == "bmp":  # Pillow writes no mask for the fourth channel: version 5 of the header has one
+        content = path.read_bytes()
+        masks = struct.pack("<4I", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+        header = struct.pack("<I", 124) + content[18:30] + struct.pack("<I", 3) + content[34:54] + masks + bytes(68)
+        path.write_bytes(b"BM" + struct.pack("<IHHI", 138 + 192, 0, 0, 138) + header + content[54:])
+    assert (read_image(path) == pixels[..., :3]).all()
+    pixels[0, 0, 3] = 255  # one pixel with it: the others are transparent
+    if ending == "tga":
+        Image.fromarray(pixels).save(path)
+        assert (read_image(path)[1:] == 255).all()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "it is empty"),
+        (bytes(4096), "it holds zeros where an image begins"),
+        (b"<!DOCTYPE html><html>", "it is a web page"),
+        (b"version https://git-lfs.github.com/spec/v1", "it is a Git LFS pointer"),
+        (b"#?RADIANCE\nFORMAT", "it is a Radiance HDR image"),
+        (b"\x76\x2f\x31\x01" + bytes(50), "it is an OpenEXR image"),
+        (b"\xff\x0a" + bytes(50), "it is a JPEG XL image"),
+        (b"\0\0\0\x20ftypisom" + bytes(50), "it is a container of the kind 'isom'"),
+        (b"\xff\xd8\xff\xc0\0\x11\x0c" + bytes(50), "it is a JPEG that is damaged or of a rare kind"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(50), "it is a damaged image"),
+        (b"hello", "it is not an image"),
+    ],
+)
+def test_other_content_is_named(tmp_path, content, said):
+    (tmp_path / "a.jpg").write_bytes(content)
+    with pytest.raises(UserError, match=f"a.jpg cannot be read: {re.escape(said)}"):
+        read_image(tmp_path / "a.jpg")

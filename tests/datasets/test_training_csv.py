@@ -44,7 +44,16 @@ def test_lists_what_belongs_and_says_what_is_missing(tmp_path):
     assert "1 of  140,000" in rows["KADIS-700k, pristine"] and "incomplete" in rows["KADIS-700k, pristine"]
     assert "missing" in rows["COCO test2015"]
 
+    assert f"6 images, 4 left out (4 that these sets do not use): {tmp_path}" in done.stdout
+
+    for name in (".thumbnails/t.jpg", "notes.txt", "IMG.CR2"):
+        (tmp_path / "training_data" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "training_data" / name).touch()
     done = run(tmp_path / "training_data", tmp_path / "all.csv", "--all")
+    assert done.stdout.startswith(f"{len(LAYOUT)} images, 3 left out (")
+    assert all(
+        reason in done.stdout for reason in ("1 in hidden, thumbnail", "1 without an image's ending", "1 camera raw")
+    )
     assert done.returncode == 0 and len(read_training_csv(tmp_path / "all.csv").paths) == len(LAYOUT)
 
 

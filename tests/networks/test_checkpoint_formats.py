@@ -2,9 +2,13 @@
 
 import argparse
 import collections
+import datetime
+import decimal
 import pathlib
 import pickle
 import shutil
+import tarfile
+import zipfile
 
 import numpy as np
 import pytest
@@ -111,6 +115,23 @@ def formats(network):
             "none",
             None,
         ),
+        "FSDP": (
+            {
+                "model": {
+                    "_fsdp_wrapped_module." + name.replace("layer1.0.", "layer1.0._fsdp_wrapped_module."): value
+                    for name, value in encoder.items()
+                }
+            },
+            "none",
+            None,
+        ),
+        "activation checkpointing": (
+            {name.replace(".0.", ".0._checkpoint_wrapped_module."): value for name, value in encoder.items()},
+            "none",
+            None,
+        ),
+        "DeepSpeed": ({"module": bare, "ds_config": {"a": 1}, "global_steps": 3}, "none", None),
+        "numpy": ({name: value.numpy() for name, value in encoder.items()}, "none", None),
         "parameters": (collections.OrderedDict(parameters), "none", None),
         "twice the same": (
             {"state_dict": prefixed("backbone.", encoder) | prefixed("model.", encoder)},
@@ -125,6 +146,10 @@ def formats(network):
                     "output": pathlib.Path("/y"),
                     "windows": pathlib.PureWindowsPath("C:/z"),
                     "lists": collections.defaultdict(list),
+                    "sets": frozenset([1]),
+                    "range": range(3),
+                    "decimal": decimal.Decimal("1.5"),
+                    "time zone": datetime.timezone.utc,
                     "numbers": np.arange(3),
                     "one": np.float32(1),
                     "count": np.int64(3),
@@ -295,6 +320,66 @@ def test_a_file_that_is_no_checkpoint_is_named(network, tmp_path, damage):
     with pytest.raises(UserError) as caught:
         load_encoder(path)
     assert str(path) in str(caught.value) and len(str(caught.value)) < 600
+
+
+def in_archive(kind, path, content):
+    if kind == "zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("model.pth", content)
+    else:
+        with tarfile.open(path, "w") as archive:
+            archive.addfile(tarfile.TarInfo("model.pth"))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "is empty"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(600), "is an HDF5 file"),
+        (b"version https://git-lfs.github.com/spec/v1\noid", "is a Git LFS pointer"),
+        (b"<!DOCTYPE html><html>quota exceeded", "is a web page; the download failed"),
+        (b'{"metadata": {}, "weight_map": {}}', "is JSON; of a model in several files"),
+        (b"\x1f\x8b" + bytes(50), "is a gzip archive"),
+        (pickle.dumps({"a": torch.zeros(2)}), "a pickle that torch.save did not write"),
+        ("script", "is a TorchScript archive, which holds code; save its state_dict"),
+        ("zip", "is a ZIP archive with other files"),
+        ("tar", "is a tar archive with other files"),
+        ("cut off", "ends too early, as after a download that was cut off"),
+    ],
+)
+def test_other_files_are_named(tmp_path, content, said):
+    path = tmp_path / "a.pth"
+    if content == "script":
+        torch.jit.save(torch.jit.trace(torch.nn.ReLU(), torch.zeros(1)), path)
+    elif content == "cut off":
+        torch.save({"a": torch.zeros(10000)}, path)
+        path.write_bytes(path.read_bytes()[:20000])
+    elif isinstance(content, str):
+        in_archive(content, path, b"")
+    else:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=f"checkpoint .*a.pth .*{said}"):
+        read_checkpoint(path)
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's own on quantised and sparse tensors
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda value: (value * 10).to(torch.int8),
+        lambda value: value.to(torch.float8_e4m3fn),
+        lambda value: value.to(torch.complex64),
+        lambda value: value.to("meta"),
+        lambda value: value.to_sparse(),
+        lambda value: torch.quantize_per_tensor(value, 0.1, 0, torch.qint8),
+    ],
+    ids=["int8", "float8", "complex", "meta", "sparse", "quantised"],
+)
+def test_weights_that_are_no_numbers_as_they_are(network, tmp_path, change):
+    state = network.encoder.state_dict()
+    torch.save(state | {"layer1.0.conv1.weight": change(state["layer1.0.conv1.weight"])}, tmp_path / "a.pth")
+    with pytest.raises(UserError, match=r"a.pth: layer1.0.conv1.weight (is|has no values).* not quantised or sparse"):
+        load_encoder(tmp_path / "a.pth")
 
 
 def test_the_command_describes_a_file_and_exports_the_encoder(contents, pooled, tmp_path, capsys):

@@ -21,6 +21,35 @@ def test_features_are_torchvisions_pooled_values(arch, size):
     assert pooled[0].shape == (2, size) and feature_size(encoder) == size
 
 
+@pytest.mark.parametrize("zero_init_residual", [False, True])
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_initial_weights_are_torchvisions_for_the_same_seed(arch, zero_init_residual):
+    torch.manual_seed(3)
+    encoder, after = build_encoder(arch, zero_init_residual), torch.rand(1)
+    torch.manual_seed(3)
+    theirs = getattr(torchvision.models, arch)(weights=None, zero_init_residual=zero_init_residual)
+    assert torch.equal(after, torch.rand(1))  # the head's weights come next
+    theirs.fc = torch.nn.Identity()
+    expected = theirs.state_dict()
+    assert list(encoder.state_dict()) == list(expected)
+    for name, value in encoder.state_dict().items():
+        assert torch.equal(value, expected[name]), name
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_a_backward_pass_is_torchvisions(arch):
+    torch.manual_seed(0)
+    encoder = build_encoder(arch).double()
+    theirs = getattr(torchvision.models, arch)(weights=None).double()
+    theirs.fc = torch.nn.Identity()
+    theirs.load_state_dict(encoder.state_dict())
+    images = torch.rand(2, 3, 37, 50, dtype=torch.float64)
+    for network in (encoder, theirs):
+        network(images).square().sum().backward()
+    for (name, ours), expected in zip(encoder.named_parameters(), theirs.parameters(), strict=True):
+        assert torch.equal(ours.grad, expected.grad), name
+
+
 def test_names_are_the_released_ones():
     mlp = set(ContrastiveNetwork("resnet18", "mlp").state_dict())
     assert {"encoder.conv1.weight", "encoder.layer4.1.bn2.running_var", "head.0.weight", "head.2.bias"} <= mlp

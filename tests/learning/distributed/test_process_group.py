@@ -75,12 +75,12 @@ def test_key_crops_change_places_within_a_node_and_keys_come_back(n_nodes, per_n
 def _exchange_facts(rank, n_nodes, per_node, port):
     with joined(rank, n_nodes, per_node, port) as context:
         assert from_rank(2, lambda: f"of rank {rank}", context) == "of rank 2"
-        assert gather_objects(rank if rank else None) == [None, 1, 2]
+        assert gather_objects(rank if rank else None, context) == [None, 1, 2]
 
 
 def test_facts_come_from_one_rank_or_from_all():
     mp.spawn(_exchange_facts, (3, 1, free_port()), nprocs=3)
-    assert from_rank(0, lambda: 5, ProcessContext()) == 5 and gather_objects(7) == [7]
+    assert from_rank(0, lambda: 5, ProcessContext()) == 5 and gather_objects(7, ProcessContext()) == [7]
 
 
 def _average_gradients(rank, n_nodes, per_node, port):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from common.errors import UserError
-from learning.regression.across import ScoredSet, matrix_across, parse_across_options, write_matrix
+from learning.regression.across import ScoredSet, matrix_across, parse_across_options, write_matrix, write_page
 from learning.regression.metrics import srcc
 from learning.regression.search import fit
 from learning.regression.settings import Hyperparameters
@@ -29,5 +29,15 @@ def test_sets_that_agree_and_one_that_disagrees(tmp_path):
     assert matrix.srcc[0, 1] == pytest.approx(float(srcc(by_hand, sets[1].mos)), abs=0.02)
     write_matrix(tmp_path / "m.csv", matrix)
     assert len((tmp_path / "m.csv").read_text().splitlines()) == 10
+    write_page(tmp_path / "m.html", matrix, sets, 2)
+    page = (tmp_path / "m.html").read_text()
+    assert page.count("<td style=") == 18 and page.count('class="own"') == 6
+    assert f">{matrix.srcc[0, 1]:.3f}</td>" in page and "rgb(255, 255, 255)" in page, "white where it is negative"
     with pytest.raises(UserError, match="a has 4 features and d 2"):
         matrix_across([sets[0], make_set("d", weights[:2], 3)], options)
+
+
+def test_a_page_cannot_replace_the_matrix(capsys):
+    with pytest.raises(SystemExit):
+        parse_across_options([*["--set", "x", "y", "z"] * 2, "--output", "m.html"])
+    assert "the name must end in .csv" in capsys.readouterr().err

@@ -15,7 +15,8 @@ from learning.distributed.process_group import ProcessContext
 from learning.extraction.extract import extract_features
 from learning.extraction.extractors import load_extractors
 from learning.regression.predict import predict_quality
-from networks.embedded import ENCODERS, MODELS, embedded_model
+from learning.regression.regressor_files import load_regressor
+from networks.embedded import ENCODERS, MODELS, REGRESSOR, embedded_model
 from options.features import ComputeOptions
 from options.prediction import parse_prediction_options
 from tests.images import photograph
@@ -40,6 +41,7 @@ def read_scores(path):
 
 def test_a_photograph_is_scored_without_any_option(photographs, capsys):
     options = parse_prediction_options(["--input", "wide.png", "tall.png", "--output", "scores.csv", "-j", "0"])
+    assert options.interval is None
     assert predict_quality(options) == 0
     scores = read_scores("scores.csv")
     assert scores.keys() == {"wide.png", "tall.png"} and all(-20 < score < 120 for score in scores.values())
@@ -50,6 +52,17 @@ def test_a_photograph_is_scored_without_any_option(photographs, capsys):
     for name, score in scores.items():
         image = torch.from_numpy(read_image(name)).permute(2, 0, 1)[None] / 255
         assert scorer(image).item() == pytest.approx(score, abs=1e-4 * SCALE)
+
+
+def test_the_embedded_regressor_has_intervals(photographs, capsys):
+    options = parse_prediction_options(["--input", "wide.png", "--output", "s.csv", "-j", "0", "--interval", "0.9"])
+    assert predict_quality(options) == 0
+    name, score, low, high = Path("s.csv").read_text().splitlines()[1].split(",")
+    half_width = load_regressor(REGRESSOR).interval_half_width(0.9)
+    assert name == "wide.png" and 20 < half_width < 40
+    assert float(high) - float(score) == pytest.approx(half_width, abs=1e-3)
+    assert float(score) - float(low) == pytest.approx(half_width, abs=1e-3)
+    assert "90 % of the opinions on similar images lie between low and high" in capsys.readouterr().out
 
 
 def test_a_regressor_of_the_users_own_comes_first(photographs):

@@ -56,7 +56,7 @@ def test_an_image_of_too_many_pixels_has_no_map_and_the_next_one_has(scorer, tmp
         Image.fromarray(photograph(120, width)).save(tmp_path / name)
     images = [ListedImage(str(tmp_path / name), name) for name in ("large.png", "small.png")]
     failed = write_maps(images, scorer, tmp_path / "maps")
-    assert len(failed) == 1 and "large.png: no map: 16,800 pixels" in failed[0]
+    assert list(failed) == ["large.png"] and "large.png: no map: 16,800 pixels" in failed["large.png"]
     assert [path.name for path in (tmp_path / "maps").iterdir()] == ["small.png.png"]
     with pytest.raises(UserError, match="maps are drawn for up to"):
         local_deviations(photograph(120, 140), scorer)

@@ -14,13 +14,13 @@ from sklearn.preprocessing import FunctionTransformer
 from common.errors import UserError
 from learning.regression.conformal import PredictionIntervals
 from learning.regression.description import BootstrapIntervals, RegressorDescription, ResultsSummary, SplitSummary
-from learning.regression.evaluation import Spread
-from learning.regression.metrics import OpinionMapping
-from learning.regression.observers import ObserverSpread
-from learning.regression.regressor_files import description_file, load_regressor, save_regressor
+from learning.regression.linear_model import LinearModel, write_linear_model
+from learning.regression.mappings import OpinionMapping
+from learning.regression.pipeline_files import read_pipeline
+from learning.regression.regressor_files import description_file, load_regressor, save_regressor, weights_file
+from learning.regression.results import Interval, ObserverSpread, Spread
 from learning.regression.search import fit, unfitted_pipeline
 from learning.regression.settings import Hyperparameters
-from learning.regression.significance import Interval
 
 DESCRIPTION = RegressorDescription(
     kinds=("quality_aware",),
@@ -43,7 +43,7 @@ def test_it_comes_back_as_it_was(saved):
     path, pipeline, features = saved
     regressor = load_regressor(path)
     assert np.array_equal(regressor.predict(features), 1 + 2 * pipeline.predict(features.astype(np.float64)))
-    assert type(regressor.pipeline) is Pipeline and regressor.kinds == ("quality_aware",)
+    assert type(read_pipeline(path)) is Pipeline and regressor.kinds == ("quality_aware",)
     assert regressor.description == DESCRIPTION
 
 
@@ -181,3 +181,29 @@ def test_a_missing_half_is_named(saved):
     description_file(saved[0]).unlink()
     with pytest.raises(UserError, match=r"r\.json does not exist"):
         load_regressor(saved[0])
+
+
+def test_weights_give_the_pipelines_scores(saved):
+    path, pipeline, features = saved
+    from_weights = load_regressor(path)
+    weights_file(path).unlink()  # as an earlier version left it
+    from_pipeline = load_regressor(path)
+    expected = DESCRIPTION.calibration(pipeline.predict(features.astype(np.float64)))
+    for regressor in (from_weights, from_pipeline):
+        assert np.allclose(regressor.predict(features), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_changed_weights_are_refused_and_those_of_another_pipeline_not_used(saved):
+    path, _, features = saved
+    expected = load_regressor(path).predict(features)
+    content = bytearray(weights_file(path).read_bytes())
+    content[-1] ^= 1
+    weights_file(path).write_bytes(content)
+    with pytest.raises(UserError, match=r"r\.safetensors and .*r\.json do not belong together"):
+        load_regressor(path)
+
+    write_linear_model(weights_file(path), LinearModel(*np.zeros((3, 6)), 0.0), "0" * 64)
+    about = description_file(path)
+    digest = hashlib.sha256(weights_file(path).read_bytes()).hexdigest()
+    about.write_text(json.dumps(json.loads(about.read_text()) | {"weights_sha256": digest}))
+    assert np.allclose(load_regressor(path).predict(features), expected, rtol=1e-12, atol=1e-12)

@@ -1,6 +1,7 @@
 """The report: one file that needs no other, with whatever names and pictures there are."""
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from PIL import Image
 
 from datasets.opinion_scores import OpinionScores, score_table
+from learning.regression.breakdown import breakdown
 from learning.regression.description import BootstrapIntervals, Sources, describe
 from learning.regression.evaluation import run_protocol
 from learning.regression.report import find_pictures, write_report
@@ -53,7 +55,9 @@ def test_a_page_with_everything_inside(tmp_path, official):
     sources = Sources(("quality_aware",), {"quality_aware": None}, "<scores>.csv", "Inverted.", "some", "A note.")
     held_out = evaluation.held_out(names, mos, None)
     intervals = BootstrapIntervals(bootstrap_intervals(held_out, n_resamples=20), 20, 0)
-    description = describe(evaluation, mos, sources, intervals)
+    kinds = np.array(["blur & <noise>", "jpeg", None] * 20, dtype=object)
+    by_distortion = breakdown(replace(held_out, kinds=kinds))
+    description = describe(evaluation, mos, sources, intervals, by_distortion=by_distortion)
     pictures = find_pictures(names, tmp_path, None)
     assert len(pictures) == 51
     write_report(tmp_path / "r.html", scores, evaluation, held_out, description, pictures)
@@ -64,6 +68,7 @@ def test_a_page_with_everything_inside(tmp_path, official):
     assert not checker.open and checker.pictures > 10
     assert all(address.startswith(("data:image/jpeg;base64,", "#")) for address in checker.addresses)
     assert not re.search(r"https?://(?!www\.w3\.org|purl\.org|creativecommons\.org|matplotlib\.org)", page)
+    assert "By kind of distortion" in page and "blur &amp; &lt;noise&gt;" in page and "By level" not in page
     assert "&lt;b&gt;&amp;" in page and "<b>&" not in page and "A note." in page and "Inverted." in page
     assert f"{evaluation.nested.spread('srcc').median:.3f}" in page and str(evaluation.hyperparameters) in page
 

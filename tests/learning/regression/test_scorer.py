@@ -7,7 +7,7 @@ import torch
 from common.errors import UserError
 from datasets.resampling import half_size_exactly
 from learning.regression.description import RegressorDescription
-from learning.regression.metrics import OpinionMapping
+from learning.regression.mappings import OpinionMapping
 from learning.regression.regressor_files import load_regressor, save_regressor
 from learning.regression.scorer import load_scorer
 from learning.regression.search import fit

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from benchmarks.interval_coverage import Setting, coverage
 from learning.regression.held_out import HeldOut
-from learning.regression.metrics import METRICS, evaluate
+from learning.regression.metrics import evaluate
+from learning.regression.results import METRICS
 from learning.regression.significance import (
     bootstrap_intervals,
     holm,
@@ -21,12 +23,13 @@ def held_out(predicted, mos, groups=None):
 
 def test_a_group_is_drawn_as_a_unit_and_a_seed_gives_the_same_samples():
     groups = np.array(["a", "b", "a", "c", "b", "a"], dtype=object)
-    samples = list(resampled_counts(6, groups, 50, seed=1))
+    samples = np.concatenate(list(resampled_counts(6, groups, 300, seed=1)))
+    assert samples.shape == (300, 6), "in two blocks"
     for counts in samples:
         assert counts[0] == counts[2] == counts[5] and counts[1] == counts[4]
         assert counts[[0, 1, 3]].sum() == 3, "as many groups as there are"
-    assert np.array_equal(samples, list(resampled_counts(6, groups, 50, seed=1)))
-    assert not np.array_equal(samples, list(resampled_counts(6, groups, 50, seed=2)))
+    assert np.array_equal(samples, np.concatenate(list(resampled_counts(6, groups, 300, seed=1))))
+    assert not np.array_equal(samples, np.concatenate(list(resampled_counts(6, groups, 300, seed=2))))
 
 
 def test_intervals_are_percentiles_of_the_medians_over_splits():
@@ -43,7 +46,11 @@ def test_intervals_are_percentiles_of_the_medians_over_splits():
         parts = [[image for image in drawn if start <= image < start + 20] for start in (0, 10, 20)]
         values = [stats.spearmanr(predictions[k, part], mos[part]).statistic for k, part in enumerate(parts)]
         expected.append(np.median(values))
-    assert (found["srcc"].low, found["srcc"].high) == pytest.approx(tuple(np.percentile(expected, (2.5, 97.5))))
+    bias = np.mean(expected) - found["srcc"].estimate
+    tail = 100 * stats.norm.sf(stats.t.ppf(0.975, 39) * np.sqrt(40 / 39))
+    assert 2 < tail < 2.1, "40 images: less than 2.5 %"
+    ends = tuple(np.percentile(expected, (tail, 100 - tail)) - bias)
+    assert (found["srcc"].low, found["srcc"].high) == pytest.approx(ends)
     of_splits = [evaluate(row[~np.isnan(row)], mos[~np.isnan(row)]) for row in predictions]
     for metric in METRICS:
         interval = found[metric]
@@ -96,3 +103,19 @@ def test_pitman_morgan_by_the_formula_and_by_its_rate():
 def test_holm_by_hand():
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([0.5, 0.9]) == [1.0, 1.0] and holm([0.02]) == [0.02]
+
+
+def test_an_interval_stays_in_the_range_of_its_metric():
+    mos = np.arange(30.0)
+    predicted = mos + np.tile([0, 1.5], 15)
+    found = bootstrap_intervals(held_out(predicted, mos), n_resamples=200)
+    assert found["srcc"].high <= 1 and found["rmse"].low >= 0
+    perfect = bootstrap_intervals(held_out(mos, mos), n_resamples=50)["srcc"]
+    assert perfect.low == pytest.approx(1) and perfect.high == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("group_size", "n_splits"), [(1, 3), (3, 1)])
+def test_coverage(group_size, n_splits):
+    """95 %, give or take; benchmarks.interval_coverage has the exact numbers."""
+    found = coverage(Setting(120, group_size, n_splits), n_simulations=30, n_resamples=150, n_population=3000)
+    assert min(found.of_protocol.values()) >= 0.8

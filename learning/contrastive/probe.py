@@ -1,0 +1,256 @@
+"""How much the features tell while the encoder trains (``--probe``): people's opinions, or kinds and levels.
+
+A probe set is measured by small windows, so that a measurement takes a small share of the training's time. The ranks
+share its images; every window is a batch of its own, so the result does not depend on the number of ranks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from sklearn.linear_model import RidgeClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from common import log, machine
+from common.errors import UserError
+from datasets.distortions import DISTORTIONS, N_LEVELS, distort
+from datasets.image_folders import find_images
+from datasets.images import read_image
+from datasets.opinion_scores import read_scores
+from datasets.resampling import half_size_exactly
+from learning.contrastive.training_state import Position
+from learning.distributed.process_group import ProcessContext, gather_objects
+from learning.regression.evaluation import run_protocol
+from learning.regression.settings import Grid
+from learning.regression.splits import random_splits
+from networks.features import FeatureExtractor
+
+WINDOW = 256
+"""Largest side of a window of a labelled image, in pixels: of the image itself and of the image at half size."""
+
+DISTORTED_WINDOW = 128
+"""Largest side of a distorted window."""
+
+N_DISTORTED = 40
+"""Photographs that are distorted, each by all kinds at all levels."""
+
+N_SPLITS = 10
+SHARES = (70, 10, 20)
+
+SHARE_OF_ARITHMETIC = 0.02
+"""What measurements cost by default, as a share of the training's arithmetic.
+
+That is less than 3 % of the time: a window is a batch of its own, which is slower than a batch of crops.
+"""
+
+PASSES_PER_STEP = 4
+"""Arithmetic of a training step, in forward passes: f_q's forward pass, its backward pass (two), and f_k's."""
+
+
+class ProbeSet(Protocol):
+    """Images that an encoder does not train on, and a judgement of their features."""
+
+    source: Path
+    digest: str
+    n_images: int
+
+    def windows(self, index: int) -> list[list[np.ndarray]]:
+        """For each row of features, the windows that give it, uint8 (h, w, 3); UserError for an unreadable image."""
+
+    def judge(self, features: np.ndarray) -> dict[str, float]:
+        """Metric -> value, from the rows of features of all images; the first metric decides which encoder is best."""
+
+
+class OpinionSet:
+    """Photographs with opinion scores: SRCC and PLCC of a Ridge regressor on held-out images, the median of 10 splits.
+
+    The splits are the same in every measurement and keep groups together. A row of features comes from the centre of
+    the image and from the centre of the image at half size.
+    """
+
+    def __init__(self, csv_path: Path):
+        self.source = csv_path
+        self.digest = hashlib.sha256(csv_path.read_bytes()).hexdigest()
+        scores = read_scores(csv_path)
+        self._paths = [csv_path.parent / image for image in scores.images]
+        self._mos = scores.mos
+        self._splits = random_splits(len(scores), scores.groups, N_SPLITS, SHARES, seed=0)
+        self.n_images = len(scores)
+
+    def windows(self, index: int) -> list[list[np.ndarray]]:
+        image = read_image(self._paths[index])
+        return [[centre(image, WINDOW), centre(half_size_exactly(centre(image, 2 * WINDOW)), WINDOW)]]
+
+    def judge(self, features: np.ndarray) -> dict[str, float]:
+        grid = Grid(estimators=("ridge",))
+        tested = run_protocol(features, self._mos, self._splits, grid, machine.n_cores(), machine.memory() // 8).nested
+        return {"SRCC": tested.spread("srcc").median, "PLCC": tested.spread("plcc_raw").median}
+
+
+class DistortionSet:
+    """Undistorted photographs, distorted by all kinds at all levels: how well a linear classifier tells them apart.
+
+    ``kind accuracy`` is the share of windows whose kind, of 26, is recognised. ``level accuracy`` is the share of
+    windows whose level, of 5, is recognised by a classifier for their kind. One half of the photographs is classified
+    after the other half.
+    """
+
+    def __init__(self, folder: Path):
+        self.source = folder
+        found = find_images(folder)
+        if len(found) < 2:
+            raise UserError(f"--probe {folder}: {len(found)} images; at least 2 are needed")
+        chosen = np.unique(np.linspace(0, len(found) - 1, min(N_DISTORTED, len(found))).astype(int))
+        self._paths = [found[index] for index in chosen]
+        self.digest = hashlib.sha256("\n".join(str(path.relative_to(folder)) for path in found).encode()).hexdigest()
+        self.n_images = len(self._paths)
+
+    def windows(self, index: int) -> list[list[np.ndarray]]:
+        image = centre(read_image(self._paths[index]), 2 * DISTORTED_WINDOW)
+        rng = np.random.default_rng(index)
+        return [
+            [centre(distort(image, kind, level, rng), DISTORTED_WINDOW)]
+            for kind in DISTORTIONS
+            for level in range(N_LEVELS)
+        ]
+
+    def judge(self, features: np.ndarray) -> dict[str, float]:
+        features = features.reshape(self.n_images, len(DISTORTIONS), N_LEVELS, -1)
+        kinds, levels = np.indices(features.shape[1:3])
+        of_level = [
+            _cross_accuracy(features[:, kind].reshape(self.n_images, N_LEVELS, -1), levels[kind])
+            for kind in range(len(DISTORTIONS))
+        ]
+        of_kind = _cross_accuracy(features.reshape(self.n_images, kinds.size, -1), kinds.ravel())
+        return {"kind accuracy": of_kind, "level accuracy": float(np.mean(of_level))}
+
+
+def centre(image: np.ndarray, side: int) -> np.ndarray:
+    """The middle of an image (H, W, 3), at most ``side`` pixels high and wide."""
+    top, left = (max(0, (length - side) // 2) for length in image.shape[:2])
+    return image[top : top + side, left : left + side]
+
+
+def _cross_accuracy(features: np.ndarray, classes: np.ndarray) -> float:
+    """Accuracy on each half of the photographs after the other half; features (photographs, versions, F)."""
+    correct = []
+    for trained in (slice(0, None, 2), slice(1, None, 2)):
+        tested = slice(1 - trained.start, None, 2)
+        classifier = make_pipeline(StandardScaler(), RidgeClassifier(alpha=1.0))
+        rows, answers = features[trained], np.broadcast_to(classes, (len(features[trained]), len(classes)))
+        classifier.fit(rows.reshape(-1, rows.shape[-1]), answers.ravel())
+        held_out = features[tested]
+        predicted = classifier.predict(held_out.reshape(-1, held_out.shape[-1])).reshape(len(held_out), -1)
+        correct.append((predicted == classes).ravel())
+    return float(np.concatenate(correct).mean())
+
+
+def read_probe_set(path: Path) -> ProbeSet:
+    """The probe set that ``--probe`` names: a table of opinion scores, or a folder of undistorted photographs.
+
+    Raises UserError for a table or a folder that cannot be used.
+    """
+    if not path.exists():
+        raise UserError(f"--probe {path} does not exist")
+    return DistortionSet(path) if path.is_dir() else OpinionSet(path)
+
+
+def default_interval(probe_pixels: int, pixels_per_step: int) -> int:
+    """Steps between two measurements that take SHARE_OF_ARITHMETIC of the training's arithmetic.
+
+    ``probe_pixels`` are those of all windows, ``pixels_per_step`` those of all query crops of a step.
+    """
+    return math.ceil(probe_pixels / (SHARE_OF_ARITHMETIC * PASSES_PER_STEP * pixels_per_step))
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The metrics of an encoder at a position of its training; the first metric decides which encoder is best."""
+
+    metrics: dict[str, float]
+    position: Position
+
+    @property
+    def value(self) -> float:
+        """What decides which encoder is best; higher is better."""
+        return next(iter(self.metrics.values()))
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {value:.4f}" for name, value in self.metrics.items()) + f" after {self.position}"
+
+
+class Probe:
+    """Measures the encoder every ``every`` steps and at the end of the training, and remembers the best measurement.
+
+    All ranks measure together, and rank 0 has the result. ``pixels_per_step``, those of all query crops of a step,
+    decides how often to measure if ``every`` is None. Raises UserError for an unreadable image.
+    """
+
+    def __init__(
+        self,
+        probe_set: ProbeSet,
+        make_extractor: Callable[[], FeatureExtractor],
+        every: int | None,
+        pixels_per_step: int,
+        context: ProcessContext,
+    ):
+        self._set = probe_set
+        self._make_extractor = make_extractor
+        self._context = context
+        own = range(context.rank, probe_set.n_images, context.world_size)
+        self._windows = {index: probe_set.windows(index) for index in own}
+        self.every = every or default_interval(self._n_pixels(), pixels_per_step)
+        self.best: Measurement | None = None
+
+    def _n_pixels(self) -> int:
+        """Pixels of all windows of all ranks."""
+        windows = [window for rows in self._windows.values() for row in rows for window in row]
+        return sum(gather_objects(sum(window[..., 0].size for window in windows), self._context))
+
+    def is_due(self, position: Position, epochs: int) -> bool:
+        """Whether to measure after the step that led to ``position``."""
+        return position.global_step % self.every == 0 or position.epoch == epochs
+
+    def measure(self, position: Position) -> Measurement | None:
+        """The measurement of the present encoder; None in every rank but 0. ``best`` is updated."""
+        extractor = self._make_extractor()
+        own = {index: np.stack([_features(extractor, row) for row in rows]) for index, rows in self._windows.items()}
+        parts = gather_objects(own, self._context)
+        if not self._context.is_first:
+            return None
+        of_image = {index: rows for part in parts for index, rows in part.items()}
+        features = np.concatenate([of_image[index] for index in range(self._set.n_images)])
+        measured = Measurement(self._set.judge(features), position)
+        if self.best is None or measured.value > self.best.value:
+            self.best = measured
+        return measured
+
+    def state(self) -> dict[str, Any]:
+        """The entry ``probe`` of a checkpoint: the probe set, which has influenced the choice, and the best encoder."""
+        best = self.best and {"metrics": self.best.metrics, "position": list(self.best.position)}
+        return {"source": str(self._set.source), "digest": self._set.digest, "best": best}
+
+    def restore(self, state: dict[str, Any] | None) -> None:
+        """Continues from the entry ``probe`` of a checkpoint, unless its probe set was another one."""
+        if not state:
+            return
+        if state["digest"] != self._set.digest:
+            log.warning(
+                f"the checkpoint's probe set was {state['source']}, and this run's is {self._set.source}: best.pth is "
+                "chosen among the measurements from here on"
+            )
+        elif state["best"]:
+            self.best = Measurement(state["best"]["metrics"], Position(*state["best"]["position"]))
+
+
+def _features(extractor: FeatureExtractor, windows: Sequence[np.ndarray]) -> np.ndarray:
+    """A row of features: those of each window, one after the other."""
+    return np.concatenate([extractor(torch.from_numpy(window)[None])[0].cpu().numpy() for window in windows])

@@ -1,0 +1,83 @@
+"""The D-, L- and P-test: ``python -m learning.regression.dlp_tests --input FOLDER [--regressor R.skops]``
+
+Distorts undistorted photographs by all kinds at all levels, scores everything, and prints the tests of Ma et al. (IEEE
+TIP 26(2), 2017; ``learning.regression.dlp``) over all kinds and for each kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from common import log
+from common.atomic_files import check_target
+from common.errors import UserError
+from common.process import run_script
+from datasets.image_lists import list_images
+from datasets.tables import write_csv
+from learning.regression.dlp import DlpResult, dlp_results
+from options.dlp_tests import DlpOptions, parse_dlp_options
+
+
+def run_tests(options: DlpOptions) -> int:
+    """Scores, tests, prints and writes; the exit status is 1 if a photograph or a folder could not be read."""
+    # Imported after the options are parsed: torch takes seconds, and --help needs none of it.
+    from learning.regression.dlp_scores import ScoresFile, score_photographs, together
+    from learning.regression.predict import choose_model, load_pixel_scorer
+
+    for path in filter(None, (options.output, options.scores)):
+        check_target(path)
+    listing = list_images(options.input)
+    kept = ScoresFile(options.scores)
+    scorer = load_pixel_scorer(choose_model(options.regressor, options.checkpoints), options.compute)
+    done = score_photographs(listing.images, scorer, scorer.identity, kept, options.max_side, options.seed)
+    for sentence in (*listing.unreadable, *done.failed):
+        log.error(sentence)
+    if not done.scores:
+        raise UserError(f"no photograph could be read in {' '.join(options.input)}")
+    if done.n_reduced:
+        log.info(f"photographs reduced to a long side of {options.max_side} pixels: {done.n_reduced:,d}")
+    results = dlp_results(together(done.scores))
+    print_results(results, len(done.scores))
+    if options.output is not None:
+        write_results(options.output, results)
+    return 1 if done.failed or listing.unreadable else 0
+
+
+def print_results(results: Sequence[DlpResult], n_photographs: int) -> None:
+    """The table, its first row over all kinds."""
+    log.info(f"\n{n_photographs:,d} photographs, {results[0].n_distorted:,d} distorted versions\n")
+    log.info("     D       L       P   kind")
+    for one in results:
+        values = ("-" if value is None else f"{value:.4f}" for value in (one.d, one.l, one.p))
+        log.info(" ".join(f"{value:>7}" for value in values) + f"   {one.label}")
+    log.info(
+        "\nD: share told apart from the photographs by the best threshold (chance: 0.5). L: rank correlation with the "
+        "levels. P: pairs in the right order.\nA dash: the levels of this kind have no order of quality."
+    )
+
+
+def write_results(path: Path, results: Sequence[DlpResult]) -> None:
+    """A row for all kinds, then one for each: kind, d, l, p, and the numbers of images, lists and pairs behind them."""
+    rows = (
+        (
+            one.label,
+            *("" if value is None else f"{value:.6f}" for value in (one.d, one.l, one.p)),
+            str(one.n_distorted),
+            str(one.n_lists),
+            str(one.n_pairs),
+        )
+        for one in results
+    )
+    write_csv(path, ("kind", "d", "l", "p", "n_distorted", "n_lists", "n_pairs"), rows)
+
+
+def main() -> None:
+    options = parse_dlp_options()
+    kept = f"; {options.scores} keeps the scores computed so far" if options.scores else ""
+    log.set_script("learning.regression.dlp_tests")
+    run_script(lambda: run_tests(options), after_interrupt=f"interrupted{kept}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""The results of an evaluation as they are reported and kept. Imports nothing slow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+METRICS = ("srcc", "plcc_raw", "plcc", "krcc", "rmse")
+"""Fields of ``Metrics``, in the order in which they are reported."""
+
+LABELS = {"srcc": "SRCC", "plcc_raw": "PLCC raw", "plcc": "PLCC fit", "krcc": "KRCC", "rmse": "RMSE fit"}
+"""Metric -> its name in reports; "fit" means after the logistic."""
+
+CONFIDENCE = 0.95
+"""Of all intervals."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The distribution of a metric over the splits."""
+
+    median: float
+    lower_quartile: float
+    upper_quartile: float
+    lowest: float
+    highest: float
+
+    @classmethod
+    def of(cls, values: list[float]) -> Spread:
+        low, lower, median, upper, high = np.percentile(values, (0, 25, 50, 75, 100)).tolist()
+        return cls(median, lower, upper, low, high)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its bootstrap interval."""
+
+    estimate: float
+    low: float
+    high: float
+
+    def in_words(self) -> str:
+        """For example "0.63 (0.56 to 0.68)"."""
+        return f"{self.estimate:.2f} ({self.low:.2f} to {self.high:.2f})"
+
+
+@dataclass(frozen=True)
+class ObserverSpread:
+    """Agreement of the observers with each other, and of the predictions with them.
+
+    ``mean_std`` is the mean standard deviation of an image's ratings, ``mean_raters`` the mean number of raters.
+    ``ceiling`` is the median SRCC between the mean opinions of two simulated halves of the raters: a model cannot be
+    told from the observers beyond it. ``outlier_ratio`` is the share of held-out images whose error exceeds the 95 %
+    confidence interval of their opinion, ``rmse_epsilon`` the RMSE of what exceeds it, both after the logistic.
+    """
+
+    mean_std: float
+    mean_raters: float
+    ceiling: float
+    outlier_ratio: float
+    rmse_epsilon: float
+
+
+@dataclass(frozen=True)
+class PartResult:
+    """Median metrics of the images with one ``label``.
+
+    ``n_images`` is the number of images that at least one split tested on, ``n_splits`` the number of splits in the
+    median. The metrics are None where no split tests on enough of them (``breakdown.FEWEST_IMAGES``). ``rmse`` is in
+    units of the opinions.
+    """
+
+    label: str
+    n_images: int
+    n_splits: int
+    srcc: float | None
+    plcc: float | None
+    rmse: float | None
+
+
+@dataclass(frozen=True)
+class Breakdown:
+    """Results ``per_kind`` and ``per_level`` of distortion; empty where the database has no kinds or no levels."""
+
+    per_kind: tuple[PartResult, ...] = ()
+    per_level: tuple[PartResult, ...] = ()
+
+    @property
+    def tables(self) -> dict[str, tuple[PartResult, ...]]:
+        """Results by "kind" and by "level", without those that are empty."""
+        both = {"kind": self.per_kind, "level": self.per_level}
+        return {name: results for name, results in both.items() if results}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Breakdown:
+        per_kind, per_level = (
+            tuple(PartResult(**one) for one in content.get(name, ())) for name in ("per_kind", "per_level")
+        )
+        return cls(per_kind, per_level)

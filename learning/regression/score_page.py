@@ -1,0 +1,167 @@
+"""The scored images as one self-contained HTML page: thumbnails, scores, maps of local quality, the model's card."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+import numpy as np
+from PIL import Image
+
+from common.atomic_files import whole_file
+from common.errors import UserError
+from common.progress_bar import ProgressBar
+from datasets.images import read_image
+from learning.regression.description import RegressorDescription
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+THUMBNAIL_SIDE = 320
+"""Pixels of a thumbnail's longer side."""
+
+THUMBNAIL_BYTES = 20_000
+"""A thumbnail with more bytes is compressed further: a page of 2,000 images with maps stays below 110 MB."""
+
+WEBP_QUALITIES = (60, 30, 5)
+
+
+@dataclass(frozen=True)
+class ScoredImage:
+    """A row of the page: the name that the input gives, the file, the score, and the picture that holds its map."""
+
+    name: str
+    path: str
+    score: float
+    map: Path | None = None
+
+
+@dataclass(frozen=True)
+class PageTexts:
+    """Sentences of the page: about the model, ``closing`` on all files, ``failed`` on each file with a problem.
+
+    ``card`` is a longer text on the model and ``interval`` explains the intervals; empty where there is none.
+    """
+
+    model: str
+    closing: str
+    failed: Sequence[str] = ()
+    card: str = ""
+    interval: str = ""
+
+
+Ends = Callable[[float], tuple[float, float]]
+"""A score -> the ends of its prediction interval."""
+
+
+@dataclass(frozen=True)
+class _Figure:
+    """A ScoredImage as the template shows it; pictures are WebP in base64, ``share`` is the score's place in 0..1."""
+
+    name: str
+    score: float
+    share: float
+    photograph: str | None
+    map: str | None
+    interval: tuple[float, float] | None
+
+
+def write_page(
+    path: Path,
+    images: Sequence[ScoredImage],
+    description: RegressorDescription,
+    texts: PageTexts,
+    ends: Ends | None = None,
+) -> None:
+    """Writes the page, best image first; one image at a time is in memory. ``ends`` adds a prediction interval."""
+    ranked = sorted(images, key=lambda image: -image.score)
+    scores = np.array([image.score for image in images])
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    stream = environment.get_template("scores.html.j2").stream(
+        style=(TEMPLATES / "report.css").read_text() + (TEMPLATES / "scores.css").read_text(),
+        script=(TEMPLATES / "scores.js").read_text(),
+        title=f"Quality of {len(images):,d} image{'s' * (len(images) != 1)}",
+        lead=_lead(scores, description),
+        n_images=len(images),
+        has_maps=any(image.map is not None for image in images),
+        figures=_figures(ranked, description.score_range, ends),
+        texts=texts,
+        facts=model_facts(description),
+    )
+    with whole_file(path) as temporary, open(temporary, "wb") as file:
+        stream.dump(file, encoding="utf-8", errors="replace")
+
+
+def _lead(scores: np.ndarray, description: RegressorDescription) -> str:
+    lowest, highest = description.score_range
+    return (
+        f"Scores from {scores.min():.3g} to {scores.max():.3g}, median {np.median(scores):.3g}; higher is better. "
+        f"The model was fitted to opinions from {lowest:.3g} to {highest:.3g}."
+    )
+
+
+def _figures(images: Sequence[ScoredImage], score_range: tuple[float, float], ends: Ends | None) -> Iterator[_Figure]:
+    lowest, highest = score_range
+    bar = ProgressBar(len(images), "thumbnail")
+    for image in images:
+        share = float(np.clip((image.score - lowest) / ((highest - lowest) or 1), 0, 1))
+        interval = ends(image.score) if ends else None
+        yield _Figure(image.name, image.score, share, _photograph(image.path), _map(image.map), interval)
+        bar.add(1)
+    bar.close()
+
+
+def _photograph(path: str) -> str | None:
+    try:
+        return thumbnail(Image.fromarray(read_image(path)))
+    except UserError:  # features of the image were kept; the file is not readable any more
+        return None
+
+
+def _map(picture: Path | None) -> str | None:
+    """The right half of a picture of ``quality_maps``, which is the map."""
+    if picture is None:
+        return None
+    with Image.open(picture) as opened:
+        width, height = opened.size
+        return thumbnail(opened.crop((width // 2, 0, width, height)))
+
+
+def thumbnail(image: Image.Image) -> str:
+    """A small WebP in base64, which is at most THUMBNAIL_SIDE pixels wide and high. It changes ``image``."""
+    image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+    content = b""
+    for quality in WEBP_QUALITIES:
+        buffer = io.BytesIO()
+        image.save(buffer, "WEBP", quality=quality)
+        content = buffer.getvalue()
+        if len(content) <= THUMBNAIL_BYTES:
+            break
+    return base64.b64encode(content).decode()
+
+
+def model_facts(description: RegressorDescription) -> Mapping[str, str]:
+    """Name -> text of what the description records of the model; texts may be empty."""
+    encoders = ", ".join(
+        f"{kind.replace('_', '-')}: {identity[:12] if identity else 'not recorded'}"
+        for kind, identity in description.encoders.items()
+    )
+    intervals = description.intervals
+    agreement = (
+        f"SRCC with opinions {intervals.metrics['srcc'].in_words()}, 95 % interval in brackets" if intervals else ""
+    )
+    n_images = f", {description.n_images:,d} images" if description.n_images else ""
+    return {
+        "fitted on": f"{description.scores or 'not recorded'}{n_images}. {description.inversion}".strip(),
+        "on held-out images": agreement,
+        "encoders": encoders,
+        "regressor": str(description.hyperparameters) if description.hyperparameters else "",
+        "splits": description.protocol,
+        "note": description.note,
+        "versions": ", ".join(f"{name} {version}" for name, version in description.versions.items()),
+    }

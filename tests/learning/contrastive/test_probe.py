@@ -1,0 +1,221 @@
+"""The probe: its metrics against an independent calculation, its cost, and a best checkpoint that survives a kill."""
+
+import csv
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy.stats import pearsonr, spearmanr
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from common.errors import UserError
+from datasets.distortions import DISTORTIONS, N_LEVELS, distort
+from datasets.sample_images import dead_leaves
+from learning.contrastive import probe as probes
+from learning.contrastive.probe import DistortionSet, Measurement, OpinionSet, Probe, default_interval, read_probe_set
+from learning.contrastive.training_state import Position
+from learning.distributed.process_group import ProcessContext
+from networks.checkpoint_formats import load_encoder
+from networks.features import FeatureExtractor
+from tests.images import write_training_set
+from tests.runs import assert_same_training, checkpoint, run_folder, scalars, train, train_here
+
+
+def write_labelled(folder, n_images=40):
+    """Images that are blurred the more the lower their score is; two of each group."""
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    with open(folder / "scores.csv", "w") as file:
+        writer = csv.writer(file)
+        writer.writerow(["image", "mos", "group"])
+        for index in range(n_images):
+            image = distort(dead_leaves(70, 50, rng), "gaussian_blur", index % N_LEVELS, rng)
+            Image.fromarray(image).save(folder / f"{index}.png")
+            writer.writerow([f"{index}.png", 5 - index % N_LEVELS + 0.01 * index, index // 2])
+    return folder / "scores.csv"
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory):
+    return write_labelled(tmp_path_factory.mktemp("labelled") / "set")
+
+
+@pytest.fixture(scope="module")
+def csv_path(tmp_path_factory):
+    return write_training_set(tmp_path_factory.mktemp("images"), n_images=10)
+
+
+def as_rows(probe_set, encoder):
+    """Features by the plain network, image by image."""
+    rows = []
+    for index in range(probe_set.n_images):
+        for windows in probe_set.windows(index):
+            images = [torch.from_numpy(window).permute(2, 0, 1)[None] / 255 for window in windows]
+            with torch.inference_mode():
+                rows.append(torch.cat([encoder(image)[0] for image in images]).numpy())
+    return np.stack(rows)
+
+
+def test_the_kept_encoder_has_the_metrics_that_its_checkpoint_names(labelled, csv_path, tmp_path):
+    train_here(csv_path, tmp_path, "--probe", labelled, "--probe_every", 2)
+    best = checkpoint(tmp_path, "best.pth")
+    assert best["probe"]["source"] == str(labelled)
+    metrics, position = best["probe"]["best"]["metrics"], Position(*best["probe"]["best"]["position"])
+    assert position == Position(best["epoch"], best["step"], best["global_step"])
+    curve = scalars(tmp_path, "probe/SRCC")
+    assert [step for step, _ in curve] == [1, 3, 5]
+    assert metrics["SRCC"] == pytest.approx(max(value for _, value in curve), abs=1e-6)
+
+    probe_set = OpinionSet(labelled)
+    features = as_rows(probe_set, load_encoder(run_folder(tmp_path) / "best.pth").eval())
+    assert probe_set.judge(features) == pytest.approx(metrics, abs=1e-3)
+
+
+def test_opinions_are_predicted_on_held_out_groups(labelled):
+    """SRCC and PLCC by scikit-learn alone, with one penalty."""
+    probe_set = OpinionSet(labelled)
+    mos = np.array([float(row["mos"]) for row in csv.DictReader(labelled.open())])
+    rng = np.random.default_rng(1)
+    features = np.stack([mos + rng.normal(size=40), *rng.normal(size=(3, 40))], axis=1)
+
+    srcc, plcc = [], []
+    for split in probe_set._splits:
+        assert not set(split.test // 2) & set(split.train_and_validation // 2)
+        candidates = [
+            make_pipeline(*([StandardScaler()] if scaled else []), Ridge(alpha=alpha))
+            for scaled in (True, False)
+            for alpha in np.logspace(6, -3, 28)
+        ]
+        validation = [
+            spearmanr(one.fit(features[split.train], mos[split.train]).predict(features[split.validation]),
+                      mos[split.validation])[0]
+            for one in candidates
+        ]  # fmt: skip
+        chosen = candidates[int(np.argmax(np.round(validation, 12)))]
+        learnt_from = split.train_and_validation
+        predicted = chosen.fit(features[learnt_from], mos[learnt_from]).predict(features[split.test])
+        srcc.append(spearmanr(predicted, mos[split.test])[0])
+        plcc.append(pearsonr(predicted, mos[split.test])[0])
+    expected = {"SRCC": float(np.median(srcc)), "PLCC": float(np.median(plcc))}
+    assert probe_set.judge(features.astype(np.float32)) == pytest.approx(expected, abs=1e-5)
+
+
+def test_windows_are_centres_at_two_scales(tmp_path):
+    image = dead_leaves(1100, 600, np.random.default_rng(0))
+    Image.fromarray(image).save(tmp_path / "large.png")
+    small = write_labelled(tmp_path / "set")
+    small.write_text(small.read_text() + f"{tmp_path / 'large.png'},3,last\n")
+    ((full, half),) = OpinionSet(small).windows(40)
+    assert np.array_equal(full, image[172:428, 422:678])
+    expected = Image.fromarray(image[44:556, 294:806]).resize((256, 256), Image.Resampling.BICUBIC)
+    assert np.array_equal(half, np.asarray(expected))
+    ((full, half),) = OpinionSet(small).windows(0)
+    assert full.shape == (50, 70, 3) and half.shape == (25, 35, 3)
+
+
+def test_kinds_and_levels_are_recognised_on_photographs_that_were_not_seen(tmp_path):
+    """Features that hold kind and level give 1; features of the photograph alone give chance."""
+    for index in range(4):
+        Image.fromarray(dead_leaves(40, 40, np.random.default_rng(index))).save(tmp_path / f"{index}.png")
+    probe_set = DistortionSet(tmp_path)
+    kinds, levels = np.indices((len(DISTORTIONS), N_LEVELS))
+    one_hot = np.concatenate([np.eye(len(DISTORTIONS))[kinds.ravel()], np.eye(N_LEVELS)[levels.ravel()]], axis=1)
+    assert probe_set.judge(np.tile(one_hot, (4, 1))) == {"kind accuracy": 1, "level accuracy": 1}
+    of_photograph = np.repeat(np.random.default_rng(0).normal(size=(4, 3)), kinds.size, axis=0)
+    chance = {"kind accuracy": 1 / len(DISTORTIONS), "level accuracy": 1 / N_LEVELS}
+    assert probe_set.judge(of_photograph) == pytest.approx(chance)
+
+    windows = probe_set.windows(1)
+    assert len(windows) == kinds.size and all(window.shape == (40, 40, 3) for (window,) in windows)
+    blur = list(DISTORTIONS).index("gaussian_blur") * N_LEVELS
+    sharpness = [np.abs(np.diff(window.astype(float), axis=0)).mean() for (window,) in windows[blur : blur + N_LEVELS]]
+    assert sharpness == sorted(sharpness, reverse=True)
+
+
+def test_the_default_interval_keeps_to_the_share_of_arithmetic():
+    # 8 images x 24 crops of 64 x 64, four passes each, against 500 images of two windows of 256 x 256.
+    step, measurement = 8 * 24 * 64**2, 500 * 2 * 256**2
+    every = default_interval(measurement, step)
+    assert measurement / (every * 4 * step) <= 0.02 < measurement / ((every - 1) * 4 * step)
+    assert default_interval(1, step) == 1
+
+
+def test_a_run_without_a_better_measurement_keeps_its_best(labelled):
+    encoder = torch.nn.Sequential()
+    probe = Probe(OpinionSet(labelled), lambda: encoder, 5, 1, ProcessContext())
+    assert [step for step in range(1, 13) if probe.is_due(Position(0, step, step), epochs=2)] == [5, 10]
+    assert probe.is_due(Position(2, 0, 13), epochs=2)
+
+
+@pytest.mark.parametrize("killed_after", [1, 3, 4])
+def test_killed_and_resumed_it_keeps_the_same_best(labelled, csv_path, tmp_path, monkeypatch, killed_after):
+    more = ["--probe", labelled, "--probe_every", 2, "--resume", "auto", "--save_steps", 1]
+    train_here(csv_path, tmp_path / "whole", *more)
+
+    class Killed(Exception):
+        pass
+
+    measured = probes.Probe.measure
+
+    def killed(self, position):
+        result = measured(self, position)
+        if position.global_step >= killed_after:
+            raise Killed
+        return result
+
+    monkeypatch.setattr(probes.Probe, "measure", killed)
+    with pytest.raises(Killed):
+        train_here(csv_path, tmp_path / "killed", *more)
+    monkeypatch.undo()
+    train_here(csv_path, tmp_path / "killed", *more)
+    for name in ("best.pth", "current.pth"):
+        whole, resumed = checkpoint(tmp_path / "whole", name), checkpoint(tmp_path / "killed", name)
+        assert_same_training(whole, resumed)
+        assert whole["probe"] == resumed["probe"]
+    assert scalars(tmp_path / "whole", "probe/PLCC") == scalars(tmp_path / "killed", "probe/PLCC")
+
+
+def test_the_probe_does_not_change_the_training(labelled, csv_path, tmp_path):
+    train_here(csv_path, tmp_path / "without")
+    train_here(csv_path, tmp_path / "with", "--probe", labelled, "--probe_every", 1)
+    assert_same_training(checkpoint(tmp_path / "without"), checkpoint(tmp_path / "with"))
+
+
+def test_another_probe_set_starts_the_choice_anew(labelled, capsys):
+    probe = Probe(OpinionSet(labelled), lambda: FeatureExtractor, 5, 1, ProcessContext())
+    probe.best = Measurement({"SRCC": 0.5}, Position(1, 0, 5))
+    state = probe.state()
+    same = Probe(OpinionSet(labelled), lambda: FeatureExtractor, 5, 1, ProcessContext())
+    same.restore(state)
+    assert same.best == probe.best
+    other = Probe(OpinionSet(labelled), lambda: FeatureExtractor, 5, 1, ProcessContext())
+    other.restore(state | {"digest": "another", "source": "old.csv"})
+    assert other.best is None and "probe set was old.csv" in capsys.readouterr().err
+
+
+def test_mistakes_get_a_sentence(tmp_path, csv_path):
+    with pytest.raises(UserError, match=r"nowhere\.csv does not exist"):
+        read_probe_set(tmp_path / "nowhere.csv")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="0 images; at least 2 are needed"):
+        read_probe_set(tmp_path / "empty")
+    scores = write_labelled(tmp_path / "set")
+    (tmp_path / "set" / "7.png").unlink()
+    with pytest.raises(UserError, match=r"7\.png does not exist"):
+        train_here(csv_path, tmp_path / "run", "--probe", scores)
+
+
+@pytest.mark.processes
+def test_two_processes_measure_what_one_measures(labelled, csv_path, tmp_path):
+    two = ["--multiprocessing-distributed", "--nproc-per-node", 2, "--epochs", 1]
+    status, output, errors = train(csv_path, tmp_path, "--probe", labelled, *two)
+    assert status == 0, errors
+    assert "probe: 40 images of" in output and "the best so far" in output
+    best = checkpoint(tmp_path, "best.pth")
+    encoder = load_encoder(run_folder(tmp_path) / "best.pth")
+    make = lambda: FeatureExtractor(encoder, False, torch.device("cpu"))  # noqa: E731
+    alone = Probe(OpinionSet(labelled), make, None, 1, ProcessContext()).measure(Position())
+    assert alone.metrics == best["probe"]["best"]["metrics"]
