@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
 import numpy as np
 from PIL import Image
 
@@ -18,8 +17,7 @@ from common.errors import UserError
 from common.progress_bar import ProgressBar
 from datasets.images import MAX_PIXELS, read_image
 from learning.regression.description import RegressorDescription
-
-TEMPLATES = Path(__file__).parent / "templates"
+from learning.regression.pages import page_template, page_text
 
 THUMBNAIL_SIDE = 320
 """Pixels of a thumbnail's longer side."""
@@ -85,12 +83,9 @@ def write_page(
     unread: list[str] = []
     ranked = sorted(images, key=lambda image: -image.score)
     scores = np.array([image.score for image in images])
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    stream = environment.get_template("scores.html.j2").stream(
-        style=(TEMPLATES / "report.css").read_text() + (TEMPLATES / "scores.css").read_text(),
-        script=(TEMPLATES / "scores.js").read_text(),
+    stream = page_template("scores.html.j2").stream(
+        style=page_text("report.css") + page_text("scores.css"),
+        script=page_text("scores.js"),
         title=f"Quality of {len(images):,d} image{'s' * (len(images) != 1)}",
         lead=_lead(scores, description),
         n_images=len(images),
