@@ -4,6 +4,7 @@
 # make test         runs all tests
 # make test-fast    runs the tests that start no processes: under two minutes
 # make test-faults  kills a training 20 times and compares its end with an undisturbed run: ten minutes
+# make test-slurm   runs the sbatch script of docs/training.md on a SLURM cluster that it starts on this machine
 # make lint         checks style (ruff) and types (mypy)
 # make format       applies ruff's fixes and formatting
 # make fuzz         reads 30,000 mutated images, 5,000 tables, 500 checkpoints and 500 regressors
@@ -19,7 +20,7 @@ DEMO := demo
 # Several workers, each with whole files, since the tests of a file share its trainings; files that start processes first.
 PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-fast test-faults lint format fuzz bench clean
+.PHONY: demo test test-fast test-faults test-slurm lint format fuzz bench clean
 
 # Runs once, and again when the requirements change.
 $(VENV)/installed: requirements.txt requirements-dev.txt
@@ -40,6 +41,9 @@ test-fast: $(VENV)/installed
 
 test-faults: $(VENV)/installed
 	timeout 1800 $(BIN)/python -m tests.faults --kills 20
+
+test-slurm: $(VENV)/installed
+	$(BIN)/python -m pytest -m slurm -rs tests/test_slurm.py
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

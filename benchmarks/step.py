@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchmarks import network
 from benchmarks.table import Row, print_table
 from learning.contrastive.lars import LARS
 from learning.contrastive.moco import KeyQueue, MoCo, NodeShuffle, contrastive_loss
@@ -199,7 +200,11 @@ def main() -> None:
     parser.add_argument("--patch_size", type=int, default=160)
     parser.add_argument("--arch", default="resnet50")
     parser.add_argument("--compile", action="store_true", help="with compiled networks as well: minutes more")
+    parser.add_argument("--network", type=int, metavar="N", help="instead: what a step of N ranks sends, and how fast")
     options = parser.parse_args()
+    if options.network:
+        print_table(network.rows(options.network, "resnet18", 64, options.steps))
+        return
     variants = (FLOAT32, AMP) + COMPILED * options.compile
     measured = [speed_rows(options.arch, options.patch_size, options.crops, options.steps, variants)]
     if options.loss_steps:

@@ -123,6 +123,7 @@ class ContrastOptions:
     nproc_per_node: int | None
     dist_url: str
     join_timeout: float  # seconds
+    bf16_gradients: bool
     dist_backend: str | None
     gpu: int | None
 
@@ -408,6 +409,11 @@ def _add_machines(group: Group) -> None:
         type=number(float, above=0),
         default=600,
         help="seconds to wait for the other nodes or processes at the start",
+    )
+    add(
+        "--bf16_gradients",
+        action="store_true",
+        help="average the gradients of all processes in bfloat16: half the bytes on a slow network, less exact",
     )
     add(
         "--dist-backend",

@@ -3,18 +3,17 @@
 Needs root, or rather what it takes to make network namespaces, and iproute2's ``ip``; is skipped where these are not.
 """
 
-import os
 import random
 import re
 import shlex
 import shutil
 import socket
-import subprocess
 import sys
 
 import pytest
 
 from tests.images import write_training_set
+from tests.namespaces import NoNamespaces, namespaces
 from tests.runs import assert_same_curves, assert_same_training, checkpoint, scalars
 from tests.runs import start as start_script
 
@@ -28,36 +27,14 @@ COMMAND = shlex.split(
 )
 
 
-def ip(*arguments):
-    done = subprocess.run(["ip", *map(str, arguments)], capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(
-            f"network namespaces are not allowed here: ip {' '.join(map(str, arguments))}: {done.stderr.strip()}"
-        )
-
-
 @pytest.fixture
 def hosts():
     """Names of namespaces with addresses 10.0.0.1 to 10.0.0.6; the bridge has one too, and the machine sees none."""
-    if shutil.which("ip") is None:
-        pytest.skip("iproute2 is not installed here, so that no network namespaces can be made")
-    names = [f"reiqa-{os.getpid()}-{host}" for host in range(N_HOSTS)]
-    bridge = f"reiqa-{os.getpid()}-bridge"
     try:
-        ip("netns", "add", bridge)
-        ip("-n", bridge, "link", "add", "bridge0", "type", "bridge")
-        ip("-n", bridge, "link", "set", "bridge0", "up")
-        for host, name in enumerate(names):
-            ip("netns", "add", name)
-            ip("link", "add", "eth0", "netns", name, "type", "veth", "peer", "name", f"port{host}", "netns", bridge)
-            ip("-n", bridge, "link", "set", f"port{host}", "master", "bridge0", "up")
-            ip("-n", name, "address", "add", f"10.0.0.{host + 1}/24", "dev", "eth0")
-            ip("-n", name, "link", "set", "eth0", "up")
-            ip("-n", name, "link", "set", "lo", "up")
-        yield names
-    finally:
-        for name in (*names, bridge):
-            subprocess.run(["ip", "netns", "delete", name], capture_output=True)
+        with namespaces(N_HOSTS) as names:
+            yield names
+    except NoNamespaces as error:
+        pytest.skip(str(error))
 
 
 def folders(tmp_path, kind):

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from common.names import NEGATIVES
-from learning.distributed.process_group import ProcessContext, gather_rows, new_group
+from learning.distributed.process_group import ProcessContext, gather_rows, new_group, permute_rows
 
 
 class Contrast(NamedTuple):
@@ -70,7 +70,6 @@ class NodeShuffle:
 
     def __init__(self, context: ProcessContext, seed: int = 0):
         self.rank = context.rank
-        self._local_rank = context.local_rank
         self._local_size = context.local_size
         self._seed = seed
         self._group: dist.ProcessGroup | None = None
@@ -86,24 +85,17 @@ class NodeShuffle:
         """This process's crops (N, ...) -> N crops of the whole node."""
         if self._group is None:
             return crops
-        order = self._permutation(len(crops), step)
-        return gather_rows(crops, self._group)[self._own_part(order, crops)]
+        return permute_rows(crops, self._permutation(len(crops), step), self._group)
 
     def restore(self, keys: Tensor, step: int) -> Tensor:
         """The keys (N, C) of scattered crops -> the keys of this process's own crops, in their order."""
         if self._group is None:
             return keys
-        inverse = np.argsort(self._permutation(len(keys), step))
-        return gather_rows(keys, self._group)[self._own_part(inverse, keys)]
+        return permute_rows(keys, np.argsort(self._permutation(len(keys), step)), self._group)
 
     def _permutation(self, n_rows: int, step: int) -> np.ndarray:
         """A permutation of all rows of the node, (local_size * n_rows,)."""
         return np.random.default_rng((self._seed, step)).permutation(self._local_size * n_rows)
-
-    def _own_part(self, order: np.ndarray, rows: Tensor) -> Tensor:
-        """This process's part of ``order``: as many indices as it has ``rows``, on their device."""
-        first = self._local_rank * len(rows)
-        return torch.from_numpy(order[first : first + len(rows)]).to(rows.device)
 
 
 class MoCo(nn.Module):

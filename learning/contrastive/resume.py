@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +21,7 @@ from learning.contrastive.training_state import (
     read_whole,
     unwrapped,
 )
-from learning.distributed.process_group import ProcessContext, from_first
+from learning.distributed.process_group import ProcessContext, from_first, from_rank, gather_objects
 from networks.checkpoint_formats import read_file, without_prefix
 from options.contrast import AUTO, ContrastOptions
 
@@ -40,7 +41,7 @@ EFFECTS = {
 TRAINING_OPTIONS = (
     "n_aug", "n_scale", "n_distortions", "patch_size", "swap_crops", "negatives", "nce_t", "alpha", "epochs",
     "learning_rate", "lr_decay_epochs", "lr_decay_rate", "cosine", "schedule", "warm", "weight_decay", "momentum",
-    "amp", "compile", "level_weight",
+    "amp", "compile", "level_weight", "bf16_gradients",
 )  # fmt: skip
 
 
@@ -70,10 +71,47 @@ def find_run(options: ContrastOptions, context: ProcessContext, lock: Callable[[
     """The run's folder, and the checkpoint that ``--resume`` means.
 
     Rank 0 reads it for all ranks: they may see another disk, and a file is verified once. With ``--resume auto`` it
-    locks the folder by ``lock`` before it looks for the newest checkpoint. Raises UserError for a file that is no
-    training checkpoint.
+    locks the folder by ``lock`` before it looks for the newest checkpoint. If another node's disk has a newer one, that
+    node reads it. Raises UserError for a file that is no training checkpoint.
     """
-    return from_first(lambda: _find_run(options, lock), context)
+    run = from_first(lambda: _find_run(options, lock), context)
+    if options.resume == AUTO and context.world_size > context.local_size:
+        run = _with_newest_of_nodes(run, options.model_path / run.folder.name, context)
+    if options.resume == AUTO and run.found is None:
+        log.info(f"no checkpoint in {run.folder}: starting afresh")
+    return run
+
+
+def _with_newest_of_nodes(run: Run, folder: Path, context: ProcessContext) -> Run:
+    """``run``, with the checkpoint of the node that got farthest; ``folder`` is the run's folder on this node.
+
+    torchrun numbers the nodes anew when one is replaced. Without a shared file system rank 0 can then be on a node that
+    has none of the run's checkpoints.
+    """
+    own = _farthest(folder) if context.local_rank == 0 and not context.is_first else None
+    positions = gather_objects(own, context)
+    rank = max(range(len(positions)), key=lambda rank: positions[rank] or Position())
+    farthest = positions[rank]
+    if farthest is None or (run.found and run.found.position >= farthest):
+        return run
+
+    def read() -> Found | None:
+        path, content = newest_checkpoint(folder)
+        return _check_content(path, content) if path and content else None
+
+    found = from_rank(rank, read, context)
+    if found is None or (run.found and run.found.position >= found.position):
+        return run
+    log.info(f"node {rank // context.local_size} has a newer checkpoint of this run than node 0: it is used")
+    return Run(run.folder, found)
+
+
+def _farthest(folder: Path) -> Position | None:
+    """The position of the newest readable checkpoint of a folder, unverified. Changes no file."""
+    for path in checkpoint_paths(folder):
+        with contextlib.suppress(UserError):  # damaged
+            return read_position(read_file(path, mmap=True), path)
+    return None
 
 
 def _find_run(options: ContrastOptions, lock: Callable[[Path], object]) -> Run:
@@ -89,7 +127,6 @@ def _find_run(options: ContrastOptions, lock: Callable[[Path], object]) -> Run:
     lock(folder)
     newest, content = newest_checkpoint(folder)
     if newest is None or content is None:
-        log.info(f"no checkpoint in {folder}: starting afresh")
         return Run(folder, None)
     return Run(folder, _check_content(newest, content))
 

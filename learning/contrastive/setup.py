@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 from torch.amp import GradScaler
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import SGD, AdamW, Optimizer
 from torch.utils.data import DataLoader, Dataset
@@ -127,6 +128,8 @@ def build_moco(options: ContrastOptions, context: ProcessContext, device: torch.
             device_ids=[device.index] if device.type == "cuda" else None,
             gradient_as_bucket_view=True,
         )
+        if options.bf16_gradients:
+            f_q.register_comm_hook(None, bf16_compress_hook)
         _settle_buckets(f_q, device)
     if options.compile:
         # In place: a wrapping module would change the names of the weights in checkpoints.

@@ -207,6 +207,20 @@ def _url(host: str, port: str) -> str:
     return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
 
 
+def launcher_keeps_store(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether the processes meet in a store of torchrun's, which survives their restarts."""
+    return environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+
+
+def attempt(environment: Mapping[str, str] = os.environ) -> int:
+    """The number of restarts, to tell their keys apart in a store that survives them; else 0.
+
+    A node that joins late counts from 0, unlike the others. So when nodes are to be replaced, torchrun must not share
+    its store (TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1). Rank 0 then opens a new one after each restart.
+    """
+    return int(environment.get("TORCHELASTIC_RESTART_COUNT", "0")) if launcher_keeps_store(environment) else 0
+
+
 def describe(context: ProcessContext, url: str) -> None:
     """Sets torchrun's variables in this process's environment, for itself and its children."""
     set_address(url)

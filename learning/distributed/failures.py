@@ -23,7 +23,7 @@ import torch.distributed as dist
 from common import log
 from common.errors import UserError
 from common.process import LOST_CONTACT, exit_at_once
-from learning.distributed.environment import ProcessContext, context_for_messages
+from learning.distributed.environment import ProcessContext, attempt, context_for_messages
 from learning.distributed.signals import Stopped
 
 SECONDS_TO_HEAR = 5.0
@@ -125,8 +125,7 @@ def training_store() -> dist.TCPStore | None:
 
 
 def _key() -> str:
-    # torchrun's store survives a restart: each attempt has its own key.
-    return f"{_CAUSE} {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
+    return f"{_CAUSE} {attempt()}"
 
 
 def tell_cause(store: dist.Store | None, sentence: str) -> None:

@@ -19,6 +19,12 @@ from learning.distributed.environment import parse_dist_url
 SECONDS_BETWEEN_REPORTS = 60
 N_NAMED = 8
 
+REPLACED = (
+    "; if torchrun has replaced a node, it must run with TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 in the environment of "
+    "every node"
+)
+"""What may be wrong when the processes are to meet in torchrun's own store."""
+
 
 class _Reporter:
     """Prints a waiting line: first after ``patience`` seconds, again when it changes, and every minute."""
@@ -73,7 +79,7 @@ def meet(
             if time.monotonic() > deadline:
                 raise UserError(
                     f"{len(absent)} of {count} {what} have not come to {address} within {seconds:.0f} s: "
-                    f"number {_names(absent)}; start them, or raise --join-timeout"
+                    f"number {_names(absent)}; start them, or raise --join-timeout" + ("" if listen else REPLACED)
                 )
             reporter.report(f"waiting for {len(absent)} of {count} {what} at {address}")
             time.sleep(0.2 if time.monotonic() > deadline - seconds + 5 else 0.05)

@@ -10,17 +10,26 @@ import sys
 from collections.abc import Callable
 from typing import TypeVar, cast
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from common.errors import UserError
-from learning.distributed.environment import ProcessContext, describe, environment_context, find_membership
+from learning.distributed.environment import (
+    ProcessContext,
+    attempt,
+    describe,
+    environment_context,
+    find_membership,
+    launcher_keeps_store,
+)
 from learning.distributed.meeting import meet
 
 __all__ = [
-    "ProcessContext", "choose_backend", "environment_context", "from_first", "gather_objects", "gather_rows",
-    "interface_towards", "join", "leave", "mean_over_processes", "new_group", "processes_per_node",
+    "ProcessContext", "choose_backend", "environment_context", "from_first", "from_rank", "gather_objects",
+    "gather_rows", "interface_towards", "join", "leave", "mean_over_processes", "new_group", "permute_rows",
+    "processes_per_node",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -57,9 +66,8 @@ def join(backend: str, seconds: float = 600) -> ProcessContext:
     if membership is None:
         return ProcessContext()
     context = membership.context
-    launcher_listens = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     # torchrun's store survives a restart, and so do the addresses of dead processes: each attempt has its own keys.
-    attempt = f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
+    prefix = f"attempt {attempt()}"
     store = meet(
         membership.url,
         context.rank,
@@ -67,8 +75,8 @@ def join(backend: str, seconds: float = 600) -> ProcessContext:
         "processes",
         seconds=seconds,
         patience=PATIENCE,
-        listen=not launcher_listens,
-        attempt=attempt,
+        listen=not launcher_keeps_store(),
+        attempt=prefix,
     )
     if not membership.knows_local_rank:
         context = _find_neighbours(store, context)
@@ -80,7 +88,7 @@ def join(backend: str, seconds: float = 600) -> ProcessContext:
     store.set_timeout(COLLECTIVE_TIMEOUT)
     dist.init_process_group(
         backend,
-        store=dist.PrefixStore(attempt, store),
+        store=dist.PrefixStore(prefix, store),
         rank=context.rank,
         world_size=context.world_size,
         timeout=COLLECTIVE_TIMEOUT,
@@ -145,9 +153,14 @@ def new_group(ranks: list[int] | None = None, backend: str | None = None) -> dis
 
 def from_first(make: Callable[[], T], context: ProcessContext) -> T:
     """Calls ``make`` in rank 0 alone and returns its result in every process."""
-    made = [make() if context.is_first else None]
+    return from_rank(0, make, context)
+
+
+def from_rank(rank: int, make: Callable[[], T], context: ProcessContext) -> T:
+    """Calls ``make`` in ``rank`` alone and returns its result in every process."""
+    made = [make() if context.rank == rank else None]
     if dist.is_initialized():
-        dist.broadcast_object_list(made, src=0)
+        dist.broadcast_object_list(made, src=rank)
     return cast(T, made[0])
 
 
@@ -167,6 +180,26 @@ def gather_rows(rows: Tensor, group: dist.ProcessGroup | None = None) -> Tensor:
     gathered = rows.new_empty((n_processes * len(rows), *rows.shape[1:]))
     dist.all_gather(list(gathered.chunk(n_processes)), rows.contiguous(), group=group)
     return gathered
+
+
+def permute_rows(rows: Tensor, order: np.ndarray, group: dist.ProcessGroup | None = None) -> Tensor:
+    """This process's part of the rows of all processes of ``group``, put into a new ``order``.
+
+    ``rows`` is (n, ...) in each of the P processes. ``order``, (P n,), is a permutation of their P n rows, the same in
+    every process. Rank r gets the rows order[r n : (r + 1) n]. Each row is sent to one process only.
+    """
+    n, rank = len(rows), dist.get_rank(group)
+    wanted = order.reshape(-1, n)  # by each process
+    owner = wanted // n
+    sent = [wanted_by[owner_of == rank] - rank * n for wanted_by, owner_of in zip(wanted, owner, strict=True)]
+    outgoing = rows[torch.from_numpy(np.concatenate(sent)).to(rows.device)]
+    incoming = torch.empty_like(outgoing)
+    n_received = np.bincount(owner[rank], minlength=len(wanted)).tolist()
+    dist.all_to_all_single(incoming, outgoing, n_received, [len(part) for part in sent], group=group)
+    permuted = torch.empty_like(incoming)
+    # Rows arrive in the order of their owners, and those of one owner in the order in which they are wanted.
+    permuted[torch.from_numpy(np.argsort(owner[rank], kind="stable")).to(rows.device)] = incoming
+    return permuted
 
 
 def mean_over_processes(values: Tensor) -> Tensor:

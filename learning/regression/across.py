@@ -165,10 +165,10 @@ class _Table:
 def write_page(path: Path, matrix: Matrix, sets: Sequence[ScoredSet], n_splits: int) -> None:
     """The matrix as coloured tables in an HTML page."""
     others = ~np.eye(len(sets), dtype=bool)
-    from learning.regression.report import report_style, report_template  # imports matplotlib
+    from learning.regression.pages import page_template, page_text  # imports jinja2
 
-    page = report_template("across.html.j2").render(
-        style=report_style(),
+    page = page_template("across.html.j2").render(
+        style=page_text("report.css"),
         title="Across databases",
         names=matrix.names,
         answer=f"SRCC on databases that the regressor has not seen: {matrix.srcc[others].min():.3f} to "

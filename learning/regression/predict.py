@@ -90,9 +90,10 @@ def predict_quality(options: PredictionOptions) -> int:
     if labels is not None:
         compare_with_labels(scores.of_images, labels, options, interval)
     without_map = _write_maps(listing, scores, model, options.map) if options.map else {}
+    unread = []
     if page:
-        _write_page(options, model, regressor, listing, scores, closing, without_map)
-    return 1 if scores.failed or without_map or listing.unreadable else 0
+        unread = _write_page(options, model, regressor, listing, scores, closing, without_map)
+    return 1 if scores.failed or without_map or unread or listing.unreadable else 0
 
 
 def _check_not_read(output: Path, sources: Sequence[str | Path]) -> None:
@@ -274,8 +275,8 @@ def _write_page(
     scores: Scores,
     closing: str,
     without_map: Mapping[str, str],
-) -> None:
-    """Writes the page of --output; the images of --map show their maps."""
+) -> list[str]:
+    """Writes the page of --output, with the maps of --map; returns a sentence for each image without thumbnail."""
     from learning.regression.score_page import PageTexts, ScoredImage, write_page  # imports jinja2
 
     assert options.output is not None
@@ -293,8 +294,10 @@ def _write_page(
     note = _interval_in_words(interval) if interval else ""
     failed = [*scores.failed, *without_map.values(), *listing.unreadable]
     texts = PageTexts(about, closing, failed, card, note)
-    write_page(options.output, images, regressor.description, texts, interval.ends if interval else None)
+    ends = interval.ends if interval else None
+    unread = write_page(options.output, images, regressor.description, texts, ends, options.compute.max_pixels)
     log.info(f"page: {options.output}")
+    return unread
 
 
 def print_scores(rows: list[tuple[str, float]], interval: ScoreInterval | None = None) -> None:

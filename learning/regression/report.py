@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
 import numpy as np
 from PIL import Image
 
@@ -24,10 +23,9 @@ from datasets.opinion_scores import OpinionScores
 from learning.regression.description import RegressorDescription
 from learning.regression.evaluation import Evaluation
 from learning.regression.held_out import HeldOut
+from learning.regression.pages import page_template, page_text
 from learning.regression.plots import scatter_plot, search_plot, split_plot
 from learning.regression.results import LABELS, METRICS
-
-TEMPLATES = Path(__file__).parent / "templates"
 
 N_PICTURES = 12
 THUMBNAIL_PIXELS = 220
@@ -87,8 +85,8 @@ def write_report(
             for row in rows
         ]
 
-    page = report_template("report.html.j2").render(
-        style=report_style(),
+    page = page_template("report.html.j2").render(
+        style=page_text("report.css"),
         title=f"Predicted quality: {_short_source(scores.source)}",
         note=description.note,
         lead=f"{len(mos):,d} images with opinion scores from {mos.min():g} to {mos.max():g}, higher is better. "
@@ -117,19 +115,6 @@ def write_report(
 def _short_source(source: str) -> str:
     """The table's name with its folder: most are called alike."""
     return "/".join(part for part in Path(source).parts[-2:] if part != Path(source).anchor)
-
-
-def report_template(name: str) -> jinja2.Template:
-    """A template of this package; a field that is missing raises an error."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    return environment.get_template(name)
-
-
-def report_style() -> str:
-    """The style sheet of all pages."""
-    return (TEMPLATES / "report.css").read_text()
 
 
 CHOICE_TEXTS = {

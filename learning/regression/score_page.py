@@ -8,17 +8,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
 import numpy as np
 from PIL import Image
 
+from common import log
 from common.atomic_files import whole_file
 from common.errors import UserError
 from common.progress_bar import ProgressBar
-from datasets.images import read_image
+from datasets.images import MAX_PIXELS, read_image
 from learning.regression.description import RegressorDescription
-
-TEMPLATES = Path(__file__).parent / "templates"
+from learning.regression.pages import page_template, page_text
 
 THUMBNAIL_SIDE = 320
 """Pixels of a thumbnail's longer side."""
@@ -75,26 +74,30 @@ def write_page(
     description: RegressorDescription,
     texts: PageTexts,
     ends: Ends | None = None,
-) -> None:
-    """Writes the page, best image first; one image at a time is in memory. ``ends`` adds a prediction interval."""
+    max_pixels: int = MAX_PIXELS,
+) -> list[str]:
+    """Writes the page, best image first; one image at a time is in memory. ``ends`` adds a prediction interval.
+
+    Returns a sentence for each image that could not be read again for its thumbnail; the page holds it too.
+    """
+    unread: list[str] = []
     ranked = sorted(images, key=lambda image: -image.score)
     scores = np.array([image.score for image in images])
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    stream = environment.get_template("scores.html.j2").stream(
-        style=(TEMPLATES / "report.css").read_text() + (TEMPLATES / "scores.css").read_text(),
-        script=(TEMPLATES / "scores.js").read_text(),
+    stream = page_template("scores.html.j2").stream(
+        style=page_text("report.css") + page_text("scores.css"),
+        script=page_text("scores.js"),
         title=f"Quality of {len(images):,d} image{'s' * (len(images) != 1)}",
         lead=_lead(scores, description),
         n_images=len(images),
         has_maps=any(image.map is not None for image in images),
-        figures=_figures(ranked, description.score_range, ends),
+        figures=_figures(ranked, description.score_range, ends, max_pixels, unread),
+        unread=unread,  # filled while the figures are written; the template prints it after them
         texts=texts,
         facts=model_facts(description),
     )
     with whole_file(path) as temporary, open(temporary, "wb") as file:
         stream.dump(file, encoding="utf-8", errors="replace")
+    return unread
 
 
 def _lead(scores: np.ndarray, description: RegressorDescription) -> str:
@@ -105,21 +108,30 @@ def _lead(scores: np.ndarray, description: RegressorDescription) -> str:
     )
 
 
-def _figures(images: Sequence[ScoredImage], score_range: tuple[float, float], ends: Ends | None) -> Iterator[_Figure]:
+def _figures(
+    images: Sequence[ScoredImage],
+    score_range: tuple[float, float],
+    ends: Ends | None,
+    max_pixels: int,
+    unread: list[str],
+) -> Iterator[_Figure]:
     lowest, highest = score_range
     bar = ProgressBar(len(images), "thumbnail")
     for image in images:
         share = float(np.clip((image.score - lowest) / ((highest - lowest) or 1), 0, 1))
         interval = ends(image.score) if ends else None
-        yield _Figure(image.name, image.score, share, _photograph(image.path), _map(image.map), interval)
+        photograph = _photograph(image.path, max_pixels, unread)
+        yield _Figure(image.name, image.score, share, photograph, _map(image.map), interval)
         bar.add(1)
     bar.close()
 
 
-def _photograph(path: str) -> str | None:
+def _photograph(path: str, max_pixels: int, unread: list[str]) -> str | None:
     try:
-        return thumbnail(Image.fromarray(read_image(path)))
-    except UserError:  # features of the image were kept; the file is not readable any more
+        return thumbnail(Image.fromarray(read_image(path, max_pixels)))
+    except UserError as error:  # the file was scored and has vanished since, for example
+        unread.append(f"no picture: {error}")
+        log.error(unread[-1])
         return None
 
 
@@ -152,9 +164,10 @@ def model_facts(description: RegressorDescription) -> Mapping[str, str]:
         for kind, identity in description.encoders.items()
     )
     intervals = description.intervals
-    agreement = (
-        f"SRCC with opinions {intervals.metrics['srcc'].in_words()}, 95 % interval in brackets" if intervals else ""
-    )
+    spread = description.reported.spreads.get("srcc")
+    agreement = f"SRCC with opinions {spread.median:.3f}, no interval recorded" if spread else ""
+    if intervals:
+        agreement = f"SRCC with opinions {intervals.metrics['srcc'].in_words()}, 95 % interval in brackets"
     n_images = f", {description.n_images:,d} images" if description.n_images else ""
     return {
         "fitted on": f"{description.scores or 'not recorded'}{n_images}. {description.inversion}".strip(),

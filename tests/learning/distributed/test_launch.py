@@ -9,6 +9,7 @@ from common.errors import UserError
 from learning.distributed import meeting
 from learning.distributed.environment import (
     ProcessContext,
+    attempt,
     environment_context,
     find_membership,
     first_host,
@@ -176,3 +177,10 @@ def test_nodes_meet_or_say_why_not():
     waiting, *twice = meet_all((0, "a"), (1, "a"), (1, "a"), seconds=3)
     assert "number 2" in waiting and "1 of the 3 nodes has come" in next(text for text in twice if "twice" in text)
     assert any("differs from the first that came" in (text or "") for text in meet_all((0, "a"), (1, "b")))
+
+
+def test_restarts_count_only_in_a_store_that_survives_them():
+    """A node that has joined late counts fewer restarts than the others: its keys must be theirs all the same."""
+    assert attempt({}) == 0 == attempt({"TORCHELASTIC_RESTART_COUNT": "2"})
+    kept = {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "2"}
+    assert attempt(kept) == 2 and attempt(kept | {"TORCHELASTIC_USE_AGENT_STORE": "False"}) == 0

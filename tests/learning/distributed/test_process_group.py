@@ -11,15 +11,19 @@ from torch import nn
 
 from common.errors import UserError
 from learning.contrastive.moco import KeyQueue, MoCo, NodeShuffle
+from learning.contrastive.setup import build_moco
 from learning.distributed.environment import parse_dist_url
 from learning.distributed.launch import Launch, start_node
 from learning.distributed.process_group import (
     ProcessContext,
+    from_rank,
+    gather_objects,
     gather_rows,
     join,
     leave,
     mean_over_processes,
 )
+from options.contrast import parse_contrast_options
 from tests.runs import free_port
 
 pytestmark = pytest.mark.processes
@@ -53,6 +57,9 @@ def _exchange(rank, n_nodes, per_node, port):
             # Nothing is lost or doubled, and no crop leaves its node.
             expected = torch.arange(n_nodes * per_node * n, dtype=torch.uint8).view(n_nodes, per_node * n)
             assert torch.equal(node.sort(dim=1).values, expected)
+            # Each process has its part of the node's rows, in the order of the permutation.
+            order = shuffle._permutation(n, step).reshape(per_node, n)[rank % per_node]
+            assert torch.equal(scattered, expected[rank // per_node][order][:, None])
             kept += len(set(scattered.ravel().tolist()) & set(own.ravel().tolist()))
             assert torch.equal(shuffle.restore(scattered, step), own)
         assert kept < 6 * n * 0.9  # the processes do exchange
@@ -63,6 +70,36 @@ def _exchange(rank, n_nodes, per_node, port):
 @pytest.mark.parametrize("n_nodes, per_node", [(1, 2), (2, 2)])
 def test_key_crops_change_places_within_a_node_and_keys_come_back(n_nodes, per_node):
     mp.spawn(_exchange, (n_nodes, per_node, free_port()), nprocs=n_nodes * per_node)
+
+
+def _exchange_facts(rank, n_nodes, per_node, port):
+    with joined(rank, n_nodes, per_node, port) as context:
+        assert from_rank(2, lambda: f"of rank {rank}", context) == "of rank 2"
+        assert gather_objects(rank if rank else None, context) == [None, 1, 2]
+
+
+def test_facts_come_from_one_rank_or_from_all():
+    mp.spawn(_exchange_facts, (3, 1, free_port()), nprocs=3)
+    assert from_rank(0, lambda: 5, ProcessContext()) == 5 and gather_objects(7, ProcessContext()) == [7]
+
+
+def _average_gradients(rank, n_nodes, per_node, port):
+    with joined(rank, n_nodes, per_node, port) as context:
+        means = {}
+        for more in ([], ["--bf16_gradients"]):
+            options = parse_contrast_options(["--arch", "resnet18", "--nce_k", "16", "--csv_path", "none", *more])
+            f_q = build_moco(options, context, torch.device("cpu")).f_q
+            crops = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(rank))
+            f_q(crops)[:, 0].sum().backward()
+            means[bool(more)] = f_q.module.encoder.conv1.weight.grad
+            assert torch.equal(gather_rows(means[bool(more)][None])[1 - rank], means[bool(more)])
+        assert torch.equal(means[True], means[True].bfloat16().float())
+        assert not torch.equal(means[False], means[True])
+        assert torch.allclose(means[False], means[True], rtol=0.05, atol=0.01 * means[False].abs().max().item())
+
+
+def test_gradients_are_averaged_in_bfloat16_on_request():
+    mp.spawn(_average_gradients, (2, 1, free_port()), nprocs=2)
 
 
 def test_one_process_alone_keeps_its_crops():

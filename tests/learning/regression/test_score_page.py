@@ -83,3 +83,12 @@ def test_the_texts_on_maps_and_problems_are_there_only_with_them(images, tmp_pat
 def test_a_thumbnail_is_small_whatever_the_image():
     content = base64.b64decode(thumbnail(Image.fromarray(noise_image(900, 1200, 0))))
     assert len(content) <= THUMBNAIL_BYTES and Image.open(io.BytesIO(content)).size == (320, 240)
+
+
+def test_an_image_that_cannot_be_read_again_is_named(tmp_path):
+    Image.new("RGB", (30, 20)).save(tmp_path / "large.png")
+    images = [ScoredImage(name, str(tmp_path / name), 1.0) for name in ("large.png", "gone.png")]
+    unread = write_page(tmp_path / "p.html", images, DESCRIPTION, PageTexts("m", "c"), max_pixels=599)
+    assert "large.png has 30x20 pixels" in unread[0] and "gone.png does not exist" in unread[1]
+    page = (tmp_path / "p.html").read_text()
+    assert "large.png has 30x20 pixels" in page and "gone.png does not exist" in page
