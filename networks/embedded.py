@@ -23,7 +23,7 @@ REGRESSOR = MODELS / "regressor.skops"
 """The embedded regressor; ``regressor.json`` beside it describes it."""
 
 MODEL_CARD = MODELS / "MODEL_CARD.md"
-"""Training data, figures and limits of the embedded model."""
+"""Training data, metrics and limits of the embedded model."""
 
 
 @dataclass(frozen=True)
