@@ -198,7 +198,10 @@ def _add_search_options(group: argparse._ArgumentGroup) -> None:
 
 def _add_output_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
-        "--output", type=Path, default=Path("regressor.skops"), help="the regressor; .safetensors, .json and .html go beside it"
+        "--output",
+        type=Path,
+        default=Path("regressor.skops"),
+        help="the regressor; .safetensors, .json and .html go beside it",
     )
     group.add_argument("--images", type=Path, help="folder of the images, for the report's pictures (default: --root)")
     group.add_argument("--note", help="a sentence for the top of the report")
