@@ -18,7 +18,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
 # Several workers, each with whole files, since the tests of a file share its trainings; files that start processes first.
-PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+PARALLEL := --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test test-fast test-faults test-slurm lint format fuzz bench clean
 
