@@ -3,7 +3,7 @@
 # make demo         trains small encoders on embedded images, fits a regressor and scores images: three minutes
 # make test         runs all tests
 # make test-fast    runs the tests that start no processes: under two minutes
-# make test-faults  kills a training 20 times and compares its end with an undisturbed run: ten minutes
+# make test-faults  kills a training 20 times, replaces nodes, and compares the end with an undisturbed run: 12 minutes
 # make test-slurm   runs the sbatch script of docs/training.md on a SLURM cluster that it starts on this machine
 # make lint         checks style (ruff) and types (mypy)
 # make format       applies ruff's fixes and formatting
@@ -41,6 +41,7 @@ test-fast: $(VENV)/installed
 
 test-faults: $(VENV)/installed
 	timeout 1800 $(BIN)/python -m tests.faults --kills 20
+	$(BIN)/python -m pytest -m elastic -rs tests/test_elastic.py
 
 test-slurm: $(VENV)/installed
 	$(BIN)/python -m pytest -m slurm -rs tests/test_slurm.py

@@ -15,7 +15,7 @@ from tests.images import write_training_set
 from tests.namespaces import NoNamespaces, namespaces
 from tests.runs import ROOT, SMALL, assert_same_training, checkpoint
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.elastic]
 
 # A lost node is noticed after 3 s without a sign of life instead of 15; with a variable number, nodes come within 3 s.
 QUICK = "keep_alive_interval=1,keep_alive_max_attempt=3,last_call_timeout=3"
