@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import cv2
 import numpy as np
 import torch
@@ -12,7 +9,6 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
-from datasets.image_folders import scan_images
 from datasets.images import MAX_PIXELS
 from datasets.training_images import EpochImages, TrainingImages
 
@@ -78,15 +74,6 @@ def build_views(method: str, size: int) -> v2.Transform:
             v2.RandomHorizontalFlip(),
         ]
     )
-
-
-def scan_data_folder(folder: str | os.PathLike) -> TrainingImages:
-    """The images of an ImageNet folder (``DIR/train/<class>/*.JPEG``), or of any other tree, with a bar.
-
-    Raises UserError for a folder that is not there or holds no images.
-    """
-    root = Path(folder, "train") if Path(folder, "train").is_dir() else Path(folder)
-    return TrainingImages(f"folder {root}", np.array(scan_images(root, progress=True)), None)
 
 
 class ContentAwareDataset(EpochImages, Dataset):

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from common.errors import UserError
+from datasets.image_folders import scan_images
 from datasets.images import MAX_PIXELS, read_image
 from datasets.tables import read_csv
 
@@ -139,3 +140,12 @@ class EpochImages:
         except UserError as error:
             return str(error)
         return f"{self.images.place(index)}: image {self.images.path(index)} could not be read at first"
+
+
+def scan_data_folder(folder: str | os.PathLike) -> TrainingImages:
+    """The images of an ImageNet folder (``DIR/train/<class>/*.JPEG``), or of any other tree, with a bar.
+
+    Raises UserError for a folder that is not there or holds no images.
+    """
+    root = Path(folder, "train") if Path(folder, "train").is_dir() else Path(folder)
+    return TrainingImages(f"folder {root}", np.array(scan_images(root, progress=True)), None)

@@ -15,10 +15,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from common import log
 from common.errors import UserError
-from datasets.content_aware import ContentAwareDataset, scan_data_folder
 from datasets.distortions import DISTORTIONS, N_LEVELS
 from datasets.quality_aware import QualityAwareDataset
-from datasets.training_images import TrainingImages, read_training_csv
+from datasets.training_images import TrainingImages, read_training_csv, scan_data_folder
 from datasets.workers import worker_starter
 from learning.contrastive.batches import Batch, EpochBatches, split_batch
 from learning.contrastive.lars import LARS
@@ -33,6 +32,7 @@ from networks.features import FeatureExtractor, amp_dtype, normalize
 from options.contrast import ContrastOptions
 
 if TYPE_CHECKING:
+    from datasets.content_aware import ContentAwareDataset
     from learning.contrastive.probe import Probe
 
 
@@ -66,6 +66,8 @@ def list_training_images(options: ContrastOptions, context: ProcessContext) -> T
 
 def build_dataset(options: ContrastOptions, images: TrainingImages) -> ContentAwareDataset | QualityAwareDataset:
     if options.views == "content":
+        from datasets.content_aware import ContentAwareDataset  # imports torchvision: a second for every process
+
         return ContentAwareDataset(images, options.method, options.patch_size, options.seed, options.max_pixels)
     return QualityAwareDataset(
         images,

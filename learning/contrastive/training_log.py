@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torch.utils.tensorboard import SummaryWriter
-from torchvision.utils import make_grid
 from tqdm import tqdm
 
 from common import log
@@ -96,9 +96,10 @@ class Progress:
         if self._writer is None:
             return
         chosen = torch.linspace(0, len(crops) - 1, min(N_PICTURED_PAIRS, len(crops))).long()
-        pairs = torch.cat([crops[chosen, :3], crops[chosen, 3:]])
+        framed = F.pad(crops[chosen], (1, 1, 1, 1))
+        rows = [torch.cat(list(half), dim=2) for half in (framed[:, :3], framed[:, 3:])]
         with self._writing():
-            self._writer.add_image("query_above_key", make_grid(pairs, nrow=len(chosen)), 0)
+            self._writer.add_image("query_above_key", F.pad(torch.cat(rows, dim=1), (1, 1, 1, 1)), 0)
             self._writer.flush()
 
     def batches(self, loader: Iterable[Batch]) -> Iterator[Batch]:

@@ -8,7 +8,8 @@ from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
 from common.errors import UserError
-from datasets.content_aware import ContentAwareDataset, GaussianBlur, HueJitter, build_views, scan_data_folder
+from datasets.content_aware import ContentAwareDataset, GaussianBlur, HueJitter, build_views
+from datasets.training_images import scan_data_folder
 from tests.images import photograph, write_training_set
 
 
