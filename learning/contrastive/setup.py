@@ -66,7 +66,9 @@ def list_training_images(options: ContrastOptions, context: ProcessContext) -> T
 
 def build_dataset(options: ContrastOptions, images: TrainingImages) -> ContentAwareDataset | QualityAwareDataset:
     if options.views == "content":
-        from datasets.content_aware import ContentAwareDataset  # imports torchvision, which quality-aware views do not need
+        from datasets.content_aware import (
+            ContentAwareDataset,  # imports torchvision, which quality-aware views do not need
+        )
 
         return ContentAwareDataset(images, options.method, options.patch_size, options.seed, options.max_pixels)
     return QualityAwareDataset(
