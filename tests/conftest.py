@@ -13,5 +13,5 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_xdist_auto_num_workers():
-    """Two workers more than cores, and at most four: tests of processes often wait for a disk or for each other."""
-    return min((os.cpu_count() or 1) + 2, 4)
+    """One worker more than cores, and at most four: tests of processes often wait for a disk or for each other."""
+    return min((os.cpu_count() or 1) + 1, 4)
