@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.names import CONTENT_AWARE, QUALITY_AWARE
 from options.argument_types import Parser, number
-from options.features import CHECKPOINTS, INPUT_HELP, ComputeOptions
+from options.features import INPUT_HELP, ComputeOptions, add_model_options, model_checkpoints
 
 
 @dataclass(frozen=True)
@@ -33,17 +32,7 @@ def parse_dlp_options(arguments: Sequence[str] | None = None) -> DlpOptions:
         "(26 kinds at 5 levels). No opinion scores are needed.",
     )
     parser.add_argument("--input", nargs="+", required=True, help=f"undistorted photographs: {INPUT_HELP}")
-    parser.add_argument(
-        "--regressor",
-        type=Path,
-        help="regressor from train_regressor.py (default: regressor.skops if it exists, else the embedded model)",
-    )
-    parser.add_argument(
-        "--quality_ckpt", type=Path, default=CHECKPOINTS[QUALITY_AWARE], help="quality-aware encoder, any known format"
-    )
-    parser.add_argument(
-        "--content_ckpt", type=Path, default=CHECKPOINTS[CONTENT_AWARE], help="content-aware encoder, any known format"
-    )
+    add_model_options(parser)
     parser.add_argument("--output", type=Path, metavar="TABLE.csv", help="write the results here: a row per kind")
     parser.add_argument(
         "--scores",
@@ -72,7 +61,7 @@ def parse_dlp_options(arguments: Sequence[str] | None = None) -> DlpOptions:
     return DlpOptions(
         input=tuple(namespace.input),
         regressor=namespace.regressor,
-        checkpoints={QUALITY_AWARE: namespace.quality_ckpt, CONTENT_AWARE: namespace.content_ckpt},
+        checkpoints=model_checkpoints(namespace),
         output=namespace.output,
         scores=namespace.scores,
         max_side=namespace.max_side,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.names import ARCHITECTURES, HEADS, KINDS, POOLINGS
+from common.names import ARCHITECTURES, CONTENT_AWARE, HEADS, KINDS, POOLINGS, QUALITY_AWARE
 from datasets.images import MAX_PIXELS
 from options.argument_types import Parser, number
 
@@ -43,6 +43,26 @@ class FeatureOptions:
     overwrite: bool
     pooling: str
     compute: ComputeOptions
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that name a regressor and its encoders, which every script that scores images has."""
+    parser.add_argument(
+        "--regressor",
+        type=Path,
+        help="regressor from train_regressor.py (default: regressor.skops if it exists, else the embedded model)",
+    )
+    parser.add_argument(
+        "--quality_ckpt", type=Path, default=CHECKPOINTS[QUALITY_AWARE], help="quality-aware encoder, any known format"
+    )
+    parser.add_argument(
+        "--content_ckpt", type=Path, default=CHECKPOINTS[CONTENT_AWARE], help="content-aware encoder, any known format"
+    )
+
+
+def model_checkpoints(namespace: argparse.Namespace) -> dict[str, Path]:
+    """Kind -> checkpoint, from a parser that ``add_model_options`` has extended."""
+    return {QUALITY_AWARE: namespace.quality_ckpt, CONTENT_AWARE: namespace.content_ckpt}
 
 
 def add_compute_options(parser: argparse.ArgumentParser) -> None:

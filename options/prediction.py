@@ -6,10 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.names import CONTENT_AWARE, QUALITY_AWARE
 from learning.regression.conformal import LEVELS
 from options.argument_types import Parser, number
-from options.features import CHECKPOINTS, INPUT_HELP, ComputeOptions, add_compute_options, compute_options
+from options.features import (
+    INPUT_HELP,
+    ComputeOptions,
+    add_compute_options,
+    add_model_options,
+    compute_options,
+    model_checkpoints,
+)
 
 
 @dataclass(frozen=True)
@@ -43,17 +49,7 @@ def parse_prediction_options(arguments: Sequence[str] | None = None) -> Predicti
         description="Scores images by the embedded model, or by encoders and a regressor fitted by train_regressor.py.",
     )
     parser.add_argument("--input", nargs="+", required=True, help=INPUT_HELP)
-    parser.add_argument(
-        "--regressor",
-        type=Path,
-        help="regressor from train_regressor.py (default: regressor.skops if it exists, else the embedded model)",
-    )
-    parser.add_argument(
-        "--quality_ckpt", type=Path, default=CHECKPOINTS[QUALITY_AWARE], help="quality-aware encoder, any known format"
-    )
-    parser.add_argument(
-        "--content_ckpt", type=Path, default=CHECKPOINTS[CONTENT_AWARE], help="content-aware encoder, any known format"
-    )
+    add_model_options(parser)
     parser.add_argument(
         "--interval",
         type=number(float, LEVELS[0], at_most=LEVELS[-1]),
@@ -87,7 +83,7 @@ def parse_prediction_options(arguments: Sequence[str] | None = None) -> Predicti
     return PredictionOptions(
         input=tuple(namespace.input),
         regressor=namespace.regressor,
-        checkpoints={QUALITY_AWARE: namespace.quality_ckpt, CONTENT_AWARE: namespace.content_ckpt},
+        checkpoints=model_checkpoints(namespace),
         output=output,
         features=namespace.features,
         map=namespace.map,
