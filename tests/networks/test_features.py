@@ -6,8 +6,8 @@ import torch
 import torchvision
 
 from datasets.resampling import half_size_exactly
-from networks import build_encoder
 from networks.features import FeatureExtractor, fold_batchnorm
+from tests.encoders import random_encoder
 from tests.images import photograph
 
 CPU = torch.device("cpu")
@@ -15,17 +15,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def encoder():
-    """Random weights whose BatchNorm statistics and scales are not the initial ones."""
-    torch.manual_seed(0)
-    encoder = build_encoder("resnet50").train()
-    with torch.no_grad():
-        for _ in range(2):
-            encoder(torch.rand(2, 3, 64, 64))
-        for module in encoder.modules():
-            if isinstance(module, torch.nn.BatchNorm2d):
-                module.weight.uniform_(0.5, 1.5)
-                module.bias.uniform_(-0.2, 0.2)
-    return encoder.eval()
+    return random_encoder("resnet50")
 
 
 def plain_features(encoder, image, normalized):

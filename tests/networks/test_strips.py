@@ -7,27 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.names import POOLINGS
-from networks import build_encoder, features
+from networks import features
 from networks.features import FeatureExtractor, fold_batchnorm, pooled_network
 from networks.strips import StripNetwork, _Moments
+from tests.encoders import random_encoder
 from tests.images import noise_image
 
 CPU = torch.device("cpu")
 TOLERANCE = 1e-5
-
-
-def random_encoder(arch):
-    """Random weights, and random BatchNorms."""
-    torch.manual_seed(0)
-    encoder = build_encoder(arch).train()
-    with torch.no_grad():
-        for _ in range(2):
-            encoder(torch.rand(2, 3, 64, 64))
-        for module in encoder.modules():
-            if isinstance(module, torch.nn.BatchNorm2d):
-                module.weight.uniform_(0.5, 1.5)
-                module.bias.uniform_(-0.2, 0.2)
-    return encoder.eval()
 
 
 @pytest.fixture(scope="module")
