@@ -70,7 +70,10 @@ def _batches(
     A larger image is alone in its batch.
     """
     waiting: dict[tuple[int, ...], list[DecodedImage]] = {}
-    waiting_pixels = 0
+
+    def waiting_pixels() -> int:
+        return sum(len(group) * group[0].n_pixels for group in waiting.values())
+
     for image in inputs:
         if isinstance(image, UnreadableImage):
             yield FailedImage(image.index, image.reason)
@@ -80,14 +83,10 @@ def _batches(
             continue
         group = waiting.setdefault(image.full.shape, [])
         group.append(image)
-        waiting_pixels += image.n_pixels
         if len(group) == batch_size:
-            waiting_pixels -= len(group) * image.n_pixels
             yield waiting.pop(image.full.shape)
-        while waiting_pixels >= LARGEST_AT_ONCE:
-            group = max(waiting.values(), key=len)
-            waiting_pixels -= len(group) * group[0].n_pixels
-            yield waiting.pop(group[0].full.shape)
+        while waiting_pixels() >= LARGEST_AT_ONCE:
+            yield waiting.pop(max(waiting, key=lambda shape: len(waiting[shape])))
     yield from waiting.values()
 
 
