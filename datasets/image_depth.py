@@ -13,6 +13,9 @@ from __future__ import annotations
 
 import numpy as np
 from PIL import Image
+from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, SAMPLEFORMAT
+
+from datasets.tiff_layouts import SIGNED
 
 DARKEST_SHARE = 16
 """An image of unstated scale whose values end below 1/16 of the range is nearly black, or not of that range."""
@@ -20,11 +23,7 @@ DARKEST_SHARE = 16
 OVERSHOOT = 0.1
 """Of the range: resizing leaves values a little beyond black and white."""
 
-_BITS_PER_SAMPLE = 258
-_PHOTOMETRIC = 262
-_MAX_SAMPLE_VALUE = 281
-_SAMPLE_FORMAT = 339
-_SIGNED = 2
+_MAX_SAMPLE_VALUE = 281  # a tag for which Pillow has no name
 
 
 class UnknownScaleError(Exception):
@@ -33,7 +32,7 @@ class UnknownScaleError(Exception):
 
 def stored_bits(image: Image.Image) -> int:
     """Bits per sample in the file, before the image is decoded; Pillow decodes most 16-bit colour images to 8."""
-    bits = _tiff_tag(image, _BITS_PER_SAMPLE)
+    bits = _tiff_tag(image, BITSPERSAMPLE)
     if bits is not None:
         return bits
     tiles = getattr(image, "tile", [])
@@ -57,14 +56,14 @@ def as_8_bits(image: Image.Image, bits: int) -> np.ndarray:
     elif bits == 16:
         raise UnknownScaleError("it holds signed 16-bit values")
     else:
-        if image.format == "TIFF" and _tiff_tag(image, _SAMPLE_FORMAT) != _SIGNED:
+        if image.format == "TIFF" and _tiff_tag(image, SAMPLEFORMAT) != SIGNED:
             values = np.ascontiguousarray(values).view(np.uint32)  # Pillow's mode I is signed
         grey = _from_32_bits(values)
     transparent = image.info.get("transparency")
     if isinstance(transparent, int):  # PNG's one transparent value: it lies on white
         grey = np.where(values == transparent, np.uint8(255), grey)
     # TIFF's WhiteIsZero, which Pillow inverts for 8 bits alone.
-    return 255 - grey if _tiff_tag(image, _PHOTOMETRIC) == 0 else grey
+    return 255 - grey if _tiff_tag(image, PHOTOMETRIC_INTERPRETATION) == 0 else grey
 
 
 def check_16_bit_colour(rgb: np.ndarray) -> None:
@@ -79,7 +78,7 @@ def _largest_value(image: Image.Image) -> int | None:
     stated = _tiff_tag(image, _MAX_SAMPLE_VALUE)
     if stated is not None and 255 < stated <= 65535:
         return stated
-    bits = _tiff_tag(image, _BITS_PER_SAMPLE)
+    bits = _tiff_tag(image, BITSPERSAMPLE)
     return 2**bits - 1 if bits is not None and 8 < bits < 16 else None
 
 

@@ -6,13 +6,10 @@ import contextlib
 from typing import Any, BinaryIO
 
 from PIL import Image, TiffImagePlugin
+from PIL.TiffImagePlugin import BITSPERSAMPLE, PLANAR_CONFIGURATION, SAMPLEFORMAT, SAMPLESPERPIXEL
 
-_BITS_PER_SAMPLE = 258
-_SAMPLES_PER_PIXEL = 277
-_PLANAR_CONFIGURATION = 284
-_SAMPLE_FORMAT = 339
-
-_SIGNED = 2
+SIGNED = 2
+"""Value of the tag SAMPLEFORMAT."""
 _SEPARATE_PLANES = 2
 _KINDS = {1: "unsigned", 2: "signed", 3: "floating-point", 5: "complex", 6: "complex"}
 
@@ -39,10 +36,10 @@ def misread_layout(image: Image.Image) -> str | None:
     if image.format != "TIFF":
         return None
     tags = image.tag_v2  # type: ignore[attr-defined]
-    bits = _largest(tags, _BITS_PER_SAMPLE, 1)
-    if _SIGNED in _values(tags, _SAMPLE_FORMAT) and bits <= 16:
+    bits = _largest(tags, BITSPERSAMPLE, 1)
+    if SIGNED in _values(tags, SAMPLEFORMAT) and bits <= 16:
         return f"it holds signed {bits}-bit values"
-    if _largest(tags, _PLANAR_CONFIGURATION, 1) == _SEPARATE_PLANES and _largest(tags, _SAMPLES_PER_PIXEL, 1) > 1:
+    if _largest(tags, PLANAR_CONFIGURATION, 1) == _SEPARATE_PLANES and _largest(tags, SAMPLESPERPIXEL, 1) > 1:
         codecs = {tile[0] for tile in image.tile}  # type: ignore[attr-defined]
         if image.mode == "LA" or (bits > 8 and codecs != {"libtiff"}):
             return f"it stores its {bits}-bit channels one after the other, which Pillow misreads"
@@ -59,8 +56,8 @@ def name_layout(file: BinaryIO) -> str | None:
         tags = TiffImagePlugin.ImageFileDirectory_v2(header)
         file.seek(tags.next)
         tags.load(file)
-        samples, bits = _largest(tags, _SAMPLES_PER_PIXEL, 1), max(_values(tags, _BITS_PER_SAMPLE))
-        kind = _KINDS.get(_largest(tags, _SAMPLE_FORMAT, 1), "undefined")
+        samples, bits = _largest(tags, SAMPLESPERPIXEL, 1), max(_values(tags, BITSPERSAMPLE))
+        kind = _KINDS.get(_largest(tags, SAMPLEFORMAT, 1), "undefined")
         return f"{samples} channel{'s' if samples > 1 else ''} of {bits}-bit {kind} values"
     return None
 
