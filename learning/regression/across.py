@@ -109,10 +109,10 @@ def matrix_across(sets: Sequence[ScoredSet], options: AcrossOptions) -> Matrix:
                 "one encoder must have computed both"
             )
     grid = Grid() if options.estimator == "both" else Grid(estimators=(options.estimator,))
+    threads, memory = options.num_threads or machine.n_cores(), machine.memory() // 2
     srcc, plcc = np.empty((2, len(sets), len(sets)))
     for row, train in enumerate(sets):
         splits = random_splits(len(train.mos), train.groups, options.n_splits, (70, 10, 20), options.seed)
-        threads, memory = options.num_threads or machine.n_cores(), machine.memory() // 2
         evaluation = run_protocol(train.features, train.mos, splits, grid, threads, memory)
         for column, test in enumerate(sets):
             if column == row:
@@ -164,9 +164,9 @@ class _Table:
 
 def write_page(path: Path, matrix: Matrix, sets: Sequence[ScoredSet], n_splits: int) -> None:
     """The matrix as coloured tables in an HTML page."""
-    others = ~np.eye(len(sets), dtype=bool)
     from learning.regression.pages import page_template, page_text  # imports jinja2
 
+    others = ~np.eye(len(sets), dtype=bool)
     page = page_template("across.html.j2").render(
         style=page_text("report.css"),
         title="Across databases",

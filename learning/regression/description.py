@@ -12,12 +12,11 @@ import numpy as np
 from common.names import GIVEN, KINDS
 from learning.regression.conformal import PredictionIntervals
 from learning.regression.mappings import OpinionMapping, read_mapping
-from learning.regression.results import METRICS, Breakdown, ObserverSpread, Spread
+from learning.regression.results import CONFIDENCE, METRICS, Breakdown, Interval, ObserverSpread, Spread
 from learning.regression.settings import Hyperparameters
 
 if TYPE_CHECKING:
     from learning.regression.evaluation import Evaluation, TestResults
-from learning.regression.results import CONFIDENCE, Interval
 
 PACKAGES = ("numpy", "scikit-learn", "skops")
 """Packages whose versions a regressor records."""

@@ -92,7 +92,7 @@ def predict_quality(options: PredictionOptions) -> int:
     without_map = _write_maps(listing, scores, model, options.map) if options.map else {}
     unread = []
     if page:
-        unread = _write_page(options, model, regressor, listing, scores, closing, without_map)
+        unread = _write_page(options, model, regressor, listing, scores, interval, closing, without_map)
     return 1 if scores.failed or without_map or unread or listing.unreadable else 0
 
 
@@ -273,6 +273,7 @@ def _write_page(
     regressor: Regressor,
     listing: ImageListing,
     scores: Scores,
+    interval: ScoreInterval | None,
     closing: str,
     without_map: Mapping[str, str],
 ) -> list[str]:
@@ -290,7 +291,6 @@ def _write_page(
     embedded = model.regressor == REGRESSOR
     about = about_embedded_model(regressor) if embedded else f"regressor {model.regressor}"
     card = MODEL_CARD.read_text() if embedded and MODEL_CARD.is_file() else ""
-    interval = find_interval(regressor, options.interval)
     note = _interval_in_words(interval) if interval else ""
     failed = [*scores.failed, *without_map.values(), *listing.unreadable]
     texts = PageTexts(about, closing, failed, card, note)
