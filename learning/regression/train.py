@@ -27,7 +27,7 @@ from learning.regression.identical_images import (
     warn_of_identical_parts,
 )
 from learning.regression.observers import observer_spread
-from learning.regression.regressor_files import description_file, save_regressor
+from learning.regression.regressor_files import description_file, save_regressor, weights_file
 from learning.regression.report import find_pictures, write_report
 from learning.regression.results import LABELS, METRICS, Breakdown, ObserverSpread
 from learning.regression.significance import bootstrap_intervals
@@ -287,9 +287,10 @@ def write_results(
     options: RegressorOptions,
 ) -> list[Path]:
     """Writes the regressor, its description, its held-out predictions and the report; returns the paths."""
-    write_held_out(held_out_file(options.output), held_out)
-    save_regressor(options.output, evaluation.pipeline, description)
-    written = [options.output, description_file(options.output), held_out_file(options.output)]
+    output = options.output
+    write_held_out(held_out_file(output), held_out)
+    save_regressor(output, evaluation.pipeline, description)
+    written = [output, weights_file(output), description_file(output), held_out_file(output)]
     if not options.no_report:
         pictures = find_pictures(scores.images, options.labels_folder, options.images_folder)
         write_report(options.report, scores, evaluation, held_out, description, pictures)
