@@ -26,10 +26,13 @@ def exit_at_once(status: int) -> NoReturn:
 
     Clean-up would print tracebacks of the workers, and could wait for a process that waits for this one.
     """
-    for worker in multiprocessing.active_children():
-        worker.kill()
+    workers = multiprocessing.active_children()
     sys.stdout.flush()
     sys.stderr.flush()
+    # Nothing that lets another thread run comes after this: in the main thread, torch reports a dead data worker as an
+    # error.
+    for worker in workers:
+        worker.kill()
     os._exit(status)
 
 

@@ -104,6 +104,8 @@ class StopRequest:
 
     def _note(self, number: int) -> None:
         if number == self._received == signal.SIGINT and time.monotonic() - self._since > SECONDS_OF_ONE_PRESS:
+            if context_for_messages().is_first:
+                log.error("interrupted a second time: ends at once; the last checkpoint is kept")
             exit_at_once(exit_status(number))
         if not self._received:
             self._received, self._since = number, time.monotonic()

@@ -1,5 +1,8 @@
 """Scripts end with a sentence and a status, and only our own mistakes show a traceback."""
 
+import subprocess
+import sys
+
 import pytest
 
 from common import process
@@ -41,3 +44,29 @@ def test_ctrl_c_says_what_is_kept_and_ends_with_130(capsys, monkeypatch):
 def test_our_own_mistake_keeps_its_traceback():
     with pytest.raises(ZeroDivisionError):
         run_script(lambda: 1 / 0)
+
+
+def test_workers_that_are_ended_with_their_process_are_no_error():
+    """By a thread, while the main thread has a handler like torch's, which reports a data worker that has died."""
+    code = """
+import multiprocessing, signal, sys, threading, time
+from common.process import exit_at_once
+
+class SlowOutput:
+    def flush(self):
+        time.sleep(0.1)  # lets the main thread run, as a terminal or a pipe may
+
+def report(*_):
+    print("a worker has died", file=sys.stderr)
+
+multiprocessing.set_start_method("fork")
+for _ in range(2):
+    multiprocessing.Process(target=time.sleep, args=(600,)).start()
+sys.stdout = SlowOutput()
+signal.signal(signal.SIGCHLD, report)
+threading.Thread(target=exit_at_once, args=(130,)).start()
+while True:
+    sum(range(1000))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (130, "")
