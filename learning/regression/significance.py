@@ -3,8 +3,9 @@
 Intervals are percentile bootstrap intervals (Efron, Tibshirani, An Introduction to the Bootstrap, 1993, ch. 13), moved
 by the bootstrap's own estimate of its bias (ibid., ch. 10): an image that is drawn twice ties with itself, and the
 logistic fits repeated images too well. With few groups the intervals are wider, as Student's t is wider than the
-normal distribution (Hesterberg, The American Statistician 69(4), 2015, section 3.3). Groups are resampled, not images:
-images of one group (a scene, a prompt) are not independent.
+normal distribution (Hesterberg, The American Statistician 69(4), 2015, section 3.3). The interval of RMSE, a scale, is
+a basic bootstrap interval of its logarithm (Davison, Hinkley, Bootstrap Methods and their Application, 1997, section
+5.2). Groups are resampled, not images: images of one group (a scene, a prompt) are not independent.
 """
 
 from __future__ import annotations
@@ -33,11 +34,30 @@ def interval_of(
     With very many groups, the middle is the share CONFIDENCE of the values; with few groups, it is a larger share. The
     metric lies between ``lowest`` and ``highest``.
     """
-    quantile = stats.t.ppf((1 + CONFIDENCE) / 2, n_groups - 1) * np.sqrt(n_groups / (n_groups - 1))
-    tail = 100 * stats.norm.sf(quantile)
-    ends = np.percentile(without_bias(estimate, resampled), (tail, 100 - tail))
+    ends = np.percentile(without_bias(estimate, resampled), _percents(n_groups))
     low, high = np.clip(ends, lowest, highest).tolist()
     return Interval(float(estimate), low, high)
+
+
+def interval_of_scale(estimate: float, resampled: np.ndarray, n_groups: int) -> Interval:
+    """The interval of a positive scale such as RMSE, from its ratio to the ``resampled`` values.
+
+    The error of a scale grows with it: where the estimate is too small by chance, so are the differences between the
+    resamples. The middle of the resamples themselves would therefore end too low.
+    """
+    positive = resampled[resampled > 0]
+    if not estimate or not len(positive):
+        return Interval(float(estimate), float(estimate), float(estimate))
+    logs = np.log(positive)
+    low, high = estimate / np.exp(np.percentile(logs - logs.mean(), _percents(n_groups)))[::-1]
+    return Interval(float(estimate), float(low), float(high))
+
+
+def _percents(n_groups: int) -> tuple[float, float]:
+    """The percentiles of the resamples between which the interval lies: 2.5 and 97.5 with very many groups."""
+    quantile = stats.t.ppf((1 + CONFIDENCE) / 2, n_groups - 1) * np.sqrt(n_groups / (n_groups - 1))
+    tail = 100 * float(stats.norm.sf(quantile))
+    return tail, 100 - tail
 
 
 def without_bias(estimate: float, resampled: np.ndarray) -> np.ndarray:
@@ -82,8 +102,11 @@ def bootstrap_intervals(
     intervals = {}
     for column, metric in enumerate(METRICS):
         estimate = float(np.median([getattr(one, metric) for one in metrics]))
-        lowest, highest = (0, np.inf) if metric == "rmse" else (-1, 1)
-        intervals[metric] = interval_of(estimate, medians[:, column], _n_groups(held_out), lowest, highest)
+        resampled, n_groups = medians[:, column], _n_groups(held_out)
+        if metric == "rmse":
+            intervals[metric] = interval_of_scale(estimate, resampled, n_groups)
+        else:
+            intervals[metric] = interval_of(estimate, resampled, n_groups, lowest=-1, highest=1)
     return intervals
 
 

@@ -7,10 +7,11 @@ from scipy import stats
 from benchmarks.interval_coverage import Setting, coverage
 from learning.regression.held_out import HeldOut
 from learning.regression.metrics import evaluate
-from learning.regression.results import METRICS
+from learning.regression.results import METRICS, Interval
 from learning.regression.significance import (
     bootstrap_intervals,
     holm,
+    interval_of_scale,
     pitman_morgan,
     resampled_counts,
     srcc_difference,
@@ -112,6 +113,17 @@ def test_an_interval_stays_in_the_range_of_its_metric():
     assert found["srcc"].high <= 1 and found["rmse"].low >= 0
     perfect = bootstrap_intervals(held_out(mos, mos), n_resamples=50)["srcc"]
     assert perfect.low == pytest.approx(1) and perfect.high == pytest.approx(1)
+
+
+def test_the_interval_of_a_scale_is_that_of_normal_errors():
+    """RMSE 2 of n normal errors: n RMSE^2 / sigma^2 is chi-squared with n degrees of freedom, which bounds sigma."""
+    n, degrees = 100_000, 400
+    resampled = 2 * np.sqrt(stats.chi2.rvs(degrees, size=n, random_state=0) / degrees)
+    found = interval_of_scale(2.0, resampled, n_groups=10**6)
+    expected = 2 * np.sqrt(degrees / stats.chi2.ppf([0.975, 0.025], degrees))
+    assert (found.low, found.high) == pytest.approx(tuple(expected), rel=0.003)
+    assert found.high - 2 > 2 - found.low
+    assert interval_of_scale(0.0, np.zeros(5), 5) == Interval(0, 0, 0)
 
 
 @pytest.mark.parametrize(("group_size", "n_splits"), [(1, 3), (3, 1)])
