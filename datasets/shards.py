@@ -103,7 +103,7 @@ def scan_shard(path: str) -> Shard:
                 while (member := tar.next()) is not None:
                     tar.members.clear()  # type: ignore[attr-defined]  # it would keep all of them
                     _sort_in(member, tar, shard)
-                end = tar.offset  # type: ignore[attr-defined]
+                end = tar.offset
             file.seek(end)
             # Python ends without an error at a header that it cannot read.
             padding = file.read(tarfile.RECORDSIZE)
@@ -301,7 +301,7 @@ def write_shards(paths: Sequence[str], folder: Path, megabytes: int = SHARD_MEGA
             end = 0
             while content is not None and (not end or end + len(content[1]) + _HEADERS <= megabytes * 1_000_000):
                 tar.addfile(content[0], io.BytesIO(content[1]))
-                end = tar.offset  # type: ignore[attr-defined]
+                end = tar.offset
                 written.images += 1
                 content = next(contents, None)
         write_index(scan_shard(path))
