@@ -133,7 +133,7 @@ def _write_shards(paths: list[Path], listing: FolderListing, folder: Path, megab
     failed = len(written.unreadable) + written.earlier_left_out
     account = f", {written.found:,d} of them from an earlier start" if written.found else ""
     account += f", {failed:,d} unreadable" if failed else ""
-    size = f"{written.shards:,d} shards ({written.bytes / 1e9:,.2f} GB)"
+    size = f"{written.shards:,d} shards ({written.bytes / 1e6:,.1f} MB)"
     log.info(f"{written.images:,d} of {len(paths):,d} images in {size}{account}{_account(listing)}: {folder}")
     return 1 if failed else 0
 
