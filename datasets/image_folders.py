@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,6 +50,13 @@ class FolderListing:
         self.unreadable += other.unreadable
         self.other_suffixes += other.other_suffixes
 
+    def leave_out(self, name: bytes, reason: str) -> None:
+        """Counts a file that is left out."""
+        self.left_out[reason] += 1
+        if reason == OTHER:
+            suffix = os.path.splitext(name)[1].lower()
+            self.other_suffixes[os.fsdecode(suffix).encode(errors="replace").decode()] += 1
+
     def account(self) -> str:
         """What was left out, for a person; empty where nothing was."""
         parts = []
@@ -82,7 +90,7 @@ def scan_folder(folder: str | os.PathLike, progress: bool = False) -> FolderList
                 folders.clear()
                 continue
             visited.add(real)
-            for name in [name for name in folders if _is_skipped(name)]:
+            for name in [name for name in folders if is_system_folder(name)]:
                 folders.remove(name)
                 listing.left_out[THUMBNAILS] += _count_images(os.path.join(parent, name))
             n_before = len(listing.images)
@@ -111,7 +119,8 @@ def find_images(folder: Path) -> list[Path]:
         return []
 
 
-def _is_skipped(folder_name: bytes) -> bool:
+def is_system_folder(folder_name: bytes) -> bool:
+    """Whether a folder of this name holds thumbnails, previews or deleted files, or is hidden."""
     lowered = folder_name.lower()
     return lowered.startswith(b".") or lowered in _SYSTEM_FOLDERS or lowered.endswith(_PREVIEWS_SUFFIX)
 
@@ -125,20 +134,28 @@ def _has_image_suffix(name: bytes) -> bool:
 
 
 def _sort_in(path: bytes, name: bytes, listing: FolderListing) -> None:
-    suffix = os.path.splitext(name)[1].lower()
-    if name.startswith(b"."):
-        listing.left_out[HIDDEN] += 1
-    elif suffix in _IMAGE_SUFFIXES:
-        listing.images.append(path)
-    elif suffix in _RAW_SUFFIXES:
-        listing.left_out[RAW] += 1
-    elif suffix:
-        listing.left_out[OTHER] += 1
-        listing.other_suffixes[os.fsdecode(suffix).encode(errors="replace").decode()] += 1
-    elif _starts_like_an_image(path):
+    reason = reason_to_leave_out(name, lambda: _starts_like_an_image(path))
+    if reason is None:
         listing.images.append(path)
     else:
-        listing.left_out[NOT_IMAGES] += 1
+        listing.leave_out(name, reason)
+
+
+def reason_to_leave_out(name: bytes, starts_like_an_image: Callable[[], bool]) -> str | None:
+    """Why a file of this name is not listed as an image; None for an image.
+
+    ``starts_like_an_image`` is asked for a name without an ending.
+    """
+    suffix = os.path.splitext(name)[1].lower()
+    if name.startswith(b"."):
+        return HIDDEN
+    if suffix in _IMAGE_SUFFIXES:
+        return None
+    if suffix in _RAW_SUFFIXES:
+        return RAW
+    if suffix:
+        return OTHER
+    return None if starts_like_an_image() else NOT_IMAGES
 
 
 def _starts_like_an_image(path: bytes) -> bool:

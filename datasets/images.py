@@ -50,12 +50,16 @@ def read_image(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> np.ndar
     or whose values have an unknown scale, for more than ``max_pixels`` pixels, before they are decoded,
     and for an image that does not fit into memory.
     """
-    name = os.fspath(path)
     with open_image_file(path) as file:
-        try:
-            return decode_image(file, name, max_pixels)
-        except MemoryError:
-            raise UserError(f"image {name} does not fit into memory") from None
+        return read_open_image(file, os.fspath(path), max_pixels)
+
+
+def read_open_image(file: BinaryIO, name: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """The image in an open file, or in bytes in memory, as ``read_image`` gives it; ``name`` is for messages."""
+    try:
+        return decode_image(file, name, max_pixels)
+    except MemoryError:
+        raise UserError(f"image {name} does not fit into memory") from None
 
 
 @contextlib.contextmanager

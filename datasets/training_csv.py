@@ -1,7 +1,8 @@
 """``python -m datasets.training_csv training_data csv_files/moco_train.csv``: lists the training images in a CSV.
 
 The layout of ``training_data`` is that of the Re-IQA paper (section 4.1): pristine and in-the-wild images, about
-740,000. ``csv_files/README.md`` draws it. Any other folder of images is listed with ``--all``.
+740,000. ``csv_files/README.md`` draws it. Any other folder of images is listed with ``--all``. ``--shards DIR`` copies
+the images into tar shards, which are faster to read on a network disk.
 """
 
 import argparse
@@ -15,7 +16,10 @@ from common import log
 from common.errors import UserError
 from common.process import run_script
 from datasets.image_folders import FolderListing, scan_folder
+from datasets.shards import SHARD_MEGABYTES, find_shards, read_shard, write_index, write_shards
 from datasets.tables import write_csv
+
+N_NAMED = 5
 
 
 def _every_image(path: Path) -> bool:
@@ -80,10 +84,10 @@ def write_training_csv(paths: list[Path], csv_path: Path) -> None:
     write_csv(csv_path, (PATH_COLUMN,), ([str(path)] for path in paths))
 
 
-def list_training_images(root: Path, csv_path: Path, everything: bool) -> int:
-    """Writes the training CSV of ``root``: of every image below it, or of those in the paper's layout.
+def list_training_images(root: Path, everything: bool) -> tuple[list[Path], FolderListing]:
+    """Every image below ``root``, or those in the paper's layout; the listing accounts for the files left out.
 
-    Returns the exit status, which is 1 if a folder could not be read. Raises UserError where there are no images.
+    Raises UserError where there are no images.
     """
     if not root.is_dir():
         raise UserError(f"{root} is not a folder")
@@ -101,25 +105,100 @@ def list_training_images(root: Path, csv_path: Path, everything: bool) -> int:
             listing.left_out["that these sets do not use"] = unused
     for sentence in listing.unreadable:
         log.error(sentence)
-    left_out, folders = sum(listing.left_out.values()), len(listing.unreadable)
-    account = f", {folders:,d} folders unreadable" if folders else ""
-    account += f", {left_out:,d} left out ({listing.account()})" if left_out else ""
     if not paths:
         hint = "" if everything else "; --all lists a folder with a different layout"
-        raise UserError(f"{root} holds no training images in the expected places{account}{hint}")
-    write_training_csv(paths, csv_path)
-    log.info(f"{len(paths):,d} images{account}: {csv_path}")
-    return 1 if listing.unreadable else 0
+        raise UserError(f"{root} holds no training images in the expected places{_account(listing)}{hint}")
+    return paths, listing
+
+
+def _account(listing: FolderListing) -> str:
+    left_out, folders = sum(listing.left_out.values()), len(listing.unreadable)
+    account = f", {folders:,d} folders unreadable" if folders else ""
+    return account + (f", {left_out:,d} left out ({listing.account()})" if left_out else "")
+
+
+def _listed_in(csv_path: Path) -> list[Path]:
+    from datasets.training_images import read_training_csv  # imports torch, which --help does not need
+
+    images = read_training_csv(csv_path)
+    if images.shards is not None:
+        raise UserError(f"{csv_path} lists shards already")
+    return [Path(images.path(index)) for index in range(len(images.paths))]
+
+
+def _write_shards(paths: list[Path], listing: FolderListing, folder: Path, megabytes: int) -> int:
+    written = write_shards([os.fspath(path) for path in paths], folder, megabytes)
+    for sentence in written.unreadable[:N_NAMED]:
+        log.error(f"left out: {sentence}")
+    failed = len(written.unreadable) + written.earlier_left_out
+    account = f", {written.found:,d} of them from an earlier start" if written.found else ""
+    account += f", {failed:,d} unreadable" if failed else ""
+    size = f"{written.shards:,d} shards ({written.bytes / 1e6:,.1f} MB)"
+    log.info(f"{written.images:,d} of {len(paths):,d} images in {size}{account}{_account(listing)}: {folder}")
+    return 1 if failed else 0
+
+
+def _index_shards(folder: Path) -> None:
+    if not folder.is_dir():
+        raise UserError(f"{folder} is not a folder")
+    indexed = [read_shard(path) for path in find_shards(folder)]
+    if not indexed:
+        raise UserError(f"{folder} holds no tar files; name a folder of images as well to make shards of them")
+    listing = FolderListing()
+    for shard, has_index in indexed:
+        listing.add(shard.left_out)
+        if not has_index:
+            write_index(shard)
+    n_images = sum(len(shard.members) for shard, _ in indexed)
+    new = sum(not has_index for _, has_index in indexed)
+    log.info(f"{n_images:,d} images in {len(indexed):,d} shards, {new:,d} indexes written{_account(listing)}: {folder}")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Returns the exit status: 1 if a folder or an image could not be read. Raises UserError for a mistake."""
+    if options.root is None:
+        _index_shards(options.shards)
+        return 0
+    if options.shards and options.root.is_file():
+        paths, listing = _listed_in(options.root), FolderListing()
+    else:
+        paths, listing = list_training_images(options.root, options.all)
+    status = 1 if listing.unreadable else 0
+    if options.csv:
+        write_training_csv(paths, options.csv)
+        log.info(f"{len(paths):,d} images{_account(listing)}: {options.csv}")
+    if options.shards:
+        status = max(status, _write_shards(paths, listing, options.shards, options.shard_megabytes))
+    return status
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m datasets.training_csv", description=__doc__.splitlines()[0])
-    parser.add_argument("root", type=Path, help="folder of the training images")
-    parser.add_argument("csv", type=Path, help="the CSV to write")
-    parser.add_argument("--all", action="store_true", help="list every image below the folder, whatever its layout")
+    add = parser.add_argument
+    add("root", type=Path, nargs="?", help="folder of the training images; with --shards also a training CSV")
+    add("csv", type=Path, nargs="?", help="the CSV to write; may be omitted with --shards")
+    add("--all", action="store_true", help="list every image below the folder, whatever its layout")
+    add(
+        "--shards",
+        type=Path,
+        metavar="DIR",
+        help="copy the images into tar shards in this folder, and continue there after an interruption; without a "
+        "folder of images, write the missing indexes of the shards in DIR",
+    )
+    add(
+        "--shard_megabytes",
+        type=int,
+        default=SHARD_MEGABYTES,
+        metavar="MB",
+        help=f"largest size of a shard (default: {SHARD_MEGABYTES})",
+    )
     options = parser.parse_args()
+    if options.shards is None and options.csv is None:
+        parser.error("name the folder of images and the CSV to write, or --shards DIR")
+    if options.shard_megabytes < 1:
+        parser.error(f"--shard_megabytes {options.shard_megabytes} must be at least 1")
     log.set_script("datasets.training_csv")
-    run_script(lambda: list_training_images(options.root, options.csv, options.all))
+    run_script(lambda: run(options), "interrupted; the same command continues" if options.shards else "interrupted")
 
 
 if __name__ == "__main__":

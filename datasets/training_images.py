@@ -1,9 +1,11 @@
-"""The list of training images, and the common part of the two training data sets."""
+"""The list of training images, single files or in shards, and the common part of the two training data sets."""
 
 from __future__ import annotations
 
 import contextlib
+import io
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +14,8 @@ import torch
 
 from common.errors import UserError
 from datasets.image_folders import scan_images
-from datasets.images import MAX_PIXELS, read_image
+from datasets.images import MAX_PIXELS, read_image, read_open_image
+from datasets.shards import SHARD, ShardImages, find_shards, list_shard_images
 from datasets.tables import read_csv
 
 PATH_COLUMN = "Image_path"
@@ -25,12 +28,13 @@ class TrainingImages(NamedTuple):
     """Their source, their paths as file-system bytes, (n,), and if the source is a CSV their line numbers, (n,).
 
     Arrays, since worker processes share them: a million Python strings would be copied into each worker as their
-    reference counts change.
+    reference counts change. If the images are in shards, a path is ``shard.tar: member``.
     """
 
     source: str
     paths: np.ndarray
     lines: np.ndarray | None
+    shards: ShardImages | None = None
 
     def place(self, index: int) -> str:
         """The source and line of an image, for messages."""
@@ -39,11 +43,20 @@ class TrainingImages(NamedTuple):
     def path(self, index: int) -> str:
         return os.fsdecode(self.paths[index])
 
+    def read(self, index: int, max_pixels: int) -> np.ndarray:
+        """An image, uint8 RGB (H, W, 3); UserError, with its path, where it cannot be read."""
+        if self.shards is None:
+            return read_image(self.path(index), max_pixels)
+        return read_open_image(io.BytesIO(self.shards.read(index)), self.path(index), max_pixels)
+
     def check_existence(self) -> None:
-        """Raises UserError with the first line whose image does not exist.
+        """Raises UserError with the first line whose image does not exist, or with the first missing shard.
 
         Lists each folder once instead of checking each file, so that a million images on a network disk take seconds.
         """
+        if self.shards is not None:
+            self.shards.check_existence()
+            return
         listings: dict[bytes, set[bytes]] = {}
         missing = []
         for index, path in enumerate(self.paths):
@@ -63,11 +76,31 @@ class TrainingImages(NamedTuple):
 
 
 def read_training_csv(csv_path: str | os.PathLike) -> TrainingImages:
-    """Reads the column ``Image_path``; UserError for a missing file, column or path, and for an empty table."""
-    if not Path(csv_path).exists():
+    """Reads the column ``Image_path``, or lists the images of tar shards.
+
+    ``csv_path`` is a CSV of images, a tar file, a folder of tar files, or a CSV or ``.txt`` file of their paths. Raises
+    UserError for a missing file, column or path, for an empty table, and for a shard that cannot be used.
+    """
+    path = Path(csv_path)
+    if not path.exists():
         raise UserError(
             f"training CSV {csv_path} does not exist; `python -m datasets.training_csv` makes one, see csv_files/"
         )
+    if path.is_dir():
+        shards = find_shards(path)
+        if not shards:
+            raise UserError(f"folder {csv_path} holds no tar files; `python -m datasets.training_csv` lists images")
+        return _in_shards(shards, f"folder {csv_path}")
+    if path.suffix == SHARD:
+        return _in_shards([os.fspath(csv_path)], f"shard {csv_path}")
+    if path.suffix == ".txt":
+        given = [os.fsdecode(line.strip()) for line in path.read_bytes().splitlines() if line.strip()]
+        if given and all(line.endswith(SHARD) for line in given):
+            return _in_shards(given, f"list of shards {csv_path}")
+    return _in_csv(csv_path)
+
+
+def _in_csv(csv_path: str | os.PathLike) -> TrainingImages:
     column = read_csv(csv_path, (PATH_COLUMN,), "training CSV")[PATH_COLUMN]
     images = TrainingImages(
         f"training CSV {os.fspath(csv_path)}", np.array([os.fsencode(path) for path in column]), column.index.to_numpy()
@@ -75,7 +108,18 @@ def read_training_csv(csv_path: str | os.PathLike) -> TrainingImages:
     blank = np.flatnonzero(images.paths == b"")
     if len(blank):
         raise UserError(f"{images.place(blank[0])}: the column '{PATH_COLUMN}' is empty")
+    is_shard = np.char.endswith(images.paths, SHARD.encode())
+    if is_shard.all():
+        return _in_shards(column.tolist(), f"list of shards {csv_path}")
+    if is_shard.any():
+        first = int(np.flatnonzero(is_shard)[0])
+        raise UserError(f"{images.place(first)}: {images.path(first)} is a shard; list either shards or images")
     return images
+
+
+def _in_shards(paths: Sequence[str], source: str) -> TrainingImages:
+    images = list_shard_images(paths, source)
+    return TrainingImages(source, images.paths, None, images)
 
 
 class EpochImages:
@@ -124,7 +168,7 @@ class EpochImages:
 
     def _read(self, index: int) -> np.ndarray:
         try:
-            return read_image(self.images.path(index), self._max_pixels)
+            return self.images.read(index, self._max_pixels)
         except UserError as error:
             self._unreadable[index] = 1
             raise UserError(f"{self.images.place(index)}: {error}") from None

@@ -236,7 +236,7 @@ def _add_data(group: Group) -> None:
         "--csv_path",
         type=Path,
         default="./csv_files/moco_train.csv",
-        help="CSV with a column Image_path, see csv_files/README.md",
+        help="CSV with a column Image_path (see csv_files/README.md), or tar shards: a tar file, a folder or a list",
     )
     add(
         "--data_folder",

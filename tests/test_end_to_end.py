@@ -15,6 +15,7 @@ import torchvision
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from common.errors import UserError
+from datasets.shards import write_shards
 from networks import load_encoder
 from tests.images import write_training_set
 from tests.runs import (
@@ -113,6 +114,22 @@ def test_resuming_gives_the_same_end_as_never_stopping(csv_path, run, tmp_path):
     assert "resuming after epoch 1" in output
     assert_same_training(checkpoint(whole), checkpoint(stopped))
     assert scalars(stopped, "loss") == scalars(whole, "loss")[3:]
+
+
+def test_a_training_from_shards_stopped_within_an_epoch_ends_like_one_from_files(csv_path, run, tmp_path):
+    files, output = run
+    write_shards(csv_path.read_text().split()[1:], tmp_path / "shards")
+    paths = ["--csv_path", tmp_path / "shards", "--model_path", tmp_path / "run", "--tb_path", tmp_path / "run"]
+    process = start(*SMALL, *paths, "--epochs", 2)
+    for line in process.stdout:
+        if "step 1/3" in line:
+            break
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=300) and process.returncode == 75
+    status, resumed, errors = train(tmp_path / "shards", tmp_path / "run", "--epochs", 2, "--resume", "auto")
+    assert status == 0 and f"10 images of folder {tmp_path / 'shards'}" in resumed, errors
+    assert re.findall("weights .*", resumed) == re.findall("weights .*", output)
+    assert_same_training(checkpoint(files), checkpoint(tmp_path / "run"))
 
 
 @pytest.mark.parametrize("launch", ["spawn", "torchrun"])
