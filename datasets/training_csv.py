@@ -113,7 +113,9 @@ def list_training_images(root: Path, csv_path: Path, everything: bool) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m datasets.training_csv", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m datasets.training_csv", description="Lists the training images in a CSV."
+    )
     parser.add_argument("root", type=Path, help="folder of the training images")
     parser.add_argument("csv", type=Path, help="the CSV to write")
     parser.add_argument("--all", action="store_true", help="list every image below the folder, whatever its layout")
