@@ -144,6 +144,7 @@ def print_comparison(models: Sequence[Model], pairs: Sequence[Pair], alpha: floa
     log.info(
         f"{len(held_out.tested):,d} test images, {len(held_out.predictions)} splits; bootstrap by {unit}, "
         f"Holm's correction over {len(pairs)} pairs\n"
+        "SRCC: median over the splits; SRCC difference: mean over the splits\n"
     )
     for index, model in enumerate(models):
         log.info(f"{_letter(index)}  SRCC {model.srcc:.4f}  {model.name} (choice: {model.choice})")
