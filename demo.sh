@@ -53,7 +53,7 @@ checkpoints         ${quality}current.pth
 TensorBoard logs    tensorboard --logdir $folder   (in .venv/bin)
 distortions         $folder/distortions.png
 features            $folder/feats_quality_aware/  $folder/feats_content_aware/
-regressor           $folder/regressor.skops and .json
+regressor           $folder/regressor.skops (and .safetensors, .json, .held_out.csv)
 report              $folder/regressor.html   (open it in a browser)
 scores              $folder/scores.csv   (of the embedded model)
 

@@ -1,8 +1,8 @@
-"""Mistakes that a person can mend."""
+"""Errors that a user can fix."""
 
 
 class UserError(Exception):
-    """What was wrong, with the value or the file, and what would be right, as a sentence.
+    """A sentence that says what was wrong, with the value or the file, and what would be right.
 
     Scripts print the sentence and exit with a status that is not 0; a traceback is for our own mistakes.
     """

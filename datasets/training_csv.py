@@ -173,7 +173,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m datasets.training_csv", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m datasets.training_csv",
+        description="Lists the training images in a CSV, or copies them into tar shards.",
+    )
     add = parser.add_argument
     add("root", type=Path, nargs="?", help="folder of the training images; with --shards also a training CSV")
     add("csv", type=Path, nargs="?", help="the CSV to write; may be omitted with --shards")

@@ -5,27 +5,27 @@ writes the encoder alone, which ``load_encoder`` reads, too; ``--float16`` round
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from common import log
 from common.atomic_files import whole_file
 from common.errors import UserError
+from common.process import run_script
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m networks.checkpoints", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("file", type=Path)
+    """Does what the command line asks for; UserError where a file holds no encoder or cannot be written."""
+    parser = argparse.ArgumentParser(
+        prog="python -m networks.checkpoints", description="Describes a checkpoint, or exports its encoder."
+    )
+    parser.add_argument("file", type=Path, help="a checkpoint in any known format")
     parser.add_argument("--export", type=Path, metavar="OUT.safetensors", help="write the encoder alone")
     parser.add_argument("--float16", action="store_true", help="round the exported weights to float16: half the size")
     options = parser.parse_args(arguments)
     if options.float16 and not options.export:
         parser.error("--float16 rounds the weights that --export writes; name a file with --export")
-    try:
-        describe(options.file, options.export, options.float16)
-    except UserError as error:
-        sys.exit(f"networks.checkpoints: {error}")
+    describe(options.file, options.export, options.float16)
 
 
 def describe(file: Path, export: Path | None, float16: bool = False) -> None:
@@ -56,4 +56,5 @@ def describe(file: Path, export: Path | None, float16: bool = False) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    log.set_script("networks.checkpoints")
+    run_script(main)

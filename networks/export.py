@@ -11,7 +11,6 @@ import argparse
 import contextlib
 import importlib
 import importlib.util
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from common import log
 from common.atomic_files import check_target, whole_file
 from common.errors import UserError
+from common.process import run_script
 
 # torch is imported where it is used: it takes two seconds, and --help needs none of it.
 if TYPE_CHECKING:
@@ -135,7 +135,10 @@ def compare(module: nn.Module, exported: Run, path: Path) -> float:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m networks.export", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m networks.export",
+        description="Writes the scorer, or an encoder, to a file that other programs run.",
+    )
     parser.add_argument("--onnx", type=Path, metavar="OUT.onnx", help="write an ONNX file")
     parser.add_argument("--torch_export", type=Path, metavar="OUT.pt2", help="write a file of torch.export")
     parser.add_argument("--encoder", type=Path, metavar="CKPT", help="export the encoder of this checkpoint alone")
@@ -183,11 +186,10 @@ def export(options: argparse.Namespace) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    try:
-        export(parse(arguments))
-    except UserError as error:
-        sys.exit(f"networks.export: {error}")
+    """Does what the command line asks for; UserError where a file is missing or a package is not installed."""
+    export(parse(arguments))
 
 
 if __name__ == "__main__":
-    main()
+    log.set_script("networks.export")
+    run_script(main)

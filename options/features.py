@@ -123,7 +123,7 @@ def parse_feature_options(kind: str, arguments: Sequence[str] | None = None) -> 
     files.add_argument("--input", nargs="+", help=f"{INPUT_HELP} (default: an embedded image)")
     files.add_argument("--output_dir", type=Path, default=Path(), help=f"folder in which feats_{kind}/ is made")
     files.add_argument("--single_file", type=Path, metavar="OUT.npz", help="write all features and names to this file")
-    files.add_argument("--overwrite", action="store_true", help="compute features that exist already again")
+    files.add_argument("--overwrite", action="store_true", help="compute all features again, also those that exist")
     add_compute_options(parser)
     namespace = parser.parse_args(arguments)
 

@@ -128,7 +128,10 @@ def _add_data_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--kind", choices=CHOICES, help="features to use (default: those that are there)")
     scores = group.add_mutually_exclusive_group(required=True)
     scores.add_argument(
-        "--scores", type=Path, help="CSV with the columns image, mos, and optionally group, split, kind and level"
+        "--scores",
+        type=Path,
+        help="table (.csv, .tsv or .xlsx) with the columns image and mos, and optionally group, split, kind, level, "
+        "std and n_raters",
     )
     scores.add_argument("--database", choices=DATABASE_NAMES, help="read the scores from the database's label files")
     group.add_argument("--root", type=Path, help="folder where the database was unpacked")
@@ -201,7 +204,7 @@ def _add_output_options(group: argparse._ArgumentGroup) -> None:
         "--output",
         type=Path,
         default=Path("regressor.skops"),
-        help="the regressor; .safetensors, .json and .html go beside it",
+        help="the regressor; .safetensors, .json, .held_out.csv and .html are written beside it",
     )
     group.add_argument("--images", type=Path, help="folder of the images, for the report's pictures (default: --root)")
     group.add_argument("--note", help="a sentence for the top of the report")

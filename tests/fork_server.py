@@ -1,4 +1,4 @@
-"""Runs main_contrast.py again and again without its five seconds of imports: a server that has them forks each run.
+"""Runs main_contrast.py again and again without its seconds of imports: a server that has them forks each run.
 
 Apart from that, a run is like ``python main_contrast.py``: its arguments, environment, working directory, output,
 process group and exit status are its own. Only on Linux.
@@ -144,6 +144,8 @@ def become(arguments: list[str], environment: dict[str, str], cwd: str, new_sess
 
 
 if __name__ == "__main__":
+    import torch._dynamo  # noqa: F401  (imported by the first optimiser of a process)
+
     import learning.contrastive.trainer  # noqa: F401  (main_contrast.py imports it after its options are parsed)
     import main_contrast
     from common.process import run_script

@@ -43,19 +43,28 @@ def children(pid, pattern=""):
     return [int(child) for child in found.stdout.split()]
 
 
-@pytest.mark.parametrize("n_processes", [1, 2])
-def test_the_same_training_twice_at_once_is_refused_and_the_first_continues(csv_path, tmp_path, n_processes):
-    first = begin(csv_path, tmp_path, "--epochs", 1000, "-j", 0, n_processes=n_processes)
-    until(first, "step 1/4")
-    second = begin(csv_path, tmp_path, "--epochs", 1000, "-j", 0, n_processes=n_processes)
-    said, errors = second.communicate(timeout=120)
-    assert second.returncode == 1 and "waiting up to 10 s" in said
-    assert re.search(r"main_contrast.py: .*is locked by process \d+ on .*; wait for its end, or stop it", errors)
-    assert "Traceback" not in errors and first.poll() is None
-    first.send_signal(signal.SIGINT)
-    until(first, "epoch")
-    _, errors = first.communicate(timeout=120)
-    assert first.returncode == 130 and "saved, --resume auto continues from there" in errors
+def test_the_same_training_twice_at_once_is_refused_and_the_first_continues(csv_path, tmp_path):
+    """For one process and for two, in two folders: both second starts wait their ten seconds at the same time."""
+
+    def begin_in_both_folders():
+        return [
+            begin(csv_path, tmp_path / str(n), "--epochs", 1000, "-j", 0, "--save_freq", 1000, n_processes=n)
+            for n in (1, 2)
+        ]
+
+    firsts = begin_in_both_folders()
+    for first in firsts:
+        until(first, "step 1/4")
+    seconds = begin_in_both_folders()
+    for first, second in zip(firsts, seconds, strict=True):
+        said, errors = second.communicate(timeout=120)
+        assert second.returncode == 1 and "waiting up to 10 s" in said
+        assert re.search(r"main_contrast.py: .*is locked by process \d+ on .*; wait for its end, or stop it", errors)
+        assert "Traceback" not in errors and first.poll() is None
+    for first in firsts:
+        first.send_signal(signal.SIGINT)
+        _, errors = first.communicate(timeout=120)
+        assert first.returncode == 130 and "saved, --resume auto continues from there" in errors
 
 
 def test_a_training_that_waits_for_its_folder_continues_from_the_firsts_last_checkpoint(csv_path, tmp_path):
@@ -168,7 +177,7 @@ def test_a_full_disk_stops_the_run_with_a_sentence(csv_path, tmp_path, full):
         pytest.skip("no tmpfs can be mounted here")
     try:
         if full == "--tb_path":
-            (disk / "other").write_bytes(bytes(100_000))
+            (disk / "other").write_bytes(bytes(120_000))
         process = begin(csv_path, tmp_path / "run", full, disk, "-j", 0, "--epochs", 1000)
         _, errors = process.communicate(timeout=120)
         assert process.returncode == 1 and "Traceback" not in errors

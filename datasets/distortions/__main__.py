@@ -51,7 +51,10 @@ def contact_sheet(image: np.ndarray, tile_width: int, seed: int = 0) -> Image.Im
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Draws the sheet that the command line asks for; UserError where it cannot be drawn."""
-    parser = argparse.ArgumentParser(prog="python -m datasets.distortions", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m datasets.distortions",
+        description="Draws all kinds of distortion at all levels, with their names.",
+    )
     parser.add_argument("image", help="any image file")
     parser.add_argument("--sheet", default="distortions.png", help="where to write the picture (default: %(default)s)")
     parser.add_argument("--tile_width", type=int, default=256, help="width of one tile, pixels (default: %(default)s)")

@@ -2,8 +2,8 @@
 
 Prints the matrix train x test of SRCC and PLCC fit. Off the diagonal, a regressor is fitted on all images of one
 database, with hyper-parameters chosen on its own splits, and tested on all images of another. On the diagonal is the
-median over the database's splits, with hyper-parameters chosen within each split. ``--output`` writes the matrix as a
-CSV, and as a coloured table in an HTML page beside it.
+median over the database's splits (the official one, or else random ones), with hyper-parameters chosen within each
+split. ``--output`` writes the matrix as a CSV, and as a coloured table in an HTML page beside it.
 """
 
 from __future__ import annotations
@@ -20,32 +20,24 @@ from common.errors import UserError
 from common.process import run_script
 from datasets.tables import write_csv
 from learning.regression.settings import Grid
-from options.argument_types import Parser, number
+from options.across import AcrossOptions, parse_across_options
 
 DARKEST = (31, 84, 125)
 """Colour of a correlation of 1: red, green, blue, 0..255."""
 
 
 @dataclass(frozen=True)
-class AcrossOptions:
-    """The command line; every field has the meaning of the option with its name."""
-
-    set: list[list[str]]
-    estimator: str
-    n_splits: int
-    seed: int
-    output: Path | None
-    num_threads: int | None
-
-
-@dataclass(frozen=True)
 class ScoredSet:
-    """A database: ``features`` (n, p) float32, ``mos`` (n,) and ``groups`` (n,) or None."""
+    """A database: ``features`` (n, p) float32, ``mos`` (n,), ``groups`` (n,) or None.
+
+    ``official`` (n,) names the part of each image in the official split; None where there is none.
+    """
 
     name: str
     features: np.ndarray
     mos: np.ndarray
     groups: np.ndarray | None
+    official: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -55,30 +47,6 @@ class Matrix:
     names: list[str]
     srcc: np.ndarray
     plcc: np.ndarray
-
-
-def parse_across_options(arguments: Sequence[str] | None = None) -> AcrossOptions:
-    """Parses the options; a mistake ends the program with a sentence and status 2."""
-    parser = Parser(
-        prog="python -m learning.regression.across", description="Trains on each database and tests on every other."
-    )
-    parser.add_argument(
-        "--set", nargs=3, action="append", required=True, metavar=("NAME", "FEATURES", "SCORES.csv"),
-        help="a database: its name, its features (folder or .npz) and its scores; once for each database",
-    )  # fmt: skip
-    parser.add_argument("--estimator", choices=("ridge", "elasticnet", "both"), default="both", help="regressors")
-    parser.add_argument("--n_splits", type=number(int, 1), default=10, help="number of random splits")
-    parser.add_argument("--seed", type=number(int, 0), default=0, help="random seed for the splits")
-    parser.add_argument(
-        "--output", type=Path, metavar="MATRIX.csv", help="write the matrix there, and as a page (.html) beside it"
-    )
-    parser.add_argument("-j", "--num_threads", type=number(int, 1), help="threads (default: all cores)")
-    options = AcrossOptions(**vars(parser.parse_args(arguments)))
-    if len(options.set) < 2:
-        parser.error("give --set for at least two databases")
-    if options.output is not None and options.output.suffix.lower() != ".csv":
-        parser.error(f"--output {options.output}: the name must end in .csv")
-    return options
 
 
 def read_set(name: str, features: str, scores: str) -> ScoredSet:
@@ -92,7 +60,8 @@ def read_set(name: str, features: str, scores: str) -> ScoredSet:
     missing = next((image for image in table.images if image not in matched), None)
     if missing is not None:
         raise UserError(f"{name}: image {missing} of {scores} has no features in {features}")
-    return ScoredSet(name, files.read([matched[image] for image in table.images]), table.mos, table.groups)
+    features = files.read([matched[image] for image in table.images])
+    return ScoredSet(name, features, table.mos, table.groups, table.official_split)
 
 
 def matrix_across(sets: Sequence[ScoredSet], options: AcrossOptions) -> Matrix:
@@ -100,7 +69,7 @@ def matrix_across(sets: Sequence[ScoredSet], options: AcrossOptions) -> Matrix:
     # These import scikit-learn, which --help does not need.
     from learning.regression.evaluation import run_protocol
     from learning.regression.metrics import evaluate
-    from learning.regression.splits import random_splits
+    from learning.regression.splits import official_split, random_splits
 
     for one in sets[1:]:
         if one.features.shape[1] != sets[0].features.shape[1]:
@@ -112,7 +81,10 @@ def matrix_across(sets: Sequence[ScoredSet], options: AcrossOptions) -> Matrix:
     threads, memory = options.num_threads or machine.n_cores(), machine.memory() // 2
     srcc, plcc = np.empty((2, len(sets), len(sets)))
     for row, train in enumerate(sets):
-        splits = random_splits(len(train.mos), train.groups, options.n_splits, (70, 10, 20), options.seed)
+        if train.official is not None:
+            splits = official_split(train.official, train.groups)
+        else:
+            splits = random_splits(len(train.mos), train.groups, options.n_splits, (70, 10, 20), options.seed)
         evaluation = run_protocol(train.features, train.mos, splits, grid, threads, memory)
         for column, test in enumerate(sets):
             if column == row:
@@ -175,9 +147,14 @@ def write_page(path: Path, matrix: Matrix, sets: Sequence[ScoredSet], n_splits: 
         f"{matrix.srcc[others].max():.3f}; within a database: {matrix.srcc[~others].min():.3f} to "
         f"{matrix.srcc[~others].max():.3f}.",
         tables=[_table("SRCC", matrix.names, matrix.srcc), _table("PLCC fit", matrix.names, matrix.plcc)],
-        n_splits=n_splits,
         databases=[
-            [one.name, f"{len(one.mos):,d}", "" if one.groups is None else f"{len(set(one.groups)):,d}"] for one in sets
+            [
+                one.name,
+                f"{len(one.mos):,d}",
+                "" if one.groups is None else f"{len(set(one.groups)):,d}",
+                f"{n_splits} random" if one.official is None else "official",
+            ]
+            for one in sets
         ],
     )
     with whole_file(path) as temporary:

@@ -19,24 +19,12 @@ from common import log
 from common.errors import UserError
 from common.process import run_script
 from learning.regression.regressor_files import read_description
-from learning.regression.settings import LOGISTICS, N_RESAMPLES
-from options.argument_types import Parser, number
+from options.compare import CompareOptions, parse_compare_options
 
 # The tests are imported where they are used: they import scipy, which --help does not need.
 if TYPE_CHECKING:
     from learning.regression.held_out import HeldOut
     from learning.regression.significance import SrccDifference
-
-
-@dataclass(frozen=True)
-class CompareOptions:
-    """The command line; every field has the meaning of the option with its name."""
-
-    regressors: list[Path]
-    alpha: float
-    n_bootstrap: int
-    seed: int
-    logistic: int
 
 
 @dataclass(frozen=True)
@@ -66,27 +54,6 @@ class Pair:
     p_residuals: float
     p_srcc_holm: float = 1.0
     p_residuals_holm: float = 1.0
-
-
-def parse_compare_options(arguments: Sequence[str] | None = None) -> CompareOptions:
-    """Parses the options; a mistake ends the program with a sentence and status 2."""
-    parser = Parser(
-        prog="python -m learning.regression.compare",
-        description="Tests whether regressors differ on the same test images.",
-    )
-    parser.add_argument(
-        "regressors", type=Path, nargs="+", metavar="A.json", help="descriptions that train_regressor.py wrote"
-    )
-    parser.add_argument("--alpha", type=number(float, above=0, at_most=0.5), default=0.05, help="level of significance")
-    parser.add_argument("--n_bootstrap", type=number(int, 100), default=N_RESAMPLES, help="bootstrap resamples")
-    parser.add_argument("--seed", type=number(int, 0), default=0, help="random seed for the bootstrap")
-    parser.add_argument(
-        "--logistic", type=int, choices=LOGISTICS, default=4, help="parameters of the logistic before the residuals"
-    )
-    options = CompareOptions(**vars(parser.parse_args(arguments)))
-    if len(options.regressors) < 2:
-        parser.error("name at least two regressors")
-    return options
 
 
 def read_models(paths: Sequence[Path]) -> list[Model]:
@@ -177,6 +144,7 @@ def print_comparison(models: Sequence[Model], pairs: Sequence[Pair], alpha: floa
     log.info(
         f"{len(held_out.tested):,d} test images, {len(held_out.predictions)} splits; bootstrap by {unit}, "
         f"Holm's correction over {len(pairs)} pairs\n"
+        "SRCC: median over the splits; SRCC difference: mean over the splits\n"
     )
     for index, model in enumerate(models):
         log.info(f"{_letter(index)}  SRCC {model.srcc:.4f}  {model.name} (choice: {model.choice})")

@@ -402,7 +402,7 @@ def test_the_command_describes_a_file_and_exports_the_encoder(contents, pooled, 
     images, expected = pooled
     with torch.inference_mode():
         assert torch.equal(load_encoder(out)(images), expected)
-    with pytest.raises(SystemExit, match=r"networks.checkpoints: checkpoint .*none.pth does not exist"):
+    with pytest.raises(UserError, match=r"checkpoint .*none.pth does not exist"):
         checkpoints.main([str(tmp_path / "none.pth")])
 
 

@@ -88,7 +88,7 @@ def test_the_command_exports_an_encoder(tmp_path, monkeypatch, capsys):
 
 def test_missing_packages_and_wrong_endings_are_a_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr(export.importlib.util, "find_spec", lambda name: None if name == "onnx" else object())
-    with pytest.raises(SystemExit, match=r"missing: onnx: pip install -r requirements-export.txt"):
+    with pytest.raises(UserError, match=r"missing: onnx: pip install -r requirements-export.txt"):
         export.main(["--onnx", str(tmp_path / "a.onnx")])
-    with pytest.raises(SystemExit, match=r"a.bin: the name must end in .onnx"):
+    with pytest.raises(UserError, match=r"a.bin: the name must end in .onnx"):
         export.main(["--onnx", str(tmp_path / "a.bin")])

@@ -44,62 +44,86 @@ def joined(rank, n_nodes, per_node, port):
     leave()
 
 
-def _exchange(rank, n_nodes, per_node, port):
+@pytest.mark.parametrize("n_nodes, per_node", [(1, 2), (2, 2)])
+def test_processes_exchange_crops_keys_facts_and_gradients(n_nodes, per_node):
+    """One start for all checks: each process imports torch, which takes longer than the checks."""
+    mp.spawn(_check_in_group, (n_nodes, per_node, free_port()), nprocs=n_nodes * per_node)
+
+
+def _check_in_group(rank, n_nodes, per_node, port):
     with joined(rank, n_nodes, per_node, port) as context:
         assert context == ProcessContext(rank, n_nodes * per_node, rank % per_node, per_node)
-        n = 5
-        shuffle = NodeShuffle(context, seed=3)
-        own = (torch.arange(n) + n * rank).to(torch.uint8)[:, None]
-        kept = 0
-        for step in range(6):
-            scattered = shuffle.scatter(own, step)
-            node = gather_rows(scattered)[:, 0].view(n_nodes, per_node * n)
-            # Nothing is lost or doubled, and no crop leaves its node.
-            expected = torch.arange(n_nodes * per_node * n, dtype=torch.uint8).view(n_nodes, per_node * n)
-            assert torch.equal(node.sort(dim=1).values, expected)
-            # Each process has its part of the node's rows, in the order of the permutation.
-            order = shuffle._permutation(n, step).reshape(per_node, n)[rank % per_node]
-            assert torch.equal(scattered, expected[rank // per_node][order][:, None])
-            kept += len(set(scattered.ravel().tolist()) & set(own.ravel().tolist()))
-            assert torch.equal(shuffle.restore(scattered, step), own)
-        assert kept < 6 * n * 0.9  # the processes do exchange
-        assert gather_rows(own)[:, 0].tolist() == list(range(n_nodes * per_node * n))
-        assert mean_over_processes(torch.tensor([float(rank)])).item() == (n_nodes * per_node - 1) / 2
+        _check_that_key_crops_are_shuffled_within_a_node_and_keys_come_back(context)
+        _check_that_all_processes_keys_are_negatives_but_the_own(context)
+        _check_that_facts_come_from_one_rank_or_from_all(context)
+        if context.world_size == 2:
+            _check_that_gradients_are_averaged_in_bfloat16_on_request(context)
 
 
-@pytest.mark.parametrize("n_nodes, per_node", [(1, 2), (2, 2)])
-def test_key_crops_change_places_within_a_node_and_keys_come_back(n_nodes, per_node):
-    mp.spawn(_exchange, (n_nodes, per_node, free_port()), nprocs=n_nodes * per_node)
+def _check_that_key_crops_are_shuffled_within_a_node_and_keys_come_back(context):
+    n, rank, per_node, world_size = 5, context.rank, context.local_size, context.world_size
+    shuffle = NodeShuffle(context, seed=3)
+    own = (torch.arange(n) + n * rank).to(torch.uint8)[:, None]
+    kept = 0
+    for step in range(6):
+        scattered = shuffle.scatter(own, step)
+        node = gather_rows(scattered)[:, 0].view(-1, per_node * n)
+        # Nothing is lost or doubled, and no crop leaves its node.
+        expected = torch.arange(world_size * n, dtype=torch.uint8).view(-1, per_node * n)
+        assert torch.equal(node.sort(dim=1).values, expected)
+        # Each process has its part of the node's rows, in the order of the permutation.
+        order = shuffle._permutation(n, step).reshape(per_node, n)[rank % per_node]
+        assert torch.equal(scattered, expected[rank // per_node][order][:, None])
+        kept += len(set(scattered.ravel().tolist()) & set(own.ravel().tolist()))
+        assert torch.equal(shuffle.restore(scattered, step), own)
+    assert kept < 6 * n * 0.9  # the processes do exchange
+    assert gather_rows(own)[:, 0].tolist() == list(range(world_size * n))
+    assert mean_over_processes(torch.tensor([float(rank)])).item() == (world_size - 1) / 2
 
 
-def _exchange_facts(rank, n_nodes, per_node, port):
-    with joined(rank, n_nodes, per_node, port) as context:
-        assert from_rank(2, lambda: f"of rank {rank}", context) == "of rank 2"
-        assert gather_objects(rank if rank else None, context) == [None, 1, 2]
+def _check_that_all_processes_keys_are_negatives_but_the_own(context):
+    # Crops (N, 3, 1, 1) are their own embeddings; crop i of all has the value i + 1 in the first channel.
+    n = 3
+    crops = torch.zeros(n, 3, 1, 1)
+    crops[:, 0, 0, 0] = torch.arange(n) + n * context.rank + 1
+    networks = [nn.Sequential(nn.Flatten(), nn.Linear(3, 3, bias=False)) for _ in range(2)]
+    networks[0][1].weight.data = torch.eye(3)
+    queue = KeyQueue(4, 3)
+    queue.memory.zero_()
+    moco = MoCo(*networks, queue, 1.0, 0.9, lambda crops: crops, NodeShuffle(context, seed=3), "queue+batch")
+    logits, keys, _ = moco(crops, crops, step=1)
+    values = torch.arange(1, context.world_size * n + 1, dtype=torch.float32)
+    assert keys[:, 0].tolist() == values.tolist()
+    for i, row in enumerate(logits):
+        own = n * context.rank + i
+        assert row[0] == values[own] ** 2 and row[1:5].tolist() == [0] * 4
+        expected = values[own] * values
+        expected[own] = -torch.inf
+        assert torch.equal(row[5:], expected)
 
 
-def test_facts_come_from_one_rank_or_from_all():
-    mp.spawn(_exchange_facts, (3, 1, free_port()), nprocs=3)
+def _check_that_facts_come_from_one_rank_or_from_all(context):
+    last = context.world_size - 1
+    assert from_rank(last, lambda: f"of rank {context.rank}", context) == f"of rank {last}"
+    assert gather_objects(context.rank or None, context) == [None, 1, 2, 3][: context.world_size]
+
+
+def _check_that_gradients_are_averaged_in_bfloat16_on_request(context):
+    means = {}
+    for more in ([], ["--bf16_gradients"]):
+        options = parse_contrast_options(["--arch", "resnet18", "--nce_k", "16", "--csv_path", "none", *more])
+        f_q = build_moco(options, context, torch.device("cpu")).f_q
+        crops = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(context.rank))
+        f_q(crops)[:, 0].sum().backward()
+        means[bool(more)] = f_q.module.encoder.conv1.weight.grad
+        assert torch.equal(gather_rows(means[bool(more)][None])[1 - context.rank], means[bool(more)])
+    assert torch.equal(means[True], means[True].bfloat16().float())
+    assert not torch.equal(means[False], means[True])
+    assert torch.allclose(means[False], means[True], rtol=0.05, atol=0.01 * means[False].abs().max().item())
+
+
+def test_without_a_group_facts_are_the_processs_own():
     assert from_rank(0, lambda: 5, ProcessContext()) == 5 and gather_objects(7, ProcessContext()) == [7]
-
-
-def _average_gradients(rank, n_nodes, per_node, port):
-    with joined(rank, n_nodes, per_node, port) as context:
-        means = {}
-        for more in ([], ["--bf16_gradients"]):
-            options = parse_contrast_options(["--arch", "resnet18", "--nce_k", "16", "--csv_path", "none", *more])
-            f_q = build_moco(options, context, torch.device("cpu")).f_q
-            crops = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(rank))
-            f_q(crops)[:, 0].sum().backward()
-            means[bool(more)] = f_q.module.encoder.conv1.weight.grad
-            assert torch.equal(gather_rows(means[bool(more)][None])[1 - rank], means[bool(more)])
-        assert torch.equal(means[True], means[True].bfloat16().float())
-        assert not torch.equal(means[False], means[True])
-        assert torch.allclose(means[False], means[True], rtol=0.05, atol=0.01 * means[False].abs().max().item())
-
-
-def test_gradients_are_averaged_in_bfloat16_on_request():
-    mp.spawn(_average_gradients, (2, 1, free_port()), nprocs=2)
 
 
 def test_one_process_alone_keeps_its_crops():
@@ -127,30 +151,3 @@ def test_a_port_in_use_is_named():
         port = taken.getsockname()[1]
         with pytest.raises(UserError, match=f"127.0.0.1:{port}.*cannot listen"):
             start_node(print, (), Launch(dist_url=f"tcp://127.0.0.1:{port}"))
-
-
-def _contrast(rank, n_nodes, per_node, port):
-    with joined(rank, n_nodes, per_node, port) as context:
-        # Crops (N, 3, 1, 1) are their own embeddings; crop i of all has the value i + 1 in the first channel.
-        n = 3
-        crops = torch.zeros(n, 3, 1, 1)
-        crops[:, 0, 0, 0] = torch.arange(n) + n * rank + 1
-        networks = [nn.Sequential(nn.Flatten(), nn.Linear(3, 3, bias=False)) for _ in range(2)]
-        networks[0][1].weight.data = torch.eye(3)
-        queue = KeyQueue(4, 3)
-        queue.memory.zero_()
-        moco = MoCo(*networks, queue, 1.0, 0.9, lambda crops: crops, NodeShuffle(context, seed=3), "queue+batch")
-        logits, keys, _ = moco(crops, crops, step=1)
-        values = torch.arange(1, n_nodes * per_node * n + 1, dtype=torch.float32)
-        assert keys[:, 0].tolist() == values.tolist()
-        for i, row in enumerate(logits):
-            own = n * rank + i
-            assert row[0] == values[own] ** 2 and row[1:5].tolist() == [0] * 4
-            expected = values[own] * values
-            expected[own] = -torch.inf
-            assert torch.equal(row[5:], expected)
-
-
-@pytest.mark.parametrize("n_nodes, per_node", [(1, 2), (2, 2)])
-def test_all_processes_keys_are_negatives_but_the_own(n_nodes, per_node):
-    mp.spawn(_contrast, (n_nodes, per_node, free_port()), nprocs=n_nodes * per_node)

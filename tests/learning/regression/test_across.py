@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from common.errors import UserError
-from learning.regression.across import ScoredSet, matrix_across, parse_across_options, write_matrix, write_page
+from learning.regression.across import ScoredSet, matrix_across, write_matrix, write_page
 from learning.regression.metrics import srcc
 from learning.regression.search import fit
 from learning.regression.settings import Hyperparameters
+from options.across import parse_across_options
 
 
 def make_set(name, weights, seed):
@@ -35,6 +36,22 @@ def test_sets_that_agree_and_one_that_disagrees(tmp_path):
     assert f">{matrix.srcc[0, 1]:.3f}</td>" in page and "rgb(255, 255, 255)" in page, "white where it is negative"
     with pytest.raises(UserError, match="a has 4 features and d 2"):
         matrix_across([sets[0], make_set("d", weights[:2], 3)], options)
+
+
+def test_on_the_diagonal_an_official_split_is_used():
+    """The test part of the official split has inverted opinions, which no random split keeps apart."""
+    weights = np.array([1.0, 0.5, 0, 0])
+    plain, other = make_set("plain", weights, 0), make_set("other", weights, 1)
+    parts = np.repeat(np.array(["train", "validation", "test"], object), 20)
+    mos = np.where(parts == "test", -plain.mos, plain.mos)
+    official = ScoredSet("official", plain.features, mos, None, parts)
+    options = parse_across_options(
+        [*["--set", "x", "y", "z"] * 2, "--estimator", "ridge", "--n_splits", "3", "-j", "1"]
+    )
+    matrix = matrix_across([official, other], options)
+    fitted = fit(plain.features[:40], plain.mos[:40], Hyperparameters("ridge", True, 1e-3))
+    assert matrix.srcc[0, 0] == pytest.approx(float(srcc(fitted.predict(plain.features[40:]), mos[40:])), abs=0.02)
+    assert matrix.srcc[0, 0] < -0.9 and matrix.srcc[1, 1] > 0.9
 
 
 def test_a_page_cannot_replace_the_matrix(capsys):
