@@ -6,6 +6,7 @@ process group and exit status are its own. Only on Linux.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import select
@@ -18,18 +19,29 @@ import threading
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+CLONE_NEWNET = 0x40000000  # of <sched.h>: the kind of namespace that setns() enters
 
 
 class ForkedRun:
-    """One run, with the part of ``subprocess.Popen``'s interface that the tests use."""
+    """One run, with the part of ``subprocess.Popen``'s interface that the tests use.
 
-    def __init__(self, arguments: list[str], environment: dict[str, str], cwd: Path, start_new_session: bool = False):
+    ``network`` is the name of the network namespace that the run enters, as ``ip netns exec`` does.
+    """
+
+    def __init__(
+        self,
+        arguments: list[str],
+        environment: dict[str, str],
+        cwd: Path,
+        start_new_session: bool = False,
+        network: str | None = None,
+    ):
         self._connection = socket.socket(socket.AF_UNIX)
         self._connection.connect(_server_address())
         (out, out_end), (err, err_end) = os.pipe(), os.pipe()
         socket.send_fds(self._connection, [b"x"], [out_end, err_end])
         self._answers = self._connection.makefile("rw")
-        self._answers.write(json.dumps([arguments, environment, str(cwd), start_new_session]) + "\n")
+        self._answers.write(json.dumps([arguments, environment, str(cwd), start_new_session, network]) + "\n")
         self._answers.flush()
         os.close(out_end)
         os.close(err_end)
@@ -115,12 +127,12 @@ def serve(address: str) -> None:
         if listening in readable:
             connection, _ = listening.accept()
             _, (out, err), _, _ = socket.recv_fds(connection, 1, 2)
-            arguments, environment, cwd, new_session = json.loads(connection.makefile("r").readline())
+            wanted = json.loads(connection.makefile("r").readline())
             pid = os.fork()
             if pid == 0:
                 for file in (listening, connection, *(connection for _, connection in running.values())):
                     file.close()
-                become(arguments, environment, cwd, new_session, out, err)
+                become(*wanted, out, err)
                 return
             os.close(out)
             os.close(err)
@@ -128,10 +140,20 @@ def serve(address: str) -> None:
             running[os.pidfd_open(pid)] = pid, connection
 
 
-def become(arguments: list[str], environment: dict[str, str], cwd: str, new_session: bool, out: int, err: int) -> None:
+def become(
+    arguments: list[str],
+    environment: dict[str, str],
+    cwd: str,
+    new_session: bool,
+    network: str | None,
+    out: int,
+    err: int,
+) -> None:
     """Makes this forked child look like a process that was started with these."""
     if new_session:
         os.setsid()
+    if network:
+        enter_network(network)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(out, 1)
     os.dup2(err, 2)
@@ -141,6 +163,15 @@ def become(arguments: list[str], environment: dict[str, str], cwd: str, new_sess
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = ["main_contrast.py", *arguments]
+
+
+def enter_network(name: str) -> None:
+    """Moves this process into a network namespace that ``ip netns add`` has made."""
+    namespace = os.open(f"/run/netns/{name}", os.O_RDONLY)
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.setns(namespace, CLONE_NEWNET):
+        raise OSError(ctypes.get_errno(), f"cannot enter network namespace {name}")
+    os.close(namespace)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ import re
 import shlex
 import shutil
 import socket
-import sys
 
 import pytest
 
@@ -47,8 +46,8 @@ def folders(tmp_path, kind):
     return made
 
 
-def start(folder, *more, launcher=(), **environment):
-    return start_script(*COMMAND, *more, launcher=(*launcher, sys.executable), cwd=folder, environment=environment)
+def start(folder, *more, network=None, **environment):
+    return start_script(*COMMAND, *more, cwd=folder, environment=environment, network=network)
 
 
 def finish(processes):
@@ -88,12 +87,10 @@ def port_is_free(port):
 def test_six_hosts_train_as_one_machine_does(hosts, tmp_path):
     places = folders(tmp_path, "network")
     more = ["--multiprocessing-distributed", "--world-size", "6", "--dist-url", "tcp://10.0.0.1:29500", "--rank"]
-    first = start(places[0], *more, 0, launcher=("ip", "netns", "exec", hosts[0]))
+    first = start(places[0], *more, 0, network=hosts[0])
     said = iter(first.stdout.readline, "")
     assert any(line == "waiting for 5 of 6 nodes at 10.0.0.1:29500\n" for line in said)
-    others = [
-        start(places[rank], *more, rank, launcher=("ip", "netns", "exec", hosts[rank])) for rank in range(1, N_HOSTS)
-    ]
+    others = [start(places[rank], *more, rank, network=hosts[rank]) for rank in range(1, N_HOSTS)]
     outputs = finish([first, *others])
     digests = [re.findall(r"weights (\w+) on node (\d)", output) for output in outputs]
     assert digests == [[(digests[0][0][0], str(node))] for node in range(N_HOSTS)]

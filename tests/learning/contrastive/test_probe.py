@@ -48,6 +48,14 @@ def csv_path(tmp_path_factory):
     return write_training_set(tmp_path_factory.mktemp("images"), n_images=10)
 
 
+@pytest.fixture(scope="module")
+def whole(labelled, csv_path, tmp_path_factory):
+    """The folder of a training of two epochs of three steps, measured after every second step."""
+    folder = tmp_path_factory.mktemp("whole")
+    train_here(csv_path, folder, "--probe", labelled, "--probe_every", 2)
+    return folder
+
+
 def as_rows(probe_set, encoder):
     """Features by the plain network, image by image."""
     rows = []
@@ -59,18 +67,17 @@ def as_rows(probe_set, encoder):
     return np.stack(rows)
 
 
-def test_the_kept_encoder_has_the_metrics_that_its_checkpoint_names(labelled, csv_path, tmp_path):
-    train_here(csv_path, tmp_path, "--probe", labelled, "--probe_every", 2)
-    best = checkpoint(tmp_path, "best.pth")
+def test_the_kept_encoder_has_the_metrics_that_its_checkpoint_names(labelled, whole):
+    best = checkpoint(whole, "best.pth")
     assert best["probe"]["source"] == str(labelled)
     metrics, position = best["probe"]["best"]["metrics"], Position(*best["probe"]["best"]["position"])
     assert position == Position(best["epoch"], best["step"], best["global_step"])
-    curve = scalars(tmp_path, "probe/SRCC")
+    curve = scalars(whole, "probe/SRCC")
     assert [step for step, _ in curve] == [1, 3, 5]
     assert metrics["SRCC"] == pytest.approx(max(value for _, value in curve), abs=1e-6)
 
     probe_set = OpinionSet(labelled)
-    features = as_rows(probe_set, load_encoder(run_folder(tmp_path) / "best.pth").eval())
+    features = as_rows(probe_set, load_encoder(run_folder(whole) / "best.pth").eval())
     assert probe_set.judge(features) == pytest.approx(metrics, abs=1e-3)
 
 
@@ -151,9 +158,8 @@ def test_a_run_without_a_better_measurement_keeps_its_best(labelled):
 
 
 @pytest.mark.parametrize("killed_after", [2, 4])
-def test_killed_and_resumed_it_keeps_the_same_best(labelled, csv_path, tmp_path, monkeypatch, killed_after):
+def test_killed_and_resumed_it_keeps_the_same_best(labelled, csv_path, whole, tmp_path, monkeypatch, killed_after):
     more = ["--probe", labelled, "--probe_every", 2, "--resume", "auto"]
-    train_here(csv_path, tmp_path / "whole", *more)
 
     class Killed(Exception):
         pass
@@ -168,20 +174,19 @@ def test_killed_and_resumed_it_keeps_the_same_best(labelled, csv_path, tmp_path,
 
     monkeypatch.setattr(probes.Probe, "measure", killed)
     with pytest.raises(Killed):
-        train_here(csv_path, tmp_path / "killed", *more)
+        train_here(csv_path, tmp_path, *more)
     monkeypatch.undo()
-    train_here(csv_path, tmp_path / "killed", *more)
+    train_here(csv_path, tmp_path, *more)
     for name in ("best.pth", "current.pth"):
-        whole, resumed = checkpoint(tmp_path / "whole", name), checkpoint(tmp_path / "killed", name)
-        assert_same_training(whole, resumed)
-        assert whole["probe"] == resumed["probe"]
-    assert scalars(tmp_path / "whole", "probe/PLCC") == scalars(tmp_path / "killed", "probe/PLCC")
+        expected, resumed = checkpoint(whole, name), checkpoint(tmp_path, name)
+        assert_same_training(expected, resumed)
+        assert expected["probe"] == resumed["probe"]
+    assert scalars(whole, "probe/PLCC") == scalars(tmp_path, "probe/PLCC")
 
 
-def test_the_probe_does_not_change_the_training(labelled, csv_path, tmp_path):
-    train_here(csv_path, tmp_path / "without")
-    train_here(csv_path, tmp_path / "with", "--probe", labelled, "--probe_every", 4)
-    assert_same_training(checkpoint(tmp_path / "without"), checkpoint(tmp_path / "with"))
+def test_the_probe_does_not_change_the_training(csv_path, whole, tmp_path):
+    train_here(csv_path, tmp_path)
+    assert_same_training(checkpoint(tmp_path), checkpoint(whole))
 
 
 def test_another_probe_set_starts_the_choice_anew(labelled, capsys):
