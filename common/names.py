@@ -37,6 +37,7 @@ DATABASE_NAMES = (
     "agiqa3k",
     "uhdiqa",
     "piq23",
+    "bid",
 )
 """The databases that ``datasets.iqa_databases`` reads, by their names on the command line."""
 

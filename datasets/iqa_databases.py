@@ -471,3 +471,16 @@ def _piq23(root: Path) -> pd.DataFrame:
     """
     labels = _labels(root / "Scores_Overall.csv", _Columns("IMAGE PATH", "JOD", ("SCENE",)))
     return score_table(labels["image"], labels["mos"], groups=labels["SCENE"].str.strip())
+
+
+@_database("bid", "BID")
+def _bid(root: Path) -> pd.DataFrame:
+    """The workbook has the number of each image in place of its name. Its column "std" is not read: no document says
+    whether the column holds the deviation of the ratings or of their mean.
+    """
+    path = root / "DatabaseGrades.xlsx"
+    labels = _labels(path, _Columns("Image Number", "Average Subjective Grade"))
+    wrong = labels["image"][~labels["image"].str.fullmatch("[0-9]{1,4}")]
+    if len(wrong):
+        raise UserError(f"label file {path}, line {wrong.index[0]}: {visible(wrong.iloc[0])} is no number of an image")
+    return score_table("DatabaseImage" + labels["image"].str.zfill(4) + ".JPG", labels["mos"])

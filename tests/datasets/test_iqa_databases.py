@@ -102,6 +102,10 @@ def write_more_databases(root):
     ):
         book.active.append(row)
     book.save(root / "agiqa1k/AIGC_MOS_Zscore.xlsx")
+    book = Workbook()
+    for row in (["Image Number", "Average Subjective Grade", "std"], [1, 2.0769, 0.9], [587, 3.5, 1.1]):
+        book.active.append(row)
+    book.save(root / "bid/DatabaseGrades.xlsx")
     (root / "agiqa3k/data.csv").write_text(
         "name,prompt,adj1,adj2,style,mos_quality,std_quality,mos_align,std_align\n"
         "AttnGAN_normal_000.jpg,statue of a man,,,,0.965602553,0.223270101,0.40889324,0.615607722\n"
@@ -267,6 +271,18 @@ def test_piq23_groups_by_scene(databases):
     assert scores.images == ["Overall/66_Indoor_Scene_0.jpg", "Overall/122_Indoor_Scene_1.tiff"]
     assert scores.mos[0] == -3.720674450398623 and scores.groups.tolist() == ["Indoor_Scene_0", "Indoor_Scene_1"]
     assert scores.std is None, "its JOD STD is that of the estimate"
+
+
+def test_bid_names_images_by_their_number(databases):
+    scores = table(databases, "bid")
+    assert scores.images == ["DatabaseImage0001.JPG", "DatabaseImage0587.JPG"] and scores.mos.tolist() == [2.0769, 3.5]
+    assert scores.std is None, "it may be that of the mean"
+    book = Workbook()
+    for row in (["Image Number", "Average Subjective Grade"], ["one", 2]):
+        book.active.append(row)
+    book.save(databases / "bid/DatabaseGrades.xlsx")
+    with pytest.raises(UserError, match=r"line 2: .*one.* is no number of an image"):
+        table(databases, "bid")
 
 
 def test_a_missing_file_is_named(databases):
