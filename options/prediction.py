@@ -73,8 +73,12 @@ def parse_prediction_options(arguments: Sequence[str] | None = None) -> Predicti
         metavar="OUT_DIR",
         help="write a picture of each image here, beside a map of local quality: red lowers its score, blue raises it",
     )
-    files.add_argument("--labels", type=Path, help="CSV with image and mos, to compare the scores with")
-    files.add_argument("--lower_is_better", action="store_true", help="the scores of --labels are difference scores")
+    files.add_argument(
+        "--labels", type=Path, help="CSV with opinion scores (image and mos), to be compared with the scores"
+    )
+    files.add_argument(
+        "--lower_is_better", action="store_true", help="the scores of --labels are difference scores: lower is better"
+    )
     add_compute_options(parser)
     namespace = parser.parse_args(arguments)
     output: Path | None = namespace.output

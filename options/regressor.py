@@ -135,7 +135,9 @@ def _add_data_options(group: argparse._ArgumentGroup) -> None:
     )
     scores.add_argument("--database", choices=DATABASE_NAMES, help="read the scores from the database's label files")
     group.add_argument("--root", type=Path, help="folder where the database was unpacked")
-    group.add_argument("--lower_is_better", action="store_true", help="the scores of --scores are difference scores")
+    group.add_argument(
+        "--lower_is_better", action="store_true", help="the scores of --scores are difference scores: lower is better"
+    )
     group.add_argument(
         "--skip_missing", action="store_true", help="leave out images without features instead of stopping"
     )
@@ -148,7 +150,7 @@ def _add_protocol_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--splits",
         metavar="official|random|FILE",
-        help="a CSV (pyiqa's meta-information) or a folder of train.npy, val.npy and test.npy gives splits of others "
+        help="FILE: published splits, a CSV (pyiqa's meta-information) or a folder of train.npy, val.npy and test.npy "
         "(default: official where there is one, else random)",
     )
     group.add_argument("--write_splits", type=Path, help="write the splits there: a .csv, or a folder of .npy files")
@@ -164,8 +166,8 @@ def _add_protocol_options(group: argparse._ArgumentGroup) -> None:
         "--choice",
         choices=HYPERPARAMETER_CHOICES,
         default="nested",
-        help="hyper-parameters chosen within each split (nested), or one choice for all splits, on which test images "
-        "have an influence (shared, as in much of the literature)",
+        help="hyper-parameters chosen within each split (nested), or one choice for all splits, which test images "
+        "influence (shared, as in much of the literature)",
     )
     group.add_argument(
         "--logistic",

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import signal
 import sys
 
 import cv2
@@ -16,6 +17,7 @@ from datasets.shards import write_shards
 from networks import load_encoder
 from tests.images import write_training_set
 from tests.runs import (
+    SMALL,
     assert_same_training,
     checkpoint,
     free_port,

@@ -2,25 +2,30 @@
 
 Prints the matrix train x test of SRCC and PLCC fit. Off the diagonal, a regressor is fitted on all images of one
 database, with hyper-parameters chosen on its own splits, and tested on all images of another. On the diagonal is the
-median over the database's splits (the official one, or else random ones), with hyper-parameters chosen within each
-split. ``--output`` writes the matrix as a CSV, and as a coloured table in an HTML page beside it.
+median over the database's splits (the official one, or random ones), with hyper-parameters chosen within each split.
+``--output`` writes the matrix as a CSV, and as a coloured table in an HTML page beside it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from common import log, machine
 from common.atomic_files import whole_file
 from common.errors import UserError
+from common.names import short_identity
 from common.process import run_script
 from datasets.tables import write_csv
 from learning.regression.settings import Grid
 from options.across import AcrossOptions, parse_across_options
+
+if TYPE_CHECKING:
+    from learning.regression.splits import Split
 
 DARKEST = (31, 84, 125)
 """Colour of a correlation of 1: red, green, blue, 0..255."""
@@ -28,9 +33,10 @@ DARKEST = (31, 84, 125)
 
 @dataclass(frozen=True)
 class ScoredSet:
-    """A database: ``features`` (n, p) float32, ``mos`` (n,), ``groups`` (n,) or None.
+    """A database: ``features`` (n, p) float32, ``mos`` (n,), and ``groups`` (n,) or None.
 
-    ``official`` (n,) names the part of each image in the official split; None where there is none.
+    ``official`` (n,) holds the parts of an official split, or is None. ``encoders`` is kind of features -> fingerprint
+    of the encoder, or None where it is not recorded.
     """
 
     name: str
@@ -38,6 +44,7 @@ class ScoredSet:
     mos: np.ndarray
     groups: np.ndarray | None
     official: np.ndarray | None = None
+    encoders: Mapping[str, str | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -60,32 +67,23 @@ def read_set(name: str, features: str, scores: str) -> ScoredSet:
     missing = next((image for image in table.images if image not in matched), None)
     if missing is not None:
         raise UserError(f"{name}: image {missing} of {scores} has no features in {features}")
-    features = files.read([matched[image] for image in table.images])
-    return ScoredSet(name, features, table.mos, table.groups, table.official_split)
+    features_of_images = files.read([matched[image] for image in table.images])
+    return ScoredSet(name, features_of_images, table.mos, table.groups, table.official_split, files.encoders)
 
 
 def matrix_across(sets: Sequence[ScoredSet], options: AcrossOptions) -> Matrix:
-    """Trains on each set and tests on every set; UserError where their features differ in length."""
+    """Trains on each set and tests on every set; UserError where they have features of different encoders."""
     # These import scikit-learn, which --help does not need.
     from learning.regression.evaluation import run_protocol
     from learning.regression.metrics import evaluate
-    from learning.regression.splits import official_split, random_splits
 
     for one in sets[1:]:
-        if one.features.shape[1] != sets[0].features.shape[1]:
-            raise UserError(
-                f"{sets[0].name} has {sets[0].features.shape[1]} features and {one.name} {one.features.shape[1]}; "
-                "one encoder must have computed both"
-            )
+        _check_same_encoders(sets[0], one)
     grid = Grid() if options.estimator == "both" else Grid(estimators=(options.estimator,))
     threads, memory = options.num_threads or machine.n_cores(), machine.memory() // 2
     srcc, plcc = np.empty((2, len(sets), len(sets)))
     for row, train in enumerate(sets):
-        if train.official is not None:
-            splits = official_split(train.official, train.groups)
-        else:
-            splits = random_splits(len(train.mos), train.groups, options.n_splits, (70, 10, 20), options.seed)
-        evaluation = run_protocol(train.features, train.mos, splits, grid, threads, memory)
+        evaluation = run_protocol(train.features, train.mos, _own_splits(train, options), grid, threads, memory)
         for column, test in enumerate(sets):
             if column == row:
                 srcc[row, row] = evaluation.nested.spread("srcc").median
@@ -94,6 +92,34 @@ def matrix_across(sets: Sequence[ScoredSet], options: AcrossOptions) -> Matrix:
                 metrics = evaluate(evaluation.pipeline.predict(test.features.astype(np.float64)), test.mos)
                 srcc[row, column], plcc[row, column] = metrics.srcc, metrics.plcc
     return Matrix([one.name for one in sets], srcc, plcc)
+
+
+def _check_same_encoders(a: ScoredSet, b: ScoredSet) -> None:
+    """UserError where the features of two sets are of different kinds, encoders or lengths."""
+    if a.encoders.keys() != b.encoders.keys():
+        kinds = [" and ".join(one.encoders) for one in (a, b)]
+        raise UserError(f"{a.name} has {kinds[0]} features and {b.name} {kinds[1]}; both need the same kinds")
+    for kind, encoder in a.encoders.items():
+        other = b.encoders[kind]
+        if encoder and other and encoder != other:
+            raise UserError(
+                f"the {kind} features of {a.name} are of encoder {short_identity(encoder)}, and those of {b.name} of "
+                f"{short_identity(other)}; one encoder must have computed both"
+            )
+    if a.features.shape[1] != b.features.shape[1]:
+        raise UserError(
+            f"{a.name} has {a.features.shape[1]} features and {b.name} {b.features.shape[1]}; one encoder must have "
+            "computed both"
+        )
+
+
+def _own_splits(one: ScoredSet, options: AcrossOptions) -> list[Split]:
+    """The official split of a database where there is one, else random splits."""
+    from learning.regression.splits import checked, official_split, random_splits
+
+    if one.official is not None:
+        return checked(official_split(one.official, one.groups))
+    return random_splits(len(one.mos), one.groups, options.n_splits, (70, 10, 20), options.seed)
 
 
 def print_matrix(matrix: Matrix) -> None:

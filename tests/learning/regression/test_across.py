@@ -1,5 +1,7 @@
 """Trained on one database, tested on another."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -38,20 +40,25 @@ def test_sets_that_agree_and_one_that_disagrees(tmp_path):
         matrix_across([sets[0], make_set("d", weights[:2], 3)], options)
 
 
-def test_on_the_diagonal_an_official_split_is_used():
-    """The test part of the official split has inverted opinions, which no random split keeps apart."""
-    weights = np.array([1.0, 0.5, 0, 0])
-    plain, other = make_set("plain", weights, 0), make_set("other", weights, 1)
-    parts = np.repeat(np.array(["train", "validation", "test"], object), 20)
-    mos = np.where(parts == "test", -plain.mos, plain.mos)
-    official = ScoredSet("official", plain.features, mos, None, parts)
-    options = parse_across_options(
-        [*["--set", "x", "y", "z"] * 2, "--estimator", "ridge", "--n_splits", "3", "-j", "1"]
-    )
-    matrix = matrix_across([official, other], options)
-    fitted = fit(plain.features[:40], plain.mos[:40], Hyperparameters("ridge", True, 1e-3))
-    assert matrix.srcc[0, 0] == pytest.approx(float(srcc(fitted.predict(plain.features[40:]), mos[40:])), abs=0.02)
-    assert matrix.srcc[0, 0] < -0.9 and matrix.srcc[1, 1] > 0.9
+def test_features_of_different_encoders_are_refused():
+    options = parse_across_options(["--set", "x", "y", "z"] * 2)
+    a = replace(make_set("a", np.ones(4), 0), encoders={"quality_aware": "1" * 64})
+    for encoders, sentence in (
+        ({"content_aware": "1" * 64}, "a has quality_aware features and b content_aware"),
+        ({"quality_aware": "2" * 64}, "the quality_aware features of a are of encoder 1+, and those of b of 2+;"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            matrix_across([a, replace(a, name="b", encoders=encoders)], options)
+
+
+def test_the_diagonal_follows_an_official_split():
+    """The test part follows the opposite rule, which only this split shows."""
+    one = make_set("a", np.array([1.0, 0.5, 0, 0]), 0)
+    parts = np.repeat(["train", "validation", "test"], (40, 10, 10)).astype(object)
+    mos = np.where(parts == "test", -one.mos, one.mos)
+    options = parse_across_options([*["--set", "x", "y", "z"] * 2, "--estimator", "ridge", "-j", "1"])
+    matrix = matrix_across([replace(one, mos=mos, official=parts), make_set("b", np.ones(4), 1)], options)
+    assert matrix.srcc[0, 0] < -0.95
 
 
 def test_a_page_cannot_replace_the_matrix(capsys):
