@@ -65,6 +65,7 @@ def list_training_images(options: ContrastOptions, context: ProcessContext) -> T
 
 
 def build_dataset(options: ContrastOptions, images: TrainingImages) -> ContentAwareDataset | QualityAwareDataset:
+    """The data set of ``--views``, which makes training samples of ``images``."""
     if options.views == "content":
         from datasets.content_aware import (
             ContentAwareDataset,  # imports torchvision, which quality-aware views do not need
@@ -166,6 +167,7 @@ def _settle_buckets(network: DistributedDataParallel, device: torch.device) -> N
 
 
 def build_optimizer(options: ContrastOptions, moco: MoCo) -> Optimizer:
+    """The optimiser of ``--optimizer`` for the query network; the key network follows without one."""
     parameters = moco.f_q.parameters()
     if options.optimizer == "AdamW":
         return AdamW(parameters, options.learning_rate, weight_decay=options.weight_decay)
@@ -175,6 +177,7 @@ def build_optimizer(options: ContrastOptions, moco: MoCo) -> Optimizer:
 
 
 def build_schedule(options: ContrastOptions) -> Schedule:
+    """The learning rate of every step."""
     return Schedule(
         options.learning_rate,
         options.epochs,
@@ -224,6 +227,7 @@ class Learner:
 
 
 def build_learner(options: ContrastOptions, context: ProcessContext, device: torch.device) -> Learner:
+    """Networks, queue, optimiser and gradient scaler on ``device``. Raises UserError as ``build_moco`` does."""
     moco = build_moco(options, context, device)
     scaler = GradScaler(device.type, enabled=options.amp and amp_dtype(device) == torch.float16)
     return Learner(moco, build_optimizer(options, moco), scaler, device, options.amp, options.level_weight)

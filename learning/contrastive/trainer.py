@@ -96,6 +96,7 @@ def train(options: ContrastOptions, backend: str) -> None:
 
 
 def describe_processes(context: ProcessContext, device: torch.device, backend: str) -> str:
+    """For example "2 processes on cpu over gloo"."""
     if context.world_size == 1:
         return f"1 process on {device.type}"
     return f"{context.world_size} processes on {device.type} over {backend}"

@@ -123,6 +123,7 @@ def _own_splits(one: ScoredSet, options: AcrossOptions) -> list[Split]:
 
 
 def print_matrix(matrix: Matrix) -> None:
+    """A table of SRCC and one of PLCC fit, a row for each database of training."""
     for title, values in (("SRCC", matrix.srcc), ("PLCC fit", matrix.plcc)):
         log.info(f"\n{title}, row: trained on, column: tested on (diagonal: own splits)")
         log.info(" " * 16 + "".join(f"{name[:14]:>15}" for name in matrix.names))
