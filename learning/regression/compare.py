@@ -66,6 +66,11 @@ def read_models(paths: Sequence[Path]) -> list[Model]:
     ]
     for model in models[1:]:
         check_same_test(models[0], model)
+    if len({model.choice for model in models}) > 1:
+        log.warning(
+            "the hyper-parameters of some regressors were chosen within each split (nested), and those of others once "
+            "for all splits (shared), which is too optimistic; fit all with the same --choice"
+        )
     return models
 
 

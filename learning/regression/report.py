@@ -119,7 +119,7 @@ def _short_source(source: str) -> str:
 
 CHOICE_TEXTS = {
     "nested": "hyper-parameters chosen within each split: no test image has any influence",
-    "shared": "one choice of hyper-parameters for all splits: test images have an influence on it",
+    "shared": "one choice of hyper-parameters for all splits: test images influence the choice",
 }
 
 

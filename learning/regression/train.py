@@ -206,7 +206,7 @@ def print_evaluation(evaluation: Evaluation) -> None:
 
 TITLES = {
     "nested": "test, hyper-parameters chosen within each split",
-    "shared": "test, one choice of hyper-parameters for all splits (test images have an influence on it)",
+    "shared": "test, one choice of hyper-parameters for all splits (test images influence the choice)",
 }
 
 

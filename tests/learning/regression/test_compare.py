@@ -1,5 +1,6 @@
 """Models are compared on the same images and splits, or refused with the first difference."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -85,6 +86,15 @@ def test_different_images_opinions_and_splits_are_refused(models):
     path.unlink()
     with pytest.raises(UserError, match=r"held-out predictions .* does not exist"):
         read_models(models)
+
+
+def test_different_choices_of_hyperparameters_are_reported(models, capsys):
+    read_models(models[:2])
+    assert "--choice" not in capsys.readouterr().err
+    description = json.loads(models[1].read_text())
+    models[1].write_text(json.dumps(description | {"choice": "nested"}))
+    read_models(models[:2])
+    assert "fit all with the same --choice" in capsys.readouterr().err
 
 
 def test_one_model_is_not_enough(capsys):
