@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -81,7 +80,7 @@ def describe_run(options: ContrastOptions, context: ProcessContext, images: np.n
 def list_digest(images: np.ndarray) -> str:
     """A digest of the paths and their order, without the folder that holds all of them: this one may be moved."""
     # The folder of the first and the last in alphabetical order is that of all paths between them.
-    first, last = (os.path.dirname(path).split(b"/") for path in (min(images), max(images)))
+    first, last = (path.split(b"/")[:-1] for path in (min(images), max(images)))
     shared = itertools.takewhile(lambda parts: parts[0] == parts[1], zip(first, last, strict=False))
     start = sum(len(part) + 1 for part, _ in shared)
     digest = hashlib.sha256()
