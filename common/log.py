@@ -3,15 +3,21 @@
 Results and progress go to stdout as plain lines; warnings and errors go to stderr with the script's name in front.
 Lines are written through tqdm, so that they do not break a progress bar. In a job of several processes each line is
 printed once: ranks other than 0 are quiet unless they say something that only they know (``error``).
+
+A line on stdout that cannot be written is an error, since it may be a result; one on stderr is lost.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tqdm import tqdm
+
+from common.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -21,6 +27,22 @@ class _Speaker:
     script: str
     quiet: bool
 
+
+def _open_missing_streams() -> None:
+    """Opens /dev/null in the place of a stdout or stderr that the parent has closed (``2>&-``).
+
+    Else the next file that is opened would get its number, and the messages of C libraries.
+    """
+    for name, number in (("stdout", 1), ("stderr", 2)):
+        if getattr(sys, name) is None:
+            try:
+                os.fstat(number)  # somebody else has opened it by now
+            except OSError:
+                os.dup2(os.open(os.devnull, os.O_RDWR), number)
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  (as long as the process)
+
+
+_open_missing_streams()
 
 _speaker = _Speaker(script=Path(sys.argv[0]).name or "python", quiet=False)
 
@@ -38,10 +60,18 @@ def set_quiet(quiet: bool) -> None:
 
 
 def info(text: str) -> None:
-    """A line of result or progress, on stdout."""
+    """A line of result or progress, on stdout.
+
+    Raises UserError where it cannot be written, as on a full disk, and BrokenPipeError where nobody reads it any more.
+    """
     if not _speaker.quiet:
-        tqdm.write(text, file=sys.stdout)
-        sys.stdout.flush()
+        try:
+            tqdm.write(text, file=sys.stdout)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise UserError(f"the standard output cannot be written: {error.strerror}") from error
 
 
 def warning(text: str) -> None:
@@ -56,5 +86,6 @@ def error(text: str) -> None:
 
 
 def _to_stderr(text: str) -> None:
-    tqdm.write(text, file=sys.stderr)
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):
+        tqdm.write(text, file=sys.stderr)
+        sys.stderr.flush()

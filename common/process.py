@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import sys
@@ -17,6 +18,9 @@ INTERRUPTED = 130
 REQUEUE = 75
 """EX_TEMPFAIL of sysexits.h, "try again later": after SIGTERM and SIGUSR1, the signals of a job scheduler."""
 
+NOBODY_READS = 141
+"""After the end of the program that reads stdout (``| head``): 128 and the number of SIGPIPE, as of other tools."""
+
 LOST_CONTACT = 69
 """EX_UNAVAILABLE of sysexits.h: this process ended because another process of the job had ended."""
 
@@ -27,8 +31,9 @@ def exit_at_once(status: int) -> NoReturn:
     Clean-up would print tracebacks of the workers, and could wait for a process that waits for this one.
     """
     workers = multiprocessing.active_children()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):  # a full disk, or nobody who reads
+            stream.flush()
     # Nothing that lets another thread run comes after this: in the main thread, torch reports a dead data worker as an
     # error.
     for worker in workers:
@@ -39,15 +44,38 @@ def exit_at_once(status: int) -> NoReturn:
 def run_script(work: Callable[[], int | None], after_interrupt: str = "interrupted") -> NoReturn:
     """Runs a script's ``work`` and exits with the status that it returns (None: 0).
 
-    A UserError is printed as its sentence, with status 1; after Ctrl-C ``after_interrupt`` is printed, with status 130.
-    Any other exception is a mistake of ours and keeps its traceback.
+    A UserError, and an error of the operating system, is printed as its sentence, with status 1; after Ctrl-C
+    ``after_interrupt`` is printed, with status 130. Any other exception is a mistake of ours and keeps its traceback.
     """
     try:
         status = work() or 0
     except UserError as error:
-        log.error(error.sentence)
-        status = 1
+        _fail(error.sentence)
     except KeyboardInterrupt:
         log.error(after_interrupt)
         exit_at_once(INTERRUPTED)
+    except BrokenPipeError:
+        exit_at_once(NOBODY_READS)
+    except Exception as error:
+        sentence = explain_system_error(error)
+        if sentence is None:
+            raise
+        _fail(sentence)
     sys.exit(status)
+
+
+def _fail(sentence: str) -> NoReturn:
+    log.error(sentence)
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.exit(1)
+    exit_at_once(1)  # what is left for stdout cannot be written: Python's clean-up would try again
+
+
+def explain_system_error(error: BaseException) -> str | None:
+    """A sentence for an error of the operating system, which a person can fix, else None."""
+    if isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error):
+        return "the memory is too small for this; close other programs, or use smaller images or fewer workers (-j)"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}" if error.filename else error.strerror
+    return None

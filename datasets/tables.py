@@ -30,6 +30,9 @@ _ALIASES = {"image_name": "image"}
 
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,?\d+([eE][+-]?\d+)?", re.ASCII)
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+", re.ASCII)
+_INVISIBLE = "\u200b\ufeff"
+"""A blank without width, and the byte-order mark, which files that were joined have within them."""
+
 _WINDOWS_ROOT = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 
 
@@ -103,7 +106,7 @@ def _escaped(character: str) -> str:
 
 
 def _spelling(name: str) -> str:
-    return re.sub(r"[\s_-]+", "_", name.strip().strip("\u200b\ufeff")).casefold()
+    return re.sub(r"[\s_-]+", "_", name.strip().strip(_INVISIBLE)).casefold()
 
 
 def listed(header: Iterable[object]) -> str:
@@ -145,10 +148,14 @@ def _plain_names(names: list[str], folder: Path) -> tuple[list[str], list[str]]:
     changed = [(name, new) for name, new in zip(names, plain, strict=True) if new != name]
     blanks = sum(name != name.strip() and new == new.strip() for name, new in changed)
     slashes = sum("\\" in name and "\\" not in new for name, new in changed)
-    forms = sum(new not in (name.strip(), name.strip().replace("\\", "/")) for name, new in changed)
+    marks = sum(name.strip(_INVISIBLE) != name and new.strip(_INVISIBLE) == new for name, new in changed)
+    bare = [(name.strip().strip(_INVISIBLE).strip(), new) for name, new in changed]
+    forms = sum(new not in (name, name.replace("\\", "/")) for name, new in bare)
     notes = []
     if blanks:
         notes.append(f"blanks around {_count(blanks)} removed")
+    if marks:
+        notes.append(f"invisible marks around {_count(marks)} removed")
     if slashes:
         notes.append(f"backslashes in {_count(slashes)} as slashes")
     if forms:
@@ -161,7 +168,7 @@ def _count(n: int) -> str:
 
 
 def _is_plain(name: str) -> bool:
-    return "\\" not in name and name == name.strip() and (name.isascii() or _has_one_form(name))
+    return "\\" not in name and name == name.strip().strip(_INVISIBLE) and (name.isascii() or _has_one_form(name))
 
 
 def _has_one_form(name: str) -> bool:
@@ -171,7 +178,7 @@ def _has_one_form(name: str) -> bool:
 
 def _plain_name(name: str, files: _Files) -> str:
     """The spelling of ``name`` that a file has, or else the plainest."""
-    stripped = name.strip()
+    stripped = name.strip().strip(_INVISIBLE).strip()
     windows = "\\" in stripped and ("/" not in stripped or _WINDOWS_ROOT.match(stripped))
     slashed = stripped.replace("\\", "/") if windows else stripped
     spellings = [name, stripped, slashed, *(unicodedata.normalize(form, slashed) for form in ("NFC", "NFD"))]

@@ -6,6 +6,7 @@ import argparse
 import collections
 import datetime
 import decimal
+import errno
 import fractions
 import os
 import pickle
@@ -26,6 +27,13 @@ from common.errors import UserError
 
 State = dict[str, torch.Tensor]
 
+_NOT_GIVEN = (errno.EACCES, errno.EPERM, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ESTALE)
+"""Errors of the system that say nothing of a file's content; a damaged one can raise others, such as EINVAL."""
+
+
+class UnreadableFileError(UserError):
+    """The system does not give a file's content now (rights, memory, a disk's error): the file may be sound."""
+
 
 def read_file(path: str | os.PathLike, mmap: bool = False) -> dict[str, Any]:
     """Reads the dictionary in a safetensors or torch file, on the CPU; the format is recognised by its content.
@@ -35,7 +43,7 @@ def read_file(path: str | os.PathLike, mmap: bool = False) -> dict[str, Any]:
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"checkpoint {path} does not exist" if not path.exists() else f"{path} is not a file")
+        raise UserError(_why_no_file(path))
     try:
         if _is_safetensors(path):
             return safetensors.torch.load_file(path)
@@ -55,12 +63,26 @@ def read_file(path: str | os.PathLike, mmap: bool = False) -> dict[str, Any]:
             ) from None
         raise UserError(f"checkpoint {path} {_name_content(path) or 'is not a checkpoint, or is damaged'}") from None
     except Exception as error:  # torch's readers raise exceptions of any type for a damaged file
+        if isinstance(error, OSError) and error.errno in _NOT_GIVEN:
+            raise UnreadableFileError(f"checkpoint {path} cannot be read: {error.strerror}") from None
+        if isinstance(error, MemoryError) or "allocate memory" in str(error) or "unable to mmap" in str(error):
+            raise UnreadableFileError(f"checkpoint {path} cannot be read: the memory is too small for it") from None
         reason = ": ".join(["is not a checkpoint, or is damaged", *str(error).split("\n")[0:1]])[:250]
         raise UserError(f"checkpoint {path} {_name_content(path) or reason}") from None
     if not isinstance(content, dict):
         raise UserError(f"checkpoint {path} holds a {type(content).__name__}, not a dictionary of weights")
     return content
 
+
+def _why_no_file(path: Path) -> str:
+    """A sentence on a path that is no file; it names what may be meant in a folder."""
+    if not path.is_dir():
+        return f"{path} is not a file" if path.exists() else f"checkpoint {path} does not exist"
+    inside = sorted(child.name for child in path.iterdir() if child.suffix in _SUFFIXES)
+    return f"{path} is a folder; name the file with the weights" + (f": {', '.join(inside[:4])}" if inside else "")
+
+
+_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tar")
 
 _STARTS = (
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras writes it"),
@@ -80,6 +102,8 @@ def _name_content(path: Path) -> str:
         start = file.read(512)
     if not start:
         return "is empty"
+    if not start.strip(b"\0"):
+        return "begins with zeros alone, as after a download that was cut off"
     for magic, name in _STARTS:
         if start.lower().startswith(magic.lower()):
             return f"is {name}"

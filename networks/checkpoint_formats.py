@@ -169,7 +169,7 @@ def _states(content: dict, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[s
         if isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.dtype.isnative:
             value = torch.from_numpy(value)
         if isinstance(value, torch.Tensor) and isinstance(name, str):
-            plain = ".".join(part for part in name.split(".") if part not in WRAPPERS)
+            plain = _torchvision_name(".".join(part for part in name.split(".") if part not in WRAPPERS))
             if plain in state:
                 raise UserError(f"holds two tensors named {plain} (once as {name}): save one of the two models alone")
             state[plain] = value
@@ -178,6 +178,31 @@ def _states(content: dict, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[s
     for name, value in content.items():
         if isinstance(value, dict):
             yield from _states(value, (*path, str(name)))
+
+
+_TRANSFORMERS = re.compile(
+    r"(?P<prefix>.*?)(?:embedder\.embedder|encoder\.stages\.(?P<stage>[0-3])\.layers\.(?P<block>\d+)\."
+    r"(?:layer\.(?P<conv>[0-2])|(?P<shortcut>shortcut)))\.(?P<part>convolution|normalization)\.(?P<rest>\w+)",
+    re.ASCII,
+)
+"""A tensor of a ResNet of Hugging Face's transformers (``modeling_resnet.py``)."""
+
+
+def _torchvision_name(name: str) -> str:
+    """torchvision's name for a tensor of transformers' ResNet; any other name as it is.
+
+    Layers, shapes and strides of the two are the same (``downsample_in_bottleneck`` is false in published models).
+    """
+    found = _TRANSFORMERS.fullmatch(name)
+    if found is None:
+        return name
+    is_convolution = found["part"] == "convolution"
+    if found["stage"] is None:
+        return f"{found['prefix']}{STEM[0] if is_convolution else STEM[1]}.{found['rest']}"
+    block = f"{found['prefix']}{STAGES[int(found['stage'])]}.{found['block']}"
+    if found["shortcut"]:
+        return f"{block}.downsample.{0 if is_convolution else 1}.{found['rest']}"
+    return f"{block}.{'conv' if is_convolution else 'bn'}{int(found['conv']) + 1}.{found['rest']}"
 
 
 def _find_encoders(path: tuple[str, ...], state: State) -> Iterator[_Candidate]:

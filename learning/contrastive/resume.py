@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from common import log
 from common.errors import UserError
@@ -38,6 +42,9 @@ EFFECTS = {
 }
 """Consequences of a difference, beyond a new value for the rest of the training."""
 
+IMAGE_LIST = "image_list"
+"""The digest of the training images' names and their order, in a checkpoint's entry ``run``."""
+
 TRAINING_OPTIONS = (
     "n_aug", "n_scale", "n_distortions", "patch_size", "swap_crops", "negatives", "nce_t", "alpha", "epochs",
     "learning_rate", "lr_decay_epochs", "lr_decay_rate", "cosine", "schedule", "warm", "weight_decay", "momentum",
@@ -60,11 +67,26 @@ class Run(NamedTuple):
     found: Found | None
 
 
-def describe_run(options: ContrastOptions, context: ProcessContext, n_images: int) -> dict[str, Any]:
-    """The entry ``run`` of a checkpoint: options and sizes, which are compared when the run is resumed."""
+def describe_run(options: ContrastOptions, context: ProcessContext, images: np.ndarray) -> dict[str, Any]:
+    """The entry ``run`` of a checkpoint: options, sizes and images, which are compared when the run is resumed.
+
+    ``images`` are the paths of the training images as bytes, (n,).
+    """
     names = (*FIXED, "batch_size", "seed", *TRAINING_OPTIONS)
-    sizes = {"processes": context.world_size, "processes_per_node": context.local_size, "images": n_images}
-    return {name: getattr(options, name) for name in names} | sizes
+    sizes = {"processes": context.world_size, "processes_per_node": context.local_size, "images": len(images)}
+    return {name: getattr(options, name) for name in names} | sizes | {IMAGE_LIST: list_digest(images)}
+
+
+def list_digest(images: np.ndarray) -> str:
+    """A digest of the paths and their order, without the folder that holds all of them: this one may be moved."""
+    # The folder of the first and the last in alphabetical order is that of all paths between them.
+    first, last = (path.split(b"/")[:-1] for path in (min(images), max(images)))
+    shared = itertools.takewhile(lambda parts: parts[0] == parts[1], zip(first, last, strict=False))
+    start = sum(len(part) + 1 for part, _ in shared)
+    digest = hashlib.sha256()
+    for path in images:
+        digest.update(path[start:] + b"\0")
+    return digest.hexdigest()[:16]
 
 
 def find_run(options: ContrastOptions, context: ProcessContext, lock: Callable[[Path], object]) -> Run:
@@ -76,7 +98,8 @@ def find_run(options: ContrastOptions, context: ProcessContext, lock: Callable[[
     """
     run = from_first(lambda: _find_run(options, lock), context)
     if options.resume == AUTO and context.world_size > context.local_size:
-        run = _with_newest_of_nodes(run, options.model_path / run.folder.name, context)
+        own = options.model_path if run.folder.name == options.model_path.name else options.model_path / run.folder.name
+        run = _with_newest_of_nodes(run, own, context)
     if options.resume == AUTO and run.found is None:
         log.info(f"no checkpoint in {run.folder}: starting afresh")
     return run
@@ -122,6 +145,10 @@ def _find_run(options: ContrastOptions, lock: Callable[[Path], object]) -> Run:
         return Run(folder, None)
     if options.resume != AUTO:
         path = Path(options.resume)
+        if path.is_dir():
+            newest = next(iter(checkpoint_paths(path)), None)
+            advice = f"name the checkpoint in it: {newest}" if newest else "it holds no checkpoint of a training"
+            raise UserError(f"--resume {path} is a folder; {advice}")
         return Run(folder, _check_content(path, read_whole(path)))
     folder = _folder_to_continue(options)
     lock(folder)
@@ -135,33 +162,44 @@ def _folder_to_continue(options: ContrastOptions) -> Path:
     """The folder below ``model_path`` in which ``--resume auto`` continues.
 
     The folder with this run's exact name if it has a checkpoint. Else, of the folders whose checkpoints have the same
-    ``FIXED`` options, the one written last: batch size, epochs, learning rate or ``--amp`` may differ. Else the run is
-    new and has its own name.
+    ``FIXED`` options, the one written last: batch size, epochs, learning rate or ``--amp`` may differ. ``model_path``
+    can be such a folder itself. Else the run is new and has its own name.
     """
     own = options.model_path / options.run_name
     if checkpoint_paths(own) or not options.model_path.is_dir():
         return own
-    others = [folder for folder in options.model_path.iterdir() if folder.is_dir() and _can_continue(folder, options)]
-    if not others:
+    folders = [options.model_path, *sorted(folder for folder in options.model_path.iterdir() if folder.is_dir())]
+    obstacles = {folder: _find_obstacle(folder, options) for folder in folders if checkpoint_paths(folder)}
+    fitting = [folder for folder, obstacle in obstacles.items() if obstacle is None]
+    if not fitting:
+        for folder, obstacle in obstacles.items():
+            log.warning(f"--resume auto does not continue the run in {folder}: {obstacle}")
         return own
-    newest = max(others, key=lambda folder: max(path.stat().st_mtime for path in checkpoint_paths(folder)))
-    more = f" (the newest of {len(others)} runs that fit)" if len(others) > 1 else ""
+    newest = max(fitting, key=lambda folder: max(path.stat().st_mtime for path in checkpoint_paths(folder)))
+    more = f" (the newest of {len(fitting)} runs that fit)" if len(fitting) > 1 else ""
     log.info(f"--resume auto continues the run in {newest}{more}; another --model_path would start a new run")
     return newest
 
 
-def _can_continue(folder: Path, options: ContrastOptions) -> bool:
-    """Whether the newest readable checkpoint of ``folder`` has this run's ``FIXED`` options. Changes no file."""
+def _find_obstacle(folder: Path, options: ContrastOptions) -> str | None:
+    """Why this run cannot continue from the newest readable checkpoint of ``folder``; None if it can.
+
+    Changes no file.
+    """
     for path in checkpoint_paths(folder):
         try:
             run = read_file(path, mmap=True).get("run")
         except UserError:  # damaged; dealt with once the folder is locked
             continue
         if not isinstance(run, dict):
-            return False
-        same_heads = has_level_head(run) == (options.level_weight > 0)
-        return same_heads and all(run.get(name) == getattr(options, name) for name in FIXED)
-    return False
+            return f"{path.name} does not tell its options; --resume {path} continues from it"
+        for name in FIXED:
+            if run.get(name) != getattr(options, name):
+                return f"it was trained with --{name} {run.get(name)}, this run has --{name} {getattr(options, name)}"
+        if has_level_head(run) != (options.level_weight > 0):
+            return f"it was trained with --level_weight {run.get('level_weight', 0):g}"
+        return None
+    return "none of its checkpoints can be read"
 
 
 def has_level_head(run: dict[str, Any]) -> bool:
@@ -216,10 +254,14 @@ def find_differences(found: Found, run: dict[str, Any]) -> list[str]:
             f"checkpoint {found.path} was trained with --level_weight {saved.get('level_weight', 0):g}, this run has "
             f"--level_weight {run['level_weight']:g}: only one of the two networks predicts levels"
         )
-    return [
+    sentences = [
         f"{name} was {saved[name]} and is {run[name]}: {EFFECTS.get(name, 'the new value holds from here on')}"
         for name in differing
+        if name != IMAGE_LIST
     ]
+    if IMAGE_LIST in differing and "images" not in differing:
+        sentences.append(f"the list has other images, or another order of them: {EFFECTS['images']}")
+    return sentences
 
 
 def _as_list(value: Any) -> Any:

@@ -65,13 +65,14 @@ def train(options: ContrastOptions, backend: str) -> None:
     )
 
     with RunLock(context, stop) as lock:
-        description = describe_run(options, context, len(dataset))
+        description = describe_run(options, context, dataset.images.paths)
         run = find_run(options, context, lock.acquire)
         position = continue_from(run.found, learner, description, steps_per_epoch) if run.found else Position()
         if probe and run.found:
             probe.restore(run.found.content.get("probe"))
         lock.acquire(run.folder)  # not earlier, so that a mistake leaves no empty folder
-        tb_folder = options.tb_path / run.folder.name
+        in_own_folder = run.folder == options.model_path == options.tb_path
+        tb_folder = run.folder if in_own_folder else options.tb_path / run.folder.name
         log.info(f"checkpoints: {run.folder}\nTensorBoard: {tb_folder}")
         loader = build_loader(dataset, batches.starting_at(position), options.num_workers, context, device)
         bad_images = BadImages(dataset, run.folder, options.max_bad / 100, context.is_first, bool(run.found))

@@ -25,6 +25,7 @@ from common import log
 from common.atomic_files import whole_file
 from common.errors import UserError
 from learning.contrastive.moco import MoCo
+from networks.checkpoint_files import UnreadableFileError
 from networks.checkpoint_formats import read_file, with_prefix
 
 MODULE = "module."
@@ -176,7 +177,9 @@ def read_whole(path: Path) -> Content:
         try:
             with zipfile.ZipFile(path) as archive:
                 damaged = archive.testzip()
-        except zipfile.BadZipFile as error:
+        except OSError as error:
+            raise UnreadableFileError(f"checkpoint {path} cannot be read: {error.strerror or error}") from None
+        except Exception as error:  # flipped bits in a header can look like encryption or another compression
             raise UserError(f"checkpoint {path} is damaged: {error}") from None
         if damaged:
             raise UserError(f"checkpoint {path} is damaged: the checksum of {damaged} is wrong")
@@ -209,9 +212,14 @@ def _position_of(path: Path) -> Position:
 
 
 def _unless_damaged(read: Callable[[Path], T], path: Path) -> T | None:
-    """The result of ``read`` for ``path``; None, with a warning and the file renamed, if the file is damaged."""
+    """The result of ``read`` for ``path``; None, with a warning and the file renamed, if the file is damaged.
+
+    A file that the system does not give now may be sound: UnreadableFileError is raised.
+    """
     try:
         return read(path)
+    except UnreadableFileError:
+        raise
     except UserError as error:
         renamed = path.with_name(path.name + ".damaged")
         path.replace(renamed)

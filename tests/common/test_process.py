@@ -46,6 +46,50 @@ def test_our_own_mistake_keeps_its_traceback():
         run_script(lambda: 1 / 0)
 
 
+SAY = "from common import log; from common.process import run_script; run_script(lambda: log.info('score 0.5' * 10000))"
+
+
+@pytest.mark.parametrize(
+    "redirection, status, said",
+    [
+        ("> /dev/full", 1, "-c: the standard output cannot be written: No space left on device\n"),
+        ("| true", 141, ""),  # nobody reads: an end, no error
+        (">&-", 0, ""),
+        ("2>&-", 0, ""),
+        ("2> /dev/full", 0, ""),
+    ],
+)
+def test_an_output_that_cannot_be_written(redirection, status, said):
+    command = f"set -o pipefail; {sys.executable} -c \"sleep=__import__('time').sleep(0.5); {SAY}\" {redirection}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (status, said)
+
+
+def test_a_file_does_not_get_the_number_of_a_closed_stream(tmp_path):
+    """Messages of C libraries would be written into it."""
+    code = f"from common import log; import os; file = open('{tmp_path}/scores.csv', 'w'); os.write(2, b'libtiff')"
+    subprocess.run(["bash", "-c", f'{sys.executable} -c "{code}" 2>&-'], check=True, timeout=60)
+    assert (tmp_path / "scores.csv").read_bytes() == b""
+
+
+@pytest.mark.parametrize(
+    "error, sentence",
+    [
+        (OSError(28, "No space left on device", "/tmp/x"), "/tmp/x: No space left on device"),
+        (MemoryError(), "the memory is too small"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "the memory is too small"),
+    ],
+)
+def test_an_error_of_the_system_is_a_sentence(error, sentence, capsys):
+    def work():
+        raise error
+
+    with pytest.raises(SystemExit) as ended:
+        run_script(work)
+    assert ended.value.code == 1
+    assert sentence in capsys.readouterr().err
+
+
 def test_workers_that_are_ended_with_their_process_are_no_error():
     """By a thread, while the main thread has a handler like torch's, which reports a data worker that has died."""
     code = """

@@ -210,6 +210,15 @@ def test_backslashes(tmp_path, given, plain):
     assert read_csv(tmp_path / "list.csv", ("image",), "--input")["image"].tolist() == [plain]
 
 
+def test_byte_order_marks_within_joined_files(tmp_path, capsys):
+    (tmp_path / "scores.csv").write_text("\ufeffimage,mos\n\ufeffa.png,3\n\u200bb.png ,4\nc.png,5\n")
+    table = read_csv(tmp_path / "scores.csv", ("image",), "scores")
+    assert table["image"].tolist() == ["a.png", "b.png", "c.png"]
+    assert "invisible marks around 2 names removed" in capsys.readouterr().out
+    (tmp_path / "\ufeffa.png").touch()  # a file's own name stays
+    assert read_csv(tmp_path / "scores.csv", ("image",), "scores")["image"].tolist()[0] == "\ufeffa.png"
+
+
 def test_the_training_list_is_read_the_same_way(tmp_path):
     """One reader for all tables: another required column, in the form that a spreadsheet saves as "Unicode text"."""
     (tmp_path / "list.csv").write_bytes("image_PATH\tnote\r\na.png\tx\r\n".encode("utf-16"))

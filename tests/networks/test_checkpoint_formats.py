@@ -18,6 +18,7 @@ import torchvision
 
 from common.errors import UserError
 from networks import ContrastiveNetwork, build_encoder, checkpoints, load_encoder
+from networks.checkpoint_files import UnreadableFileError
 from networks.checkpoint_formats import find_architecture, fingerprint, read_checkpoint
 
 
@@ -40,6 +41,26 @@ def as_sequence(state):
     places = {"conv1": 0, "bn1": 1, "layer1": 4, "layer2": 5, "layer3": 6, "layer4": 7}
     parts = ((name.partition("."), value) for name, value in state.items())
     return {f"{places[layer]}.{rest}": value for (layer, _, rest), value in parts}
+
+
+def as_transformers(state, prefix):
+    """Hugging Face's names, by a table of replacements."""
+    names = {"conv1.": "embedder.embedder.convolution.", "bn1.": "embedder.embedder.normalization."}
+    replaced = {}
+    for name, value in state.items():
+        if name.startswith("layer"):
+            stage, block, layer, *rest = name.removeprefix("layer").split(".")
+            if layer == "downsample":
+                layer = "shortcut." + {"0": "convolution", "1": "normalization"}[rest.pop(0)]
+            else:
+                kind = "convolution" if layer.startswith("conv") else "normalization"
+                layer = f"layer.{int(layer[-1]) - 1}.{kind}"
+            new = f"encoder.stages.{int(stage) - 1}.layers.{block}.{layer}.{'.'.join(rest)}"
+        else:
+            first, rest = name.split(".")
+            new = names[f"{first}."] + rest
+        replaced[prefix + new] = value
+    return replaced
 
 
 def formats(network):
@@ -131,6 +152,12 @@ def formats(network):
             None,
         ),
         "DeepSpeed": ({"module": bare, "ds_config": {"a": 1}, "global_steps": 3}, "none", None),
+        "transformers": (
+            as_transformers(encoder, "resnet.") | {"classifier.1.weight": bare["fc.weight"]},
+            "none",
+            None,
+        ),
+        "transformers, encoder alone": (as_transformers(encoder, ""), "none", None),
         "numpy": ({name: value.numpy() for name, value in encoder.items()}, "none", None),
         "parameters": (collections.OrderedDict(parameters), "none", None),
         "twice the same": (
@@ -339,6 +366,7 @@ def in_archive(kind, path, content):
         (b"version https://git-lfs.github.com/spec/v1\noid", "is a Git LFS pointer"),
         (b"<!DOCTYPE html><html>quota exceeded", "is a web page; the download failed"),
         (b'{"metadata": {}, "weight_map": {}}', "is JSON; of a model in several files"),
+        (bytes(1000), "begins with zeros alone"),
         (b"\x1f\x8b" + bytes(50), "is a gzip archive"),
         (pickle.dumps({"a": torch.zeros(2)}), "a pickle that torch.save did not write"),
         ("script", "is a TorchScript archive, which holds code; save its state_dict"),
@@ -360,6 +388,26 @@ def test_other_files_are_named(tmp_path, content, said):
         path.write_bytes(content)
     with pytest.raises(UserError, match=f"checkpoint .*a.pth .*{said}"):
         read_checkpoint(path)
+
+
+def test_a_folder_is_no_checkpoint_and_the_files_in_it_are_named(tmp_path):
+    (tmp_path / "model.safetensors").touch()
+    (tmp_path / "config.json").touch()
+    with pytest.raises(UserError, match=r"is a folder; name the file with the weights: model.safetensors$"):
+        read_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "error", [PermissionError(13, "Permission denied"), MemoryError(), RuntimeError("unable to mmap 300 bytes")]
+)
+def test_a_file_that_the_system_does_not_give_is_not_called_damaged(network, tmp_path, monkeypatch, error):
+    def load(*_, **__):
+        raise error
+
+    torch.save(network.encoder.state_dict(), tmp_path / "a.pth")
+    monkeypatch.setattr(torch, "load", load)
+    with pytest.raises(UnreadableFileError, match=r"a.pth cannot be read: (Permission denied|the memory is too small)"):
+        read_checkpoint(tmp_path / "a.pth")
 
 
 @pytest.mark.filterwarnings("ignore")  # torch's own on quantised and sparse tensors

@@ -14,6 +14,8 @@ from learning.contrastive.trainer import Saver
 from tests.images import write_training_set
 from tests.runs import assert_same_curves, assert_same_training, checkpoint, run_folder, scalars, train_here
 
+AUTO = ("--resume", "auto", "--print_freq", 10)
+
 
 class Killed(Exception):
     pass
@@ -87,6 +89,49 @@ def test_what_can_no_longer_be_identical_is_said(run, csv_path, tmp_path, capsys
     assert [step for step, _ in scalars(tmp_path / "b", "loss")] == [2, 3, 4, 5, 6, 7]
 
 
+def test_another_order_of_the_images_is_said_and_another_folder_of_them_is_none(run, csv_path, tmp_path, capsys):
+    run(tmp_path / "a", killed_after=3)
+    current = run_folder(tmp_path / "a") / "current.pth"
+    header, *lines = csv_path.read_text().splitlines()
+    names = [line.rpartition("/")[2] for line in lines]
+    shutil.copytree(csv_path.parent, tmp_path / "moved")
+    for order, said in ((names, False), (names[::-1], True)):
+        moved = tmp_path / "moved.csv"
+        moved.write_text("\n".join([header, *(f"{tmp_path}/moved/{name}" for name in order)]) + "\n")
+        train_here(moved, tmp_path / f"b{said}", "--resume", current)
+        assert ("the list has other images, or another order of them" in capsys.readouterr().err) == said
+
+
+def test_resume_of_a_folder_names_the_checkpoint_in_it(run, tmp_path):
+    run(tmp_path / "a", killed_after=3)
+    folder = run_folder(tmp_path / "a")
+    with pytest.raises(UserError, match=rf"is a folder; name the checkpoint in it: {folder}/current.pth"):
+        run(tmp_path / "b", "--resume", folder)
+    with pytest.raises(UserError, match=r"is a folder; it holds no checkpoint of a training"):
+        run(tmp_path / "b", "--resume", tmp_path)
+
+
+def test_auto_takes_a_runs_own_folder_for_model_path(run, tmp_path, capsys):
+    run(tmp_path / "a", *AUTO, "--epochs", 1)
+    folder = run_folder(tmp_path / "a")
+    run(folder, *AUTO, "--epochs", 2)
+    assert f"resuming after epoch 1 of {folder}/current.pth" in capsys.readouterr().out
+    assert not [path for path in folder.iterdir() if path.is_dir() and "ep2" in path.name]
+    assert [step for step, _ in scalars(tmp_path / "a", "loss")] == list(range(6))
+
+
+def test_auto_says_why_it_does_not_continue_a_run(run, tmp_path, capsys):
+    run(tmp_path, *AUTO, "--epochs", 1)
+    folder = run_folder(tmp_path)
+    run(tmp_path, *AUTO, "--epochs", 1, "--optimizer", "AdamW")
+    said = capsys.readouterr()
+    assert (
+        f"warning: --resume auto does not continue the run in {folder}: it was trained with --optimizer SGD, this run "
+        "has --optimizer AdamW" in said.err
+    )
+    assert "starting afresh" in said.out
+
+
 @pytest.mark.parametrize("option, value, other", [("nce_k", 64, 48), ("arch", "resnet34", "resnet18")])
 def test_another_network_or_queue_is_refused_with_both_values(run, tmp_path, option, value, other):
     run(tmp_path / "a", killed_after=3)
@@ -99,9 +144,6 @@ def test_weights_that_are_not_finite_are_not_saved(run, tmp_path):
     """A step can end in them while its loss was finite: the checkpoint before is the last good one."""
     with pytest.raises(UserError, match=r"not finite after step 1 of epoch 1|the loss is nan in epoch 1, step 2"):
         run(tmp_path, "--learning_rate", "1e38", "--save_steps", 1)
-
-
-AUTO = ("--resume", "auto", "--print_freq", 10)
 
 
 def test_auto_finds_the_run_though_its_name_has_changed(run, tmp_path, capsys):

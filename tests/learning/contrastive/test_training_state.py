@@ -1,5 +1,6 @@
 """Files of a run: whole or not at all, two to fall back on, no more than wanted, and never a silent loss."""
 
+import contextlib
 import os
 import subprocess
 
@@ -63,6 +64,34 @@ def test_a_damaged_one_is_set_aside_with_a_warning_and_the_one_before_it_taken(t
         assert f"warning: checkpoint {tmp_path / name} is" in warning and "damaged" in warning
     assert newest_checkpoint(tmp_path) == (None, None)
     assert all(name.endswith(".pth.damaged") for name in names(tmp_path))
+
+
+def test_a_sound_one_that_cannot_be_read_now_is_not_set_aside(tmp_path, monkeypatch):
+    """The memory of a smaller machine, or a file server's error."""
+    save(tmp_path, 1)
+    save(tmp_path, 2)
+    before = names(tmp_path)
+
+    def load(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(torch, "load", load)
+    with pytest.raises(UserError, match=r"current.pth cannot be read: the memory is too small"):
+        newest_checkpoint(tmp_path)
+    assert names(tmp_path) == before
+
+
+@pytest.mark.parametrize("offset", range(0, 46))
+def test_any_flipped_byte_of_a_header_is_damage(tmp_path, offset):
+    save(tmp_path, 1)
+    path = tmp_path / "current.pth"
+    content = bytearray(path.read_bytes())
+    for start in (0, content.rindex(b"PK\x01\x02")):
+        changed = content.copy()
+        changed[start + offset] ^= 0xFF
+        path.write_bytes(changed)
+        with contextlib.suppress(UserError):  # other errors would end the run
+            read_whole(path)
 
 
 def test_a_named_checkpoint_that_is_damaged_is_refused(tmp_path):
