@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,15 +18,22 @@ def whole_file(path: str | os.PathLike, durable: bool = True) -> Iterator[Path]:
 
     With ``durable`` the file survives a power failure from then on; without, thousands of small files are fast.
 
-    A missing folder is made. If the block raises, or the disk is full, ``path`` is kept as it was and nothing is left
-    beside it. Raises UserError where the file cannot be written.
+    A link is followed. A device or pipe (``/dev/stdout``, ``/dev/null``) is written to, when the block ends, and stays
+    what it is. A missing folder is made. If the block raises, or the disk is full, ``path`` is kept as it was and
+    nothing is left beside it. Raises UserError where the file cannot be written.
     """
     path = Path(path)
+    if is_device(path):
+        with _copied_to_device(path) as temporary:
+            yield temporary
+        return
+    if path.is_symlink():
+        path = Path(os.path.realpath(path))
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # The ending is kept, since many writers choose the format by it; the rest is short, since ``path`` may be long.
-        beginning = os.fsencode(path.stem)[:40].decode(errors="ignore")
+        beginning = cut_name(path.stem, 40)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{beginning}.", suffix=f"{TEMPORARY}{path.suffix}")
         os.close(handle)
         temporary = Path(name)
@@ -42,6 +50,31 @@ def whole_file(path: str | os.PathLike, durable: bool = True) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def is_device(path: Path) -> bool:
+    """Whether ``path`` is a device, a pipe or an open file of a process, in whose place no file may be put."""
+    if path.absolute().parts[1:2] in (("dev",), ("proc",)) and path.absolute().parts[1:3] != ("dev", "shm"):
+        return path.exists()
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+@contextlib.contextmanager
+def _copied_to_device(path: Path) -> Iterator[Path]:
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            temporary = Path(folder, f"written{path.suffix}")
+            temporary.touch()
+            yield temporary
+            with open(temporary, "rb") as written, open(path, "wb") as device:
+                shutil.copyfileobj(written, device)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def cut_name(name: str, n_bytes: int) -> str:
+    """The beginning of a file's name, of at most ``n_bytes`` bytes on disk, without half a character of UTF-8."""
+    return os.fsdecode(os.fsencode(name)[:n_bytes].decode(errors="ignore").encode())
+
+
 def check_writable(folder: str | os.PathLike) -> None:
     """Makes ``folder`` if it is missing; UserError, which names it, where no file can be written into it."""
     try:
@@ -56,8 +89,10 @@ def check_target(path: str | os.PathLike) -> None:
     """UserError where a file cannot be written at ``path``: to be called before long work whose result it holds."""
     if Path(path).is_dir():
         raise UserError(f"{path} is a folder, and a file is to be written there")
+    if is_device(Path(path)):
+        return
     try:
-        check_writable(Path(path).parent)
+        check_writable(Path(os.path.realpath(path)).parent)
     except UserError as error:
         raise UserError(f"{path} cannot be written: {getattr(error.__cause__, 'strerror', None) or error}") from None
 

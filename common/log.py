@@ -14,6 +14,7 @@ import os
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TextIO
 
 from tqdm import tqdm
 
@@ -66,8 +67,7 @@ def info(text: str) -> None:
     """
     if not _speaker.quiet:
         try:
-            tqdm.write(text, file=sys.stdout)
-            sys.stdout.flush()
+            _write(text, sys.stdout)
         except BrokenPipeError:
             raise
         except OSError as error:
@@ -87,5 +87,15 @@ def error(text: str) -> None:
 
 def _to_stderr(text: str) -> None:
     with contextlib.suppress(OSError):
-        tqdm.write(text, file=sys.stderr)
-        sys.stderr.flush()
+        _write(text, sys.stderr)
+
+
+def _write(text: str, stream: TextIO) -> None:
+    """Writes a line; characters that the stream cannot hold (another encoding, bytes in a name) as escapes."""
+    encoding = stream.encoding or "utf-8"
+    try:
+        text.encode(encoding, stream.errors or "strict")
+    except UnicodeEncodeError:
+        text = text.encode(encoding, "backslashreplace").decode(encoding)
+    tqdm.write(text, file=stream)
+    stream.flush()

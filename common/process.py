@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
 
 from common import log
@@ -48,6 +49,7 @@ def run_script(work: Callable[[], int | None], after_interrupt: str = "interrupt
     ``after_interrupt`` is printed, with status 130. Any other exception is a mistake of ours and keeps its traceback.
     """
     try:
+        _check_current_folder()
         status = work() or 0
     except UserError as error:
         _fail(error.sentence)
@@ -62,6 +64,14 @@ def run_script(work: Callable[[], int | None], after_interrupt: str = "interrupt
             raise
         _fail(sentence)
     sys.exit(status)
+
+
+def _check_current_folder() -> None:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        # Relative paths have no meaning, and libraries end the process in their own ways.
+        raise UserError("the current folder has been deleted; change to another one (cd)") from None
 
 
 def _fail(sentence: str) -> NoReturn:

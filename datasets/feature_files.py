@@ -26,7 +26,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from common.atomic_files import check_writable, whole_file
+from common.atomic_files import check_writable, cut_name, whole_file
 from common.errors import UserError
 from common.names import GIVEN, KINDS, short_identity
 from datasets.feature_sources import SourceRecord, SourceRecords
@@ -207,7 +207,7 @@ def _shortened(name: str, always: bool = False) -> str:
     if len(encoded) <= LONGEST_NAME and not always:
         return name
     digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
-    beginning = encoded[: LONGEST_NAME - 17].decode(errors="ignore")
+    beginning = cut_name(last, LONGEST_NAME - 17)
     return f"{folder}/{beginning}~{digest}".lstrip("/")
 
 

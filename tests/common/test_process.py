@@ -1,5 +1,6 @@
 """Scripts end with a sentence and a status, and only our own mistakes show a traceback."""
 
+import os
 import subprocess
 import sys
 
@@ -70,6 +71,25 @@ def test_a_file_does_not_get_the_number_of_a_closed_stream(tmp_path):
     code = f"from common import log; import os; file = open('{tmp_path}/scores.csv', 'w'); os.write(2, b'libtiff')"
     subprocess.run(["bash", "-c", f'{sys.executable} -c "{code}" 2>&-'], check=True, timeout=60)
     assert (tmp_path / "scores.csv").read_bytes() == b""
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8", "latin-1", "cp1252"])
+def test_names_that_the_output_cannot_hold_are_printed_with_escapes(encoding):
+    code = "from common import log; log.info('\\u65e5\\udce9.png 3.5'); log.error('\\u65e5\\udce9.png')"
+    environment = os.environ | {"PYTHONIOENCODING": encoding}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment, timeout=60)
+    assert done.returncode == 0
+    assert done.stdout.endswith(b"\\udce9.png 3.5\n") and done.stderr.endswith(b"\\udce9.png\n")
+
+
+def test_a_current_folder_that_is_gone(tmp_path):
+    (tmp_path / "gone").mkdir()
+    code = f"import os, sys; sys.path.insert(0, os.getcwd()); os.chdir('{tmp_path}/gone'); os.rmdir('../gone'); {SAY}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (
+        1,
+        "-c: the current folder has been deleted; change to another one (cd)\n",
+    )
 
 
 @pytest.mark.parametrize(
