@@ -107,6 +107,10 @@ def _decode_exactly(content: bytes, codec: str, name: str) -> str:
         raise TableError(f"it is {name}, and damaged at byte {error.start}") from None
 
 
+csv.field_size_limit(1 << 30)
+"""Captions and prompts beside the scores can be longer than the 128 KiB that Python allows a field."""
+
+
 def _parse_text(text: str, is_header: Callable[[list[str]], bool], form: list[str]) -> RawTable:
     body, first_line, declared, details = _from_header(text, is_header)
     if not body:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import os
 import re
@@ -149,8 +150,7 @@ def _plain_names(names: list[str], folder: Path) -> tuple[list[str], list[str]]:
     blanks = sum(name != name.strip() and new == new.strip() for name, new in changed)
     slashes = sum("\\" in name and "\\" not in new for name, new in changed)
     marks = sum(name.strip(_INVISIBLE) != name and new.strip(_INVISIBLE) == new for name, new in changed)
-    bare = [(name.strip().strip(_INVISIBLE).strip(), new) for name, new in changed]
-    forms = sum(new not in (name, name.replace("\\", "/")) for name, new in bare)
+    forms = sum(new not in (_bare(name), _bare(name).replace("\\", "/")) for name, new in changed)
     notes = []
     if blanks:
         notes.append(f"blanks around {_count(blanks)} removed")
@@ -167,8 +167,13 @@ def _count(n: int) -> str:
     return f"{n:,d} name{'s' if n > 1 else ''}"
 
 
+def _bare(name: str) -> str:
+    """The name without blanks at its ends, nor the byte order mark that a table appended to another brings along."""
+    return name.strip().strip(_INVISIBLE).strip()
+
+
 def _is_plain(name: str) -> bool:
-    return "\\" not in name and name == name.strip().strip(_INVISIBLE) and (name.isascii() or _has_one_form(name))
+    return "\\" not in name and name == _bare(name) and (name.isascii() or _has_one_form(name))
 
 
 def _has_one_form(name: str) -> bool:
@@ -178,17 +183,24 @@ def _has_one_form(name: str) -> bool:
 
 def _plain_name(name: str, files: _Files) -> str:
     """The spelling of ``name`` that a file has, or else the plainest."""
-    stripped = name.strip().strip(_INVISIBLE).strip()
+    stripped = _bare(name)
     windows = "\\" in stripped and ("/" not in stripped or _WINDOWS_ROOT.match(stripped))
     slashed = stripped.replace("\\", "/") if windows else stripped
     spellings = [name, stripped, slashed, *(unicodedata.normalize(form, slashed) for form in ("NFC", "NFD"))]
-    if not _is_unicode(slashed):  # bytes of a Windows program, perhaps: its code page for western Europe
-        spellings.append(os.fsencode(slashed).decode("cp1252", "replace"))
+    if not _is_unicode(slashed):  # bytes of a Windows program, perhaps, in the code page of its country
+        with contextlib.suppress(UnicodeError):
+            # Unslashed too: half of a Japanese or Chinese character can look like a backslash.
+            encoded = [os.fsencode(text) for text in (slashed, stripped)]
+            spellings += [text.decode(page, "replace") for page in CODE_PAGES for text in encoded]
     return next((spelling for spelling in dict.fromkeys(spellings) if files.hold(spelling)), slashed)
 
 
 def _is_unicode(name: str) -> bool:
     return not any("\ud800" <= character <= "\udfff" for character in name)
+
+
+CODE_PAGES = ("cp1252", "gb18030", "cp932", "cp949", "big5", "cp1251")
+"""Windows' encodings for western Europe, China, Japan, Korea, Taiwan and Russia. A spelling counts if a file has it."""
 
 
 @dataclass(frozen=True)

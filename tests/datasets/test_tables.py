@@ -276,3 +276,27 @@ def test_a_table_comes_back_through_any_dialect(
     else:
         assert scores.images == names
         np.testing.assert_array_equal(scores.mos, mos)
+
+
+@pytest.mark.parametrize(
+    "name, page", [("\u56fe\u50cf.png", "gb18030"), ("\u5199\u771f \u8868.png", "cp932"), ("\uc0ac\uc9c4.png", "cp949")]
+)
+def test_names_in_a_code_page_of_asia_are_those_of_the_files(tmp_path, name, page):
+    """Excel writes a CSV in the code page of its country; the last byte of \u8868 in Japan's is that of a backslash."""
+    (tmp_path / name).write_bytes(b"")
+    table = tmp_path / "scores.csv"
+    table.write_bytes(f"image,mos\n{name},1\n".encode(page))
+    assert list(read_csv(table, ("image", "mos"), "scores")["image"]) == [name]
+
+
+def test_tables_that_were_appended_to_each_other_bring_a_byte_order_mark_along(tmp_path, capsys):
+    table = tmp_path / "scores.csv"
+    table.write_text("image,mos\na.png,1\n\ufeffb.png,2\n", encoding="utf-8")
+    assert list(read_csv(table, ("image", "mos"), "scores")["image"]) == ["a.png", "b.png"]
+    assert "blanks around 1 name removed" in capsys.readouterr().out
+
+
+def test_a_caption_may_be_long(tmp_path):
+    table = tmp_path / "scores.csv"
+    table.write_text(f"image,mos,prompt\na.png,1,{'x' * 200_000}\n")
+    assert list(read_csv(table, ("image", "mos"), "scores")["image"]) == ["a.png"]
