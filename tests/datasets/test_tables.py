@@ -289,13 +289,6 @@ def test_names_in_a_code_page_of_asia_are_those_of_the_files(tmp_path, name, pag
     assert list(read_csv(table, ("image", "mos"), "scores")["image"]) == [name]
 
 
-def test_tables_that_were_appended_to_each_other_bring_a_byte_order_mark_along(tmp_path, capsys):
-    table = tmp_path / "scores.csv"
-    table.write_text("image,mos\na.png,1\n\ufeffb.png,2\n", encoding="utf-8")
-    assert list(read_csv(table, ("image", "mos"), "scores")["image"]) == ["a.png", "b.png"]
-    assert "blanks around 1 name removed" in capsys.readouterr().out
-
-
 def test_a_caption_may_be_long(tmp_path):
     table = tmp_path / "scores.csv"
     table.write_text(f"image,mos,prompt\na.png,1,{'x' * 200_000}\n")
