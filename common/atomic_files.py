@@ -24,8 +24,8 @@ def whole_file(path: str | os.PathLike, durable: bool = True) -> Iterator[Path]:
     """
     path = Path(path)
     if is_device(path):
-        with _copied_to_device(path) as temporary:
-            yield temporary
+        with _copied_to_device(path) as copied:
+            yield copied
         return
     if path.is_symlink():
         path = Path(os.path.realpath(path))
