@@ -1,11 +1,16 @@
 """Files that are written completely or not at all."""
 
 import contextlib
+import io
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError
 
 from common.errors import UserError
 
@@ -45,9 +50,23 @@ def whole_file(path: str | os.PathLike, durable: bool = True) -> Iterator[Path]:
         temporary.replace(path)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
+    except SafetensorError as error:
+        reason = re.search(r"I/O error: (.*?) \(os error", str(error))  # safetensors has no error of the system's type
+        raise UserError(f"{path} cannot be written: {reason.group(1) if reason else error}") from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def write_array(path: str | os.PathLike, array: np.ndarray, durable: bool = True) -> None:
+    """Writes ``array`` as .npy, as ``whole_file`` writes files.
+
+    On a full disk numpy's own writer drops the last 4 KB of an array without an error.
+    """
+    content = io.BytesIO()
+    np.save(content, array, allow_pickle=False)
+    with whole_file(path, durable) as temporary:
+        temporary.write_bytes(content.getbuffer())
 
 
 def is_device(path: Path) -> bool:

@@ -26,7 +26,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from common.atomic_files import check_writable, cut_name, whole_file
+from common.atomic_files import check_writable, cut_name, whole_file, write_array
 from common.errors import UserError
 from common.names import GIVEN, KINDS, short_identity
 from datasets.feature_sources import SourceRecord, SourceRecords
@@ -181,8 +181,7 @@ class FeatureFolder:
             with contextlib.suppress(OSError):
                 path.unlink()
             self._records[kind].add(SourceRecord(name, image.name, stamp))
-            with whole_file(path, durable=False) as temporary, open(temporary, "wb") as file:
-                np.save(file, features[None], allow_pickle=False)
+            write_array(path, features[None], durable=False)
 
     def read(self, names: Sequence[str]) -> np.ndarray:
         """(len(names), features of all kinds side by side) float32, as ``FeatureFiles.read`` gives it."""

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.model_selection import GroupShuffleSplit
 
-from common.atomic_files import whole_file
+from common.atomic_files import write_array
 from common.errors import UserError
 from datasets.image_lists import match_names
 from datasets.opinion_scores import SPLIT_NAMES, OpinionScores
@@ -147,5 +147,4 @@ def write_splits(path: Path, splits: Sequence[Split], images: Sequence[str]) -> 
         rows = [split.parts()[part] for split in splits]
         if len({len(row) for row in rows}) > 1:
             raise UserError(f"the {part} parts are of different sizes, which arrays cannot hold; write a .csv instead")
-        with whole_file(path / file) as temporary:
-            np.save(temporary, np.stack(rows))
+        write_array(path / file, np.stack(rows))

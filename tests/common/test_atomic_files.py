@@ -1,15 +1,20 @@
 """Devices, pipes and links as targets; complete or no files elsewhere are tested where they are written."""
 
+import contextlib
 import os
+import resource
+import signal
 import stat
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
-from common.atomic_files import check_target, cut_name, whole_file
+from common.atomic_files import check_target, cut_name, whole_file, write_array
 from common.errors import UserError
 
 
@@ -69,3 +74,32 @@ def test_a_link_is_followed(tmp_path):
 
 def test_a_name_is_cut_between_characters():
     assert cut_name("写写", 5) == "写" and cut_name("abc", 2) == "ab"
+
+
+@contextlib.contextmanager
+def largest_file(size):
+    """Within it, no file can be larger, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
+
+
+@pytest.mark.parametrize("length", [960, 1000, 2000])
+def test_an_array_that_does_not_fit_on_the_disk_is_an_error_and_no_file(tmp_path, length):
+    """numpy alone writes 1,024 bytes of the first two, and reports nothing."""
+    with largest_file(1024), pytest.raises(UserError, match=r"x\.npy cannot be written: File too large"):
+        write_array(tmp_path / "x.npy", np.ones(length, np.float32))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_safetensors_that_do_not_fit_on_the_disk_are_a_sentence_and_no_file(tmp_path):
+    path = tmp_path / "x.safetensors"
+    refused = pytest.raises(UserError, match=r"x\.safetensors cannot be written: File too large")
+    with largest_file(1024), refused, whole_file(path) as temporary:
+        save_file({"x": np.ones(4000, np.float32)}, temporary)
+    assert list(tmp_path.iterdir()) == []

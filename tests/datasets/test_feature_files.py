@@ -218,7 +218,7 @@ def test_a_kill_between_record_and_features_leaves_no_wrong_features(photographs
     photographs.extract("a.png")
     photographs.put("a.png", b"22")
     with monkeypatch.context() as patch:
-        patch.setattr(feature_files, "whole_file", lambda *_, **__: 1 / 0)
+        patch.setattr(feature_files, "write_array", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             photographs.extract("a.png")
     assert photographs.extract("a.png")[0] == ["a.png"] and photographs.lengths() == {"a.png": 2}
