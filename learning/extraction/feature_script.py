@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NoReturn
 
 import torch
 
 from common import log
 from common.errors import UserError
-from common.process import run_script
 from datasets.feature_files import FeatureFolder, feature_file, write_single_file
 from datasets.image_lists import ImageListing, list_images
 from datasets.sample_images import write_sample_images
@@ -21,15 +19,12 @@ from options.features import FeatureOptions
 SAMPLE_FOLDER = Path("sample_images")
 
 
-def run(options: FeatureOptions) -> NoReturn:
-    """Computes and writes features as the options say; the exit status is 1 if an image or a folder failed."""
-    context = environment_context() or ProcessContext()
-    log.set_quiet(not context.is_first)
-    run_script(lambda: _extract(options), "interrupted; the same command resumes from here")
+def compute_features(options: FeatureOptions) -> int:
+    """Computes and writes features as the options say; returns the exit status.
 
-
-def _extract(options: FeatureOptions) -> int:
-    """The exit status: 1 if an image or a folder could not be read."""
+    It is 1 if an image or a folder could not be read. Raises UserError for a mistake that the user can fix.
+    """
+    log.set_quiet(not (environment_context() or ProcessContext()).is_first)  # also while it waits for the others
     context = join("gloo")
     device = extraction_device(options.compute.device, context)
     if device.type == "cpu":
