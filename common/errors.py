@@ -11,3 +11,9 @@ class UserError(Exception):
     def sentence(self) -> str:
         """The message alone, also where a data loader's worker has put its traceback before it."""
         return str(self).rpartition(f"{UserError.__qualname__}: ")[2].strip()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the system had too little memory. torch and the system report it by errors of several types."""
+    text = str(error)
+    return isinstance(error, MemoryError) or "DefaultCPUAllocator" in text or "allocate memory" in text

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from common import log
-from common.errors import UserError
+from common.errors import UserError, is_out_of_memory
 
 INTERRUPTED = 130
 """After Ctrl-C, as shells expect."""
@@ -84,8 +84,9 @@ def _fail(sentence: str) -> NoReturn:
 
 def explain_system_error(error: BaseException) -> str | None:
     """A sentence for an error of the operating system, which a person can fix, else None."""
-    if isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error):
+    if is_out_of_memory(error):
         return "the memory is too small for this; close other programs, or use smaller images or fewer workers (-j)"
     if isinstance(error, OSError) and error.strerror:
-        return f"{os.fsdecode(error.filename)}: {error.strerror}" if error.filename else error.strerror
+        name = os.fsdecode(error.filename) if isinstance(error.filename, bytes) else error.filename
+        return f"{name}: {error.strerror}" if name else error.strerror
     return None

@@ -23,12 +23,14 @@ import numpy as np
 import safetensors.torch
 import torch
 
-from common.errors import UserError
+from common.errors import UserError, is_out_of_memory
 
 State = dict[str, torch.Tensor]
 
 _NOT_GIVEN = (errno.EACCES, errno.EPERM, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ESTALE)
 """Errors of the system that say nothing of a file's content; a damaged one can raise others, such as EINVAL."""
+
+_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tar")
 
 
 class UnreadableFileError(UserError):
@@ -65,7 +67,7 @@ def read_file(path: str | os.PathLike, mmap: bool = False) -> dict[str, Any]:
     except Exception as error:  # torch's readers raise exceptions of any type for a damaged file
         if isinstance(error, OSError) and error.errno in _NOT_GIVEN:
             raise UnreadableFileError(f"checkpoint {path} cannot be read: {error.strerror}") from None
-        if isinstance(error, MemoryError) or "allocate memory" in str(error) or "unable to mmap" in str(error):
+        if is_out_of_memory(error) or "unable to mmap" in str(error):
             raise UnreadableFileError(f"checkpoint {path} cannot be read: the memory is too small for it") from None
         reason = ": ".join(["is not a checkpoint, or is damaged", *str(error).split("\n")[0:1]])[:250]
         raise UserError(f"checkpoint {path} {_name_content(path) or reason}") from None
@@ -81,8 +83,6 @@ def _why_no_file(path: Path) -> str:
     inside = sorted(child.name for child in path.iterdir() if child.suffix in _SUFFIXES)
     return f"{path} is a folder; name the file with the weights" + (f": {', '.join(inside[:4])}" if inside else "")
 
-
-_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tar")
 
 _STARTS = (
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras writes it"),

@@ -22,7 +22,7 @@ import torch.distributed as dist
 
 from common import log
 from common.errors import UserError
-from common.process import LOST_CONTACT, exit_at_once
+from common.process import LOST_CONTACT, exit_at_once, explain_system_error
 from learning.distributed.environment import ProcessContext, attempt, context_for_messages
 from learning.distributed.signals import Stopped
 
@@ -107,9 +107,7 @@ def explain(error: BaseException) -> str | None:
         return f"a data worker {how}; if memory ran out, the system did that (see dmesg): use fewer workers (-j)"
     if isinstance(error, torch.OutOfMemoryError):
         return f"{text.split('. ')[0]}: the GPU's memory is too small; lower --batch_size or give --amp"
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
-    return None
+    return explain_system_error(error)
 
 
 def training_store() -> dist.TCPStore | None:
