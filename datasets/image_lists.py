@@ -161,17 +161,24 @@ def _find_in_table(csv_path: Path) -> list[_Found]:
 
 
 def _find_in_lines(content: bytes, folder: Path, where: str) -> list[_Found]:
-    """The paths in a list: one per line, or separated by NUL as ``find -print0`` writes them.
-
-    Lines that begin with "#" are comments. Blanks and quotation marks around a path do not belong to it, unless there
-    is a file with them in its name. PowerShell writes UTF-16.
-    """
     if starts_like_an_image(content[:32]):
         raise UserError(f"--input {where} is an image, not a list of paths; give it an image's ending")
+    found = [_Found(path, given, image_name(given)) for path, given in paths_in_list(content, folder)]
+    if not found:
+        raise UserError(f"--input {where} lists no images")
+    return found
+
+
+def paths_in_list(content: bytes, folder: Path) -> Iterator[tuple[str, str]]:
+    """The paths in a list, each with its spelling there: one per line, or separated by NUL as ``find -print0`` does.
+
+    A relative path begins at the current folder, or at ``folder`` where a file is only there. Lines that begin with "#"
+    are comments. Blanks and quotation marks around a path do not belong to it, unless there is a file with them in its
+    name. PowerShell writes UTF-16.
+    """
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         content = os.fsencode(content.decode("utf-16", "replace").replace("\ufffd", "?"))
     separator = b"\0" if b"\0" in content else b"\n"
-    found = []
     for line in content.removeprefix(codecs.BOM_UTF8).split(separator):
         given = os.fsdecode(line.removesuffix(b"\r"))
         plain = given.strip()
@@ -184,10 +191,7 @@ def _find_in_lines(content: bytes, folder: Path, where: str) -> list[_Found]:
             one, path = unquoted, _from_here_or(folder, unquoted)
             if not one or one.startswith("#"):
                 continue
-        found.append(_Found(path, one, image_name(one)))
-    if not found:
-        raise UserError(f"--input {where} lists no images")
-    return found
+        yield path, one
 
 
 def _from_here_or(folder: Path, given: str) -> str:

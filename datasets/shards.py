@@ -92,6 +92,15 @@ def read_shard(path: str) -> tuple[Shard, bool]:
     return scan_shard(path), False
 
 
+def read_shards(paths: Sequence[str]) -> Iterator[tuple[Shard, bool]]:
+    """``read_shard`` of each path, with a bar."""
+    bar = ProgressBar(len(paths), "shard")
+    for path in paths:
+        yield read_shard(path)
+        bar.add(1)
+    bar.close()
+
+
 def scan_shard(path: str) -> Shard:
     """Lists a shard from its tar headers, which takes a read for each member."""
     shard = Shard(path, *_size_and_mtime(path))
@@ -239,16 +248,12 @@ def list_shard_images(paths: Sequence[str], source: str) -> ShardImages:
 
     Raises UserError for a shard that cannot be used, and where there are no images.
     """
-    bar = ProgressBar(len(paths), "shard")
     shards, scanned, left_out = [], [], FolderListing()
-    for path in paths:
-        shard, indexed = read_shard(path)
+    for shard, indexed in read_shards(paths):
         shards.append(shard)
         left_out.add(shard.left_out)
         if not indexed:
-            scanned.append(path)
-        bar.add(1)
-    bar.close()
+            scanned.append(shard.path)
     if scanned:
         log.info(
             f"{len(scanned):,d} of {len(paths):,d} shards have no index, or changed after it was written (first: "

@@ -16,7 +16,7 @@ from common import log
 from common.errors import UserError
 from common.process import run_script
 from datasets.image_folders import FolderListing, scan_folder
-from datasets.shards import SHARD_MEGABYTES, find_shards, read_shard, write_index, write_shards
+from datasets.shards import SHARD_MEGABYTES, find_shards, read_shards, write_index, write_shards
 from datasets.tables import write_csv
 
 N_NAMED = 5
@@ -141,17 +141,19 @@ def _write_shards(paths: list[Path], listing: FolderListing, folder: Path, megab
 def _index_shards(folder: Path) -> None:
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder")
-    indexed = [read_shard(path) for path in find_shards(folder)]
-    if not indexed:
+    paths = find_shards(folder)
+    if not paths:
         raise UserError(f"{folder} holds no tar files; name a folder of images as well to make shards of them")
-    listing = FolderListing()
-    for shard, has_index in indexed:
+    n_images, n_written, listing = 0, 0, FolderListing()
+    for shard, has_index in read_shards(paths):
+        n_images += len(shard.members)
         listing.add(shard.left_out)
         if not has_index:
             write_index(shard)
-    n_images = sum(len(shard.members) for shard, _ in indexed)
-    new = sum(not has_index for _, has_index in indexed)
-    log.info(f"{n_images:,d} images in {len(indexed):,d} shards, {new:,d} indexes written{_account(listing)}: {folder}")
+            n_written += 1
+    log.info(
+        f"{n_images:,d} images in {len(paths):,d} shards, {n_written:,d} indexes written{_account(listing)}: {folder}"
+    )
 
 
 def run(options: argparse.Namespace) -> int:

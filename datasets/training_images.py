@@ -14,6 +14,7 @@ import torch
 
 from common.errors import UserError
 from datasets.image_folders import scan_images
+from datasets.image_lists import LIST_SUFFIX, paths_in_list
 from datasets.images import MAX_PIXELS, read_image, read_open_image
 from datasets.shards import SHARD, ShardImages, find_shards, list_shard_images
 from datasets.tables import read_csv
@@ -93,10 +94,10 @@ def read_training_csv(csv_path: str | os.PathLike) -> TrainingImages:
         return _in_shards(shards, f"folder {csv_path}")
     if path.suffix == SHARD:
         return _in_shards([os.fspath(csv_path)], f"shard {csv_path}")
-    if path.suffix == ".txt":
-        given = [os.fsdecode(line.strip()) for line in path.read_bytes().splitlines() if line.strip()]
-        if given and all(line.endswith(SHARD) for line in given):
-            return _in_shards(given, f"list of shards {csv_path}")
+    if path.suffix.lower() == LIST_SUFFIX:
+        listed = [one for one, _ in paths_in_list(path.read_bytes(), path.parent)]
+        if listed and all(one.endswith(SHARD) for one in listed):
+            return _in_shards(listed, f"list of shards {csv_path}")
     return _in_csv(csv_path)
 
 
