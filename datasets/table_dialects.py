@@ -15,6 +15,9 @@ import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+# Captions and prompts beside the scores can be longer than the 128 KiB that Python allows a field.
+csv.field_size_limit(1 << 30)
+
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 
 _BYTE_ORDER_MARKS = (  # UTF-32 first: its little-endian mark begins with that of UTF-16
@@ -105,10 +108,6 @@ def _decode_exactly(content: bytes, codec: str, name: str) -> str:
         return content.decode(codec)
     except UnicodeDecodeError as error:
         raise TableError(f"it is {name}, and damaged at byte {error.start}") from None
-
-
-csv.field_size_limit(1 << 30)
-"""Captions and prompts beside the scores can be longer than the 128 KiB that Python allows a field."""
 
 
 def _parse_text(text: str, is_header: Callable[[list[str]], bool], form: list[str]) -> RawTable:

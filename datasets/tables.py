@@ -34,6 +34,9 @@ _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+", re.ASCII)
 _INVISIBLE = "\u200b\ufeff"
 """A blank without width, and the byte-order mark, which files that were joined have within them."""
 
+_CODE_PAGES = ("cp1252", "gb18030", "cp932", "cp949", "big5", "cp1251")
+"""Windows' encodings for western Europe, China, Japan, Korea, Taiwan and Russia. A spelling counts if a file has it."""
+
 _WINDOWS_ROOT = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 
 
@@ -168,7 +171,7 @@ def _count(n: int) -> str:
 
 
 def _bare(name: str) -> str:
-    """The name without blanks at its ends, nor the byte order mark that a table appended to another brings along."""
+    """The name without the blanks and the invisible marks around it."""
     return name.strip().strip(_INVISIBLE).strip()
 
 
@@ -191,16 +194,12 @@ def _plain_name(name: str, files: _Files) -> str:
         with contextlib.suppress(UnicodeError):
             # Unslashed too: half of a Japanese or Chinese character can look like a backslash.
             encoded = [os.fsencode(text) for text in (slashed, stripped)]
-            spellings += [text.decode(page, "replace") for page in CODE_PAGES for text in encoded]
+            spellings += [text.decode(page, "replace") for page in _CODE_PAGES for text in encoded]
     return next((spelling for spelling in dict.fromkeys(spellings) if files.hold(spelling)), slashed)
 
 
 def _is_unicode(name: str) -> bool:
     return not any("\ud800" <= character <= "\udfff" for character in name)
-
-
-CODE_PAGES = ("cp1252", "gb18030", "cp932", "cp949", "big5", "cp1251")
-"""Windows' encodings for western Europe, China, Japan, Korea, Taiwan and Russia. A spelling counts if a file has it."""
 
 
 @dataclass(frozen=True)

@@ -67,9 +67,8 @@ def list_training_images(options: ContrastOptions, context: ProcessContext) -> T
 def build_dataset(options: ContrastOptions, images: TrainingImages) -> ContentAwareDataset | QualityAwareDataset:
     """The data set of ``--views``, which makes training samples of ``images``."""
     if options.views == "content":
-        from datasets.content_aware import (
-            ContentAwareDataset,  # imports torchvision, which quality-aware views do not need
-        )
+        # Imports torchvision, which quality-aware views do not need.
+        from datasets.content_aware import ContentAwareDataset
 
         return ContentAwareDataset(images, options.method, options.patch_size, options.seed, options.max_pixels)
     return QualityAwareDataset(
