@@ -14,7 +14,7 @@ import os
 import posixpath
 import tarfile
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -40,6 +40,9 @@ MAX_OPEN = 128
 """Number of shards that a process keeps open."""
 
 SPECIAL = "links, sparse and special files"
+
+_START = 32
+"""Bytes by which an image without an ending is recognised."""
 
 _HEADERS = 4 * tarfile.BLOCKSIZE
 """Bytes reserved for the headers of a member with a long name, and for the end of the shard."""
@@ -143,23 +146,27 @@ def _check_plain(path: str, start: bytes) -> None:
 def _sort_in(member: tarfile.TarInfo, tar: tarfile.TarFile, shard: Shard) -> None:
     if member.isdir():
         return
-    folder, name = posixpath.split(os.fsencode(member.name))
-    reason: str | None
     if not member.isreg() or member.issparse():
-        reason = SPECIAL
-    elif any(is_system_folder(part) for part in folder.split(b"/") if part not in (b".", b"..")):
-        reason = THUMBNAILS
+        reason: str | None = SPECIAL
     else:
-        reason = reason_to_leave_out(name, lambda: _starts_like_an_image(member, tar))
+        reason = _reason_to_leave_out(member.name, lambda: _start(member, tar))
     if reason is None:
         shard.members.append(Member(member.offset_data, member.size, member.name))
     else:
-        shard.left_out.leave_out(name, reason)
+        shard.left_out.leave_out(posixpath.basename(os.fsencode(member.name)), reason)
 
 
-def _starts_like_an_image(member: tarfile.TarInfo, tar: tarfile.TarFile) -> bool:
+def _reason_to_leave_out(member_name: str, start: Callable[[], bytes]) -> str | None:
+    """Why a file in a shard is not one of its images; None for an image. ``start`` gives its first bytes."""
+    folder, name = posixpath.split(os.fsencode(member_name))
+    if any(is_system_folder(part) for part in folder.split(b"/") if part not in (b".", b"..")):
+        return THUMBNAILS
+    return reason_to_leave_out(name, lambda: starts_like_an_image(start()))
+
+
+def _start(member: tarfile.TarInfo, tar: tarfile.TarFile) -> bytes:
     content = tar.extractfile(member)
-    return content is not None and starts_like_an_image(content.read(32))
+    return content.read(_START) if content is not None else b""
 
 
 def _size_and_mtime(path: str) -> tuple[int, int]:
@@ -288,7 +295,8 @@ def write_shards(paths: Sequence[str], folder: Path, megabytes: int = SHARD_MEGA
 
     A shard has at most ``megabytes``, unless one image is larger. Member names are paths relative to the images' common
     folder. Each shard is written completely or not at all; shards that an interrupted call has left are kept, and the
-    next images follow. Images that cannot be read are left out and reported. Raises UserError where ``folder`` holds
+    next images follow. Images that cannot be read, or would not be found in a shard by their names, are left out and
+    reported. Raises UserError where ``folder`` holds
     shards of other images.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -388,6 +396,15 @@ def _read_files(
         except OSError as error:
             written.unreadable.append(f"image {path} cannot be read: {error.strerror or error}")
             continue
+        reason = _reason_not_found(name, content)
+        if reason is not None:
+            written.unreadable.append(f"image {path} would not be found in a shard ({reason}); rename it")
+            continue
         header = tarfile.TarInfo(name)
         header.size, header.mtime = len(content), modified
         yield header, content
+
+
+def _reason_not_found(name: str, content: bytes) -> str | None:
+    """Why readers of a shard would not find an image among its images; None where they would."""
+    return _reason_to_leave_out(name, lambda: content[:_START])

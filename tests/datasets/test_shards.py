@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader
 
 from common.errors import UserError
@@ -275,3 +276,17 @@ def test_the_command_accounts_for_every_file(csv_path, tmp_path):
     done = run(tmp_path / "all.csv", "--shards", tmp_path / "shards")
     assert done.returncode == 1 and "10 of them from an earlier start, 1 unreadable:" in done.stdout
     assert run().returncode == 2
+
+
+def test_an_image_that_a_reader_would_leave_out_is_not_written_in_silence(tmp_path):
+    """A CSV can name images that no listing of a folder finds; twice, since a second call continues the first."""
+    for name in ("a.jpg", ".cache/b.jpg", "c.dat", "d.jpg"):
+        path = tmp_path / "images" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(path, format="JPEG")
+    paths = [str(tmp_path / "images" / name) for name in ("a.jpg", ".cache/b.jpg", "c.dat", "d.jpg")]
+    for _ in range(2):
+        written = write_shards(paths, tmp_path / "shards")
+        assert (written.images, written.shards, len(written.unreadable) + written.earlier_left_out) == (2, 1, 2)
+        images = read_training_csv(tmp_path / "shards")
+        assert [path.rsplit(b": ")[1] for path in images.paths] == [b"a.jpg", b"d.jpg"]
