@@ -151,7 +151,7 @@ MEASURES: dict[str, Callable[[TrainingImages, list[int]], float]] = {
 def rows(n_images: int = 2000, latency_us: int = 200) -> Iterator[Row]:
     """For each way of using the images: files and shards, each on a disk with an empty cache."""
     if MISSING:
-        yield Row(f"slow disk: not measured, needs FUSE and fusepy ({MISSING})")
+        yield Row("slow disk", f"not measured: needs FUSE and fusepy ({MISSING})")
         return
     torch.set_num_threads(1)
     order = np.random.default_rng(0).permutation(n_images)[: n_images // 10].tolist()

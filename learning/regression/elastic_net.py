@@ -21,9 +21,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import cho_solve
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import enet_path
+
+from learning.regression.blas import cholesky_in_place
 
 GAP = 1e-8
 """Duality gap at which a fit has converged, as a share of |t|^2; scikit-learn's ``tol`` is defined alike."""
@@ -122,10 +124,10 @@ def _newton_direction(active: np.ndarray, gradient: np.ndarray, l2: float) -> np
     if n_active < n_images:
         system = active.T @ active
         system[np.diag_indices(n_active)] += l2
-        return gradient - active @ cho_solve(cho_factor(system, check_finite=False), active.T @ gradient)
+        return gradient - active @ cho_solve(cholesky_in_place(system), active.T @ gradient)
     system = active @ active.T
     system[np.diag_indices(n_images)] += l2
-    return l2 * cho_solve(cho_factor(system, check_finite=False), gradient)
+    return l2 * cho_solve(cholesky_in_place(system), gradient)
 
 
 def _step_length(

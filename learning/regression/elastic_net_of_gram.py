@@ -15,8 +15,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import LinAlgError, cho_factor, cho_solve
+from scipy.linalg import LinAlgError, cho_solve
 
+from learning.regression.blas import cholesky_in_place
 from learning.regression.elastic_net import GAP, MOST_STEPS, soft_threshold
 from learning.regression.gram import TrainingGram
 
@@ -151,8 +152,7 @@ class _Problem:
             system[rows, : len(known)] = self._rows[active[rows]].take(known, axis=1)
         system[np.diag_indices_from(system)] += self._precision(self._l2)
         try:
-            # Transposed, the lower triangle by rows is the upper one by columns, as LAPACK wants it.
-            return cho_factor(system.T, lower=False, overwrite_a=True, check_finite=False)
+            return cholesky_in_place(system)
         except LinAlgError:
             if self._precision is np.float64:
                 raise

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg.blas import dsyrk
+
+from learning.regression.blas import add_inner_products
 
 BLOCK = 1024
 """Number of rows or columns that are converted to float64 at a time."""
@@ -67,7 +68,7 @@ class SharedGram:
         """Adds the inner products of some rows to the lower triangle."""
         for block in _blocks(features):
             block -= self._mean
-            dsyrk(factor, block.T, beta=1.0, c=lower, lower=1, overwrite_c=1)
+            add_inner_products(lower, block, factor)
 
     def of_training(self, rows: np.ndarray, mos: np.ndarray, standardized: bool) -> TrainingGram:
         """The regression of the opinions ``mos`` (len(rows),) on the features of ``rows``."""

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve, eigh
-from scipy.linalg.blas import dsyrk
+from scipy.linalg import cho_solve, eigh
 
+from learning.regression.blas import add_inner_products, cholesky_in_place
 from learning.regression.elastic_net import elasticnet_solutions
 from learning.regression.gram import BLOCK, symmetric
 
@@ -50,7 +50,7 @@ def gram_matrix(features: np.ndarray, standardize: Callable[[np.ndarray, slice],
     gram = np.zeros((len(features), len(features)), order="F")
     for start in range(0, features.shape[1], BLOCK):
         block = standardize(features, slice(start, start + BLOCK))
-        gram = dsyrk(1.0, block.T, beta=1.0, c=gram, trans=1, lower=1, overwrite_c=1)
+        add_inner_products(gram, block.T)
     return symmetric(gram)
 
 
@@ -84,9 +84,10 @@ def solve_shifted(matrix: np.ndarray, target: np.ndarray, shifts: np.ndarray) ->
 
 def _directions_of_a_pole(matrix: np.ndarray, pole: float, start: np.ndarray, basis: np.ndarray) -> np.ndarray:
     """The part of (A + p I)^-i b, i = 1, 2, ..., outside ``basis``: (n, up to _VECTORS_PER_POLE), orthonormal."""
-    factor = matrix.copy(order="F")
-    factor[np.diag_indices_from(factor)] += pole
-    factor = cho_factor(factor, lower=True, overwrite_a=True, check_finite=False)
+    # Symmetric, so its transpose serves as well: the one that is row by row in memory is copied faster.
+    shifted = np.array(matrix.T if matrix.flags.f_contiguous else matrix, order="C")
+    shifted[np.diag_indices_from(shifted)] += pole
+    factor = cholesky_in_place(shifted)
     n_known, direction = basis.shape[1], start
     for _ in range(_VECTORS_PER_POLE):
         direction = cho_solve(factor, direction, check_finite=False)
