@@ -24,6 +24,7 @@ def all_rows() -> Iterator[Row]:
     for script in SCRIPTS:
         command = [sys.executable, "-m", "benchmarks.table", script]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None, "it is a pipe"
             for line in process.stdout:
                 yield Row(*json.loads(line))
         if process.returncode:

@@ -37,7 +37,7 @@ def write_photographs(folder: Path, width: int, height: int, n_images: int = 12)
     rows = [PATH_COLUMN]
     for index in range(n_images):
         photograph = Image.fromarray(photographs[index % len(photographs)])
-        left, top = rng.integers(0, photograph.width // 3), rng.integers(0, photograph.height // 3)
+        left, top = int(rng.integers(0, photograph.width // 3)), int(rng.integers(0, photograph.height // 3))
         path = folder / f"{width}x{height}_{index}.jpg"
         box = (left, top, left + photograph.width * 2 // 3, top + photograph.height * 2 // 3)
         photograph.resize((width, height), Image.Resampling.LANCZOS, box=box).save(path, quality=92)
@@ -68,7 +68,7 @@ def seconds_per_sample(csv_path: Path, n_samples: int, n_passes: int = 10) -> fl
 def milliseconds_per_distortion(image: np.ndarray) -> dict[str, list[float]]:
     """The fastest of five runs, per kind and level, on the whole image."""
     rng = np.random.default_rng(0)
-    costs = {}
+    costs: dict[str, list[float]] = {}
     for name in DISTORTIONS:
         costs[name] = []
         for level in range(N_LEVELS):

@@ -16,7 +16,7 @@ import torch
 
 from benchmarks.data_pipeline import write_photographs
 from benchmarks.table import Row, print_table
-from datasets.feature_files import feature_file
+from datasets.feature_files import FeatureFolder
 from datasets.image_lists import list_images
 from datasets.images import read_image
 from datasets.resampling import half_size_exactly
@@ -79,16 +79,16 @@ def our_features(
     folder: Path, csv_path: Path, encoder: torch.nn.Module, device: torch.device, kind: Kind, batch_size: int
 ) -> tuple[np.ndarray, float, float]:
     """Features (n, 4096), seconds per image, and the share of time waiting for decoded images."""
-    images = list_images(csv_path)
+    images, feature_folder = list_images(csv_path).images, FeatureFolder(folder, ["quality_aware"])
     extractors = {"quality_aware": FeatureExtractor(encoder, False, device, kind.amp, kind.compile)}
     compute = ComputeOptions(batch_size=batch_size, num_workers=1)
     for _ in range(REPEATS_BEFORE_COMPILING + 1 if kind.compile else 1):
-        extract_features(images[:batch_size], extractors, folder, ProcessContext(), compute, overwrite=True)
+        extract_features(images[:batch_size], extractors, feature_folder, ProcessContext(), compute, overwrite=True)
     compute = ComputeOptions(batch_size=batch_size)
-    summary = extract_features(images, extractors, folder, ProcessContext(), compute, overwrite=True)
-    names = [image.name.rsplit(".", 1)[0] for image in images]
-    rows = [np.load(feature_file(folder, "quality_aware", name)) for name in names]
-    return np.concatenate(rows), summary.seconds / len(images), summary.waited / summary.seconds
+    summary = extract_features(images, extractors, feature_folder, ProcessContext(), compute, overwrite=True)
+    names = feature_folder.names(images)
+    features = feature_folder.read([names[image.name] for image in images])
+    return features, summary.seconds / len(images), summary.waited / summary.seconds
 
 
 def rows(n_images: int | None = None, batch_size: int = 4, device_name: str = "cpu") -> Iterator[Row]:
@@ -98,7 +98,7 @@ def rows(n_images: int | None = None, batch_size: int = 4, device_name: str = "c
     with tempfile.TemporaryDirectory() as folder:
         for (width, height), usual in SIZES.items():
             csv_path = write_photographs(Path(folder), width, height, n_images or usual)
-            paths = [image.path for image in list_images(csv_path)][:MOST_PLAIN_IMAGES]
+            paths = [image.path for image in list_images(csv_path).images][:MOST_PLAIN_IMAGES]
             plain_features(paths[:2], encoder, device)
             expected, plain_seconds = plain_features(paths, encoder, device)
             for kind in KINDS:

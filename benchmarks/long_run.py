@@ -38,8 +38,8 @@ def write_images(folder: Path) -> Path:
 def measure(pid: int) -> tuple[float, int, int]:
     """Memory of its own in MiB, open files, threads."""
     status = Path(f"/proc/{pid}/status").read_text()
-    anonymous = int(re.search(r"RssAnon:\s+(\d+) kB", status)[1]) / 1024
-    return anonymous, len(os.listdir(f"/proc/{pid}/fd")), int(re.search(r"Threads:\s+(\d+)", status)[1])
+    (anonymous,), (threads,) = re.findall(r"RssAnon:\s+(\d+) kB", status), re.findall(r"Threads:\s+(\d+)", status)
+    return int(anonymous) / 1024, len(os.listdir(f"/proc/{pid}/fd")), int(threads)
 
 
 def children(pid: int) -> list[int]:
@@ -64,6 +64,7 @@ def main() -> None:
         )
         print(f"{'step':>5s}   {'main: MiB':>10s} {'files':>6s} {'threads':>8s}   {'workers: MiB':>13s} {'files':>6s} "
               f"{'threads':>8s}")  # fmt: skip
+        assert process.stdout is not None, "it is a pipe"
         for line in process.stdout:
             found = re.match(r"epoch (\d+)/\d+  step (\d+)/", line)
             step = (int(found[1]) - 1) * STEPS_PER_EPOCH + int(found[2]) if found else 0

@@ -77,6 +77,7 @@ def plain_step(network: nn.Module, memory: Tensor) -> Step:
         loss.backward()
         with torch.no_grad():
             for p, m in zip(network.parameters(), momenta, strict=True):
+                assert p.grad is not None, "every parameter has a part in the loss"
                 update = p.grad
                 if p.ndim > 1:
                     update = update + WEIGHT_DECAY * p
@@ -150,9 +151,9 @@ def random_batches(n_batches: int, n_crops: int, size: int) -> list[Tensor]:
 def speed_rows(arch: str, size: int, n_crops: int, n_steps: int, variants: Sequence[Variant]) -> Iterator[Row]:
     """The fastest of ``n_steps`` of each kind, in turns, since a shared machine is faster at times."""
     kinds = (PLAIN, *variants)
-    updates = {kind: [] for kind in kinds}
+    updates: dict[Variant, list[float]] = {kind: [] for kind in kinds}
     steps = {kind: start(arch, kind, updates[kind]) for kind in kinds}
-    seconds = {kind: [] for kind in kinds}
+    seconds: dict[Variant, list[float]] = {kind: [] for kind in kinds}
     for batch in random_batches(n_steps + 1, n_crops, size):
         for kind, step in steps.items():
             began = time.perf_counter()

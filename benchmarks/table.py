@@ -20,7 +20,7 @@ class Row(NamedTuple):
     aim: str = ""
 
 
-WIDTHS = Row(56, 18, 40, 7, 16)
+WIDTHS = (56, 18, 40, 7, 16)
 HEAD = Row("", "ours", "compared with", "ratio", "aim")
 
 
