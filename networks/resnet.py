@@ -17,6 +17,9 @@ LAYERS = {
 }
 """Architecture -> number of blocks in each of the four stages."""
 
+WIDTH = 64
+"""Channels after the first convolution; each further stage has twice as many. Tests use narrower networks."""
+
 
 class BasicBlock(nn.Module):
     """Two convolutions of 3x3 beside a shortcut (figure 5, left), in ResNets of 18 and 34 layers."""
@@ -81,13 +84,13 @@ class ResNet(nn.Module):
     def __init__(self, arch: str, zero_init_residual: bool = False, initialise: bool = True):
         super().__init__()
         block = BasicBlock if arch in ("resnet18", "resnet34") else Bottleneck
-        self.conv1 = convolution(3, 64, 7, stride=2)
-        self.bn1 = nn.BatchNorm2d(64)
+        self.conv1 = convolution(3, WIDTH, 7, stride=2)
+        self.bn1 = nn.BatchNorm2d(WIDTH)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
-        inplanes, stages = 64, []
+        inplanes, stages = WIDTH, []
         for stage, n_blocks in enumerate(LAYERS[arch]):
-            planes = 64 * 2**stage
+            planes = WIDTH * 2**stage
             blocks = []
             for index in range(n_blocks):
                 stride = 2 if stage > 0 and index == 0 else 1

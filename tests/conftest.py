@@ -5,6 +5,25 @@ import os
 # Before torch is imported, here and in the processes that tests start: several of them share a few cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from unittest import mock
+
+import pytest
+
+from networks import resnet
+from networks.checkpoint_formats import architecture_shapes
+
+
+@pytest.fixture(scope="module")
+def narrow_networks():
+    """ResNets with all their layers but an eighth of the channels, in the tests' own process.
+
+    A training on small crops spends its time on the weights: steps of the optimiser, digests, checkpoints.
+    """
+    with mock.patch.object(resnet, "WIDTH", 8):
+        architecture_shapes.cache_clear()
+        yield
+    architecture_shapes.cache_clear()
+
 
 def pytest_collection_modifyitems(items):
     """Files that start processes come first: of two workers, none should be left alone with the longest file."""

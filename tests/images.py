@@ -1,10 +1,12 @@
 """Small pictures for the tests."""
 
+import csv
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from datasets.distortions import N_LEVELS, distort
 from datasets.sample_images import dead_leaves, sample_photographs
 
 
@@ -28,3 +30,17 @@ def write_training_set(folder: Path, n_images: int = 8, width: int = 96, height:
     csv_path = folder / "train.csv"
     csv_path.write_text("\n".join(rows) + "\n")
     return csv_path
+
+
+def write_labelled(folder: Path, n_images: int = 40) -> Path:
+    """Writes images that are blurred the more the lower their score is, two of each group; returns their table."""
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    with open(folder / "scores.csv", "w") as file:
+        writer = csv.writer(file)
+        writer.writerow(["image", "mos", "group"])
+        for index in range(n_images):
+            image = distort(dead_leaves(70, 50, rng), "gaussian_blur", index % N_LEVELS, rng)
+            Image.fromarray(image).save(folder / f"{index}.png")
+            writer.writerow([f"{index}.png", 5 - index % N_LEVELS + 0.01 * index, index // 2])
+    return folder / "scores.csv"

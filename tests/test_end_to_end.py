@@ -14,8 +14,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from common.errors import UserError
 from datasets.shards import write_shards
+from learning.contrastive.probe import OpinionSet, Probe
+from learning.contrastive.training_state import Position
+from learning.distributed.process_group import ProcessContext
 from networks import load_encoder
-from tests.images import write_training_set
+from networks.features import FeatureExtractor
+from tests.images import write_labelled, write_training_set
 from tests.runs import (
     SMALL,
     assert_same_training,
@@ -232,3 +236,16 @@ def test_crops_in_tensorboard_are_what_the_network_sees(run):
     picture = log.Images("query_above_key")[0]
     pixels = cv2.imdecode(np.frombuffer(picture.encoded_image_string, np.uint8), cv2.IMREAD_COLOR)
     assert pixels.shape == (2 * 34 + 2, 6 * 34 + 2, 3) and pixels.std() > 20
+
+
+def test_the_probe_measures_on_two_processes_what_it_measures_on_one(csv_path, tmp_path):
+    labelled = write_labelled(tmp_path / "labelled", n_images=20)
+    two = ["--multiprocessing-distributed", "--nproc-per-node", 2, "--epochs", 1]
+    status, output, errors = train(csv_path, tmp_path / "run", "--probe", labelled, *two)
+    assert status == 0, errors
+    assert "probe: 20 images of" in output and "the best so far" in output
+    best = checkpoint(tmp_path / "run", "best.pth")
+    encoder = load_encoder(run_folder(tmp_path / "run") / "best.pth")
+    make = lambda: FeatureExtractor(encoder, False, torch.device("cpu"))  # noqa: E731
+    alone = Probe(OpinionSet(labelled), make, None, 1, ProcessContext()).measure(Position())
+    assert alone.metrics == best["probe"]["best"]["metrics"]

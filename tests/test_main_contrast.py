@@ -11,6 +11,8 @@ from learning.contrastive import trainer
 from tests.images import write_training_set
 from tests.runs import SMALL, as_a_script, train_here
 
+pytestmark = pytest.mark.usefixtures("narrow_networks")
+
 
 @pytest.fixture(scope="module")
 def csv_path(tmp_path_factory):

@@ -12,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from common.errors import UserError
-from datasets.distortions import DISTORTIONS, N_LEVELS, distort
+from datasets.distortions import DISTORTIONS, N_LEVELS
 from datasets.sample_images import dead_leaves
 from learning.contrastive import probe as probes
 from learning.contrastive.probe import DistortionSet, Measurement, OpinionSet, Probe, default_interval, read_probe_set
@@ -20,22 +20,10 @@ from learning.contrastive.training_state import Position
 from learning.distributed.process_group import ProcessContext
 from networks.checkpoint_formats import load_encoder
 from networks.features import FeatureExtractor
-from tests.images import write_training_set
-from tests.runs import assert_same_training, checkpoint, run_folder, scalars, train, train_here
+from tests.images import write_labelled, write_training_set
+from tests.runs import assert_same_training, checkpoint, run_folder, scalars, train_here
 
-
-def write_labelled(folder, n_images=40):
-    """Images that are blurred the more the lower their score is; two of each group."""
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    with open(folder / "scores.csv", "w") as file:
-        writer = csv.writer(file)
-        writer.writerow(["image", "mos", "group"])
-        for index in range(n_images):
-            image = distort(dead_leaves(70, 50, rng), "gaussian_blur", index % N_LEVELS, rng)
-            Image.fromarray(image).save(folder / f"{index}.png")
-            writer.writerow([f"{index}.png", 5 - index % N_LEVELS + 0.01 * index, index // 2])
-    return folder / "scores.csv"
+pytestmark = pytest.mark.usefixtures("narrow_networks")
 
 
 @pytest.fixture(scope="module")
@@ -211,16 +199,3 @@ def test_mistakes_get_a_sentence(tmp_path, csv_path):
     (tmp_path / "set" / "7.png").unlink()
     with pytest.raises(UserError, match=r"7\.png does not exist"):
         train_here(csv_path, tmp_path / "run", "--probe", scores)
-
-
-@pytest.mark.processes
-def test_two_processes_measure_what_one_measures(labelled, csv_path, tmp_path):
-    two = ["--multiprocessing-distributed", "--nproc-per-node", 2, "--epochs", 1]
-    status, output, errors = train(csv_path, tmp_path, "--probe", labelled, *two)
-    assert status == 0, errors
-    assert "probe: 40 images of" in output and "the best so far" in output
-    best = checkpoint(tmp_path, "best.pth")
-    encoder = load_encoder(run_folder(tmp_path) / "best.pth")
-    make = lambda: FeatureExtractor(encoder, False, torch.device("cpu"))  # noqa: E731
-    alone = Probe(OpinionSet(labelled), make, None, 1, ProcessContext()).measure(Position())
-    assert alone.metrics == best["probe"]["best"]["metrics"]

@@ -14,6 +14,8 @@ from learning.contrastive.trainer import Saver
 from tests.images import write_training_set
 from tests.runs import assert_same_curves, assert_same_training, checkpoint, run_folder, scalars, train_here
 
+pytestmark = pytest.mark.usefixtures("narrow_networks")
+
 AUTO = ("--resume", "auto", "--print_freq", 10)
 
 
