@@ -1,21 +1,18 @@
 """Computes quality-aware features of images. ``python demo_quality_aware_feats.py --help``."""
 
-from common.names import QUALITY_AWARE
 from common.process import run_script
-from options.features import FeatureOptions, parse_feature_options
 
 
-def compute(options: FeatureOptions) -> int:
-    # Imported after the options are parsed: torch takes seconds, and --help needs none of it.
+def compute() -> int:
+    # Imported when they are needed: Ctrl-C is answered from here on, and --help needs no torch, which takes seconds.
+    from common.names import QUALITY_AWARE
+    from options.features import parse_feature_options
+
+    options = parse_feature_options(QUALITY_AWARE)
     from learning.extraction.feature_script import compute_features
 
     return compute_features(options)
 
 
-def main() -> None:
-    options = parse_feature_options(QUALITY_AWARE)
-    run_script(lambda: compute(options), after_interrupt="interrupted; the same command resumes from here")
-
-
 if __name__ == "__main__":
-    main()
+    run_script(compute, after_interrupt="interrupted; the same command resumes from here")

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from common import log
 from common.errors import UserError
-from common.process import run_script
-from options.contrast import ContrastOptions, parse_contrast_options
+from common.process import REQUEUE, run_script
 
 if TYPE_CHECKING:
     from learning.distributed.launch import Launch
+    from options.contrast import ContrastOptions
 
 
 def main() -> int:
+    # Imported when they are needed: Ctrl-C is answered from here on, and --help needs no torch, which takes seconds.
+    from common import log
+    from options.contrast import parse_contrast_options
+
     options = parse_contrast_options()
-    # Imported after the options are parsed: torch takes seconds, and --help needs none of it.
     from learning.distributed.launch import find_launch
     from learning.distributed.signals import exit_on_signals
 
@@ -62,4 +64,4 @@ def start(options: ContrastOptions, launch: Launch) -> int:
 
 
 if __name__ == "__main__":
-    run_script(main)
+    run_script(main, terminated=REQUEUE)

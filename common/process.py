@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Callable
-from pathlib import Path
+from types import FrameType
 from typing import NoReturn
 
-from common import log
 from common.errors import UserError, is_out_of_memory
+
+# Other modules are imported in the functions: until run_script begins, Ctrl-C prints a traceback.
 
 INTERRUPTED = 130
 """After Ctrl-C, as shells expect."""
@@ -22,8 +23,15 @@ REQUEUE = 75
 NOBODY_READS = 141
 """After the end of the program that reads stdout (``| head``): 128 and the number of SIGPIPE, as of other tools."""
 
+TERMINATED = 143
+"""After SIGTERM, where nothing is to be requeued: 128 and its number, as shells expect."""
+
 LOST_CONTACT = 69
 """EX_UNAVAILABLE of sysexits.h: this process ended because another process of the job had ended."""
+
+
+class Terminated(BaseException):
+    """SIGTERM has come. Like KeyboardInterrupt it is no Exception, so that only ``run_script`` handles it."""
 
 
 def exit_at_once(status: int) -> NoReturn:
@@ -31,6 +39,8 @@ def exit_at_once(status: int) -> NoReturn:
 
     Clean-up would print tracebacks of the workers, and could wait for a process that waits for this one.
     """
+    import multiprocessing
+
     workers = multiprocessing.active_children()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError):  # a full disk, or nobody who reads
@@ -42,20 +52,26 @@ def exit_at_once(status: int) -> NoReturn:
     os._exit(status)
 
 
-def run_script(work: Callable[[], int | None], after_interrupt: str = "interrupted") -> NoReturn:
+def run_script(
+    work: Callable[[], int | None],
+    after_interrupt: str | Callable[[], str] = "interrupted",
+    terminated: int = TERMINATED,
+) -> NoReturn:
     """Runs a script's ``work`` and exits with the status that it returns (None: 0).
 
-    A UserError, and an error of the operating system, is printed as its sentence, with status 1; after Ctrl-C
-    ``after_interrupt`` is printed, with status 130. Any other exception is a mistake of ours and keeps its traceback.
+    A UserError, and an error of the operating system, is printed as its sentence, with status 1. After Ctrl-C
+    ``after_interrupt`` (or what it returns) is printed, with status 130; after SIGTERM likewise, with ``terminated``:
+    unfinished files are removed first. Any other exception is a mistake of ours and keeps its traceback.
     """
     try:
+        signal.signal(signal.SIGTERM, _raise_terminated)
         _check_current_folder()
         status = work() or 0
     except UserError as error:
         _fail(error.sentence)
-    except KeyboardInterrupt:
-        log.error(after_interrupt)
-        exit_at_once(INTERRUPTED)
+    except (KeyboardInterrupt, Terminated) as stop:
+        _say(after_interrupt if isinstance(after_interrupt, str) else after_interrupt())
+        exit_at_once(terminated if isinstance(stop, Terminated) else INTERRUPTED)
     except BrokenPipeError:
         exit_at_once(NOBODY_READS)
     except Exception as error:
@@ -63,19 +79,33 @@ def run_script(work: Callable[[], int | None], after_interrupt: str = "interrupt
         if sentence is None:
             raise
         _fail(sentence)
+    # While Python cleans up, an exception would be printed with its traceback.
+    for number, handler in ((signal.SIGTERM, _raise_terminated), (signal.SIGINT, signal.default_int_handler)):
+        if signal.getsignal(number) is handler:
+            signal.signal(number, signal.SIG_DFL)
     sys.exit(status)
+
+
+def _raise_terminated(number: int, frame: FrameType | None) -> NoReturn:
+    raise Terminated
+
+
+def _say(sentence: str) -> None:
+    from common import log
+
+    log.error(sentence)
 
 
 def _check_current_folder() -> None:
     try:
-        Path.cwd()
+        os.getcwd()  # noqa: PTH109
     except FileNotFoundError:
         # Relative paths have no meaning, and libraries end the process in their own ways.
         raise UserError("the current folder has been deleted; change to another one (cd)") from None
 
 
 def _fail(sentence: str) -> NoReturn:
-    log.error(sentence)
+    _say(sentence)
     with contextlib.suppress(OSError):
         sys.stdout.flush()
         sys.exit(1)

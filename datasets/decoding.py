@@ -24,7 +24,7 @@ from common.errors import UserError
 from datasets.file_stamps import FileStamp, stamp_file
 from datasets.images import MAX_PIXELS, decode_image, open_image_file
 from datasets.resampling import half_size_exactly
-from datasets.workers import worker_starter
+from datasets.workers import signals_delayed, worker_starter
 
 _CHUNK = 1 << 20
 
@@ -161,7 +161,8 @@ class _Worker:
         self._connection, theirs = context.Pipe()
         self._process: BaseProcess = context.Process(target=_work, args=(theirs, max_pixels, start), daemon=True)
         try:
-            self._process.start()
+            with signals_delayed():
+                self._process.start()
         except BaseException:
             self._connection.close()
             raise

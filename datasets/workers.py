@@ -1,11 +1,12 @@
 """Settings of a data worker process, made before its first image."""
 
+import contextlib
 import ctypes
 import functools
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import cv2
 import torch
@@ -14,6 +15,12 @@ PR_SET_PDEATHSIG = 1
 M_TRIM_THRESHOLD = -1
 M_MMAP_THRESHOLD = -3
 LARGEST_MMAP_THRESHOLD = 32 << 20
+
+
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
+"""Ctrl-C and the signals that schedulers send to all processes of a job. The main process answers them; workers ignore
+them. Windows has no SIGUSR1.
+"""
 
 
 def _keep_freed_memory() -> None:
@@ -52,12 +59,28 @@ def _end_with(parent: int) -> None:
 def _start_worker(parent: int, worker: int) -> None:
     _end_with(parent)
     use_one_core()
-    # The main process answers Ctrl-C and the signals that schedulers send to all processes of a job.
-    for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
-        if hasattr(signal, name):  # Windows has no SIGUSR1
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    if sys.platform != "win32":
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
 def worker_starter() -> Callable[[int], None]:
     """The ``worker_init_fn`` for a data loader of the calling process."""
     return functools.partial(_start_worker, os.getpid())
+
+
+@contextlib.contextmanager
+def signals_delayed() -> Iterator[None]:
+    """Around the start of workers: ``SIGNALS`` that come meanwhile wait, so that no worker gets them too early.
+
+    A worker inherits the delay, and ends it when it ignores them.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from common import log
 from common.errors import UserError
+from datasets.workers import signals_delayed
 from learning.contrastive.batches import Batch, split_batch
 from learning.contrastive.training_state import Position
 from learning.distributed.process_group import ProcessContext, mean_over_processes
@@ -104,7 +105,8 @@ class Progress:
 
     def batches(self, loader: Iterable[Batch]) -> Iterator[Batch]:
         """The batches of ``loader``; measures how long each is waited for, and how many images it has."""
-        loaded = iter(loader)
+        with signals_delayed():
+            loaded = iter(loader)  # starts the data workers
         while True:
             if not self._in_epoch:
                 self._start_epoch()

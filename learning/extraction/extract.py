@@ -16,7 +16,7 @@ from datasets.feature_files import FeatureFolder, FeaturePlan, claim_folder
 from datasets.image_lists import ListedImage
 from learning.distributed.process_group import ProcessContext
 from learning.extraction.compute import ComputedFeatures, FailedImage, compute_features
-from learning.extraction.interrupts import noted_interrupt
+from learning.extraction.interrupts import noted_interrupts
 from networks.features import FeatureExtractor
 from options.features import ComputeOptions
 
@@ -103,7 +103,7 @@ class Extraction:
     """One pass over ``images``: iterating yields each image with its features.
 
     An image that cannot be read or computed is printed and not yielded; ``failed`` holds a sentence for each. Ctrl-C
-    ends the pass with KeyboardInterrupt.
+    ends the pass with KeyboardInterrupt, SIGTERM as its handler does.
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class Extraction:
         if hint and self._context.is_first:
             log.info(hint)
         began = time.perf_counter()
-        with noted_interrupt() as check_interrupt:
+        with noted_interrupts() as check_interrupt:
             for result in compute_features(self._inputs, self._extractors, self._compute.batch_size):
                 check_interrupt()
                 if isinstance(result, FailedImage):

@@ -1,4 +1,4 @@
-"""Ctrl-C during long work."""
+"""Ctrl-C and SIGTERM during long work."""
 
 from __future__ import annotations
 
@@ -10,26 +10,35 @@ from types import FrameType
 
 
 @contextlib.contextmanager
-def noted_interrupt() -> Iterator[Callable[[], None]]:
-    """Ctrl-C raises KeyboardInterrupt as usual, and again when the function that is yielded is called.
+def noted_interrupts() -> Iterator[Callable[[], None]]:
+    """Ctrl-C and SIGTERM raise their exceptions as usual, and again when the function that is yielded is called.
 
     Python loses an exception that is raised while it deletes an object, and a long run will have such a moment.
     """
-    noted = []
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    noted: list[tuple[int, FrameType | None]] = []
 
     def note(number: int, frame: FrameType | None) -> None:
-        noted.append(number)
-        raise KeyboardInterrupt
+        noted.append((number, frame))
+        handle(number, frame)
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        handler = handlers[signal.Signals(number)]
+        if callable(handler):
+            handler(number, frame)
 
     def check() -> None:
-        if noted:
-            raise KeyboardInterrupt
+        for number, frame in noted:
+            handle(number, frame)
 
+    # Only the main thread receives signals; a signal that ends the process, or is ignored, raises no exception.
+    handled = [number for number, handler in handlers.items() if callable(handler)]
     if threading.current_thread() is not threading.main_thread():
-        yield check
-        return
-    before = signal.signal(signal.SIGINT, note)
+        handled = []
+    for number in handled:
+        signal.signal(number, note)
     try:
         yield check
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number in handled:
+            signal.signal(number, handlers[number])

@@ -1,14 +1,17 @@
 """Scripts end with a sentence and a status, and only our own mistakes show a traceback."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
-from common import process
 from common.errors import UserError
-from common.process import INTERRUPTED, run_script
+from common.process import INTERRUPTED, TERMINATED, run_script
+from tests.runs import ROOT
 
 
 @pytest.mark.parametrize("returned, status", [(None, 0), (0, 0), (1, 1)])
@@ -28,18 +31,47 @@ def test_a_users_mistake_is_a_sentence_and_status_1(capsys):
     assert capsys.readouterr().err.endswith(": scores.csv, line 3: 'good' is not a number\n")
 
 
-def test_ctrl_c_says_what_is_kept_and_ends_with_130(capsys, monkeypatch):
-    def exit_at_once(status):
-        raise SystemExit(status)
+@pytest.mark.parametrize("number, status", [(signal.SIGINT, INTERRUPTED), (signal.SIGTERM, TERMINATED)])
+def test_a_signal_says_what_is_kept_and_leaves_no_half_file(tmp_path, number, status):
+    code = f"""
+import os, time
+from common.atomic_files import whole_file
+from common.process import run_script
 
-    def work():
-        raise KeyboardInterrupt
+kept = ""
 
-    monkeypatch.setattr(process, "exit_at_once", exit_at_once)
-    with pytest.raises(SystemExit) as ended:
-        run_script(work, after_interrupt="interrupted; nothing was written")
-    assert ended.value.code == INTERRUPTED
-    assert "interrupted; nothing was written" in capsys.readouterr().err
+def work():
+    global kept
+    kept = "; features are kept"
+    with whole_file("scores.csv") as temporary:
+        temporary.write_text("image,score")
+        os.kill(os.getpid(), {int(number)})
+        time.sleep(60)
+
+run_script(work, after_interrupt=lambda: f"interrupted{{kept}}")
+"""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment, timeout=60)
+    assert (done.returncode, done.stderr) == (status, "-c: interrupted; features are kept\n")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("number, status", [(signal.SIGINT, INTERRUPTED), (signal.SIGTERM, TERMINATED)])
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_signal_is_answered_also_while_a_script_imports_its_packages(tmp_path, number, status):
+    """Python itself has a traceback for the first hundredths of a second: ``import torch`` takes seconds."""
+    process = subprocess.Popen(
+        [sys.executable, ROOT / "predict_quality.py", "--input", tmp_path / "a.png"], stderr=subprocess.PIPE, text=True
+    )
+    libraries = Path(f"/proc/{process.pid}/maps")
+    while "torch" not in libraries.read_text():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (status, "predict_quality.py: interrupted\n")
 
 
 def test_our_own_mistake_keeps_its_traceback():
