@@ -9,9 +9,9 @@ and w = S(Z'theta) / l2. D is strongly concave and piecewise quadratic, so that 
 after a few steps (Qi, Sun, Math. Program. 58, 1993). A step solves (I + Z_J Z_J' / l2) d = gradient, where J are the
 features with |Z'theta| > l1; the smaller of |J| and n is the size of the system.
 
-Written by hand because coordinate descent is too slow on the strongly correlated features of a network: on 581 x 3,840
-features, a path of the 9 default penalties takes 1.7 s here, and in 60 s scikit-learn, celer and skglm fit 3 to 7 of the
-9 (``python -m benchmarks.elastic_net``).
+Written by hand because coordinate descent is too slow on the strongly correlated features of a network. On 581 x 3,840
+features, a path of the 9 default penalties takes 1.7 s here. In 60 s, scikit-learn, celer and skglm fit 3 to 7 of the 9
+(``python -m benchmarks.elastic_net``).
 """
 
 from __future__ import annotations
