@@ -320,7 +320,7 @@ def print_scores(rows: list[tuple[str, float]], interval: ScoreInterval | None =
 def _print_rows(rows: list[tuple[str, float]], interval: ScoreInterval | None) -> None:
     for image, score in rows:
         # A name with a newline or an escape sequence is shown with escapes: the table keeps its rows.
-        name = _printable(image) if image.isprintable() else shown(image)
+        name = image if image.isprintable() else shown(image)
         ends = "".join(f" {end:8.4f}" for end in interval.ends(score)) if interval else ""
         log.info(f"{score:8.4f}{ends}  {name}")
 
@@ -332,10 +332,6 @@ def _interval_in_words(interval: ScoreInterval) -> str:
         f"{100 * interval.level:g} % of the opinions on similar images lie between low and high: score +- "
         f"{interval.half_width:.4g} (split conformal{seen})"
     )
-
-
-def _printable(name: str) -> str:
-    return name.encode(errors="backslashreplace").decode(errors="backslashreplace")
 
 
 def closing_line(scores: Scores, listing: ImageListing) -> str:
@@ -351,10 +347,11 @@ def closing_line(scores: Scores, listing: ImageListing) -> str:
 
 def _print_about(regressor: Regressor, closing: str, output: Path | None) -> None:
     lowest, highest = regressor.description.score_range
-    source = _printable(regressor.description.scores or "its scores")
+    source = regressor.description.scores or "its scores"
     log.info(f"\nfitted on {source}, where opinions go from {lowest:g} to {highest:g}; higher is better")
     if regressor.description.note:
-        log.info(_printable(regressor.description.note))
+        for line in regressor.description.note.splitlines():
+            log.info(line)
     log.info(closing + (f": {output}" if output else ""))
 
 
