@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import threading
 import unicodedata
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -51,6 +52,9 @@ def _open_missing_streams() -> None:
 
 
 _open_missing_streams()
+
+# tqdm would make its lock at the first line, and has none if a signal interrupts that.
+tqdm.set_lock(threading.RLock())
 
 _speaker = _Speaker(script=Path(sys.argv[0]).name or "python", quiet=False)
 
