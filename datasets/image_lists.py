@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import codecs
 import glob
+import itertools
 import os
+import re
 import sys
 import unicodedata
 from collections import defaultdict
@@ -97,7 +99,8 @@ def list_images(sources: str | os.PathLike | Sequence[str | os.PathLike]) -> Ima
                 positions[absolute] = len(listing.images)
                 # Files of one name, such as two folders' IMG_0001.jpg, are told apart by their folders.
                 candidates = (one.name, image_name(one.given), image_name(absolute))
-                name = next((name for name in candidates if name not in names), candidates[-1])
+                numbered = (f"{n}/{candidates[-1]}" for n in itertools.count(2))
+                name = next(name for name in itertools.chain(candidates, numbered) if name not in names)
                 names.add(name)
                 listing.images.append(ListedImage(one.path, name))
             listing.rows.append(ListedRow(one.given, positions[absolute]))
@@ -202,9 +205,12 @@ def _from_here_or(folder: Path, given: str) -> str:
 
 
 def image_name(given: str) -> str:
-    """The name of an image that a list calls ``given``: its path without root, drive and ".."."""
-    parts = [part for part in PurePosixPath(given.replace(os.sep, "/")).parts if part not in ("/", "..", ".")]
-    return "/".join(parts)
+    """The name of an image that a list calls ``given``: its path without root, ".." and the colon of a drive.
+
+    It is a path below any folder that it is joined to, on Windows too.
+    """
+    below = re.sub(r"^([A-Za-z]):/", r"\1/", given.replace(os.sep, "/"))
+    return "/".join(part for part in below.split("/") if part not in ("", "..", "."))
 
 
 def _without_suffix(name: str) -> str:
