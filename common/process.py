@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import FrameType
 from typing import NoReturn
 
@@ -110,23 +111,30 @@ def forget_last_signal() -> None:
 
 
 def _answer_signals() -> None:
+    if threading.current_thread() is not threading.main_thread():
+        return  # only the main thread receives signals
     signal.signal(signal.SIGTERM, _raise_stop)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where a shell has it ignored (nohup, &)
         signal.signal(signal.SIGINT, _raise_stop)
-    print_unraisable = sys.unraisablehook
+    if not isinstance(sys.unraisablehook, _SendAgain):
+        sys.unraisablehook = _SendAgain(sys.unraisablehook)
 
-    def send_again(unraisable: sys.UnraisableHookArgs) -> None:
-        """Python prints and drops an exception that is raised while it deletes an object."""
+
+@dataclass(frozen=True)
+class _SendAgain:
+    """Sends a signal again whose exception was raised while Python deletes an object: Python prints and drops it."""
+
+    print_unraisable: Callable[[sys.UnraisableHookArgs], object]
+
+    def __call__(self, unraisable: sys.UnraisableHookArgs) -> None:
         if not issubclass(unraisable.exc_type, (KeyboardInterrupt, Terminated)):
-            print_unraisable(unraisable)
+            self.print_unraisable(unraisable)
             return
         forget_last_signal()
         number = signal.SIGINT if issubclass(unraisable.exc_type, KeyboardInterrupt) else signal.SIGTERM
         again = threading.Timer(0.01, _signal_main_thread, [number])  # not at once: it would be dropped again
         again.daemon = True
         again.start()
-
-    sys.unraisablehook = send_again
 
 
 def _signal_main_thread(number: int) -> None:
@@ -139,6 +147,8 @@ def _signal_main_thread(number: int) -> None:
 
 def _set_handlers(handler: signal.Handlers) -> None:
     """Replaces ``_raise_stop`` by ``handler``; other handlers are kept."""
+    if threading.current_thread() is not threading.main_thread():
+        return
     for number in (signal.SIGTERM, signal.SIGINT):
         if signal.getsignal(number) is _raise_stop:
             signal.signal(number, handler)
