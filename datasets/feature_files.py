@@ -78,7 +78,7 @@ def read_encoder(output_dir: Path, kind: str) -> str | None:
 
 
 def _read_claim(path: Path) -> dict:
-    return dict(json.loads(path.read_text()))
+    return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
 def _records_all(output_dir: Path, kind: str) -> bool:
@@ -107,7 +107,7 @@ def claim_folder(output_dir: Path, kind: str, fingerprint: str) -> None:
     if any(path.parent.rglob("*.npy")):
         return  # Older features without a record of their encoder: it stays unknown.
     with whole_file(path) as temporary:
-        temporary.write_text(json.dumps({"fingerprint": fingerprint, _RECORDS_ALL: True}) + "\n")
+        temporary.write_text(json.dumps({"fingerprint": fingerprint, _RECORDS_ALL: True}) + "\n", encoding="utf-8")
 
 
 # Planning and writing.

@@ -14,7 +14,6 @@ import unicodedata
 from collections import defaultdict
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
 
 from common.errors import UserError
 from datasets.file_stamps import FileStamp, QuickStamp
@@ -47,7 +46,6 @@ class SourceRecords:
 
     def __init__(self, folder: Path, rank: int = 0):
         self._path = folder / f"sources_{rank}.jsonl"
-        self._file: BinaryIO | None = None
         self._records: dict[str, SourceRecord] = {}
         self._alike: dict[str, set[str]] = defaultdict(set)
         for path in sorted(folder.glob("sources_*.jsonl")):
@@ -78,10 +76,10 @@ class SourceRecords:
         content = {"features": record.features, "image": record.image, **quick, "sha256": record.stamp.sha256}
         line = json.dumps({**content, "recorded_ns": record.recorded_ns}) + "\n"
         try:
-            if self._file is None:
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                self._file = open(self._path, "ab", buffering=0)  # noqa: SIM115  (open as long as the records are)
-            self._file.write(line.encode())
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            # Not kept open: Windows could not remove the folder then.
+            with open(self._path, "ab", buffering=0) as file:
+                file.write(line.encode())
         except OSError as error:
             raise UserError(f"{self._path} cannot be written: {error.strerror}") from error
         self._keep(record)
@@ -94,7 +92,7 @@ def folded(name: str) -> str:
 
 def _lines(path: Path) -> list[str]:
     try:
-        return path.read_text(errors="replace").splitlines()
+        return path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError as error:
         raise UserError(f"{os.fspath(path)} cannot be read: {error.strerror}") from None
 

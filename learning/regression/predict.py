@@ -290,7 +290,7 @@ def _write_page(
             images.append(ScoredImage(row.given, image.path, scores.of_images[image.name], picture))
     embedded = model.regressor == REGRESSOR
     about = about_embedded_model(regressor) if embedded else f"regressor {model.regressor}"
-    card = MODEL_CARD.read_text() if embedded and MODEL_CARD.is_file() else ""
+    card = MODEL_CARD.read_text(encoding="utf-8") if embedded and MODEL_CARD.is_file() else ""
     note = _interval_in_words(interval) if interval else ""
     failed = [*scores.failed, *without_map.values(), *listing.unreadable]
     texts = PageTexts(about, closing, failed, card, note)

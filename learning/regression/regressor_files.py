@@ -105,7 +105,7 @@ def save_regressor(path: Path, pipeline: Pipeline, description: RegressorDescrip
         **description.to_json(),
     }
     with whole_file(description_file(path)) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+        temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def load_regressor(path: str | os.PathLike) -> Regressor:
@@ -160,7 +160,7 @@ def read_description(path: Path) -> RegressorDescription:
 
 def _read_content(about: Path) -> dict[str, Any]:
     try:
-        content = json.loads(about.read_text())
+        content = json.loads(about.read_text(encoding="utf-8"))
         if content["format"] != FORMAT:
             raise UserError(f"{about} does not describe a regressor of this program: its format is {content['format']}")
     except (OSError, ValueError, KeyError, TypeError) as error:
