@@ -177,7 +177,7 @@ def paths_in_list(content: bytes, folder: Path) -> Iterator[tuple[str, str]]:
 
     A relative path begins at the current folder, or at ``folder`` where a file is only there. Lines that begin with "#"
     are comments. Blanks and quotation marks around a path do not belong to it, unless there is a file with them in its
-    name. PowerShell writes UTF-16.
+    name. PowerShell writes UTF-16, and Windows writes backslashes.
     """
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         content = os.fsencode(content.decode("utf-16", "replace").replace("\ufffd", "?"))
@@ -186,7 +186,7 @@ def paths_in_list(content: bytes, folder: Path) -> Iterator[tuple[str, str]]:
         given = os.fsdecode(line.removesuffix(b"\r"))
         plain = given.strip()
         unquoted = plain[1:-1] if len(plain) > 2 and plain[0] == plain[-1] and plain[0] in "\"'" else plain
-        for one in dict.fromkeys((given, plain, unquoted)):
+        for one in dict.fromkeys((given, plain, unquoted, unquoted.replace("\\", "/"))):
             path = _from_here_or(folder, one)
             if one and os.path.lexists(path):
                 break

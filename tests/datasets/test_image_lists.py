@@ -242,3 +242,11 @@ def test_names_stay_unique_whatever_the_spellings(tmp_path, monkeypatch):
     (here / "list.txt").write_text("\n".join([*lines, "./w/x.png", str(here / "w" / "x.png")]))
     listing = list_images("list.txt")
     assert len({image.name for image in listing}) == len(listing) == 3
+
+
+def test_a_list_with_the_backslashes_of_windows(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    (folder / "x\\y.png").touch()
+    (folder / "list.txt").write_bytes(b'sub\\a.png\r\n"sub\\deep\\c.JPG"\r\nx\\y.png\r\n')
+    listing = list_images("list.txt")
+    assert [image.path for image in listing] == ["sub/a.png", "sub/deep/c.JPG", "x\\y.png"]
