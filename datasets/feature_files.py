@@ -32,7 +32,7 @@ import numpy as np
 
 from common.atomic_files import check_writable, cut_name, whole_file, write_array
 from common.errors import UserError
-from common.names import GIVEN, KINDS, short_identity
+from common.names import GIVEN, KINDS, differ_in_pooling, pooling_of, short_identity
 from datasets.feature_sources import SourceRecord, SourceRecords, folded
 from datasets.file_stamps import FileStamp, quick_stamp, stamp_file
 from datasets.image_lists import PATH_COLUMNS, ListedImage, match_names
@@ -98,6 +98,11 @@ def claim_folder(output_dir: Path, kind: str, fingerprint: str) -> None:
     known = read_encoder(output_dir, kind)
     if known == fingerprint:
         return
+    if known is not None and differ_in_pooling(known, fingerprint):
+        raise UserError(
+            f"{path.parent} holds features with --pooling {pooling_of(known)}, not {pooling_of(fingerprint)}; name "
+            "another folder, or remove this one"
+        )
     if known is not None:
         raise UserError(
             f"{path.parent} holds features of another encoder ({short_identity(known)}, and this one is "

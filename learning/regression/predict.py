@@ -15,6 +15,7 @@ import torch
 from common import log
 from common.atomic_files import check_target, check_writable
 from common.errors import UserError
+from common.names import pooling_of
 from datasets.decoding import DecodedImage
 from datasets.feature_files import FeatureFolder, FeaturePlan, claim_folder, read_encoder
 from datasets.file_stamps import FileStamp, QuickStamp
@@ -30,8 +31,8 @@ from learning.regression.regressor_files import Regressor, description_file, loa
 from learning.regression.results import LABELS, METRICS
 from learning.regression.scorer import load_scorer
 from networks.embedded import MODEL_CARD, REGRESSOR, EmbeddedModel, embedded_model, is_available
-from networks.features import FeatureExtractor, pooling_of
-from options.features import ComputeOptions
+from networks.features import FeatureExtractor
+from options.features import CHECKPOINTS, ComputeOptions
 from options.prediction import PredictionOptions, is_page
 
 if TYPE_CHECKING:
@@ -143,6 +144,11 @@ def choose_model(regressor: Path | None, checkpoints: Mapping[str, Path]) -> Emb
     own = regressor or DEFAULT_REGRESSOR
     if regressor or own.exists() or not is_available():
         return EmbeddedModel(own, checkpoints)
+    if dict(checkpoints) != CHECKPOINTS:
+        log.warning(
+            "--quality_ckpt and --content_ckpt are not used: the embedded model has an encoder of its own; --regressor "
+            "names a regressor fitted with yours (train_regressor.py)"
+        )
     return embedded_model()
 
 
@@ -168,7 +174,8 @@ def score_listing(
         extractors = matching_extractors(regressor, checkpoints, options.compute) if listing.images else {}
         return _scores_of(listing.images, extractors, regressor, options, keep=None, plan=None)
     for kind in regressor.kinds:
-        regressor.check_encoder(kind, read_encoder(options.features, kind), f"that of {options.features}")
+        remedy = "name another folder by --features, or fit a regressor on these features (train_regressor.py)"
+        regressor.check_encoder(kind, read_encoder(options.features, kind), f"that of {options.features}", remedy)
     folder = FeatureFolder(options.features, regressor.kinds)
     plan = folder.plan(listing.images)
     to_do = [listing.images[position] for position in plan.to_do]

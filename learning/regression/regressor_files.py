@@ -19,7 +19,7 @@ import numpy as np
 
 from common.atomic_files import whole_file
 from common.errors import UserError
-from common.names import GIVEN, short_identity
+from common.names import GIVEN, differ_in_pooling, pooling_of, short_identity
 from learning.regression.description import RegressorDescription
 from learning.regression.linear_model import LinearModel, read_linear_model, write_linear_model
 
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
 FORMAT = "Re-IQA regressor 1"
+
+
+_OTHER_CHECKPOINT = "use the checkpoint that it was fitted with, or fit another (train_regressor.py)"
 
 
 @dataclass(frozen=True)
@@ -70,14 +73,18 @@ class Regressor:
         except ValueError as error:
             raise UserError(f"no prediction interval at level {level:g}: {error}") from None
 
-    def check_encoder(self, kind: str, fingerprint: str | None, where: str) -> None:
+    def check_encoder(self, kind: str, fingerprint: str | None, where: str, remedy: str = _OTHER_CHECKPOINT) -> None:
         """UserError where the regressor was fitted on features of a different encoder; an unknown encoder passes."""
         own = self.description.encoders.get(kind)
+        if own and fingerprint and differ_in_pooling(own, fingerprint):
+            raise UserError(
+                f"the regressor was fitted on {kind} features with --pooling {pooling_of(own)}, and {where} is with "
+                f"{pooling_of(fingerprint)}; {remedy}"
+            )
         if own and fingerprint and own != fingerprint:
             raise UserError(
                 f"the regressor was fitted on {kind} features of encoder {short_identity(own)}, and {where} is "
-                f"of {short_identity(fingerprint)}; use the checkpoint that it was fitted with, "
-                "or fit another (train_regressor.py)"
+                f"of {short_identity(fingerprint)}; {remedy}"
             )
 
 

@@ -101,6 +101,8 @@ def test_a_folder_belongs_to_one_encoder(tmp_path):
     claim_folder(tmp_path, "quality_aware", "quality_aware encoder")
     with pytest.raises(UserError, match="holds features of another encoder"):
         claim_folder(tmp_path, "quality_aware", "other")
+    with pytest.raises(UserError, match="holds features with --pooling layer4_mean, not stages_mean_std; name another"):
+        claim_folder(tmp_path, "quality_aware", "quality_aware encoder:stages_mean_std")
     assert read_encoder(tmp_path, "quality_aware") == "quality_aware encoder"
 
 
