@@ -14,5 +14,9 @@ def compute() -> int:
     return compute_features(options)
 
 
-if __name__ == "__main__":
+def main() -> None:
     run_script(compute, after_interrupt="interrupted; the same command resumes from here")
+
+
+if __name__ == "__main__":
+    main()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from common.errors import UserError
@@ -18,6 +19,8 @@ def main() -> int:
     from options.contrast import parse_contrast_options
 
     options = parse_contrast_options()
+    if sys.platform == "win32":
+        raise UserError("training needs Linux or macOS; on Windows run it under WSL")
     from learning.distributed.launch import find_launch
     from learning.distributed.signals import exit_on_signals
 

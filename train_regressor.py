@@ -13,5 +13,9 @@ def train() -> None:
     train_regressor(options)
 
 
-if __name__ == "__main__":
+def main() -> None:
     run_script(train, after_interrupt="interrupted; nothing was written")
+
+
+if __name__ == "__main__":
+    main()

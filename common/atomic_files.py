@@ -43,10 +43,10 @@ def whole_file(path: str | os.PathLike, durable: bool = True) -> Iterator[Path]:
         os.close(handle)
         temporary = Path(name)
         yield temporary
-        temporary.chmod(0o666 & ~_umask())  # afterwards: safetensors makes a new file, for its owner alone
         if durable:
-            with open(temporary, "rb") as written:
+            with open(temporary, "r+b") as written:  # Windows synchronises only what is open for writing
                 os.fsync(written.fileno())
+        temporary.chmod(0o666 & ~_umask())  # afterwards: safetensors makes a new file, for its owner alone
         temporary.replace(path)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror or error}") from error

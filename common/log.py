@@ -5,6 +5,9 @@ Lines are written through tqdm, so that they do not break a progress bar. In a j
 printed once: ranks other than 0 are quiet unless they say something that only they know (``error``).
 
 A line on stdout that cannot be written is an error, since it may be a result; one on stderr is lost.
+
+A line may hold a user's file names, and these may hold control characters. They are written as escapes (``\\x1b``,
+``\\n``): a terminal would obey them, and a newline could pass for a line of ours.
 """
 
 from __future__ import annotations
@@ -12,6 +15,8 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import threading
+import unicodedata
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TextIO
@@ -19,6 +24,9 @@ from typing import TextIO
 from tqdm import tqdm
 
 from common.errors import UserError
+
+_UNPRINTABLE = frozenset(("Cc", "Cs", "Zl", "Zp"))
+"""Unicode's categories of control characters, lone surrogates (bytes in a name), line and paragraph separators."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +53,9 @@ def _open_missing_streams() -> None:
 
 _open_missing_streams()
 
+# tqdm would make its lock at the first line, and has none if a signal interrupts that.
+tqdm.set_lock(threading.RLock())
+
 _speaker = _Speaker(script=Path(sys.argv[0]).name or "python", quiet=False)
 
 
@@ -61,13 +72,14 @@ def set_quiet(quiet: bool) -> None:
 
 
 def info(text: str) -> None:
-    """A line of result or progress, on stdout.
+    """A line of result or progress, on stdout; newlines at its beginning are empty lines before it.
 
     Raises UserError where it cannot be written, as on a full disk, and BrokenPipeError where nobody reads it any more.
     """
     if not _speaker.quiet:
         try:
-            _write(text, sys.stdout)
+            line = text.lstrip("\n")
+            _write(text[: len(text) - len(line)] + printable(line), sys.stdout)
         except BrokenPipeError:
             raise
         except OSError as error:
@@ -85,9 +97,16 @@ def error(text: str) -> None:
     _to_stderr(f"{_speaker.script}: {text}")
 
 
+def printable(text: str) -> str:
+    """``text`` with escapes for the characters that a terminal would obey, and for bytes that are no characters."""
+    if text.isprintable():
+        return text
+    return "".join(ascii(one)[1:-1] if unicodedata.category(one) in _UNPRINTABLE else one for one in text)
+
+
 def _to_stderr(text: str) -> None:
     with contextlib.suppress(OSError):
-        _write(text, sys.stderr)
+        _write(printable(text), sys.stderr)
 
 
 def _write(text: str, stream: TextIO) -> None:

@@ -18,7 +18,7 @@ def n_cores() -> int:
 def has_amx() -> bool:
     """Whether the processor multiplies tiles of bfloat16 (Intel's AMX), several times as fast as float32."""
     try:
-        return "amx_bf16" in Path("/proc/cpuinfo").read_text()
+        return "amx_bf16" in Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:  # not on Linux
         return False
 
@@ -28,5 +28,9 @@ def memory() -> int:
     import psutil
 
     # A limit that is not set reads "max" in version 2, and as a number beyond any machine in version 1.
-    limits = [int(file.read_text()) for file in CGROUP_LIMITS if file.is_file() and file.read_text().strip() != "max"]
+    limits = [
+        int(file.read_text(encoding="utf-8"))
+        for file in CGROUP_LIMITS
+        if file.is_file() and file.read_text(encoding="utf-8").strip() != "max"
+    ]
     return min([psutil.virtual_memory().total, *limits])

@@ -42,6 +42,16 @@ DATABASE_NAMES = (
 """The databases that ``datasets.iqa_databases`` reads, by their names on the command line."""
 
 
+def pooling_of(identity: str | None) -> str:
+    """The pooling in an encoder's identity; the released one for features without an identity."""
+    return (identity or "").partition(":")[2] or POOLINGS[0]
+
+
+def differ_in_pooling(identity: str, other: str) -> bool:
+    """Whether two identities are of one encoder with two poolings."""
+    return identity.partition(":")[0] == other.partition(":")[0] and pooling_of(identity) != pooling_of(other)
+
+
 def short_identity(identity: str) -> str:
     """An encoder's identity for messages: the first digits of its fingerprint, and the pooling if it is recorded."""
     fingerprint, separator, pooling = identity.partition(":")

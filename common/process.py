@@ -6,7 +6,10 @@ import contextlib
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import FrameType
 from typing import NoReturn
 
@@ -28,6 +31,10 @@ TERMINATED = 143
 
 LOST_CONTACT = 69
 """EX_UNAVAILABLE of sysexits.h: this process ended because another process of the job had ended."""
+
+
+SECONDS_OF_ONE_PRESS = 2
+"""One Ctrl-C reaches a process twice, from the terminal and from its launcher. Later than this, it is a second one."""
 
 
 class Terminated(BaseException):
@@ -64,12 +71,13 @@ def run_script(
     unfinished files are removed first. Any other exception is a mistake of ours and keeps its traceback.
     """
     try:
-        signal.signal(signal.SIGTERM, _raise_terminated)
+        _answer_signals()
         _check_current_folder()
         status = work() or 0
     except UserError as error:
         _fail(error.sentence)
     except (KeyboardInterrupt, Terminated) as stop:
+        _set_handlers(signal.SIG_IGN)
         _say(after_interrupt if isinstance(after_interrupt, str) else after_interrupt())
         exit_at_once(terminated if isinstance(stop, Terminated) else INTERRUPTED)
     except BrokenPipeError:
@@ -79,15 +87,71 @@ def run_script(
         if sentence is None:
             raise
         _fail(sentence)
-    # While Python cleans up, an exception would be printed with its traceback.
-    for number, handler in ((signal.SIGTERM, _raise_terminated), (signal.SIGINT, signal.default_int_handler)):
-        if signal.getsignal(number) is handler:
-            signal.signal(number, signal.SIG_DFL)
+    _set_handlers(signal.SIG_DFL)  # while Python cleans up, an exception would be printed with its traceback
     sys.exit(status)
 
 
-def _raise_terminated(number: int, frame: FrameType | None) -> NoReturn:
-    raise Terminated
+_last_raised = -float(SECONDS_OF_ONE_PRESS)
+
+
+def _raise_stop(number: int, frame: FrameType | None) -> None:
+    """The handler of SIGINT and SIGTERM. A second signal at once does not interrupt the clean-up after the first."""
+    global _last_raised
+    now = time.monotonic()
+    if now - _last_raised < SECONDS_OF_ONE_PRESS:
+        return
+    _last_raised = now
+    raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
+
+
+def forget_last_signal() -> None:
+    """Makes the next SIGINT or SIGTERM count, however soon it comes: the exception of the last one was lost."""
+    global _last_raised
+    _last_raised = -float(SECONDS_OF_ONE_PRESS)
+
+
+def _answer_signals() -> None:
+    if threading.current_thread() is not threading.main_thread():
+        return  # only the main thread receives signals
+    signal.signal(signal.SIGTERM, _raise_stop)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where a shell has it ignored (nohup, &)
+        signal.signal(signal.SIGINT, _raise_stop)
+    if not isinstance(sys.unraisablehook, _SendAgain):
+        sys.unraisablehook = _SendAgain(sys.unraisablehook)
+
+
+@dataclass(frozen=True)
+class _SendAgain:
+    """Sends a signal again whose exception was raised while Python deletes an object: Python prints and drops it."""
+
+    print_unraisable: Callable[[sys.UnraisableHookArgs], object]
+
+    def __call__(self, unraisable: sys.UnraisableHookArgs) -> None:
+        if not issubclass(unraisable.exc_type, (KeyboardInterrupt, Terminated)):
+            self.print_unraisable(unraisable)
+            return
+        forget_last_signal()
+        number = signal.SIGINT if issubclass(unraisable.exc_type, KeyboardInterrupt) else signal.SIGTERM
+        again = threading.Timer(0.01, _signal_main_thread, [number])  # not at once: it would be dropped again
+        again.daemon = True
+        again.start()
+
+
+def _signal_main_thread(number: int) -> None:
+    main = threading.main_thread().ident
+    if hasattr(signal, "pthread_kill") and main is not None:
+        signal.pthread_kill(main, number)
+    else:
+        signal.raise_signal(number)
+
+
+def _set_handlers(handler: signal.Handlers) -> None:
+    """Replaces ``_raise_stop`` by ``handler``; other handlers are kept."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number in (signal.SIGTERM, signal.SIGINT):
+        if signal.getsignal(number) is _raise_stop:
+            signal.signal(number, handler)
 
 
 def _say(sentence: str) -> None:
@@ -105,6 +169,7 @@ def _check_current_folder() -> None:
 
 
 def _fail(sentence: str) -> NoReturn:
+    _set_handlers(signal.SIG_DFL)
     _say(sentence)
     with contextlib.suppress(OSError):
         sys.stdout.flush()

@@ -2,7 +2,9 @@
 
 A folder holds ``feats_<kind>/<name>_<kind>_features.npy``, (1, n_features) float32 each, and beside them
 ``encoder.json``, the fingerprint of the encoder, and a journal of the image files (``datasets.feature_sources``). The
-name of features is the image's without its ending; with the ending, where another image has that name already.
+name of features is the image's without its ending; with the ending, where another image has that name already, or one
+that differs in the case of letters only. Features without a record in the journal, as after copying files between
+folders, are computed again, but for folders of older versions, which have no journal.
 
 A single file (.npz) holds ``names`` (n,), for each kind an (n, n_features) array and its ``<kind>_encoder``, and of the
 image files ``size`` (bytes), ``mtime_ns`` and ``sha256``, (n,) each.
@@ -18,18 +20,20 @@ import hashlib
 import json
 import os
 import shutil
+import time
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from common.atomic_files import check_writable, cut_name, whole_file, write_array
 from common.errors import UserError
-from common.names import GIVEN, KINDS, short_identity
-from datasets.feature_sources import SourceRecord, SourceRecords
+from common.names import GIVEN, KINDS, differ_in_pooling, pooling_of, short_identity
+from datasets.feature_sources import SourceRecord, SourceRecords, folded
 from datasets.file_stamps import FileStamp, quick_stamp, stamp_file
 from datasets.image_lists import PATH_COLUMNS, ListedImage, match_names
 from datasets.images import open_image_file
@@ -39,6 +43,7 @@ LONGEST_NAME = 200
 """Bytes of the last part of a name, of the 255 that file systems allow: kind and ending of the file follow it."""
 
 _ENCODER = "encoder.json"
+_RECORDS_ALL = "images_recorded"
 
 TABLE_ENDINGS = (".csv", ".tsv", ".txt", ".xlsx")
 """Endings of tables with features of another program."""
@@ -65,11 +70,23 @@ def read_encoder(output_dir: Path, kind: str) -> str | None:
     """Fingerprint of the encoder that computed the features of ``kind`` in a folder; None where it is not known."""
     path = output_dir / f"feats_{kind}" / _ENCODER
     try:
-        return str(json.loads(path.read_text())["fingerprint"])
+        return str(_read_claim(path)["fingerprint"])
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError(f"{path} is damaged; remove its folder and compute the features again") from None
+
+
+def _read_claim(path: Path) -> dict:
+    return dict(json.loads(path.read_text(encoding="utf-8")))
+
+
+def _records_all(output_dir: Path, kind: str) -> bool:
+    """Whether the folder was begun by a version that records the image of all features."""
+    try:
+        return bool(_read_claim(output_dir / f"feats_{kind}" / _ENCODER).get(_RECORDS_ALL))
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 def claim_folder(output_dir: Path, kind: str, fingerprint: str) -> None:
@@ -81,6 +98,11 @@ def claim_folder(output_dir: Path, kind: str, fingerprint: str) -> None:
     known = read_encoder(output_dir, kind)
     if known == fingerprint:
         return
+    if known is not None and differ_in_pooling(known, fingerprint):
+        raise UserError(
+            f"{path.parent} holds features with --pooling {pooling_of(known)}, not {pooling_of(fingerprint)}; name "
+            "another folder, or remove this one"
+        )
     if known is not None:
         raise UserError(
             f"{path.parent} holds features of another encoder ({short_identity(known)}, and this one is "
@@ -90,7 +112,7 @@ def claim_folder(output_dir: Path, kind: str, fingerprint: str) -> None:
     if any(path.parent.rglob("*.npy")):
         return  # Older features without a record of their encoder: it stays unknown.
     with whole_file(path) as temporary:
-        temporary.write_text(json.dumps({"fingerprint": fingerprint}) + "\n")
+        temporary.write_text(json.dumps({"fingerprint": fingerprint, _RECORDS_ALL: True}) + "\n", encoding="utf-8")
 
 
 # Planning and writing.
@@ -121,10 +143,12 @@ class FeatureFolder:
     def plan(self, images: Sequence[ListedImage], own: slice = slice(None), overwrite: bool = False) -> FeaturePlan:
         """Names the features of all ``images``, and sorts those of the slice ``own`` into fresh and to do."""
         plan = FeaturePlan(self.names(images))
+        older = {kind for kind in self.kinds if not _records_all(self.folder, kind)}
         for position in range(len(images))[own]:
             image = images[position]
             name = plan.names[image.name]
-            if overwrite or not has_features(self.folder, self.kinds, name):
+            recorded = all(kind in older or self._records[kind].get(name) for kind in self.kinds)
+            if overwrite or not recorded or not has_features(self.folder, self.kinds, name):
                 plan.to_do.append(position)
             elif self._is_fresh(image, name):
                 plan.fresh.append(position)
@@ -135,18 +159,39 @@ class FeatureFolder:
 
     def names(self, images: Sequence[ListedImage]) -> dict[str, str]:
         """Image name -> name of its features: that of features of this image, or else a free one."""
-        stems = Counter(_stem(image.name) for image in images)
+        stems = Counter(folded(_stem(image.name)) for image in images)
         names: dict[str, str] = {}
         taken: set[str] = set()
+        folded_taken: set[str] = set()
         for image in images:
             stem, full = _stem(image.name), image.name
             candidates = [_shortened(name) for name in (stem, full)] + [_shortened(full, always=True)]
-            own = [name for name in candidates if self._owner_is(name, image.name)]
-            free = [name for name in candidates[stems[stem] > 1 :] if self._owner_is(name, None, image.name)]
-            name = next(name for name in (*own, *free, candidates[-1]) if name not in taken or name == candidates[-1])
+            own = (name for name in candidates if self._owner_is(name, image.name) and not self._is_shared(name))
+            several = stems[folded(stem)] > 1
+            free = (name for name in candidates[several:] if self._is_free(name, image.name))
+            possible = chain(
+                (name for name in own if name not in taken), (name for name in free if folded(name) not in folded_taken)
+            )
+            name = next(possible, candidates[-1])
             names[image.name] = name
             taken.add(name)
+            folded_taken.add(folded(name))
         return names
+
+    def _is_free(self, name: str, image: str) -> bool:
+        """Whether no image but ``image`` has features of this name, or of one that a disk may not tell apart."""
+        alike = (record for kind in self.kinds for record in self._records[kind].alike(name))
+        return self._owner_is(name, None, image) and all(record.image == image for record in alike)
+
+    def _is_shared(self, name: str) -> bool:
+        """Whether features of another name are in the same file, as on disks that do not tell A from a."""
+        for kind in self.kinds:
+            path = feature_file(self.folder, kind, name)
+            for record in self._records[kind].alike(name):
+                with contextlib.suppress(OSError):
+                    if path.samefile(feature_file(self.folder, kind, record.features)):
+                        return True
+        return False
 
     def _owner_is(self, name: str, *owners: str | None) -> bool:
         """Whether the recorded image of these features, None where there is no record, is one of ``owners``."""
@@ -159,7 +204,7 @@ class FeatureFolder:
         for kind in self.kinds:
             record = self._records[kind].get(name)
             quick = quick_stamp(image.path)
-            if record is None or quick is None or quick == record.stamp.quick:
+            if record is None or quick is None or (quick == record.stamp.quick and record.is_settled):
                 continue
             if stamp is None:
                 try:
@@ -169,8 +214,10 @@ class FeatureFolder:
                     return False  # to be reported when it is read
             if stamp.sha256 != record.stamp.sha256:
                 return False
-            with contextlib.suppress(UserError):  # the next time is faster where the folder can be written
-                self._records[kind].add(SourceRecord(name, image.name, stamp))
+            record = SourceRecord(name, image.name, stamp, time.time_ns())
+            if record.is_settled:
+                with contextlib.suppress(UserError):  # the next time is faster where the folder can be written
+                    self._records[kind].add(record)
         return True
 
     def write(self, image: ListedImage, name: str, values: Mapping[str, np.ndarray], stamp: FileStamp) -> None:

@@ -10,12 +10,15 @@ import contextlib
 import json
 import os
 import time
-from dataclasses import asdict, dataclass
+import unicodedata
+from collections import defaultdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
 
 from common.errors import UserError
 from datasets.file_stamps import FileStamp, QuickStamp
+
+_COARSEST_TIMES_NS = 2_000_000_000
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,17 @@ class SourceRecord:
     features: str
     image: str
     stamp: FileStamp
+    recorded_ns: int = 0
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether a file with this ``QuickStamp`` has this content.
+
+        Not where the file was changed shortly before it was recorded: it may have been changed again within the
+        resolution of its times, which is two seconds on some file systems.
+        """
+        quick = self.stamp.quick
+        return self.recorded_ns - max(quick.mtime_ns, quick.ctime_ns) > _COARSEST_TIMES_NS
 
 
 class SourceRecords:
@@ -32,45 +46,59 @@ class SourceRecords:
 
     def __init__(self, folder: Path, rank: int = 0):
         self._path = folder / f"sources_{rank}.jsonl"
-        self._file: BinaryIO | None = None
         self._records: dict[str, SourceRecord] = {}
-        times: dict[str, int] = {}
+        self._alike: dict[str, set[str]] = defaultdict(set)
         for path in sorted(folder.glob("sources_*.jsonl")):
             for line in _lines(path):
                 # A line that a killed process has left incomplete: its features were not written either.
                 with contextlib.suppress(ValueError, KeyError, TypeError):
-                    record, recorded = _parse(line)
-                    if recorded >= times.get(record.features, 0):
-                        self._records[record.features], times[record.features] = record, recorded
+                    record = _parse(line)
+                    known = self._records.get(record.features)
+                    if known is None or record.recorded_ns >= known.recorded_ns:
+                        self._keep(record)
 
     def get(self, features: str) -> SourceRecord | None:
         """The record of the features with this name, or None."""
         return self._records.get(features)
 
+    def alike(self, features: str) -> list[SourceRecord]:
+        """The records of other names that some file systems do not tell apart from this one."""
+        return [self._records[name] for name in sorted(self._alike.get(folded(features), ())) if name != features]
+
+    def _keep(self, record: SourceRecord) -> None:
+        self._records[record.features] = record
+        self._alike[folded(record.features)].add(record.features)
+
     def add(self, record: SourceRecord) -> None:
         """Writes a record, before its features are; UserError where the journal cannot be written."""
+        record = replace(record, recorded_ns=time.time_ns())
         quick = asdict(record.stamp.quick)
         content = {"features": record.features, "image": record.image, **quick, "sha256": record.stamp.sha256}
-        line = json.dumps({**content, "recorded_ns": time.time_ns()}) + "\n"
+        line = json.dumps({**content, "recorded_ns": record.recorded_ns}) + "\n"
         try:
-            if self._file is None:
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                self._file = open(self._path, "ab", buffering=0)  # noqa: SIM115  (open as long as the records are)
-            self._file.write(line.encode())
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            # Not kept open: Windows could not remove the folder then.
+            with open(self._path, "ab", buffering=0) as file:
+                file.write(line.encode())
         except OSError as error:
             raise UserError(f"{self._path} cannot be written: {error.strerror}") from error
-        self._records[record.features] = record
+        self._keep(record)
+
+
+def folded(name: str) -> str:
+    """A name without differences in the case of letters and in their Unicode form, which disks may not tell apart."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def _lines(path: Path) -> list[str]:
     try:
-        return path.read_text(errors="replace").splitlines()
+        return path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError as error:
         raise UserError(f"{os.fspath(path)} cannot be read: {error.strerror}") from None
 
 
-def _parse(line: str) -> tuple[SourceRecord, int]:
+def _parse(line: str) -> SourceRecord:
     content = json.loads(line)
     quick = QuickStamp(*(int(content[name]) for name in ("size", "mtime_ns", "ctime_ns", "inode")))
     stamp = FileStamp(quick, str(content["sha256"]))
-    return SourceRecord(str(content["features"]), str(content["image"]), stamp), int(content["recorded_ns"])
+    return SourceRecord(str(content["features"]), str(content["image"]), stamp, int(content["recorded_ns"]))

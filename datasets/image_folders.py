@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from common import log
 from common.errors import UserError
 from datasets.image_formats import IMAGE_SUFFIXES, RAW_SUFFIXES, starts_like_an_image
 
@@ -83,7 +84,9 @@ def scan_folder(folder: str | os.PathLike, progress: bool = False) -> FolderList
         listing.unreadable.append(f"folder {os.fsdecode(error.filename)} cannot be read: {error.strerror}")
 
     visited = set()
-    with tqdm(desc=f"scanning {os.fspath(folder)}", unit="image", disable=None if progress else True) as bar:
+    with tqdm(
+        desc=log.printable(f"scanning {os.fspath(folder)}"), unit="image", disable=None if progress else True
+    ) as bar:
         for parent, folders, names in os.walk(os.fsencode(folder), onerror=note_unreadable, followlinks=True):
             real = os.path.realpath(parent)
             if real in visited:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import codecs
 import glob
+import itertools
 import os
+import re
 import sys
 import unicodedata
 from collections import defaultdict
@@ -97,7 +99,8 @@ def list_images(sources: str | os.PathLike | Sequence[str | os.PathLike]) -> Ima
                 positions[absolute] = len(listing.images)
                 # Files of one name, such as two folders' IMG_0001.jpg, are told apart by their folders.
                 candidates = (one.name, image_name(one.given), image_name(absolute))
-                name = next((name for name in candidates if name not in names), candidates[-1])
+                numbered = (f"{n}/{candidates[-1]}" for n in itertools.count(2))
+                name = next(name for name in itertools.chain(candidates, numbered) if name not in names)
                 names.add(name)
                 listing.images.append(ListedImage(one.path, name))
             listing.rows.append(ListedRow(one.given, positions[absolute]))
@@ -174,7 +177,7 @@ def paths_in_list(content: bytes, folder: Path) -> Iterator[tuple[str, str]]:
 
     A relative path begins at the current folder, or at ``folder`` where a file is only there. Lines that begin with "#"
     are comments. Blanks and quotation marks around a path do not belong to it, unless there is a file with them in its
-    name. PowerShell writes UTF-16.
+    name. PowerShell writes UTF-16, and Windows writes backslashes.
     """
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         content = os.fsencode(content.decode("utf-16", "replace").replace("\ufffd", "?"))
@@ -183,7 +186,7 @@ def paths_in_list(content: bytes, folder: Path) -> Iterator[tuple[str, str]]:
         given = os.fsdecode(line.removesuffix(b"\r"))
         plain = given.strip()
         unquoted = plain[1:-1] if len(plain) > 2 and plain[0] == plain[-1] and plain[0] in "\"'" else plain
-        for one in dict.fromkeys((given, plain, unquoted)):
+        for one in dict.fromkeys((given, plain, unquoted, unquoted.replace("\\", "/"))):
             path = _from_here_or(folder, one)
             if one and os.path.lexists(path):
                 break
@@ -202,9 +205,12 @@ def _from_here_or(folder: Path, given: str) -> str:
 
 
 def image_name(given: str) -> str:
-    """The name of an image that a list calls ``given``: its path without root, drive and ".."."""
-    parts = [part for part in PurePosixPath(given.replace(os.sep, "/")).parts if part not in ("/", "..", ".")]
-    return "/".join(parts)
+    """The name of an image that a list calls ``given``: its path without root, ".." and the colon of a drive.
+
+    It is a path below any folder that it is joined to, on Windows too.
+    """
+    below = re.sub(r"^([A-Za-z]):/", r"\1/", given.replace(os.sep, "/"))
+    return "/".join(part for part in below.split("/") if part not in ("", "..", "."))
 
 
 def _without_suffix(name: str) -> str:

@@ -334,7 +334,7 @@ def write_index(shard: Shard) -> None:
         "members": shard.members,
     }
     with whole_file(shard.path + INDEX) as temporary:
-        temporary.write_text(json.dumps(index))
+        temporary.write_text(json.dumps(index), encoding="utf-8")
 
 
 def _member_names(paths: Sequence[str]) -> list[str]:

@@ -6,7 +6,9 @@ import functools
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from types import FrameType
 
 import cv2
 import torch
@@ -81,6 +83,29 @@ def signals_delayed() -> Iterator[None]:
         return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
-        yield
+        with _handled_afterwards():
+            yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def _handled_afterwards() -> Iterator[None]:
+    """Has Python's handlers of ``SIGNALS`` called at the end of the block.
+
+    The mask alone is not enough: it is that of one thread, and the system hands a signal to any thread without it.
+    """
+    if threading.current_thread() is not threading.main_thread():  # no other thread may set handlers
+        yield
+        return
+    handlers = {number: handler for number in SIGNALS if callable(handler := signal.getsignal(number))}
+    noted: list[tuple[int, FrameType | None]] = []
+    for number in handlers:
+        signal.signal(number, lambda number, frame: noted.append((number, frame)))
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for number, frame in noted:
+            handlers[signal.Signals(number)](number, frame)

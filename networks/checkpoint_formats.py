@@ -119,7 +119,8 @@ def parse_checkpoint(content: dict[str, Any]) -> Checkpoint | None:
 
     Raises UserError, a sentence that continues "checkpoint FILE", where several different encoders could be meant.
     """
-    candidates = [candidate for path, state in _states(content) for candidate in _find_encoders(path, state)]
+    found = [candidate for path, state in _states(content) for candidate in _find_encoders(path, state)]
+    candidates = [candidate for candidate in found if _is_resnet(candidate.encoder)]
     if not candidates:
         return None
     complete = [candidate for candidate in candidates if find_architecture(candidate.encoder)]
@@ -205,17 +206,19 @@ def _torchvision_name(name: str) -> str:
     return f"{block}.{'conv' if is_convolution else 'bn'}{int(found['conv']) + 1}.{found['rest']}"
 
 
+_CONVOLUTION_OF_A_BLOCK = re.compile(r"(?P<stage>.+)\.\d+\.conv[1-3]\.weight", re.ASCII)
+
+
 def _find_encoders(path: tuple[str, ...], state: State) -> Iterator[_Candidate]:
-    """The ResNets in a state: places with four stages of blocks beside each other, and a convolution before them."""
-    stages: dict[str, list[str]] = {}
+    """The ResNets in a state: places with stages of blocks beside each other. Layers may be missing."""
+    stages: dict[str, set[str]] = {}
     for name in state:
-        stage, found, _ = name.partition(".0.conv1.weight")
-        if found and name.endswith(found):
-            parent, _, child = stage.rpartition(".")
-            stages.setdefault(f"{parent}." if parent else "", []).append(child)
+        if found := _CONVOLUTION_OF_A_BLOCK.fullmatch(name):
+            parent, _, child = found["stage"].rpartition(".")
+            stages.setdefault(f"{parent}." if parent else "", set()).add(child)
     for prefix, children in stages.items():
         local = without_prefix(state, prefix)
-        if set(STAGES) <= set(children) and f"{STEM[0]}.weight" in local:
+        if children & set(STAGES):
             layers = dict(zip(STEM + STAGES, STEM + STAGES, strict=True))
         elif len(children) == len(STAGES) and all(child.isdecimal() for child in children):
             layers = _sequential_layers(local, sorted(children, key=int))
@@ -230,6 +233,15 @@ def _find_encoders(path: tuple[str, ...], state: State) -> Iterator[_Candidate]:
             yield _Candidate(path, state, prefix, encoder, frozenset(prefix + name for name in names))
 
 
+def _is_resnet(encoder: State) -> bool:
+    """Whether the layers are those of a ResNet: one of each kind, or most of a known architecture."""
+    if {name.partition(".")[0] for name in encoder} >= {STEM[0], *STAGES}:
+        return True
+    names = _shapes(encoder).keys()
+    known = (architecture_shapes(arch).keys() for arch in ARCHITECTURES)
+    return any(2 * len(names & expected) > len(expected) for expected in known)
+
+
 def _sequential_layers(local: State, stages: Sequence[str]) -> dict[str, str]:
     """Position in an ``nn.Sequential`` -> torchvision's name: the convolution and BatchNorm before the four stages."""
     before = [name for name in local if name.split(".")[0].isdecimal() and int(name.split(".")[0]) < int(stages[0])]
@@ -237,9 +249,12 @@ def _sequential_layers(local: State, stages: Sequence[str]) -> dict[str, str]:
         name.split(".")[0] for name in before if re.fullmatch(r"\d+\.weight", name) and local[name].ndim == 4
     ]
     norms = [name.split(".")[0] for name in before if re.fullmatch(r"\d+\.running_mean", name)]
-    if len(convolutions) != 1 or len(norms) != 1:
+    if len(convolutions) > 1 or len(norms) > 1:
         return {}
-    return dict(zip((*convolutions, *norms, *stages), STEM + STAGES, strict=True))
+    layers = dict(zip(stages, STAGES, strict=True))
+    layers.update(zip(convolutions, STEM[:1], strict=False))
+    layers.update(zip(norms, STEM[1:], strict=False))
+    return layers
 
 
 def _choose(candidates: Sequence[_Candidate]) -> _Candidate:
@@ -330,18 +345,27 @@ def find_architecture(encoder: State) -> str | None:
     return arch if arch in ARCHITECTURES and architecture_shapes(arch) == _shapes(encoder) else None
 
 
+def describe_differences(encoder: State, arch: str | None = None) -> str:
+    """The first names whose shapes differ from those of ``arch``, or of the nearest architecture; "" if none do."""
+    arch = arch or _nearest_architecture(encoder)
+    expected, found = architecture_shapes(arch), _shapes(encoder)
+    differing = [name for name in {**expected, **found} if expected.get(name) != found.get(name)]
+    details = [
+        f"{name}: {found.get(name, 'missing')} in the file, {expected.get(name, 'none')} in {arch}"
+        for name in differing[:3]
+    ]
+    if len(differing) > 3:
+        details.append(f"and {len(differing) - 3:,d} more")
+    return "; ".join(details)
+
+
 def load_encoder_state(encoder: nn.Module, checkpoint: Checkpoint, arch: str, source: str | os.PathLike) -> None:
     """Fills ``encoder``, an ``arch``; UserError with the first differences and the right architecture if it differs."""
-    expected, found = architecture_shapes(arch), _shapes(checkpoint.encoder)
-    if expected != found:
-        differing = [name for name in {**expected, **found} if expected.get(name) != found.get(name)]
-        details = "; ".join(
-            f"{name}: {found.get(name, 'missing')} in the file, {expected.get(name, 'none')} in {arch}"
-            for name in differing[:3]
-        )
+    differences = describe_differences(checkpoint.encoder, arch)
+    if differences:
         fitting = checkpoint.architecture
         advice = f"it is a {fitting}: use --arch {fitting}" if fitting else "no known architecture fits it"
-        raise UserError(f"checkpoint {source} does not fit {arch} ({details}); {advice}")
+        raise UserError(f"checkpoint {source} does not fit {arch} ({differences}); {advice}")
     encoder.load_state_dict(checkpoint.encoder, strict=False)
 
 

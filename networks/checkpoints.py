@@ -33,13 +33,13 @@ def describe(file: Path, export: Path | None, float16: bool = False) -> None:
     # These import torch, which --help does not need.
     import safetensors.torch
 
-    from networks.checkpoint_formats import fingerprint, read_checkpoint
+    from networks.checkpoint_formats import describe_differences, fingerprint, read_checkpoint
 
     if export and export.suffix != ".safetensors":
         raise UserError(f"--export {export}: the name must end in .safetensors")
     checkpoint = read_checkpoint(file)
     log.info(f"format        {checkpoint.format}")
-    log.info(f"architecture  {checkpoint.architecture or 'unknown'}")
+    log.info(f"architecture  {checkpoint.architecture or f'unknown ({describe_differences(checkpoint.encoder)})'}")
     log.info(f"head          {checkpoint.head_kind}")
     log.info(f"encoder       {checkpoint.location}")
     log.info(f"left out      {', '.join(checkpoint.left_out) or 'nothing'}")

@@ -93,11 +93,6 @@ def identity(fingerprint: str, pooling: str) -> str:
     return fingerprint if pooling == POOLINGS[0] else f"{fingerprint}:{pooling}"
 
 
-def pooling_of(identity: str | None) -> str:
-    """The pooling in an ``identity``; the released one for features without an identity."""
-    return (identity or "").partition(":")[2] or POOLINGS[0]
-
-
 class FeatureExtractor:
     """An encoder prepared for inference: uint8 images at one scale -> values pooled by one of POOLINGS.
 

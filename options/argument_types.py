@@ -7,6 +7,8 @@ import math
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from common import log
+
 
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are one sentence, without the list of all options, and whose help shows defaults."""
@@ -15,7 +17,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(formatter_class=HelpFormatter, **options)
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} (--help lists the options)\n")
+        self.exit(2, log.printable(f"{self.prog}: {message} (--help lists the options)") + "\n")
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):

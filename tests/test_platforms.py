@@ -1,9 +1,20 @@
 """What Windows lacks, inference and regression do without: fcntl and resource cannot be imported there."""
 
+import ast
+import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+
+import main_contrast
+from common.atomic_files import whole_file
+from common.errors import UserError
+from datasets.feature_files import FeatureFolder
+from datasets.file_stamps import FileStamp, QuickStamp
+from datasets.image_lists import ListedImage
+from tests.runs import ROOT
 
 WITHOUT_FCNTL = """
 import importlib, sys
@@ -40,3 +51,45 @@ def test_help_needs_neither_fcntl_nor_torch(script):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "--input" in done.stdout
+
+
+PACKAGES = ("common", "datasets", "learning", "networks", "options")
+
+
+def test_text_files_are_utf_8_everywhere():
+    """Windows would read and write them in its code page."""
+    without = []
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                name = node.func.attr if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) else ""
+                if name in ("read_text", "write_text") and not any(word.arg == "encoding" for word in node.keywords):
+                    without.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert not without
+
+
+def test_files_are_synchronised_through_a_descriptor_for_writing(tmp_path, monkeypatch):
+    """Windows refuses any other with "Bad file descriptor"."""
+    fcntl = pytest.importorskip("fcntl")
+    modes = []
+    monkeypatch.setattr(os, "fsync", lambda number: modes.append(fcntl.fcntl(number, fcntl.F_GETFL) & os.O_ACCMODE))
+    with whole_file(tmp_path / "a.csv") as temporary:
+        temporary.write_text("image,score\n", encoding="utf-8")
+    assert modes == [os.O_RDWR] and (tmp_path / "a.csv").read_text(encoding="utf-8") == "image,score\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_folder_of_features_has_no_open_file(tmp_path):
+    """Windows could not remove it after its features are in a single file."""
+    folder = FeatureFolder(tmp_path, ["quality_aware"])
+    stamp = FileStamp(QuickStamp(1, 2, 3, 4), "5")
+    folder.write(ListedImage("a.png", "a.png"), "a", {"quality_aware": np.ones(4, np.float32)}, stamp)
+    opened = [os.path.realpath(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")]
+    assert not [path for path in opened if path.startswith(str(tmp_path))]
+
+
+def test_training_says_that_it_needs_wsl(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["main_contrast.py", "--csv_path", "images.csv"])
+    monkeypatch.setattr(sys, "platform", "win32")
+    with pytest.raises(UserError, match="training needs Linux or macOS; on Windows run it under WSL"):
+        main_contrast.main()

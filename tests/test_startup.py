@@ -1,8 +1,10 @@
 """What a command imports before its work: help and one score come at once, whatever packages the rest needs."""
 
+import importlib
 import json
 import subprocess
 import sys
+import threading
 
 import pytest
 from PIL import Image
@@ -58,3 +60,21 @@ def test_one_score_imports_torch_but_neither_its_compiler_nor_the_packages_of_a_
     ]
     others = {"torch._dynamo", "torchvision", "pandas", "sklearn", "scipy", "skops", "matplotlib", "tensorboard"}
     assert status == 0 and "torch" in packages and not others & set(packages)
+
+
+@pytest.mark.parametrize("script", [command[:-3] for command in COMMANDS if command.endswith(".py")])
+def test_scripts_can_be_called_as_functions(script, monkeypatch, capsys):
+    """From a notebook or another program, several times in one process, and in any thread."""
+    monkeypatch.setattr(sys, "argv", [f"{script}.py", "--help"])
+    statuses = []
+
+    def call():
+        with pytest.raises(SystemExit) as end:
+            importlib.import_module(script).main()
+        statuses.append(end.value.code)
+
+    call()
+    thread = threading.Thread(target=call)
+    thread.start()
+    thread.join()
+    assert statuses == [0, 0] and "usage" in capsys.readouterr().out

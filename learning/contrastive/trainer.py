@@ -73,7 +73,8 @@ def train(options: ContrastOptions, backend: str) -> None:
         lock.acquire(run.folder)  # not earlier, so that a mistake leaves no empty folder
         in_own_folder = run.folder == options.model_path == options.tb_path
         tb_folder = run.folder if in_own_folder else options.tb_path / run.folder.name
-        log.info(f"checkpoints: {run.folder}\nTensorBoard: {tb_folder}")
+        log.info(f"checkpoints: {run.folder}")
+        log.info(f"TensorBoard: {tb_folder}")
         loader = build_loader(dataset, batches.starting_at(position), options.num_workers, context, device)
         bad_images = BadImages(dataset, run.folder, options.max_bad / 100, context.is_first, bool(run.found))
 

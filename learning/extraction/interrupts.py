@@ -8,6 +8,8 @@ import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
+from common.process import forget_last_signal
+
 
 @contextlib.contextmanager
 def noted_interrupts() -> Iterator[Callable[[], None]]:
@@ -29,6 +31,7 @@ def noted_interrupts() -> Iterator[Callable[[], None]]:
 
     def check() -> None:
         for number, frame in noted:
+            forget_last_signal()
             handle(number, frame)
 
     # Only the main thread receives signals; a signal that ends the process, or is ignored, raises no exception.

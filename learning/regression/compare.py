@@ -148,9 +148,10 @@ def print_comparison(models: Sequence[Model], pairs: Sequence[Pair], alpha: floa
     unit = "image" if held_out.groups is None else "group"
     log.info(
         f"{len(held_out.tested):,d} test images, {len(held_out.predictions)} splits; bootstrap by {unit}, "
-        f"Holm's correction over {len(pairs)} pairs\n"
-        "SRCC: median over the splits; SRCC difference: mean over the splits\n"
+        f"Holm's correction over {len(pairs)} pairs"
     )
+    log.info("SRCC: median over the splits; SRCC difference: mean over the splits")
+    log.info("")
     for index, model in enumerate(models):
         log.info(f"{_letter(index)}  SRCC {model.srcc:.4f}  {model.name} (choice: {model.choice})")
     log.info("\npair    SRCC difference  95 % interval         p, Holm   RMSE ratio   p, Holm (Pitman-Morgan)")

@@ -50,15 +50,16 @@ def run_tests(options: DlpOptions) -> int:
 
 def print_results(results: Sequence[DlpResult], n_photographs: int) -> None:
     """The table, its first row over all kinds."""
-    log.info(f"\n{n_photographs:,d} photographs, {results[0].n_distorted:,d} distorted versions\n")
-    log.info("     D       L       P   kind")
+    log.info(f"\n{n_photographs:,d} photographs, {results[0].n_distorted:,d} distorted versions")
+    log.info("\n     D       L       P   kind")
     for one in results:
         values = ("-" if value is None else f"{value:.4f}" for value in (one.d, one.l, one.p))
         log.info(" ".join(f"{value:>7}" for value in values) + f"   {one.label}")
     log.info(
         "\nD: share told apart from the photographs by the best threshold (chance: 0.5). L: rank correlation with the "
-        "levels. P: pairs in the right order.\nA dash: the levels of this kind have no order of quality."
+        "levels. P: pairs in the right order."
     )
+    log.info("A dash: the levels of this kind have no order of quality.")
 
 
 def write_results(path: Path, results: Sequence[DlpResult]) -> None:

@@ -19,4 +19,4 @@ def page_template(name: str) -> jinja2.Template:
 
 def page_text(name: str) -> str:
     """The text of a style sheet or script of this package."""
-    return (TEMPLATES / name).read_text()
+    return (TEMPLATES / name).read_text(encoding="utf-8")

@@ -15,6 +15,7 @@ import torch
 from common import log
 from common.atomic_files import check_target, check_writable
 from common.errors import UserError
+from common.names import pooling_of
 from datasets.decoding import DecodedImage
 from datasets.feature_files import FeatureFolder, FeaturePlan, claim_folder, read_encoder
 from datasets.file_stamps import FileStamp, QuickStamp
@@ -30,8 +31,8 @@ from learning.regression.regressor_files import Regressor, description_file, loa
 from learning.regression.results import LABELS, METRICS
 from learning.regression.scorer import load_scorer
 from networks.embedded import MODEL_CARD, REGRESSOR, EmbeddedModel, embedded_model, is_available
-from networks.features import FeatureExtractor, pooling_of
-from options.features import ComputeOptions
+from networks.features import FeatureExtractor
+from options.features import CHECKPOINTS, ComputeOptions
 from options.prediction import PredictionOptions, is_page
 
 if TYPE_CHECKING:
@@ -143,6 +144,11 @@ def choose_model(regressor: Path | None, checkpoints: Mapping[str, Path]) -> Emb
     own = regressor or DEFAULT_REGRESSOR
     if regressor or own.exists() or not is_available():
         return EmbeddedModel(own, checkpoints)
+    if dict(checkpoints) != CHECKPOINTS:
+        log.warning(
+            "--quality_ckpt and --content_ckpt are not used: the embedded model has an encoder of its own; --regressor "
+            "names a regressor fitted with yours (train_regressor.py)"
+        )
     return embedded_model()
 
 
@@ -168,7 +174,8 @@ def score_listing(
         extractors = matching_extractors(regressor, checkpoints, options.compute) if listing.images else {}
         return _scores_of(listing.images, extractors, regressor, options, keep=None, plan=None)
     for kind in regressor.kinds:
-        regressor.check_encoder(kind, read_encoder(options.features, kind), f"that of {options.features}")
+        remedy = "name another folder by --features, or fit a regressor on these features (train_regressor.py)"
+        regressor.check_encoder(kind, read_encoder(options.features, kind), f"that of {options.features}", remedy)
     folder = FeatureFolder(options.features, regressor.kinds)
     plan = folder.plan(listing.images)
     to_do = [listing.images[position] for position in plan.to_do]
@@ -290,7 +297,7 @@ def _write_page(
             images.append(ScoredImage(row.given, image.path, scores.of_images[image.name], picture))
     embedded = model.regressor == REGRESSOR
     about = about_embedded_model(regressor) if embedded else f"regressor {model.regressor}"
-    card = MODEL_CARD.read_text() if embedded and MODEL_CARD.is_file() else ""
+    card = MODEL_CARD.read_text(encoding="utf-8") if embedded and MODEL_CARD.is_file() else ""
     note = _interval_in_words(interval) if interval else ""
     failed = [*scores.failed, *without_map.values(), *listing.unreadable]
     texts = PageTexts(about, closing, failed, card, note)
@@ -320,7 +327,7 @@ def print_scores(rows: list[tuple[str, float]], interval: ScoreInterval | None =
 def _print_rows(rows: list[tuple[str, float]], interval: ScoreInterval | None) -> None:
     for image, score in rows:
         # A name with a newline or an escape sequence is shown with escapes: the table keeps its rows.
-        name = _printable(image) if image.isprintable() else shown(image)
+        name = image if image.isprintable() else shown(image)
         ends = "".join(f" {end:8.4f}" for end in interval.ends(score)) if interval else ""
         log.info(f"{score:8.4f}{ends}  {name}")
 
@@ -332,10 +339,6 @@ def _interval_in_words(interval: ScoreInterval) -> str:
         f"{100 * interval.level:g} % of the opinions on similar images lie between low and high: score +- "
         f"{interval.half_width:.4g} (split conformal{seen})"
     )
-
-
-def _printable(name: str) -> str:
-    return name.encode(errors="backslashreplace").decode(errors="backslashreplace")
 
 
 def closing_line(scores: Scores, listing: ImageListing) -> str:
@@ -351,10 +354,11 @@ def closing_line(scores: Scores, listing: ImageListing) -> str:
 
 def _print_about(regressor: Regressor, closing: str, output: Path | None) -> None:
     lowest, highest = regressor.description.score_range
-    source = _printable(regressor.description.scores or "its scores")
+    source = regressor.description.scores or "its scores"
     log.info(f"\nfitted on {source}, where opinions go from {lowest:g} to {highest:g}; higher is better")
     if regressor.description.note:
-        log.info(_printable(regressor.description.note))
+        for line in regressor.description.note.splitlines():
+            log.info(line)
     log.info(closing + (f": {output}" if output else ""))
 
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from common.atomic_files import whole_file
 from common.errors import UserError
-from common.names import GIVEN, short_identity
+from common.names import GIVEN, differ_in_pooling, pooling_of, short_identity
 from learning.regression.description import RegressorDescription
 from learning.regression.linear_model import LinearModel, read_linear_model, write_linear_model
 
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
 FORMAT = "Re-IQA regressor 1"
+
+
+_OTHER_CHECKPOINT = "use the checkpoint that it was fitted with, or fit another (train_regressor.py)"
 
 
 @dataclass(frozen=True)
@@ -70,14 +73,18 @@ class Regressor:
         except ValueError as error:
             raise UserError(f"no prediction interval at level {level:g}: {error}") from None
 
-    def check_encoder(self, kind: str, fingerprint: str | None, where: str) -> None:
+    def check_encoder(self, kind: str, fingerprint: str | None, where: str, remedy: str = _OTHER_CHECKPOINT) -> None:
         """UserError where the regressor was fitted on features of a different encoder; an unknown encoder passes."""
         own = self.description.encoders.get(kind)
+        if own and fingerprint and differ_in_pooling(own, fingerprint):
+            raise UserError(
+                f"the regressor was fitted on {kind} features with --pooling {pooling_of(own)}, and {where} is with "
+                f"{pooling_of(fingerprint)}; {remedy}"
+            )
         if own and fingerprint and own != fingerprint:
             raise UserError(
                 f"the regressor was fitted on {kind} features of encoder {short_identity(own)}, and {where} is "
-                f"of {short_identity(fingerprint)}; use the checkpoint that it was fitted with, "
-                "or fit another (train_regressor.py)"
+                f"of {short_identity(fingerprint)}; {remedy}"
             )
 
 
@@ -105,7 +112,7 @@ def save_regressor(path: Path, pipeline: Pipeline, description: RegressorDescrip
         **description.to_json(),
     }
     with whole_file(description_file(path)) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+        temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def load_regressor(path: str | os.PathLike) -> Regressor:
@@ -160,7 +167,7 @@ def read_description(path: Path) -> RegressorDescription:
 
 def _read_content(about: Path) -> dict[str, Any]:
     try:
-        content = json.loads(about.read_text())
+        content = json.loads(about.read_text(encoding="utf-8"))
         if content["format"] != FORMAT:
             raise UserError(f"{about} does not describe a regressor of this program: its format is {content['format']}")
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -3,6 +3,7 @@
 import pytest
 
 from common import log
+from options.argument_types import Parser
 
 
 @pytest.fixture(autouse=True)
@@ -30,3 +31,29 @@ def test_a_quiet_process_prints_nothing_but_its_own_failure(capsys):
     log.error("process 1 on node-b: out of memory")
     output, errors = capsys.readouterr()
     assert output == "" and "node-b" in errors and "batch" not in errors
+
+
+HOSTILE = "a\x1b[2Jb\rc\nd\x9b5mé\u200dz\udcff\u2028.png"
+ESCAPED = r"a\x1b[2Jb\rc\nd\x9b5mé" + "\u200d" + r"z\udcff\u2028.png"
+
+
+def test_control_characters_of_a_name_are_written_as_escapes(capsys):
+    """A terminal would obey them; letters of any script, and joined ones, stay as they are."""
+    log.set_script("predict_quality.py")
+    log.info(f"\n1.0 {HOSTILE}")
+    log.warning(f"image {HOSTILE} is small")
+    log.error(f"image {HOSTILE} cannot be read")
+    output, errors = capsys.readouterr()
+    assert output == f"\n1.0 {ESCAPED}\n"
+    assert errors == (
+        f"predict_quality.py: warning: image {ESCAPED} is small\npredict_quality.py: image {ESCAPED} cannot be read\n"
+    )
+
+
+def test_wrong_options_are_shown_with_escapes(capsys):
+    parser = Parser(prog="predict_quality.py")
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--inptu=\x1b[2J\n"])
+    assert capsys.readouterr().err == (
+        "predict_quality.py: unrecognized arguments: --inptu=\\x1b[2J\\n (--help lists the options)\n"
+    )

@@ -31,6 +31,12 @@ def test_a_users_mistake_is_a_sentence_and_status_1(capsys):
     assert capsys.readouterr().err.endswith(": scores.csv, line 3: 'good' is not a number\n")
 
 
+def run_code(code, tmp_path):
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment, timeout=60)
+
+
 @pytest.mark.parametrize("number, status", [(signal.SIGINT, INTERRUPTED), (signal.SIGTERM, TERMINATED)])
 def test_a_signal_says_what_is_kept_and_leaves_no_half_file(tmp_path, number, status):
     code = f"""
@@ -50,11 +56,60 @@ def work():
 
 run_script(work, after_interrupt=lambda: f"interrupted{{kept}}")
 """
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment, timeout=60)
+    done = run_code(code, tmp_path)
     assert (done.returncode, done.stderr) == (status, "-c: interrupted; features are kept\n")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("number, status", [(signal.SIGINT, INTERRUPTED), (signal.SIGTERM, TERMINATED)])
+def test_a_signal_that_comes_twice_does_not_interrupt_the_clean_up(tmp_path, number, status):
+    """A terminal and a launcher both send Ctrl-C."""
+    code = f"""
+import os, time
+from pathlib import Path
+from common.process import run_script
+
+def work():
+    Path("temporary").touch()
+    try:
+        os.kill(os.getpid(), {int(number)})
+        time.sleep(60)
+    finally:
+        os.kill(os.getpid(), {int(number)})
+        time.sleep(0.1)
+        Path("temporary").unlink()
+
+def say():
+    os.kill(os.getpid(), {int(number)})
+    return "interrupted"
+
+run_script(work, after_interrupt=say)
+"""
+    done = run_code(code, tmp_path)
+    assert (done.returncode, done.stderr) == (status, "-c: interrupted\n")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("number, status", [(signal.SIGINT, INTERRUPTED), (signal.SIGTERM, TERMINATED)])
+def test_a_signal_is_answered_also_where_python_drops_its_exception(tmp_path, number, status):
+    """As while it deletes an object: it would print a traceback and continue."""
+    code = f"""
+import os, time
+from common.process import run_script
+
+class Deleted:
+    def __del__(self):
+        os.kill(os.getpid(), {int(number)})
+        time.sleep(0.1)
+
+def work():
+    Deleted()
+    time.sleep(10)
+
+run_script(work)
+"""
+    done = run_code(code, tmp_path)
+    assert (done.returncode, done.stderr) == (status, "-c: interrupted\n")
 
 
 @pytest.mark.processes

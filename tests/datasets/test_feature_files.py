@@ -2,12 +2,13 @@
 
 import hashlib
 import os
+import time
 
 import numpy as np
 import pytest
 
 from common.errors import UserError
-from datasets import feature_files
+from datasets import feature_files, feature_sources, file_stamps
 from datasets.feature_files import (
     FeatureFiles,
     FeatureFolder,
@@ -17,7 +18,7 @@ from datasets.feature_files import (
     single_file_encoder,
     write_single_file,
 )
-from datasets.file_stamps import stamp_file
+from datasets.file_stamps import QuickStamp, stamp_file
 from datasets.image_lists import ListedImage
 
 NAMES = ["a", "sub/b", "sub/c d"]
@@ -100,6 +101,8 @@ def test_a_folder_belongs_to_one_encoder(tmp_path):
     claim_folder(tmp_path, "quality_aware", "quality_aware encoder")
     with pytest.raises(UserError, match="holds features of another encoder"):
         claim_folder(tmp_path, "quality_aware", "other")
+    with pytest.raises(UserError, match="holds features with --pooling layer4_mean, not stages_mean_std; name another"):
+        claim_folder(tmp_path, "quality_aware", "quality_aware encoder:stages_mean_std")
     assert read_encoder(tmp_path, "quality_aware") == "quality_aware encoder"
 
 
@@ -203,6 +206,73 @@ def test_older_folders_are_read(photographs):
     path.parent.mkdir(parents=True)
     np.save(path, np.full((1, 4), 9, np.float32))
     assert photographs.extract("a.png") == ([], 0) and photographs.lengths() == {"a": 9}
+
+
+def test_features_copied_from_another_folder_are_not_trusted(photographs, tmp_path):
+    """Without their journal nobody knows of which image they are; an image of the same name is another one."""
+    claim_folder(photographs.folder, "quality_aware", "encoder")
+    photographs.put("a.png", b"1")
+    photographs.extract("a.png")
+    elsewhere = Photographs(tmp_path / "elsewhere")
+    elsewhere.put("b.png", b"333")
+    elsewhere.extract("b.png")
+    name = "b_quality_aware_features.npy"
+    (photographs.folder / "feats_quality_aware" / name).write_bytes(
+        (elsewhere.folder / "feats_quality_aware" / name).read_bytes()
+    )
+    photographs.put("b.png", b"22")
+    assert photographs.extract("a.png", "b.png") == (["b.png"], 0)
+    assert photographs.lengths() == {"a.png": 1, "b.png": 2}
+
+
+def test_a_change_within_the_resolution_of_the_times_is_seen(photographs, monkeypatch):
+    """On a disk with times of two seconds, a change at once leaves size and times as they were."""
+    stamp = QuickStamp(3, time.time_ns(), time.time_ns(), 7)
+    monkeypatch.setattr(feature_files, "quick_stamp", lambda path: stamp)
+    monkeypatch.setattr(file_stamps, "_quick", lambda status: stamp)
+    photographs.put("a.png", b"one")
+    photographs.extract("a.png")
+    photographs.put("a.png", b"two")
+    assert photographs.extract("a.png") == (["a.png"], 1)
+    monkeypatch.setattr(feature_sources, "_COARSEST_TIMES_NS", 0)
+    assert photographs.extract("a.png") == ([], 0), "the content is the same"
+    monkeypatch.setattr(feature_files, "stamp_file", lambda file: 1 / 0)
+    assert photographs.extract("a.png") == ([], 0), "settled: the content is not read"
+
+
+@pytest.mark.parametrize("names", [("IMG.png", "img.png"), ("caf\u00e9.png", "cafe\u0301.png")])
+def test_a_disk_that_does_not_tell_case_and_unicode_forms_apart(photographs, monkeypatch, names):
+    first, second = names
+    photographs.put(f"x/{first}", b"1")
+    photographs.put(f"y/{second}", b"22")
+
+    def one_file_for_all_spellings(folder, kind, name):
+        return feature_file(folder, kind, feature_sources.folded(name))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(feature_files, "feature_file", one_file_for_all_spellings)
+        assert photographs.extract(first, folder="x")[0] == [first]
+        assert photographs.extract(second, folder="y")[0] == [second]
+        assert photographs.extract(first, folder="x") == photographs.extract(second, folder="y") == ([], 0)
+        features = FeatureFolder(photographs.folder, photographs.kinds)
+        found = [features.names([ListedImage("", name)])[name] for name in names]
+        assert features.read(found)[:, 0].tolist() == [1, 2]
+        both = FeatureFolder(photographs.root / "new", photographs.kinds).names([ListedImage("", n) for n in names])
+    assert len({feature_sources.folded(name) for name in both.values()}) == 2
+
+
+def test_older_features_of_names_in_upper_and_lower_case_stay_where_files_differ(photographs):
+    """Folders of older versions hold both. Where the disk has one file for the two, both are computed again."""
+    records = feature_sources.SourceRecords(photographs.folder / "feats_quality_aware")
+    for name in ("A", "a"):
+        photographs.put(f"{name}.png", name.encode())
+        with open(photographs.root / f"{name}.png", "rb") as file:
+            records.add(feature_sources.SourceRecord(name, f"{name}.png", stamp_file(file)))
+        np.save(feature_file(photographs.folder, "quality_aware", name), np.ones((1, 4), np.float32))
+    assert photographs.extract("A.png", "a.png") == ([], 0)
+    feature_file(photographs.folder, "quality_aware", "A").unlink()
+    os.link(*(feature_file(photographs.folder, "quality_aware", name) for name in ("a", "A")))
+    assert photographs.extract("A.png", "a.png")[0] == ["A.png", "a.png"]
 
 
 def test_a_torn_journal_line_is_no_record(photographs):

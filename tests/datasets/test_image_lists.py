@@ -2,12 +2,13 @@
 
 import io
 import os
+from pathlib import Path, PureWindowsPath
 
 import pandas as pd
 import pytest
 
 from common.errors import UserError
-from datasets.image_lists import ListedImage, list_images, match_names
+from datasets.image_lists import ListedImage, image_name, list_images, match_names
 
 
 @pytest.fixture
@@ -209,3 +210,43 @@ def test_an_image_named_as_a_list(tmp_path):
     (tmp_path / "a.txt").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
     with pytest.raises(UserError, match=r"a.txt is an image, not a list of paths"):
         list_images(tmp_path / "a.txt")
+
+
+@pytest.mark.parametrize(
+    "given, name",
+    [
+        ("//disk/a.png", "disk/a.png"),
+        ("/disk//a.png", "disk/a.png"),
+        ("../a/./b.png", "a/b.png"),
+        ("C:/photos/a.png", "C/photos/a.png"),
+        ("d:/a.png", "d/a.png"),
+        ("16:9/a.png", "16:9/a.png"),
+    ],
+)
+def test_a_name_is_a_path_below_any_folder(given, name):
+    """Features would be written beside the image otherwise: joined to a folder, an absolute path replaces it."""
+    assert image_name(given) == name
+    assert Path("features", name).parts[0] == PureWindowsPath("features", name).parts[0] == "features"
+
+
+def test_names_stay_unique_whatever_the_spellings(tmp_path, monkeypatch):
+    """The last resort, the absolute path, can be the name of an image below the current folder."""
+    here = tmp_path / "w"
+    inner = here / str(tmp_path).lstrip("/") / "w"
+    paths = [inner / "x.png", Path(f"{here}/x.png"), here / "w" / "x.png"]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    monkeypatch.chdir(here)
+    lines = [str(inner / "x.png").removeprefix(f"{here}/"), str(here / "x.png"), "x.png", "w/x.png"]
+    (here / "list.txt").write_text("\n".join([*lines, "./w/x.png", str(here / "w" / "x.png")]))
+    listing = list_images("list.txt")
+    assert len({image.name for image in listing}) == len(listing) == 3
+
+
+def test_a_list_with_the_backslashes_of_windows(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    (folder / "x\\y.png").touch()
+    (folder / "list.txt").write_bytes(b'sub\\a.png\r\n"sub\\deep\\c.JPG"\r\nx\\y.png\r\n')
+    listing = list_images("list.txt")
+    assert [image.path for image in listing] == ["sub/a.png", "sub/deep/c.JPG", "x\\y.png"]

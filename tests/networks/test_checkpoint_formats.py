@@ -291,6 +291,25 @@ def test_similar_networks_are_refused_with_the_difference(network, tmp_path):
             load_encoder(tmp_path / "a.pth")
 
 
+@pytest.mark.parametrize("form", ["torchvision", "MoCo", "sequence"])
+@pytest.mark.parametrize(
+    "missing", ["conv1.weight", "layer1.0.conv1.weight", "layer4.0.conv1.weight", "layer4.", "bn1."]
+)
+def test_missing_layers_are_named(network, tmp_path, form, missing):
+    state = {name: value for name, value in network.encoder.state_dict().items() if not name.startswith(missing)}
+    if form == "MoCo":
+        state = {"state_dict": prefixed("module.encoder_q.", state)}
+    elif form == "sequence":
+        state = as_sequence(state)
+    torch.save(state, tmp_path / "a.pth")
+    first = {"layer4.": "layer4.0.conv1.weight", "bn1.": "bn1.weight"}.get(missing, missing)
+    sentence = rf"does not fit resnet18 \({first}: missing in the file, .*no known"
+    if (form, missing) == ("sequence", "layer4."):
+        sentence = "holds no ResNet encoder"  # the numbers of three stages do not tell which one is missing
+    with pytest.raises(UserError, match=sentence):
+        load_encoder(tmp_path / "a.pth")
+
+
 @pytest.mark.parametrize(
     "prefixes", [("quality.", "content."), ("encoder_1.", "encoder_2."), ("momentum_encoder.", "encoder_k.")]
 )

@@ -14,10 +14,10 @@ from datasets.images import read_image
 from learning.distributed.process_group import ProcessContext
 from learning.extraction.extract import extract_features
 from learning.extraction.extractors import load_extractors
-from learning.regression.predict import predict_quality
+from learning.regression.predict import choose_model, predict_quality
 from learning.regression.regressor_files import load_regressor
 from networks.embedded import ENCODERS, MODELS, REGRESSOR, embedded_model
-from options.features import ComputeOptions
+from options.features import CHECKPOINTS, ComputeOptions
 from options.prediction import parse_prediction_options
 from tests.images import photograph
 
@@ -79,7 +79,7 @@ def test_features_of_another_pooling_are_refused(photographs):
     folder = FeatureFolder(photographs / "features", ["quality_aware"])
     extract_features(list_images(["wide.png"]).images, extractors, folder, ProcessContext(), compute)
     options = parse_prediction_options(["--input", "wide.png", "--features", "features", "-j", "0"])
-    with pytest.raises(UserError, match=r"of encoder .*:stages_mean_std, and that of features is of"):
+    with pytest.raises(UserError, match="with --pooling stages_mean_std, and that of features is with layer4_mean"):
         predict_quality(options)
 
 
@@ -88,3 +88,10 @@ def test_the_description_holds_no_path_of_the_machine_that_made_it():
     assert '"scores": "clive_half/mos.csv"' in text and ': "/' not in text
     assert (MODELS / "MODEL_CARD.md").is_file()
     assert ENCODERS["quality_aware"].stat().st_size < 25e6
+
+
+def test_encoders_of_the_users_own_are_not_left_out_in_silence(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert choose_model(None, CHECKPOINTS) == embedded_model() and not capsys.readouterr().err
+    assert choose_model(None, {**CHECKPOINTS, "quality_aware": tmp_path / "mine.pth"}) == embedded_model()
+    assert "--quality_ckpt and --content_ckpt are not used: the embedded model" in capsys.readouterr().err

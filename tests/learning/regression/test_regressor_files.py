@@ -98,6 +98,8 @@ def test_another_encoder_is_refused(saved):
     regressor.check_encoder("quality_aware", None, "x")
     with pytest.raises(UserError, match="fitted on quality_aware features of encoder aaaaaaaaaaaa, and x is of bbb"):
         regressor.check_encoder("quality_aware", "b" * 64, "x")
+    with pytest.raises(UserError, match="with --pooling layer4_mean, and x is with stages_mean_std; name another"):
+        regressor.check_encoder("quality_aware", "a" * 64 + ":stages_mean_std", "x", "name another folder")
     with pytest.raises(UserError, match="takes 6 quality_aware features, and these images have 5"):
         regressor.predict(np.zeros((2, 5), np.float32))
 
