@@ -91,7 +91,8 @@ def run_script(
     sys.exit(status)
 
 
-_last_raised = -float(SECONDS_OF_ONE_PRESS)
+_NEVER = -float("inf")
+_last_raised = _NEVER
 
 
 def _raise_stop(number: int, frame: FrameType | None) -> None:
@@ -102,12 +103,6 @@ def _raise_stop(number: int, frame: FrameType | None) -> None:
         return
     _last_raised = now
     raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
-
-
-def forget_last_signal() -> None:
-    """Makes the next SIGINT or SIGTERM count, however soon it comes: the exception of the last one was lost."""
-    global _last_raised
-    _last_raised = -float(SECONDS_OF_ONE_PRESS)
 
 
 def _answer_signals() -> None:
@@ -130,7 +125,8 @@ class _SendAgain:
         if not issubclass(unraisable.exc_type, (KeyboardInterrupt, Terminated)):
             self.print_unraisable(unraisable)
             return
-        forget_last_signal()
+        global _last_raised
+        _last_raised = _NEVER
         number = signal.SIGINT if issubclass(unraisable.exc_type, KeyboardInterrupt) else signal.SIGTERM
         again = threading.Timer(0.01, _signal_main_thread, [number])  # not at once: it would be dropped again
         again.daemon = True

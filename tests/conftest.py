@@ -1,6 +1,8 @@
 """What every test needs: results that do not depend on the machine's cores, and a mark for tests of real processes."""
 
 import os
+import signal
+import sys
 
 # Before torch is imported, here and in the processes that tests start: several of them share a few cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -9,8 +11,19 @@ from unittest import mock
 
 import pytest
 
+from datasets.workers import SIGNALS
 from networks import resnet
 from networks.checkpoint_formats import architecture_shapes
+
+
+@pytest.fixture(autouse=True)
+def own_signal_handlers():
+    """A script that runs in the tests' own process leaves the system's handlers behind: Ctrl-C would end the tests."""
+    handlers, hook = {number: signal.getsignal(number) for number in SIGNALS}, sys.unraisablehook
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    sys.unraisablehook = hook
 
 
 @pytest.fixture(scope="module")

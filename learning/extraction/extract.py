@@ -16,7 +16,6 @@ from datasets.feature_files import FeatureFolder, FeaturePlan, claim_folder
 from datasets.image_lists import ListedImage
 from learning.distributed.process_group import ProcessContext
 from learning.extraction.compute import ComputedFeatures, FailedImage, compute_features
-from learning.extraction.interrupts import noted_interrupts
 from networks.features import FeatureExtractor
 from options.features import ComputeOptions
 
@@ -102,8 +101,7 @@ def extract_features(
 class Extraction:
     """One pass over ``images``: iterating yields each image with its features.
 
-    An image that cannot be read or computed is printed and not yielded; ``failed`` holds a sentence for each. Ctrl-C
-    ends the pass with KeyboardInterrupt, SIGTERM as its handler does.
+    An image that cannot be read or computed is printed and not yielded; ``failed`` holds a sentence for each.
     """
 
     def __init__(
@@ -132,16 +130,14 @@ class Extraction:
         if hint and self._context.is_first:
             log.info(hint)
         began = time.perf_counter()
-        with noted_interrupts() as check_interrupt:
-            for result in compute_features(self._inputs, self._extractors, self._compute.batch_size):
-                check_interrupt()
-                if isinstance(result, FailedImage):
-                    self.failed.append(result.reason)
-                    log.error(result.reason)
-                else:
-                    self._n_computed += 1
-                    yield self._images[result.index], result
-                bar.add(n_processes)
+        for result in compute_features(self._inputs, self._extractors, self._compute.batch_size):
+            if isinstance(result, FailedImage):
+                self.failed.append(result.reason)
+                log.error(result.reason)
+            else:
+                self._n_computed += 1
+                yield self._images[result.index], result
+            bar.add(n_processes)
         bar.close()
         self._seconds = time.perf_counter() - began
 

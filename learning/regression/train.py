@@ -211,7 +211,8 @@ TITLES = {
 
 
 def _print_results(results: TestResults, title: str) -> None:
-    log.info(f"\n{title}\n           median    25 %    75 %   lowest  highest")
+    log.info(f"\n{title}")
+    log.info("           median    25 %    75 %   lowest  highest")
     for metric in METRICS:
         spread = results.spread(metric)
         values = (spread.median, spread.lower_quartile, spread.upper_quartile, spread.lowest, spread.highest)
@@ -264,9 +265,9 @@ def spread_of_observers(scores: OpinionScores, held_out: HeldOut, options: Regre
     spread = observer_spread(mapped, held_out.mos[tested], std[tested], n_raters[tested], options.logistic)
     log.info(
         f"\nobservers  std {spread.mean_std:.3g}, {spread.mean_raters:.3g} raters an image; SRCC between two halves of "
-        f"them {spread.ceiling:.4f}\n           outlier ratio {spread.outlier_ratio:.4f}, "
-        f"epsilon-insensitive RMSE {spread.rmse_epsilon:.4f}"
+        f"them {spread.ceiling:.4f}"
     )
+    log.info(f"           outlier ratio {spread.outlier_ratio:.4f}, epsilon-insensitive RMSE {spread.rmse_epsilon:.4f}")
     return spread
 
 
