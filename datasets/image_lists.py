@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from common.errors import UserError
 from datasets.image_folders import scan_folder
 from datasets.image_formats import IMAGE_SUFFIXES, starts_like_an_image
-from datasets.tables import TABLE_SUFFIXES, read_csv, shown
+from datasets.tables import AS_WRITTEN, TABLE_SUFFIXES, read_csv, shown
 
 PATH_COLUMNS = ("Image_path", "image")
 
@@ -68,7 +68,7 @@ class ImageListing:
 
 @dataclass(frozen=True)
 class _Found:
-    """A path to open, as the input gives it, and its name as long as no other file has that name."""
+    """A path to open, how the input spells it, and its name as long as no other file has that name."""
 
     path: str
     given: str
@@ -153,27 +153,27 @@ def _fixed_parent(pattern: Path) -> Path:
 
 
 def _find_in_table(csv_path: Path) -> list[_Found]:
-    table = read_csv(csv_path, PATH_COLUMNS, "--input")
+    table = read_csv(csv_path, PATH_COLUMNS, "--input", as_written=True)
     column = next(name for name in PATH_COLUMNS if name in table)
     found = []
-    for line, given in table[column].items():
-        if not given:
+    for line, plain, given in zip(table.index, table[column], table[AS_WRITTEN + column], strict=True):
+        if not plain:
             raise UserError(f"--input {csv_path}, line {line}: no image is named")
-        found.append(_Found(_from_here_or(csv_path.parent, given), given, image_name(given)))
+        found.append(_Found(_from_here_or(csv_path.parent, plain), given, image_name(plain)))
     return found
 
 
 def _find_in_lines(content: bytes, folder: Path, where: str) -> list[_Found]:
     if starts_like_an_image(content[:32]):
         raise UserError(f"--input {where} is an image, not a list of paths; give it an image's ending")
-    found = [_Found(path, given, image_name(given)) for path, given in paths_in_list(content, folder)]
+    found = [_Found(path, given, image_name(plain)) for path, plain, given in paths_in_list(content, folder)]
     if not found:
         raise UserError(f"--input {where} lists no images")
     return found
 
 
-def paths_in_list(content: bytes, folder: Path) -> Iterator[tuple[str, str]]:
-    """The paths in a list, each with its spelling there: one per line, or separated by NUL as ``find -print0`` does.
+def paths_in_list(content: bytes, folder: Path) -> Iterator[tuple[str, str, str]]:
+    """The entries of a list, a line each or separated by NUL (``find -print0``): path to open, plain spelling, line.
 
     A relative path begins at the current folder, or at ``folder`` where a file is only there. Lines that begin with "#"
     are comments. Blanks and quotation marks around a path do not belong to it, unless there is a file with them in its
@@ -194,7 +194,7 @@ def paths_in_list(content: bytes, folder: Path) -> Iterator[tuple[str, str]]:
             one, path = unquoted, _from_here_or(folder, unquoted)
             if not one or one.startswith("#"):
                 continue
-        yield path, one
+        yield path, one, given
 
 
 def _from_here_or(folder: Path, given: str) -> str:

@@ -40,6 +40,10 @@ _CODE_PAGES = ("cp1252", "gb18030", "cp932", "cp949", "big5", "cp1251")
 _WINDOWS_ROOT = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 
 
+AS_WRITTEN = "as written: "
+"""Begins the names of the columns of paths that ``read_csv`` has not changed."""
+
+
 def read_csv(
     csv_path: str | os.PathLike,
     required: tuple[str, ...],
@@ -48,13 +52,15 @@ def read_csv(
     optional: tuple[str, ...] = (),
     numbers: tuple[str, ...] = (),
     sheet: str | None = None,
+    as_written: bool = False,
 ) -> pd.DataFrame:
     """A CSV, or an .xlsx workbook, as a table of strings, indexed by line number, without its blank lines.
 
     ``required`` names columns of image paths of which at least one must be there; ``optional`` and ``numbers`` name
     the other columns that the caller reads. Their case, and blanks around and in them, do not matter. Decimal commas
     in ``numbers`` become points. ``what`` names the kind of table in messages, ``sheet`` a workbook's sheet. One line
-    reports how the file was read, unless it is plain CSV.
+    reports how the file was read, unless it is plain CSV. With ``as_written`` each column of paths is there twice: the
+    column ``AS_WRITTEN`` + name has the cells without any change.
 
     Raises UserError for a missing file, a file that is no table or can be read in two ways, a table without any of
     the required columns, and a table without rows.
@@ -80,7 +86,10 @@ def read_csv(
         table = _frame(raw, columns)
         details = [*raw.details, *details]
         for name in [name for name in required if name in columns]:
-            table[name], changes = _plain_names(table[name].tolist(), Path(csv_path).parent)
+            written = table[name]
+            table[name], changes = _plain_names(written.tolist(), Path(csv_path).parent)
+            if as_written:
+                table[AS_WRITTEN + name] = written
             details += changes
         pointed = [_with_points(table, name, raw) for name in numbers if name in columns]
     except TableError as error:

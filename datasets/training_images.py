@@ -95,7 +95,7 @@ def read_training_csv(csv_path: str | os.PathLike) -> TrainingImages:
     if path.suffix == SHARD:
         return _in_shards([os.fspath(csv_path)], f"shard {csv_path}")
     if path.suffix.lower() == LIST_SUFFIX:
-        listed = [one for one, _ in paths_in_list(path.read_bytes(), path.parent)]
+        listed = [one for one, *_ in paths_in_list(path.read_bytes(), path.parent)]
         if listed and all(one.endswith(SHARD) for one in listed):
             return _in_shards(listed, f"list of shards {csv_path}")
     return _in_csv(csv_path)

@@ -202,7 +202,9 @@ def test_a_list_as_people_write_it(tmp_path, encoding):
     text = '# my photographs\r\na.png\r\n\r\n  b c.png  \r\n"é.png"\n#d.png\n e.png\n'
     (tmp_path / "list.txt").write_bytes(text.encode(encoding))
     listing = list_images(tmp_path / "list.txt")
-    assert [row.given for row in listing.rows] == ["a.png", "b c.png", "é.png", "#d.png", " e.png"]
+    assert [image.name for image in listing] == ["a.png", "b c.png", "é.png", "#d.png", " e.png"]
+    # As they are in the file, so that scores can be joined to it.
+    assert [row.given for row in listing.rows] == ["a.png", "  b c.png  ", '"é.png"', "#d.png", " e.png"]
     assert all(os.path.lexists(image.path) for image in listing)
 
 
@@ -250,3 +252,13 @@ def test_a_list_with_the_backslashes_of_windows(folder, monkeypatch):
     (folder / "list.txt").write_bytes(b'sub\\a.png\r\n"sub\\deep\\c.JPG"\r\nx\\y.png\r\n')
     listing = list_images("list.txt")
     assert [image.path for image in listing] == ["sub/a.png", "sub/deep/c.JPG", "x\\y.png"]
+
+
+def test_rows_of_a_table_keep_their_spelling(tmp_path):
+    """A join of the scores with the table compares its own cells."""
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "a.png").touch()
+    cells = ["sub\\a.png", " sub/a.png ", "./sub/a.png"]
+    (tmp_path / "list.csv").write_text("\n".join(["image,mos", *(f"{cell},1" for cell in cells)]) + "\n")
+    listing = list_images(tmp_path / "list.csv")
+    assert [row.given for row in listing.rows] == cells and len(listing) == 1
