@@ -239,11 +239,11 @@ def test_crops_in_tensorboard_are_what_the_network_sees(run):
 
 
 def test_the_probe_measures_on_two_processes_what_it_measures_on_one(csv_path, tmp_path):
-    labelled = write_labelled(tmp_path / "labelled", n_images=20)
+    labelled = write_labelled(tmp_path / "labelled")
     two = ["--multiprocessing-distributed", "--nproc-per-node", 2, "--epochs", 1]
     status, output, errors = train(csv_path, tmp_path / "run", "--probe", labelled, *two)
     assert status == 0, errors
-    assert "probe: 20 images of" in output and "the best so far" in output
+    assert "probe: 40 images of" in output and "the best so far" in output
     best = checkpoint(tmp_path / "run", "best.pth")
     encoder = load_encoder(run_folder(tmp_path / "run") / "best.pth")
     make = lambda: FeatureExtractor(encoder, False, torch.device("cpu"))  # noqa: E731
