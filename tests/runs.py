@@ -12,6 +12,7 @@ from unittest import mock
 
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.summary.writer import event_file_writer
 
 from learning.contrastive import trainer
 from learning.distributed.signals import stop_listening
@@ -24,6 +25,10 @@ SMALL = shlex.split(
 )
 
 ROOT = Path(__file__).parents[1]
+
+# TensorBoard reads a run's files in the order of their names, which end in this counter. Two trainings of one process
+# can begin in the same second, and of their counters 10 comes before 9.
+event_file_writer._global_uid = event_file_writer.AtomicCounter(1_000_000)
 
 
 def free_port() -> int:
