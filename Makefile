@@ -2,7 +2,7 @@
 #
 # make demo         trains small encoders on embedded images, fits a regressor and scores images: three minutes
 # make test         runs all tests
-# make test-fast    runs the tests that start no processes: under two minutes
+# make test-fast    runs the tests that start no processes: two minutes
 # make test-faults  kills a training 20 times, replaces nodes, and compares the end with an undisturbed run: 12 minutes
 # make test-slurm   runs the sbatch script of docs/training.md on a SLURM cluster that it starts on this machine
 # make lint         checks style (ruff) and types (mypy)

@@ -44,6 +44,7 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.path not in files)
 
 
-def pytest_xdist_auto_num_workers():
-    """One worker more than cores, and at most four: tests of processes often wait for a disk or for each other."""
-    return min((os.cpu_count() or 1) + 1, 4)
+def pytest_xdist_auto_num_workers(config):
+    """A worker for each core, at most four. Tests of processes often wait for a disk or for each other: one more."""
+    cores = os.cpu_count() or 1
+    return min(cores if "not processes" in config.option.markexpr else cores + 1, 4)
