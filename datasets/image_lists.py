@@ -68,11 +68,11 @@ class ImageListing:
 
 @dataclass(frozen=True)
 class _Found:
-    """A path to open, how the input spells it, and its name as long as no other file has that name."""
+    """A path to open, how the input spells it, and its names: the first one that no other file has is taken."""
 
     path: str
     given: str
-    name: str
+    names: tuple[str, ...]
 
 
 def list_images(sources: str | os.PathLike | Sequence[str | os.PathLike]) -> ImageListing:
@@ -98,9 +98,9 @@ def list_images(sources: str | os.PathLike | Sequence[str | os.PathLike]) -> Ima
             if absolute not in positions:
                 positions[absolute] = len(listing.images)
                 # Files of one name, such as two folders' IMG_0001.jpg, are told apart by their folders.
-                candidates = (one.name, image_name(one.given), image_name(absolute))
-                numbered = (f"{n}/{candidates[-1]}" for n in itertools.count(2))
-                name = next(name for name in itertools.chain(candidates, numbered) if name not in names)
+                last = image_name(absolute)
+                numbered = (f"{n}/{last}" for n in itertools.count(2))
+                name = next(name for name in itertools.chain(one.names, [last], numbered) if name not in names)
                 names.add(name)
                 listing.images.append(ListedImage(one.path, name))
             listing.rows.append(ListedRow(one.given, positions[absolute]))
@@ -121,11 +121,11 @@ def _find(source: str, listing: ImageListing) -> list[_Found]:
         except OSError as error:
             raise UserError(f"--input {source} cannot be read: {error.strerror}") from None
     if os.path.lexists(source):
-        return [_Found(source, source, path.name)]
+        return [_Found(source, source, (path.name, image_name(source)))]
     if glob.has_magic(source):
         found = sorted(Path(one) for one in glob.iglob(source, recursive=True) if Path(one).is_file())  # noqa: PTH207
         root = _fixed_parent(path)
-        return [_Found(str(one), str(one), one.relative_to(root).as_posix()) for one in found]
+        return [_Found(str(one), str(one), (one.relative_to(root).as_posix(), image_name(str(one)))) for one in found]
     raise UserError(f"--input {source} does not exist")
 
 
@@ -138,7 +138,7 @@ def _find_in_folder(source: str, listing: ImageListing) -> list[_Found]:
     found = []
     for path in sorted(Path(os.fsdecode(image)) for image in folder.images):
         name = path.relative_to(source).as_posix()
-        found.append(_Found(str(path), name, name))
+        found.append(_Found(str(path), name, (name,)))
     return found
 
 
@@ -159,14 +159,14 @@ def _find_in_table(csv_path: Path) -> list[_Found]:
     for line, plain, given in zip(table.index, table[column], table[AS_WRITTEN + column], strict=True):
         if not plain:
             raise UserError(f"--input {csv_path}, line {line}: no image is named")
-        found.append(_Found(_from_here_or(csv_path.parent, plain), given, image_name(plain)))
+        found.append(_Found(_from_here_or(csv_path.parent, plain), given, (image_name(plain),)))
     return found
 
 
 def _find_in_lines(content: bytes, folder: Path, where: str) -> list[_Found]:
     if starts_like_an_image(content[:32]):
         raise UserError(f"--input {where} is an image, not a list of paths; give it an image's ending")
-    found = [_Found(path, given, image_name(plain)) for path, plain, given in paths_in_list(content, folder)]
+    found = [_Found(path, given, (image_name(plain),)) for path, plain, given in paths_in_list(content, folder)]
     if not found:
         raise UserError(f"--input {where} lists no images")
     return found

@@ -262,3 +262,13 @@ def test_rows_of_a_table_keep_their_spelling(tmp_path):
     (tmp_path / "list.csv").write_text("\n".join(["image,mos", *(f"{cell},1" for cell in cells)]) + "\n")
     listing = list_images(tmp_path / "list.csv")
     assert [row.given for row in listing.rows] == cells and len(listing) == 1
+
+
+def test_the_spelling_of_a_row_does_not_name_an_image(tmp_path):
+    """Two files of one name: blanks and quotation marks of the list belong to neither."""
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "x.png").touch()
+        (tmp_path / folder / "list.txt").write_text(' "x.png" \n')
+    names = [image.name for image in list_images([tmp_path / "a" / "list.txt", tmp_path / "b" / "list.txt"])]
+    assert names == ["x.png", image_name(str(tmp_path / "b" / "x.png"))]
