@@ -9,13 +9,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import FrameType
 from typing import NoReturn
 
 from common.errors import UserError, is_out_of_memory
 
-# Other modules are imported in the functions: until run_script begins, Ctrl-C prints a traceback.
+# Slow modules are imported in the functions: until run_script begins, Ctrl-C prints a traceback.
 
 INTERRUPTED = 130
 """After Ctrl-C, as shells expect."""
@@ -32,6 +31,8 @@ TERMINATED = 143
 LOST_CONTACT = 69
 """EX_UNAVAILABLE of sysexits.h: this process ended because another process of the job had ended."""
 
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
+"""Ctrl-C and the signals that schedulers send to all processes of a job. Windows has no SIGUSR1."""
 
 SECONDS_OF_ONE_PRESS = 2
 """One Ctrl-C reaches a process twice, from the terminal and from its launcher. Later than this, it is a second one."""
@@ -111,19 +112,12 @@ def _answer_signals() -> None:
     signal.signal(signal.SIGTERM, _raise_stop)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where a shell has it ignored (nohup, &)
         signal.signal(signal.SIGINT, _raise_stop)
-    if not isinstance(sys.unraisablehook, _SendAgain):
-        sys.unraisablehook = _SendAgain(sys.unraisablehook)
+    print_unraisable = sys.unraisablehook
 
-
-@dataclass(frozen=True)
-class _SendAgain:
-    """Sends a signal again whose exception was raised while Python deletes an object: Python prints and drops it."""
-
-    print_unraisable: Callable[[sys.UnraisableHookArgs], object]
-
-    def __call__(self, unraisable: sys.UnraisableHookArgs) -> None:
+    def send_again(unraisable: sys.UnraisableHookArgs) -> None:
+        """Python prints and drops an exception that is raised while it deletes an object, a signal's included."""
         if not issubclass(unraisable.exc_type, (KeyboardInterrupt, Terminated)):
-            self.print_unraisable(unraisable)
+            print_unraisable(unraisable)
             return
         global _last_raised
         _last_raised = _NEVER
@@ -131,6 +125,8 @@ class _SendAgain:
         again = threading.Timer(0.01, _signal_main_thread, [number])  # not at once: it would be dropped again
         again.daemon = True
         again.start()
+
+    sys.unraisablehook = send_again
 
 
 def _signal_main_thread(number: int) -> None:

@@ -1,4 +1,4 @@
-"""Settings of a data worker process, made before its first image."""
+"""Settings of a data worker process, made before its first image, and its start without signals."""
 
 import contextlib
 import ctypes
@@ -13,16 +13,12 @@ from types import FrameType
 import cv2
 import torch
 
+from common.process import SIGNALS
+
 PR_SET_PDEATHSIG = 1
 M_TRIM_THRESHOLD = -1
 M_MMAP_THRESHOLD = -3
 LARGEST_MMAP_THRESHOLD = 32 << 20
-
-
-SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
-"""Ctrl-C and the signals that schedulers send to all processes of a job. The main process answers them; workers ignore
-them. Windows has no SIGUSR1.
-"""
 
 
 def _keep_freed_memory() -> None:
@@ -61,7 +57,7 @@ def _end_with(parent: int) -> None:
 def _start_worker(parent: int, worker: int) -> None:
     _end_with(parent)
     use_one_core()
-    for number in SIGNALS:
+    for number in SIGNALS:  # the main process answers them
         signal.signal(number, signal.SIG_IGN)
     if sys.platform != "win32":
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
@@ -74,9 +70,9 @@ def worker_starter() -> Callable[[int], None]:
 
 @contextlib.contextmanager
 def signals_delayed() -> Iterator[None]:
-    """Around the start of workers: ``SIGNALS`` that come meanwhile wait, so that no worker gets them too early.
+    """Delays ``SIGNALS`` in the block, in which workers are started.
 
-    A worker inherits the delay, and ends it when it ignores them.
+    A new worker would answer a signal as its parent does. It inherits the delay, and ends it when it ignores signals.
     """
     if sys.platform == "win32":
         yield
@@ -91,9 +87,9 @@ def signals_delayed() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _handled_afterwards() -> Iterator[None]:
-    """Has Python's handlers of ``SIGNALS`` called at the end of the block.
+    """Calls Python's handlers of the ``SIGNALS`` that come in the block after it.
 
-    The mask alone is not enough: it is that of one thread, and the system hands a signal to any thread without it.
+    The mask alone does not delay them: it belongs to one thread, and the system can hand a signal to another one.
     """
     if threading.current_thread() is not threading.main_thread():  # no other thread may set handlers
         yield

@@ -11,7 +11,7 @@ from unittest import mock
 
 import pytest
 
-from datasets.workers import SIGNALS
+from common.process import SIGNALS
 from networks import resnet
 from networks.checkpoint_formats import architecture_shapes
 

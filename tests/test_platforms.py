@@ -14,6 +14,7 @@ from common.errors import UserError
 from datasets.feature_files import FeatureFolder
 from datasets.file_stamps import FileStamp, QuickStamp
 from datasets.image_lists import ListedImage
+from options.contrast import parse_contrast_options
 from tests.runs import ROOT
 
 WITHOUT_FCNTL = """
@@ -89,7 +90,9 @@ def test_a_folder_of_features_has_no_open_file(tmp_path):
 
 
 def test_training_says_that_it_needs_wsl(monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["main_contrast.py", "--csv_path", "images.csv"])
+    arguments = ["--csv_path", "images.csv"]
+    parse_contrast_options(arguments)  # imports packages that would look for what only Windows has
+    monkeypatch.setattr(sys, "argv", ["main_contrast.py", *arguments])
     monkeypatch.setattr(sys, "platform", "win32")
     with pytest.raises(UserError, match="training needs Linux or macOS; on Windows run it under WSL"):
         main_contrast.main()

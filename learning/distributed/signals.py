@@ -14,11 +14,9 @@ import torch
 import torch.distributed as dist
 
 from common import log
-from common.process import INTERRUPTED, REQUEUE, SECONDS_OF_ONE_PRESS, exit_at_once
+from common.process import INTERRUPTED, REQUEUE, SECONDS_OF_ONE_PRESS, SIGNALS, exit_at_once
 from learning.distributed.environment import context_for_messages
 from learning.distributed.process_group import new_group
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 def exit_status(signal_number: int) -> int:

@@ -31,13 +31,21 @@ def test_a_users_mistake_is_a_sentence_and_status_1(capsys):
     assert capsys.readouterr().err.endswith(": scores.csv, line 3: 'good' is not a number\n")
 
 
-def run_code(code, tmp_path):
+each_signal = pytest.mark.parametrize(
+    "number, status", [(signal.SIGINT, INTERRUPTED), (signal.SIGTERM, TERMINATED)], ids=["SIGINT", "SIGTERM"]
+)
+
+
+def assert_ends(code, folder, status, errors):
+    """The code, run in an empty folder, ends with this status and this on stderr, and leaves no file."""
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", code]
-    return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment, timeout=60)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment, timeout=60)
+    assert (done.returncode, done.stderr) == (status, errors)
+    assert not list(folder.iterdir())
 
 
-@pytest.mark.parametrize("number, status", [(signal.SIGINT, INTERRUPTED), (signal.SIGTERM, TERMINATED)])
+@each_signal
 def test_a_signal_says_what_is_kept_and_leaves_no_half_file(tmp_path, number, status):
     code = f"""
 import os, time
@@ -56,12 +64,10 @@ def work():
 
 run_script(work, after_interrupt=lambda: f"interrupted{{kept}}")
 """
-    done = run_code(code, tmp_path)
-    assert (done.returncode, done.stderr) == (status, "-c: interrupted; features are kept\n")
-    assert not list(tmp_path.iterdir())
+    assert_ends(code, tmp_path, status, "-c: interrupted; features are kept\n")
 
 
-@pytest.mark.parametrize("number, status", [(signal.SIGINT, INTERRUPTED), (signal.SIGTERM, TERMINATED)])
+@each_signal
 def test_a_signal_that_comes_twice_does_not_interrupt_the_clean_up(tmp_path, number, status):
     """A terminal and a launcher both send Ctrl-C."""
     code = f"""
@@ -85,12 +91,10 @@ def say():
 
 run_script(work, after_interrupt=say)
 """
-    done = run_code(code, tmp_path)
-    assert (done.returncode, done.stderr) == (status, "-c: interrupted\n")
-    assert not list(tmp_path.iterdir())
+    assert_ends(code, tmp_path, status, "-c: interrupted\n")
 
 
-@pytest.mark.parametrize("number, status", [(signal.SIGINT, INTERRUPTED), (signal.SIGTERM, TERMINATED)])
+@each_signal
 def test_a_signal_is_answered_also_where_python_drops_its_exception(tmp_path, number, status):
     """As while it deletes an object: it would print a traceback and continue."""
     code = f"""
@@ -108,12 +112,11 @@ def work():
 
 run_script(work)
 """
-    done = run_code(code, tmp_path)
-    assert (done.returncode, done.stderr) == (status, "-c: interrupted\n")
+    assert_ends(code, tmp_path, status, "-c: interrupted\n")
 
 
 @pytest.mark.processes
-@pytest.mark.parametrize("number, status", [(signal.SIGINT, INTERRUPTED), (signal.SIGTERM, TERMINATED)])
+@each_signal
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_signal_is_answered_also_while_a_script_imports_its_packages(tmp_path, number, status):
     """Python itself has a traceback for the first hundredths of a second: ``import torch`` takes seconds."""
