@@ -4,7 +4,7 @@ A folder holds ``feats_<kind>/<name>_<kind>_features.npy``, (1, n_features) floa
 ``encoder.json``, the fingerprint of the encoder, and a journal of the image files (``datasets.feature_sources``). The
 name of features is the image's without its ending; with the ending, where another image has that name already, or one
 that differs in the case of letters only. Features without a record in the journal, as after copying files between
-folders, are computed again, but for folders of older versions, which have no journal.
+folders, are computed again. Folders of older versions have no journal; their features are kept.
 
 A single file (.npz) holds ``names`` (n,), for each kind an (n, n_features) array and its ``<kind>_encoder``, and of the
 image files ``size`` (bytes), ``mtime_ns`` and ``sha256``, (n,) each.

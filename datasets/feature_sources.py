@@ -23,7 +23,10 @@ _COARSEST_TIMES_NS = 2_000_000_000
 
 @dataclass(frozen=True)
 class SourceRecord:
-    """The features ``features`` are those of the image ``image``, its name with its ending, as it was at ``stamp``."""
+    """The features ``features`` are those of the image ``image``, its name with its ending, as it was at ``stamp``.
+
+    ``recorded_ns`` is when the journal's line was written, in nanoseconds since 1970.
+    """
 
     features: str
     image: str
@@ -32,10 +35,10 @@ class SourceRecord:
 
     @property
     def is_settled(self) -> bool:
-        """Whether a file with this ``QuickStamp`` has this content.
+        """Whether an equal ``QuickStamp`` proves equal content.
 
-        Not where the file was changed shortly before it was recorded: it may have been changed again within the
-        resolution of its times, which is two seconds on some file systems.
+        It does not if the file was changed within two seconds before it was recorded. Some disks store times in steps
+        of two seconds, so a second change could leave the same time.
         """
         quick = self.stamp.quick
         return self.recorded_ns - max(quick.mtime_ns, quick.ctime_ns) > _COARSEST_TIMES_NS
@@ -76,7 +79,8 @@ class SourceRecords:
         content = {"features": record.features, "image": record.image, **quick, "sha256": record.stamp.sha256}
         line = json.dumps({**content, "recorded_ns": record.recorded_ns}) + "\n"
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            if not self._records:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
             # Not kept open: Windows could not remove the folder then.
             with open(self._path, "ab", buffering=0) as file:
                 file.write(line.encode())
@@ -86,7 +90,7 @@ class SourceRecords:
 
 
 def folded(name: str) -> str:
-    """A name without differences in the case of letters and in their Unicode form, which disks may not tell apart."""
+    """A name in lower case and one Unicode form: equal for names that some disks do not tell apart."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 

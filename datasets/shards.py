@@ -296,8 +296,7 @@ def write_shards(paths: Sequence[str], folder: Path, megabytes: int = SHARD_MEGA
     A shard has at most ``megabytes``, unless one image is larger. Member names are paths relative to the images' common
     folder. Each shard is written completely or not at all; shards that an interrupted call has left are kept, and the
     next images follow. Images that cannot be read, or would not be found in a shard by their names, are left out and
-    reported. Raises UserError where ``folder`` holds
-    shards of other images.
+    reported. Raises UserError where ``folder`` holds shards of other images.
     """
     folder.mkdir(parents=True, exist_ok=True)
     remove_leftovers(folder)

@@ -1,7 +1,7 @@
-"""Two routines of BLAS and LAPACK during which other threads work.
+"""Two routines of BLAS and LAPACK that run without Python's global lock (GIL), so that threads work in parallel.
 
-Called by the addresses that scipy gives to Cython: its Python functions hold the interpreter's lock, so that splits
-that are searched side by side would wait for each other, and numpy's Cholesky factorisation takes twice the time.
+scipy's own functions hold the lock, and numpy's Cholesky factorisation takes twice the time. scipy exports the
+addresses of the routines for Cython; ctypes calls them, and releases the lock meanwhile.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _address_of = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char
 
 
 def _routine(capsule: object, n_arguments: int) -> Routine:
-    """A routine of Fortran, whose arguments are all pointers; ctypes releases the lock while it works."""
+    """The Fortran routine at this address; all its arguments are pointers."""
     return ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * n_arguments)(_address_of(capsule, _name_of(capsule)))
 
 
@@ -45,6 +45,14 @@ def cholesky_in_place(matrix: np.ndarray) -> tuple[np.ndarray, bool]:
     if info.value:
         raise LinAlgError(f"the leading minor of order {info.value} is not positive definite")
     return matrix.T, False
+
+
+def shifted_factor(matrix: np.ndarray, shift: float) -> tuple[np.ndarray, bool]:
+    """The factor of A + ``shift`` I in the form of ``cholesky_in_place``; A, the (n, n) ``matrix``, is not changed."""
+    # Symmetric, so its transpose serves as well: the one that is row by row in memory is copied faster.
+    shifted = np.array(matrix.T if matrix.flags.f_contiguous else matrix, order="C")
+    shifted[np.diag_indices_from(shifted)] += shift
+    return cholesky_in_place(shifted)
 
 
 def add_inner_products(lower: np.ndarray, columns: np.ndarray, factor: float = 1.0) -> None:

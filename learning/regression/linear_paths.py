@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy.linalg import cho_solve, eigh
 
-from learning.regression.blas import add_inner_products, cholesky_in_place
+from learning.regression.blas import add_inner_products, shifted_factor
 from learning.regression.elastic_net import elasticnet_solutions
 from learning.regression.gram import BLOCK, symmetric
 
@@ -84,10 +84,7 @@ def solve_shifted(matrix: np.ndarray, target: np.ndarray, shifts: np.ndarray) ->
 
 def _directions_of_a_pole(matrix: np.ndarray, pole: float, start: np.ndarray, basis: np.ndarray) -> np.ndarray:
     """The part of (A + p I)^-i b, i = 1, 2, ..., outside ``basis``: (n, up to _VECTORS_PER_POLE), orthonormal."""
-    # Symmetric, so its transpose serves as well: the one that is row by row in memory is copied faster.
-    shifted = np.array(matrix.T if matrix.flags.f_contiguous else matrix, order="C")
-    shifted[np.diag_indices_from(shifted)] += pole
-    factor = cholesky_in_place(shifted)
+    factor = shifted_factor(matrix, pole)
     n_known, direction = basis.shape[1], start
     for _ in range(_VECTORS_PER_POLE):
         direction = cho_solve(factor, direction, check_finite=False)

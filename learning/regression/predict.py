@@ -173,8 +173,8 @@ def score_listing(
     if options.features is None:
         extractors = matching_extractors(regressor, checkpoints, options.compute) if listing.images else {}
         return _scores_of(listing.images, extractors, regressor, options, keep=None, plan=None)
+    remedy = "name another folder by --features, or fit a regressor on these features (train_regressor.py)"
     for kind in regressor.kinds:
-        remedy = "name another folder by --features, or fit a regressor on these features (train_regressor.py)"
         regressor.check_encoder(kind, read_encoder(options.features, kind), f"that of {options.features}", remedy)
     folder = FeatureFolder(options.features, regressor.kinds)
     plan = folder.plan(listing.images)

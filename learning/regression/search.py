@@ -24,7 +24,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from learning.regression.blas import cholesky_in_place
+from learning.regression.blas import shifted_factor
 from learning.regression.elastic_net import GAP, elasticnet_solutions
 from learning.regression.elastic_net_of_gram import elasticnet_weights
 from learning.regression.gram import BLOCK, SharedGram, TrainingGram
@@ -286,9 +286,7 @@ def _fit_by_gram(training: TrainingGram, hyperparameters: Hyperparameters) -> Pi
 
 
 def _ridge_weights(training: TrainingGram, alpha: float) -> np.ndarray:
-    system = training.matrix.T.copy()  # symmetric; row by row in memory
-    system[np.diag_indices_from(system)] += alpha
-    return cho_solve(cholesky_in_place(system), training.moment)
+    return cho_solve(shifted_factor(training.matrix, alpha), training.moment)
 
 
 def _set_weights(regressor: Ridge | ElasticNet, weights: np.ndarray, intercept: float, target_squares: float) -> None:
