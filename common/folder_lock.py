@@ -42,7 +42,7 @@ def hold(folder: str | os.PathLike, while_waiting: Callable[[], object] = lambda
     every process gets the lock. A process never locks itself out.
     """
     if sys.platform == "win32":
-        raise UserError(f"{folder} cannot be locked: training needs Linux or macOS; on Windows run it under WSL")
+        raise UserError(f"{folder} cannot be locked, which needs Linux or macOS; on Windows, use WSL")
     path = Path(folder, LOCK)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -24,6 +24,7 @@ import numpy as np
 from common import log
 from common.atomic_files import remove_leftovers, whole_file
 from common.errors import UserError
+from common.folder_lock import hold
 from common.progress_bar import ProgressBar
 from datasets.image_folders import THUMBNAILS, FolderListing, is_system_folder, reason_to_leave_out
 from datasets.image_formats import starts_like_an_image
@@ -296,10 +297,14 @@ def write_shards(paths: Sequence[str], folder: Path, megabytes: int = SHARD_MEGA
     A shard has at most ``megabytes``, unless one image is larger. Member names are paths relative to the images' common
     folder. Each shard is written completely or not at all; shards that an interrupted call has left are kept, and the
     next images follow. Images that cannot be read, or would not be found in a shard by their names, are left out and
-    reported. Raises UserError where ``folder`` holds shards of other images.
+    reported. Raises UserError where ``folder`` holds shards of other images, or another process is writing there.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(folder)
+    with hold(folder):
+        remove_leftovers(folder)
+        return _write(paths, folder, megabytes)
+
+
+def _write(paths: Sequence[str], folder: Path, megabytes: int) -> Written:
     names = _member_names(paths)
     written = Written()
     first = _skip_finished(folder, names, written)

@@ -22,4 +22,4 @@ except common.errors.UserError as error:
 def test_inference_imports_nothing_that_windows_lacks():
     result = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr
-    assert result.stdout == ("nowhere cannot be locked: training needs Linux or macOS; on Windows run it under WSL\n")
+    assert result.stdout == ("nowhere cannot be locked, which needs Linux or macOS; on Windows, use WSL\n")

@@ -17,13 +17,16 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
+from common import folder_lock
 from common.errors import UserError
+from common.folder_lock import LOCK
 from datasets import shards
 from datasets.content_aware import ContentAwareDataset
 from datasets.quality_aware import QualityAwareDataset
 from datasets.shards import INDEX, find_shards, read_shard, write_index, write_shards
 from datasets.training_images import read_training_csv
 from tests.images import write_training_set
+from tests.runs import ROOT
 
 N = 10
 
@@ -237,7 +240,7 @@ def test_writing_continues_after_an_interruption_with_the_same_end(csv_path, tmp
     with pytest.raises(KeyboardInterrupt):
         write_shards_of(files(csv_path), tmp_path / "part", limit)
     monkeypatch.undo()
-    assert {path.suffix for path in (tmp_path / "part").iterdir()} <= {".tar", ".json"}
+    assert {path.suffix for path in (tmp_path / "part").iterdir() if path.name != LOCK} <= {".tar", ".json"}
     (tmp_path / "part" / ".shard-000001.x.tmp.tar").write_bytes(b"killed")
     Path(find_shards(tmp_path / "part")[0] + INDEX).unlink()
     resumed = write_shards_of(files(csv_path), tmp_path / "part", limit)
@@ -252,6 +255,27 @@ def test_writing_continues_after_an_interruption_with_the_same_end(csv_path, tmp
     Path(find_shards(tmp_path / "part")[0]).unlink()
     with pytest.raises(UserError, match=r"holds shard-000001.tar where shard-000000.tar is expected"):
         write_shards_of(files(csv_path), tmp_path / "part")
+
+
+@pytest.mark.processes
+def test_a_second_writer_is_refused_and_changes_nothing(csv_path, tmp_path, monkeypatch):
+    started = "from common.folder_lock import hold; held = hold('shards'); print(flush=True); input()"
+    writer = subprocess.Popen(
+        [sys.executable, "-c", started],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert writer.stdout.readline() == b"\n"
+    unfinished = tmp_path / "shards" / ".shard-000000.x.tmp.tar"
+    unfinished.touch()
+    monkeypatch.setattr(folder_lock, "PATIENCE", 0.3)
+    with pytest.raises(UserError, match=rf"shards is locked by process {writer.pid} on "):
+        write_shards_of(files(csv_path), tmp_path / "shards")
+    assert unfinished.exists()
+    writer.communicate(b"\n")
+    assert write_shards_of(files(csv_path), tmp_path / "shards").images == N and not unfinished.exists()
 
 
 @pytest.mark.processes
