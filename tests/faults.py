@@ -24,7 +24,7 @@ import torch
 from common.errors import UserError
 from learning.contrastive.training_state import Position, newest_checkpoint, read_position
 from tests.images import write_training_set
-from tests.runs import SMALL, assert_same_curves, assert_same_training, checkpoint, free_port
+from tests.runs import SMALL, assert_same_curves, assert_same_training, checkpoint, free_port, training_processes
 from tests.runs import start as start_script
 
 KINDS = ("all processes", "one process", "all processes, during a save")
@@ -47,12 +47,6 @@ def wait_for_steps(process: subprocess.Popen, n_steps: int) -> list[tuple[int, i
             if len(steps) == n_steps:
                 break
     return steps
-
-
-def training_processes(launcher: int) -> list[int]:
-    """The training processes that the launcher has started."""
-    listed = subprocess.run(["pgrep", "-P", str(launcher), "-f", "spawn_main"], capture_output=True, text=True)
-    return [int(pid) for pid in listed.stdout.split()]
 
 
 def wait_for_a_save(folder: Path, seconds: float = 10) -> bool:

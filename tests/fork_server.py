@@ -1,7 +1,7 @@
 """Runs main_contrast.py again and again without its seconds of imports: a server that has them forks each run.
 
-Apart from that, a run is like ``python main_contrast.py``: its arguments, environment, working directory, output,
-process group and exit status are its own. Only on Linux.
+The processes of a node are forked as well. Apart from that, a run is like ``python main_contrast.py``: its arguments,
+environment, working directory, output, process group and exit status are its own. Only on Linux.
 """
 
 from __future__ import annotations
@@ -162,6 +162,7 @@ def become(
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(environment)
+    launch.START_METHOD = "fork"
     sys.argv = ["main_contrast.py", *arguments]
 
 
@@ -180,6 +181,7 @@ if __name__ == "__main__":
     import learning.contrastive.trainer  # noqa: F401  (main_contrast.py imports it after its options are parsed)
     import main_contrast
     from common.process import run_script
+    from learning.distributed import launch
 
     serve(sys.argv[1])
     run_script(main_contrast.main)

@@ -37,14 +37,17 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def start(*arguments, launcher=(sys.executable,), environment=None, cwd=ROOT, **options):
-    """Starts main_contrast.py; returns a subprocess.Popen, or what is like one."""
+PYTHON = (sys.executable,)
+
+
+def start(*arguments, launcher=None, environment=None, cwd=ROOT, **options):
+    """Starts main_contrast.py by ``launcher``, or else by the fastest way; returns a Popen, or what is like one."""
     # On the CPU, where results are exact; with one thread each, since several processes share a few cores.
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""} | (environment or {})
-    if launcher == (sys.executable,) and sys.platform == "linux":
+    if launcher is None and sys.platform == "linux":
         return ForkedRun([str(argument) for argument in arguments], environment, cwd, **options)
     return subprocess.Popen(
-        [*launcher, str(ROOT / "main_contrast.py"), *map(str, arguments)],
+        [*(launcher or PYTHON), str(ROOT / "main_contrast.py"), *map(str, arguments)],
         cwd=cwd,
         env=environment,
         stdout=subprocess.PIPE,
@@ -76,6 +79,12 @@ def train_here(csv_path, folder, *more):
     options = parse_contrast_options([*SMALL, *map(str, paths), "-j", "0", "--epochs", "2", *map(str, more)])
     with as_a_script():
         trainer.train(options, "gloo")
+
+
+def training_processes(launcher):
+    """Numbers of the processes that ``--multiprocessing-distributed`` has started, by its own number, in their order."""
+    listed = subprocess.run(["pgrep", "-P", str(launcher), "-f", "spawn_main|fork_server"], capture_output=True)
+    return sorted(int(number) for number in listed.stdout.split())
 
 
 def run_folder(folder):

@@ -21,6 +21,7 @@ from networks import load_encoder
 from networks.features import FeatureExtractor
 from tests.images import write_labelled, write_training_set
 from tests.runs import (
+    PYTHON,
     SMALL,
     assert_same_training,
     checkpoint,
@@ -158,6 +159,7 @@ def test_the_content_encoder_trains_from_a_folder(csv_path, tmp_path, n_processe
         *SMALL_CONTENT,
         *("--data_folder", csv_path.parent, "--model_path", tmp_path, "--tb_path", tmp_path, "--epochs", 2),
         *(more if n_processes == 2 else []),
+        launcher=PYTHON,
     )
     output, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors

@@ -10,7 +10,16 @@ import pytest
 
 from common.process import REQUEUE
 from tests.images import write_training_set
-from tests.runs import SMALL, assert_same_curves, assert_same_training, checkpoint, free_port, start
+from tests.runs import (
+    PYTHON,
+    SMALL,
+    assert_same_curves,
+    assert_same_training,
+    checkpoint,
+    free_port,
+    start,
+    training_processes,
+)
 
 pytestmark = pytest.mark.processes
 
@@ -99,7 +108,7 @@ def test_three_processes_stop_together_and_resume_bit_for_bit(csv_path, tmp_path
     assert whole.communicate(timeout=300) and whole.returncode == 0
     stopped = begin(csv_path, tmp_path / "stopped", *more, n_processes=3)
     until(stopped, "step 1/3")
-    os.kill(children(stopped.pid, "spawn_main")[-1], signal.SIGUSR1)
+    os.kill(training_processes(stopped.pid)[-1], signal.SIGUSR1)
     _, errors = stopped.communicate(timeout=120)
     assert stopped.returncode == REQUEUE
     assert re.fullmatch(
@@ -112,10 +121,10 @@ def test_three_processes_stop_together_and_resume_bit_for_bit(csv_path, tmp_path
     assert_same_curves(tmp_path / "whole", tmp_path / "stopped")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
-def test_a_signal_to_everything_ends_in_a_checkpoint(csv_path, tmp_path, number):
+@pytest.mark.parametrize(("number", "launcher"), [(signal.SIGTERM, PYTHON), (signal.SIGUSR1, None)])
+def test_a_signal_to_everything_ends_in_a_checkpoint(csv_path, tmp_path, number, launcher):
     """Schedulers send it to every process of a job: launcher, training processes, data workers."""
-    process = begin(csv_path, tmp_path, "--epochs", 1000, n_processes=2)
+    process = begin(csv_path, tmp_path, "--epochs", 1000, n_processes=2, launcher=launcher)
     until(process, "epoch 1/1000  step 1/4")
     os.killpg(process.pid, number)
     _, errors = process.communicate(timeout=120)
@@ -131,7 +140,7 @@ def test_who_died_is_said_on_every_node_and_the_others_end(csv_path, tmp_path):
     command = ["--multiprocessing-distributed", "--world-size", 2, "--dist-url", url, "--epochs", 1000, "-j", 0]
     nodes = [begin(csv_path, tmp_path, *command, "--rank", rank) for rank in range(2)]
     until(nodes[0], "epoch 1/1000  step 1/4")
-    (victim,) = children(nodes[1].pid, "spawn_main")
+    (victim,) = training_processes(nodes[1].pid)
     os.kill(victim, signal.SIGKILL)
     for node in nodes:
         _, errors = node.communicate(timeout=60)

@@ -32,6 +32,9 @@ from learning.distributed.process_group import choose_backend, processes_per_nod
 from learning.distributed.signals import exit_status, stop_listening
 from options.contrast import LOCAL_URL, ContrastOptions
 
+START_METHOD = "spawn"
+"""How the processes of a node are started: a forked process could not use the GPU. Tests fork, to save the imports."""
+
 
 @dataclass(frozen=True)
 class Launch:
@@ -109,7 +112,7 @@ def start_node(work: Callable, arguments: tuple, launch: Launch, same: str = "",
         rdzv_configs={"rank": launch.node, "timeout": int(seconds)},
         max_restarts=0,
         monitor_interval=0.2,
-        start_method="spawn",
+        start_method=START_METHOD,
     )
     log.info(f"node {launch.node} of {launch.n_nodes}: {launch.n_per_node} processes, {launch.backend}")
     # Torch's launcher would log tracebacks. The processes have printed their own sentences.
