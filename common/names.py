@@ -9,8 +9,12 @@ HEADS = ("linear", "mlp")
 NEGATIVES = ("queue", "queue+batch")
 """The negatives of a query: keys of earlier steps (as released), or also the other keys of its own step."""
 
-POOLINGS = ("layer4_mean", "stages_mean_std")
-"""How feature maps are pooled: means of the last stage (as released), or means and deviations of all four stages."""
+LAYER4_MEAN = "layer4_mean"
+STAGES_MEAN_STD = "stages_mean_std"
+STAGES_CENTER_LOG = "stages_center_log"
+POOLINGS = (LAYER4_MEAN, STAGES_MEAN_STD, STAGES_CENTER_LOG)
+"""How feature maps are pooled: means of the last stage (as released), means and standard deviations of all four stages,
+or the logarithms of those, with more weight on the middle of the image."""
 
 QUALITY_AWARE = "quality_aware"
 CONTENT_AWARE = "content_aware"
@@ -44,7 +48,7 @@ DATABASE_NAMES = (
 
 def pooling_of(identity: str | None) -> str:
     """The pooling in an encoder's identity; the released one for features without an identity."""
-    return (identity or "").partition(":")[2] or POOLINGS[0]
+    return (identity or "").partition(":")[2] or LAYER4_MEAN
 
 
 def differ_in_pooling(identity: str, other: str) -> bool:

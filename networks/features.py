@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from common.names import POOLINGS
+from common.names import LAYER4_MEAN
 from networks.checkpoint_formats import fingerprint
 from networks.compilation import CompiledForFrequentShapes
-from networks.encoder import feature_size, stage_channels, stage_maps
+from networks.pooling import identity, pooled_network, pooled_size
 from networks.strips import STRIP_PIXELS, StripNetwork
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -22,7 +22,7 @@ LARGEST_AT_ONCE = 8_000_000
 """Pixels of an image that the network computes at once; a larger one is computed in strips, with the same features.
 
 A Bottleneck of the first stage holds up to 40 float32 values for each pixel of the image: input, output, and two maps
-of a quarter of their channels. The maps of all stages, which ``stages_mean_std`` pools, have 30. So a ResNet-50 takes
+of a quarter of their channels. The maps of all stages together have 30. So a ResNet-50 takes
 up to 280 bytes for each pixel: 2.3 GB for 8 megapixels.
 """
 
@@ -50,49 +50,6 @@ def fold_batchnorm(encoder: nn.Module) -> nn.Module:
     return folded
 
 
-class StageStatistics(nn.Module):
-    """(N, 3, H, W) -> (N, F): for each of the four stages the means of its maps, then their standard deviations.
-
-    Deviations are those of the population: 0 for a map of one value. F is 1920 for ResNet-18, 7680 for ResNet-50. The
-    result is float32, or float64 for float64 images.
-    """
-
-    def __init__(self, encoder: nn.Module):
-        super().__init__()
-        self.encoder = encoder
-
-    def forward(self, images: Tensor) -> Tensor:
-        pooled = []
-        for maps in stage_maps(self.encoder, images):
-            maps = maps.to(torch.promote_types(maps.dtype, torch.float32))
-            deviations, means = torch.std_mean(maps, dim=(2, 3), correction=0)
-            pooled += [means, deviations]
-        return torch.cat(pooled, dim=1)
-
-
-def check_pooling(pooling: str) -> None:
-    """ValueError for anything but one of POOLINGS."""
-    if pooling not in POOLINGS:
-        raise ValueError(f"unknown pooling '{pooling}'; one of {', '.join(POOLINGS)}")
-
-
-def pooled_network(encoder: nn.Module, pooling: str) -> nn.Module:
-    """``encoder`` with one of POOLINGS: (N, 3, H, W) -> (N, F); ValueError for another pooling."""
-    check_pooling(pooling)
-    return encoder if pooling == POOLINGS[0] else StageStatistics(encoder)
-
-
-def pooled_size(encoder: nn.Module, pooling: str) -> int:
-    """The number of values that ``pooled_network`` returns for an image; ValueError for an unknown pooling."""
-    check_pooling(pooling)
-    return feature_size(encoder) if pooling == POOLINGS[0] else 2 * sum(stage_channels(encoder))
-
-
-def identity(fingerprint: str, pooling: str) -> str:
-    """Identifies features: the encoder's fingerprint and the pooling, which is left out if it is the released one."""
-    return fingerprint if pooling == POOLINGS[0] else f"{fingerprint}:{pooling}"
-
-
 class FeatureExtractor:
     """An encoder prepared for inference: uint8 images at one scale -> values pooled by one of POOLINGS.
 
@@ -109,7 +66,7 @@ class FeatureExtractor:
         device: torch.device,
         amp: bool = False,
         compile: bool = False,
-        pooling: str = POOLINGS[0],
+        pooling: str = LAYER4_MEAN,
     ):
         self.n_features = pooled_size(encoder, pooling)
         self.fingerprint = fingerprint(encoder.state_dict())

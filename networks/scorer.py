@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from common.names import LAYER4_MEAN
 from networks.encoder import stage_maps
-from networks.features import POOLINGS, fold_batchnorm, normalize, pooled_network, pooled_size
+from networks.features import fold_batchnorm, normalize
 from networks.halving import half_size
+from networks.pooling import StagesMeanStd, pooled_network, pooled_size
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class ScorerEncoder:
 
     network: nn.Module
     normalized: bool
-    pooling: str = POOLINGS[0]
+    pooling: str = LAYER4_MEAN
 
 
 class QualityScorer(nn.Module):
@@ -119,9 +121,9 @@ class QualityScorer(nn.Module):
         """The regressor's sum by place: (N, 3, H, W) -> (N, h, w) whose mean over (h, w) is ``linear_sum``.
 
         The linear regressor is applied to feature maps before they are pooled; h and w are those of the finest map,
-        and coarser maps (and the half scale) are enlarged without changing their mean. Means of maps add up exactly.
-        A standard deviation s is divided among places by (x - mean)^2 / s, whose mean is s. The constant part of the
-        sum is the same at every place. Values are not calibrated: the calibration applies to the sum only.
+        and coarser maps (and the half scale) are enlarged without changing their mean. ``networks.pooling`` says how
+        the values of a map are divided among its places. The constant part of the sum is the same at every place.
+        Values are not calibrated: the calibration applies to the sum only.
         """
         check_images(images)
         per_feature = self.weights / self.scale
@@ -146,18 +148,13 @@ class QualityScorer(nn.Module):
     def _weighted_maps(self, images: Tensor, index: int, weights: Tensor) -> list[Tensor]:
         """The parts of the sum that come from one encoder at one scale: one (N, h, w) map for each stage in use."""
         network = self.networks[index]
-        if self.poolings[index] == POOLINGS[0]:
+        if not isinstance(network, StagesMeanStd):
             return [torch.einsum("nchw,c->nhw", stage_maps(network, images)[-1], weights)]
         parts = []
         first = 0
-        for stage in stage_maps(network.get_submodule("encoder"), images):
-            channels = stage.shape[1]
-            of_means, of_deviations = weights[first : first + 2 * channels].split(channels)
-            deviations, means = torch.std_mean(stage, dim=(2, 3), keepdim=True, correction=0)
-            shares = (stage - means).square() / deviations.masked_fill(deviations == 0, 1)
-            parts.append(
-                torch.einsum("nchw,c->nhw", stage, of_means) + torch.einsum("nchw,c->nhw", shares, of_deviations)
-            )
+        for maps in stage_maps(network.encoder, images):
+            channels = maps.shape[1]
+            parts.append(network.local_sum(maps, *weights[first : first + 2 * channels].split(channels)))
             first += 2 * channels
         return parts
 

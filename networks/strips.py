@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from common.names import POOLINGS
+from common.names import LAYER4_MEAN
 from networks.encoder import STAGES
+from networks.pooling import map_moments, place_weights, pooled_values, row_moments
 
 STRIP_PIXELS = 250_000
 """Pixels of the image in one strip. Its maps take 0.15 GB in a ResNet-50, measured at an image width of 4,000."""
@@ -36,7 +37,7 @@ class StripNetwork:
         self._stem = _Window(module("conv1"), module("bn1"))
         self._pool = _Window(module("maxpool"))
         self._stages = [[_Block(block) for block in module(name).children()] for name in STAGES]
-        self._moments = [_Moments() for _ in STAGES]
+        self._moments = [_RowMoments(pooling) for _ in STAGES]
         self._pooling = pooling
 
     def add(self, strip: Tensor, last: bool) -> None:
@@ -45,15 +46,15 @@ class StripNetwork:
         for stage, moments in zip(self._stages, self._moments, strict=True):
             for block in stage:
                 rows = block(rows, last)
-            if self._pooling != POOLINGS[0] or stage is self._stages[-1]:
+            if self._pooling != LAYER4_MEAN or stage is self._stages[-1]:
                 moments.add(rows)
 
     def features(self) -> Tensor:
         """(1, F) float64, after the last strip."""
-        if self._pooling == POOLINGS[0]:
-            return self._moments[-1].mean[None]
-        pooled = [part for moments in self._moments for part in (moments.mean, moments.deviation)]
-        return torch.cat(pooled)[None]
+        if self._pooling == LAYER4_MEAN:
+            return self._moments[-1].of_maps()[0]
+        pooled = [pooled_values(self._pooling, *moments.of_maps()) for moments in self._moments]
+        return torch.cat([values for pair in pooled for values in pair], dim=1)
 
 
 class _Window:
@@ -114,39 +115,25 @@ class _Block:
         return (rows + shortcut[:, :, :n]).relu_()
 
 
-class _Moments:
-    """Mean and deviation (of the population) by channel, of maps that come in strips.
+class _RowMoments:
+    """Means and variances of the rows of maps that come in strips; their sums are float64."""
 
-    Sums are float64, merged as by Chan, Golub and LeVeque (The American Statistician 37(3), 1983, eq. 2.1).
-    """
+    def __init__(self, pooling: str) -> None:
+        self._pooling = pooling
+        self._means: list[Tensor] = []
+        self._variances: list[Tensor] = []
 
-    def __init__(self) -> None:
-        self._n = 0
-        self.mean = torch.zeros(())
-        self._squares = torch.zeros(())
-
-    def add(self, rows: Tensor) -> None:
+    def add(self, maps: Tensor) -> None:
         """Adds rows (1, C, h, W); h may be 0."""
-        n = rows.shape[2] * rows.shape[3]
-        if n == 0:
-            return
-        variance, mean = torch.var_mean(
-            rows.to(torch.promote_types(rows.dtype, torch.float32)), (0, 2, 3), correction=0
-        )
-        variance, mean = variance.double(), mean.double()
-        if self._n == 0:
-            self._n, self.mean, self._squares = n, mean, n * variance
-            return
-        share = n / (self._n + n)
-        difference = mean - self.mean
-        self._squares = self._squares + n * variance + difference.square() * share * self._n
-        self.mean = self.mean + share * difference
-        self._n += n
+        maps = maps.to(torch.promote_types(maps.dtype, torch.float32))
+        means, variances = row_moments(maps, place_weights(self._pooling, maps.shape[3], maps))
+        self._means.append(means.double())
+        self._variances.append(variances.double())
 
-    @property
-    def deviation(self) -> Tensor:
-        """Standard deviations (C,); 0 for a map of one value."""
-        return (self._squares / self._n).sqrt()
+    def of_maps(self) -> tuple[Tensor, Tensor]:
+        """Means and variances (1, C) of the complete maps."""
+        means, variances = torch.cat(self._means, dim=2), torch.cat(self._variances, dim=2)
+        return map_moments(means, variances, place_weights(self._pooling, means.shape[2], means))
 
 
 def _joined(above: Tensor | None, below: Tensor) -> Tensor:

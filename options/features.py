@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.names import ARCHITECTURES, CONTENT_AWARE, HEADS, KINDS, POOLINGS, QUALITY_AWARE
+from common.names import ARCHITECTURES, CONTENT_AWARE, HEADS, KINDS, LAYER4_MEAN, POOLINGS, QUALITY_AWARE
 from datasets.images import MAX_PIXELS
 from options.argument_types import Parser, number
 
@@ -115,8 +115,9 @@ def parse_feature_options(kind: str, arguments: Sequence[str] | None = None) -> 
     parser.add_argument(
         "--pooling",
         choices=POOLINGS,
-        default=POOLINGS[0],
-        help="means of the last stage's maps, as released, or means and standard deviations of all four stages' maps",
+        default=LAYER4_MEAN,
+        help="means of the last stage's maps, as released; means and standard deviations of all four stages' maps; or "
+        "the logarithms of these, with more weight on the middle of the image",
     )
 
     files = parser.add_argument_group("files")

@@ -82,7 +82,7 @@ def train_here(csv_path, folder, *more):
 
 
 def training_processes(launcher):
-    """Numbers of the processes that ``--multiprocessing-distributed`` has started, by its own number, in their order."""
+    """Numbers of the training processes that a launcher has started, by its own number, in their order."""
     listed = subprocess.run(["pgrep", "-P", str(launcher), "-f", "spawn_main|fork_server"], capture_output=True)
     return sorted(int(number) for number in listed.stdout.split())
 

@@ -10,7 +10,7 @@ from common.names import pooling_of
 from learning.regression.regressor_files import Regressor, load_regressor
 from networks.checkpoint_formats import fingerprint, load_encoder
 from networks.embedded import embedded_encoder, embedded_model
-from networks.features import identity
+from networks.pooling import identity
 from networks.scorer import Calibration, LinearHead, QualityScorer, ScorerEncoder
 
 

@@ -6,8 +6,9 @@ import torch
 from torchvision.models.resnet import BasicBlock, ResNet
 
 from common.errors import UserError
+from common.names import POOLINGS, STAGES_CENTER_LOG
 from networks import Calibration, LinearHead, QualityScorer, ScorerEncoder, build_encoder, export
-from networks.features import POOLINGS, pooled_size
+from networks.pooling import pooled_size
 from tests.images import photograph
 
 
@@ -39,7 +40,7 @@ def photographs() -> torch.Tensor:
 
 
 def test_torch_export_has_the_modules_scores(tmp_path):
-    scorer = small_scorer(POOLINGS[1])
+    scorer = small_scorer(STAGES_CENTER_LOG)
     difference = export.export_torch(scorer, tmp_path / "scorer.pt2")
     assert difference <= 1e-4
     exported = torch.export.load(tmp_path / "scorer.pt2").module()

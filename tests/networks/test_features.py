@@ -54,29 +54,3 @@ def test_folding_leaves_no_batchnorm_and_the_original_alone(encoder):
     folded = fold_batchnorm(encoder)
     assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in folded.modules())
     assert all(torch.equal(before[name], value) for name, value in encoder.state_dict().items())
-
-
-def test_stages_are_pooled_to_means_and_deviations_of_the_population():
-    """Against torchvision's plain network and numpy; a map of one value has the deviation 0."""
-    network = torchvision.models.resnet18(weights=None).eval()
-    maps = []
-    for stage in (network.layer1, network.layer2, network.layer3, network.layer4):
-        stage.register_forward_hook(lambda module, inputs, output: maps.append(output.numpy()))
-    image = photograph(32, 90)
-    with torch.no_grad():
-        network(torch.from_numpy(image).permute(2, 0, 1)[None] / 255)
-    pooled = [(values.mean((2, 3)), values.std((2, 3))) for values in maps]
-    expected = np.concatenate([part for stage in pooled for part in stage], axis=1)
-    network.fc = torch.nn.Identity()
-    extractor = FeatureExtractor(network, False, CPU, pooling="stages_mean_std")
-    features = extractor(torch.from_numpy(image)[None]).numpy()
-    assert features.shape == (1, 1920) == (1, extractor.n_features)
-    assert np.abs(features - expected).max() <= 1e-5 * np.abs(expected).max()
-    assert extractor.identity == f"{extractor.fingerprint}:stages_mean_std"
-    one_value = extractor(torch.from_numpy(image[:32, :32])[None])[0, -512:]
-    assert not one_value.any()
-
-
-def test_an_unknown_pooling_is_refused(encoder):
-    with pytest.raises(ValueError, match="unknown pooling 'max'; one of layer4_mean, stages_mean_std"):
-        FeatureExtractor(encoder, False, CPU, pooling="max")

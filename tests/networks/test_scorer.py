@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from common.names import LAYER4_MEAN, POOLINGS
 from datasets.resampling import half_size_exactly
 from networks import Calibration, LinearHead, QualityScorer, ScorerEncoder, build_encoder
-from networks.features import POOLINGS, FeatureExtractor, pooled_size
+from networks.features import FeatureExtractor
+from networks.pooling import pooled_size
 from tests.images import photograph
 
 CPU = torch.device("cpu")
@@ -43,7 +45,7 @@ def encoders():
 def scorer(request, encoders):
     """A quality-aware encoder with the pooling, and a content-aware one with the released pooling."""
     quality, content = encoders
-    pooled = pooled_size(quality, request.param) + pooled_size(content, POOLINGS[0])
+    pooled = pooled_size(quality, request.param) + pooled_size(content, LAYER4_MEAN)
     parts = [ScorerEncoder(quality, False, request.param), ScorerEncoder(content, True)]
     return QualityScorer(parts, random_head(2 * pooled))
 
@@ -89,7 +91,7 @@ def test_the_map_adds_up_to_the_sum(scorer):
         quality = scorer.local_quality(images)
         sums = scorer.linear_sum(scorer.features(images))
         assert torch.equal(scorer.calibration(sums), scorer(images))
-    finest = (3, 4) if scorer.poolings[0] == POOLINGS[0] else (24, 32)
+    finest = (3, 4) if scorer.poolings[0] == LAYER4_MEAN else (24, 32)
     assert quality.shape == (2, *finest)
     assert (quality.mean(dim=(1, 2)) - sums).abs().max() < 1e-4 * quality.std()
 

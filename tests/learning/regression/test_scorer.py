@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from common.errors import UserError
+from common.names import LAYER4_MEAN, STAGES_CENTER_LOG
 from datasets.resampling import half_size_exactly
 from learning.regression.description import RegressorDescription
 from learning.regression.mappings import OpinionMapping
@@ -14,14 +15,15 @@ from learning.regression.search import fit
 from learning.regression.settings import Hyperparameters
 from networks import build_encoder, embedded
 from networks.checkpoint_formats import fingerprint
-from networks.features import POOLINGS, FeatureExtractor, identity
+from networks.features import FeatureExtractor
+from networks.pooling import identity
 from tests.images import photograph
 
 CPU = torch.device("cpu")
 KINDS = ("quality_aware", "content_aware")
 
 
-def write_model(folder, kinds, standardized, pooling=POOLINGS[0]):
+def write_model(folder, kinds, standardized, pooling=LAYER4_MEAN):
     """Checkpoints and a regressor fitted on features of noise; returns paths of the regressor and the checkpoints."""
     extractors, paths, encoders = [], {}, {}
     for seed, kind in enumerate(kinds):
@@ -42,7 +44,7 @@ def write_model(folder, kinds, standardized, pooling=POOLINGS[0]):
 
 @pytest.mark.parametrize(
     "kinds, standardized, pooling",
-    [(KINDS, True, POOLINGS[0]), (KINDS[:1], False, POOLINGS[0]), (KINDS[:1], True, POOLINGS[1])],
+    [(KINDS, True, LAYER4_MEAN), (KINDS[:1], False, LAYER4_MEAN), (KINDS[:1], True, STAGES_CENTER_LOG)],
 )
 def test_it_has_the_scores_of_the_regressor(tmp_path, kinds, standardized, pooling):
     regressor, checkpoints, extractors = write_model(tmp_path, kinds, standardized, pooling)
@@ -97,7 +99,7 @@ def models(tmp_path, monkeypatch):
 
 
 def test_the_embedded_model_is_the_default(models, hub):
-    write_model(models, KINDS[:1], True, POOLINGS[1])
+    write_model(models, KINDS[:1], True, STAGES_CENTER_LOG)
     assert embedded.is_available()
     with torch.no_grad():
         assert hub("re_iqa")(torch.rand(1, 3, 48, 64)).shape == (1,)

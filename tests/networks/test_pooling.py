@@ -1,0 +1,66 @@
+"""Pooling of all stages: numpy's numbers from the maps of torchvision's network."""
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+
+from common.names import POOLINGS, STAGES_CENTER_LOG, STAGES_MEAN_STD
+from networks.features import FeatureExtractor
+from networks.pooling import StagesCenterLog, StagesMeanStd
+from tests.images import photograph
+
+CPU = torch.device("cpu")
+
+
+def mean_and_std(maps):
+    return maps.mean((2, 3)), maps.std((2, 3))
+
+
+def center_log(maps):
+    """Weights by the distance from the middle, of 1 in each direction; numpy's weighted moments in float64."""
+    distances = [(np.arange(size) + 0.5 - size / 2) / size for size in maps.shape[2:]]
+    weights = np.exp(-(distances[0][:, None] ** 2 + distances[1] ** 2) / (2 * 0.3**2)).ravel()
+    flat = maps.astype(np.float64).reshape(*maps.shape[:2], -1)
+    means = np.average(flat, axis=2, weights=weights)
+    variances = np.average((flat - means[..., None]) ** 2, axis=2, weights=weights)
+    return np.log(means + 0.01), np.log(np.sqrt(variances + 0.01**2))
+
+
+@pytest.mark.parametrize("pooling, by_numpy", [(STAGES_MEAN_STD, mean_and_std), (STAGES_CENTER_LOG, center_log)])
+def test_all_stages_are_pooled_as_by_numpy(pooling, by_numpy):
+    network = torchvision.models.resnet18(weights=None).eval()
+    maps = []
+    for stage in (network.layer1, network.layer2, network.layer3, network.layer4):
+        stage.register_forward_hook(lambda module, inputs, output: maps.append(output.numpy()))
+    image = photograph(32, 90)
+    with torch.no_grad():
+        network(torch.from_numpy(image).permute(2, 0, 1)[None] / 255)
+    expected = np.concatenate([values for stage in maps for values in by_numpy(stage)], axis=1)
+    network.fc = torch.nn.Identity()
+    extractor = FeatureExtractor(network, False, CPU, pooling=pooling)
+    features = extractor(torch.from_numpy(image)[None]).numpy()
+    assert features.shape == (1, 1920) == (1, extractor.n_features)
+    assert np.abs(features - expected).max() <= 1e-5 * np.abs(expected).max()
+    assert extractor.identity == f"{extractor.fingerprint}:{pooling}"
+    of_one_value = extractor(torch.from_numpy(image[:32, :32])[None])[0, -512:]  # the last stage's maps are 1 x 1
+    lowest = 0 if pooling == STAGES_MEAN_STD else np.log(0.01)
+    assert of_one_value.tolist() == pytest.approx([lowest] * 512)
+
+
+@pytest.mark.parametrize("pooling", [StagesMeanStd, StagesCenterLog])
+def test_a_sum_by_place_has_the_mean_of_the_sum_and_rises_where_a_map_does(pooling):
+    module = pooling(torch.nn.Identity())
+    maps = torch.rand(2, 3, 8, 9, generator=torch.Generator().manual_seed(0)).double()
+    weights = torch.tensor([[0.5, -1.0, 2.0], [1.0, 0.3, -0.7]]).double()
+    total = sum(values @ weight for values, weight in zip(module.pool(maps), weights, strict=True))
+    assert torch.allclose(module.local_sum(maps, *weights).mean(dim=(1, 2)), total)
+    maps[0, :, 2, 3] += 1
+    of_means = module.local_sum(maps, torch.ones(3).double(), torch.zeros(3).double())
+    assert of_means[0].argmax() == 2 * 9 + 3
+
+
+def test_an_unknown_pooling_is_refused():
+    network = torchvision.models.resnet18(weights=None)
+    with pytest.raises(ValueError, match=f"unknown pooling 'max'; one of {', '.join(POOLINGS)}"):
+        FeatureExtractor(network, False, CPU, pooling="max")
