@@ -110,7 +110,7 @@ def main() -> None:
         photos = options.output / "photos.csv"
         run("-m", "datasets.training_csv --all", options.photos, photos)
 
-    print(f"{'':<46s}{POOLINGS[0]:<24s}{POOLINGS[1]}", flush=True)
+    print(f"{'':<46s}" + "".join(f"{pooling:<24s}" for pooling in POOLINGS), flush=True)
     untrained = options.output / "untrained.pth"
     torch.manual_seed(0)
     torch.save(build_encoder("resnet18", zero_init_residual=True).state_dict(), untrained)

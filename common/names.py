@@ -11,10 +11,10 @@ NEGATIVES = ("queue", "queue+batch")
 
 LAYER4_MEAN = "layer4_mean"
 STAGES_MEAN_STD = "stages_mean_std"
-STAGES_CENTER_LOG = "stages_center_log"
-POOLINGS = (LAYER4_MEAN, STAGES_MEAN_STD, STAGES_CENTER_LOG)
+STAGES_DIFFERENCES = "stages_differences"
+POOLINGS = (LAYER4_MEAN, STAGES_MEAN_STD, STAGES_DIFFERENCES)
 """How feature maps are pooled: means of the last stage (as released), means and standard deviations of all four stages,
-or the logarithms of those, with more weight on the middle of the image."""
+or logarithms of the differences between neighbouring places in all four stages."""
 
 QUALITY_AWARE = "quality_aware"
 CONTENT_AWARE = "content_aware"

@@ -49,7 +49,7 @@ if due export "$encoder"; then
   python -m networks.checkpoints "${runs[0]}" --export "$encoder" --float16
 fi
 if due features; then
-  python demo_quality_aware_feats.py --ckpt "$encoder" --pooling stages_mean_std --input "$clive/mos.csv" \
+  python demo_quality_aware_feats.py --ckpt "$encoder" --pooling stages_differences --input "$clive/mos.csv" \
     --output_dir "$work/features"
 fi
 if due regressor; then

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from common.names import LAYER4_MEAN, POOLINGS, STAGES_CENTER_LOG, STAGES_MEAN_STD
+from common.names import LAYER4_MEAN, POOLINGS, STAGES_MEAN_STD
 from networks.encoder import feature_size, stage_channels, stage_maps
 
 CENTER = 0.3
@@ -15,8 +16,8 @@ People look at the middle of a photograph first, and most subjects are there. Th
 middle of a border, and 16 times as much as a corner.
 """
 
-FLOOR = 0.01
-"""What a mean and a deviation have at least in a logarithm. Of the values on photographs, 1 in 20 is smaller."""
+FLOOR = 0.003
+"""What a difference has at least in a logarithm. SRCC hardly depends on it between 0.001 and 0.01."""
 
 
 class StagesMeanStd(nn.Module):
@@ -52,59 +53,70 @@ class StagesMeanStd(nn.Module):
         return torch.einsum("nchw,c->nhw", maps, of_first) + torch.einsum("nchw,c->nhw", shares, of_second)
 
 
-class StagesCenterLog(StagesMeanStd):
-    """As StagesMeanStd, but of means and deviations that weight the middle more, the logarithms.
+class StagesDifferences(StagesMeanStd):
+    """As StagesMeanStd, but the logarithms of the mean and of the RMS difference between neighbouring places.
 
-    The weights are Gaussian (``CENTER``). The values are log(mean + floor) and log(variance + floor^2) / 2, so a linear
-    regressor sees by what factor a map's values are larger. Both have a gradient also where a map has one value.
+    Differences d are those to the right and to the lower neighbour. Places in the middle count more (``CENTER``). The
+    values are log(mean of |d| + floor) and log(mean of d^2 + floor^2) / 2: a blurred or noisy image changes the
+    differences by a factor, in all maps that see it, and a linear regressor can add up factors only as logarithms.
     """
 
     def pool(self, maps: Tensor) -> tuple[Tensor, Tensor]:
-        height, width = (place_weights(STAGES_CENTER_LOG, size, maps) for size in maps.shape[2:])
-        return pooled_values(STAGES_CENTER_LOG, *map_moments(*row_moments(maps, width), height))
+        return log_differences(*self._means(maps))
 
     def local_sum(self, maps: Tensor, of_first: Tensor, of_second: Tensor) -> Tensor:
         """The sum, distributed by the derivatives of the logarithms, without regard to how much a place counts."""
-        height, width = (place_weights(STAGES_CENTER_LOG, size, maps) for size in maps.shape[2:])
-        means, variances = map_moments(*row_moments(maps, width), height)
-        first, second = pooled_values(STAGES_CENTER_LOG, means, variances)
+        means, squares = self._means(maps)
+        first, second = log_differences(means, squares)
         total = first @ of_first + second @ of_second
-        per_value = of_first / (means + FLOOR)
-        per_square = of_second / (2 * (variances + FLOOR**2))
-        squares = (maps - means[:, :, None, None]).square()
-        places = torch.einsum("nchw,nc->nhw", maps, per_value) + torch.einsum("nchw,nc->nhw", squares, per_square)
+        of_means = of_first / (means + FLOOR) / 2
+        of_squares = of_second / (2 * (squares + FLOOR**2)) / 2
+        places = torch.zeros_like(maps[:, 0])
+        for d, margin in zip(neighbour_differences(maps), ((0, 1, 0, 0), (0, 0, 0, 1)), strict=True):
+            local = torch.einsum("nchw,nc->nhw", d.abs(), of_means)
+            local = local + torch.einsum("nchw,nc->nhw", d.square(), of_squares)
+            places = places + F.pad(local, margin)
         return places + (total - places.mean(dim=(1, 2)))[:, None, None]
 
+    @staticmethod
+    def _means(maps: Tensor) -> tuple[Tensor, Tensor]:
+        """The weighted means of |d| and d^2, (N, C) each."""
+        return mean_of_directions(*(map_means(*row_means(d)) for d in neighbour_differences(maps)))
 
-def place_weights(pooling: str, size: int, like: Tensor) -> Tensor:
+
+def neighbour_differences(maps: Tensor) -> tuple[Tensor, Tensor]:
+    """(N, C, h, w) -> differences to the right neighbour (N, C, h, w - 1) and to the lower one (N, C, h - 1, w)."""
+    return maps[:, :, :, 1:] - maps[:, :, :, :-1], maps[:, :, 1:] - maps[:, :, :-1]
+
+
+def row_means(differences: Tensor) -> tuple[Tensor, Tensor]:
+    """(N, C, h, w) -> the weighted means of |d| and d^2 in each row, (N, C, h) each; 0 where w is 0."""
+    columns = place_weights(differences.shape[3], differences)
+    # Not by ``@``: torch.export would trace it for one image, and for maps of one row or column, separately.
+    return (differences.abs() * columns).sum(dim=3), (differences.square() * columns).sum(dim=3)
+
+
+def map_means(of_rows: Tensor, squares_of_rows: Tensor) -> tuple[Tensor, Tensor]:
+    """The results of ``row_means`` -> the weighted means over the rows, (N, C) each; 0 where there are no rows."""
+    rows = place_weights(of_rows.shape[2], of_rows)
+    return (of_rows * rows).sum(dim=2), (squares_of_rows * rows).sum(dim=2)
+
+
+def mean_of_directions(right: tuple[Tensor, Tensor], below: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """The results of ``map_means`` for both directions -> their means."""
+    return (right[0] + below[0]) / 2, (right[1] + below[1]) / 2
+
+
+def place_weights(size: int, like: Tensor) -> Tensor:
     """(size,) with the sum 1: how much each row or column of a map counts; type and device are those of ``like``."""
-    if pooling != STAGES_CENTER_LOG:
-        return like.new_full((size,), 1 / size)
     places = (torch.arange(size, dtype=like.dtype, device=like.device) + 0.5) / size - 0.5
     weights = torch.exp(-0.5 * (places / CENTER).square())
     return weights / weights.sum()
 
 
-def row_moments(maps: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
-    """Means and variances of each row of (N, C, h, w), whose columns count ``columns`` (w,): (N, C, h) each."""
-    means = maps @ columns
-    return means, (maps - means[..., None]).square() @ columns
-
-
-def map_moments(means: Tensor, variances: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Means and variances (N, C) of maps from those of their rows (N, C, h), which count ``rows`` (h,).
-
-    The law of total variance. Sums of squares would lose small variances beside a large mean.
-    """
-    mean = means @ rows
-    return mean, (variances + (means - mean[..., None]).square()) @ rows
-
-
-def pooled_values(pooling: str, means: Tensor, variances: Tensor) -> tuple[Tensor, Tensor]:
-    """The two values that a pooling of all stages makes of a map's mean and variance."""
-    if pooling == STAGES_MEAN_STD:
-        return means, variances.sqrt()
-    return (means + FLOOR).log(), (variances + FLOOR**2).log() / 2
+def log_differences(means: Tensor, squares: Tensor) -> tuple[Tensor, Tensor]:
+    """Means of |d| and of d^2 -> the features."""
+    return (means + FLOOR).log(), (squares + FLOOR**2).log() / 2
 
 
 def check_pooling(pooling: str) -> None:
@@ -118,7 +130,7 @@ def pooled_network(encoder: nn.Module, pooling: str) -> nn.Module:
     check_pooling(pooling)
     if pooling == LAYER4_MEAN:
         return encoder
-    return StagesMeanStd(encoder) if pooling == STAGES_MEAN_STD else StagesCenterLog(encoder)
+    return StagesMeanStd(encoder) if pooling == STAGES_MEAN_STD else StagesDifferences(encoder)
 
 
 def pooled_size(encoder: nn.Module, pooling: str) -> int:

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from common.names import LAYER4_MEAN
+from common.names import LAYER4_MEAN, STAGES_DIFFERENCES
 from networks.encoder import STAGES
-from networks.pooling import map_moments, place_weights, pooled_values, row_moments
+from networks.pooling import log_differences, map_means, mean_of_directions, neighbour_differences, row_means
 
 STRIP_PIXELS = 250_000
 """Pixels of the image in one strip. Its maps take 0.15 GB in a ResNet-50, measured at an image width of 4,000."""
@@ -37,24 +37,23 @@ class StripNetwork:
         self._stem = _Window(module("conv1"), module("bn1"))
         self._pool = _Window(module("maxpool"))
         self._stages = [[_Block(block) for block in module(name).children()] for name in STAGES]
-        self._moments = [_RowMoments(pooling) for _ in STAGES]
+        self._pools = [_Differences() if pooling == STAGES_DIFFERENCES else _Moments() for _ in STAGES]
         self._pooling = pooling
 
     def add(self, strip: Tensor, last: bool) -> None:
         """Computes all rows that can be computed after ``strip``; ``last`` marks the last strip of the image."""
         rows = self._pool(self._stem(strip, last).relu_(), last)
-        for stage, moments in zip(self._stages, self._moments, strict=True):
+        for stage, pool in zip(self._stages, self._pools, strict=True):
             for block in stage:
                 rows = block(rows, last)
             if self._pooling != LAYER4_MEAN or stage is self._stages[-1]:
-                moments.add(rows)
+                pool.add(rows.to(torch.promote_types(rows.dtype, torch.float32)))
 
     def features(self) -> Tensor:
         """(1, F) float64, after the last strip."""
         if self._pooling == LAYER4_MEAN:
-            return self._moments[-1].of_maps()[0]
-        pooled = [pooled_values(self._pooling, *moments.of_maps()) for moments in self._moments]
-        return torch.cat([values for pair in pooled for values in pair], dim=1)
+            return self._pools[-1].values()[0]
+        return torch.cat([values for pool in self._pools for values in pool.values()], dim=1)
 
 
 class _Window:
@@ -115,25 +114,61 @@ class _Block:
         return (rows + shortcut[:, :, :n]).relu_()
 
 
-class _RowMoments:
-    """Means and variances of the rows of maps that come in strips; their sums are float64."""
+class _Moments:
+    """Mean and deviation (of the population) by channel, of maps that come in strips.
 
-    def __init__(self, pooling: str) -> None:
-        self._pooling = pooling
-        self._means: list[Tensor] = []
-        self._variances: list[Tensor] = []
+    Sums are float64, merged as by Chan, Golub and LeVeque (The American Statistician 37(3), 1983, eq. 2.1).
+    """
 
-    def add(self, maps: Tensor) -> None:
+    def __init__(self) -> None:
+        self._n = 0
+        self._mean = torch.zeros(())
+        self._squares = torch.zeros(())
+
+    def add(self, rows: Tensor) -> None:
         """Adds rows (1, C, h, W); h may be 0."""
-        maps = maps.to(torch.promote_types(maps.dtype, torch.float32))
-        means, variances = row_moments(maps, place_weights(self._pooling, maps.shape[3], maps))
-        self._means.append(means.double())
-        self._variances.append(variances.double())
+        n = rows.shape[2] * rows.shape[3]
+        if n == 0:
+            return
+        variance, mean = torch.var_mean(rows, (2, 3), correction=0)
+        variance, mean = variance.double(), mean.double()
+        if self._n == 0:
+            self._n, self._mean, self._squares = n, mean, n * variance
+            return
+        share = n / (self._n + n)
+        difference = mean - self._mean
+        self._squares = self._squares + n * variance + difference.square() * share * self._n
+        self._mean = self._mean + share * difference
+        self._n += n
 
-    def of_maps(self) -> tuple[Tensor, Tensor]:
-        """Means and variances (1, C) of the complete maps."""
-        means, variances = torch.cat(self._means, dim=2), torch.cat(self._variances, dim=2)
-        return map_moments(means, variances, place_weights(self._pooling, means.shape[2], means))
+    def values(self) -> tuple[Tensor, Tensor]:
+        """Means and standard deviations (1, C); a deviation is 0 for a map of one value."""
+        return self._mean, (self._squares / self._n).sqrt()
+
+
+class _Differences:
+    """The values of ``StagesDifferences``, of maps that come in strips; its means over the rows are float64."""
+
+    def __init__(self) -> None:
+        self._to_the_right: list[tuple[Tensor, Tensor]] = []
+        self._to_below: list[tuple[Tensor, Tensor]] = []
+        self._last_row: Tensor | None = None
+
+    def add(self, rows: Tensor) -> None:
+        """Adds rows (1, C, h, W); h may be 0."""
+        if rows.shape[2] == 0:
+            return
+        self._to_the_right.append(row_means(neighbour_differences(rows)[0]))
+        self._to_below.append(row_means(neighbour_differences(_joined(self._last_row, rows))[1]))
+        self._last_row = rows[:, :, -1:].clone()
+
+    def values(self) -> tuple[Tensor, Tensor]:
+        """The two values of each map, (1, C) each."""
+        right, below = (
+            map_means(*(torch.cat(strips, dim=2).double() for strips in zip(*direction, strict=True)))
+            for direction in (self._to_the_right, self._to_below)
+        )
+        return log_differences(*mean_of_directions(right, below))
 
 
 def _joined(above: Tensor | None, below: Tensor) -> Tensor:

@@ -117,7 +117,7 @@ def parse_feature_options(kind: str, arguments: Sequence[str] | None = None) -> 
         choices=POOLINGS,
         default=LAYER4_MEAN,
         help="means of the last stage's maps, as released; means and standard deviations of all four stages' maps; or "
-        "the logarithms of these, with more weight on the middle of the image",
+        "logarithms of the differences between neighbouring places of all four stages' maps",
     )
 
     files = parser.add_argument_group("files")

@@ -6,7 +6,7 @@ import torch
 from torchvision.models.resnet import BasicBlock, ResNet
 
 from common.errors import UserError
-from common.names import POOLINGS, STAGES_CENTER_LOG
+from common.names import POOLINGS, STAGES_DIFFERENCES
 from networks import Calibration, LinearHead, QualityScorer, ScorerEncoder, build_encoder, export
 from networks.pooling import pooled_size
 from tests.images import photograph
@@ -40,7 +40,7 @@ def photographs() -> torch.Tensor:
 
 
 def test_torch_export_has_the_modules_scores(tmp_path):
-    scorer = small_scorer(STAGES_CENTER_LOG)
+    scorer = small_scorer(STAGES_DIFFERENCES)
     difference = export.export_torch(scorer, tmp_path / "scorer.pt2")
     assert difference <= 1e-4
     exported = torch.export.load(tmp_path / "scorer.pt2").module()

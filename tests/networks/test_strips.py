@@ -6,11 +6,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.names import POOLINGS, STAGES_CENTER_LOG, STAGES_MEAN_STD
+from common.names import POOLINGS, STAGES_DIFFERENCES
 from networks import features
 from networks.features import FeatureExtractor, fold_batchnorm
 from networks.pooling import pooled_network
-from networks.strips import StripNetwork, _RowMoments
+from networks.strips import StripNetwork, _Moments
 from tests.encoders import random_encoder
 from tests.images import noise_image
 
@@ -44,7 +44,7 @@ def difference(found, expected):
 @torch.inference_mode()
 def test_equal_those_of_the_complete_image(encoders, arch, pooling, height, width, rows):
     images = torch.from_numpy(noise_image(height, width)).permute(2, 0, 1)[None] / 255
-    tolerance = OF_LOGARITHMS if pooling == STAGES_CENTER_LOG else TOLERANCE
+    tolerance = OF_LOGARITHMS if pooling == STAGES_DIFFERENCES else TOLERANCE
     for encoder in (encoders[arch], fold_batchnorm(encoders[arch])):
         expected = pooled_network(encoders[arch], pooling)(images)
         assert difference(in_strips(encoder, pooling, images, rows), expected) < tolerance
@@ -56,21 +56,21 @@ def test_equal_those_of_the_complete_image(encoders, arch, pooling, height, widt
 def test_any_division_into_strips_will_do(encoders, heights, width):
     encoder = encoders["resnet18"]
     images = torch.from_numpy(noise_image(sum(heights), width)).permute(2, 0, 1)[None] / 255
-    expected = pooled_network(encoder, STAGES_CENTER_LOG)(images)
-    assert difference(in_strips(encoder, STAGES_CENTER_LOG, images, heights), expected) < OF_LOGARITHMS
+    expected = pooled_network(encoder, STAGES_DIFFERENCES)(images)
+    assert difference(in_strips(encoder, STAGES_DIFFERENCES, images, heights), expected) < OF_LOGARITHMS
 
 
 @torch.inference_mode()
 def test_moments_are_those_of_numpy_far_from_zero():
     """Sums of squares would lose the deviations of values beside a large mean."""
     values = 1000 + torch.rand(1, 3, 90, 40, generator=torch.Generator().manual_seed(0))
-    moments = _RowMoments(STAGES_MEAN_STD)
+    moments = _Moments()
     for rows in values.split(7, dim=2):
         moments.add(rows)
-    means, variances = moments.of_maps()
+    means, deviations = moments.values()
     exact = values.double().numpy()
     assert np.abs(means.numpy() - exact.mean((2, 3))).max() < 1e-4
-    assert np.abs(variances.numpy() / exact.var((2, 3)) - 1).max() < 2e-4
+    assert np.abs(deviations.numpy() / exact.std((2, 3)) - 1).max() < 1e-4
 
 
 @pytest.mark.parametrize("amp, tolerance", [(False, TOLERANCE), (True, 1e-2)])

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from common.errors import UserError
-from common.names import LAYER4_MEAN, STAGES_CENTER_LOG
+from common.names import LAYER4_MEAN, STAGES_DIFFERENCES
 from datasets.resampling import half_size_exactly
 from learning.regression.description import RegressorDescription
 from learning.regression.mappings import OpinionMapping
@@ -44,7 +44,7 @@ def write_model(folder, kinds, standardized, pooling=LAYER4_MEAN):
 
 @pytest.mark.parametrize(
     "kinds, standardized, pooling",
-    [(KINDS, True, LAYER4_MEAN), (KINDS[:1], False, LAYER4_MEAN), (KINDS[:1], True, STAGES_CENTER_LOG)],
+    [(KINDS, True, LAYER4_MEAN), (KINDS[:1], False, LAYER4_MEAN), (KINDS[:1], True, STAGES_DIFFERENCES)],
 )
 def test_it_has_the_scores_of_the_regressor(tmp_path, kinds, standardized, pooling):
     regressor, checkpoints, extractors = write_model(tmp_path, kinds, standardized, pooling)
@@ -99,7 +99,7 @@ def models(tmp_path, monkeypatch):
 
 
 def test_the_embedded_model_is_the_default(models, hub):
-    write_model(models, KINDS[:1], True, STAGES_CENTER_LOG)
+    write_model(models, KINDS[:1], True, STAGES_DIFFERENCES)
     assert embedded.is_available()
     with torch.no_grad():
         assert hub("re_iqa")(torch.rand(1, 3, 48, 64)).shape == (1,)
