@@ -31,9 +31,9 @@ class ProgressBar:
             self._said = time.monotonic()
             rate = self._done / (self._said - self._began)
             left = tqdm.format_interval((self._total - self._done) / rate) if rate else "?"
+            shown = f"{rate:.1f}" if rate >= 0.1 else f"{rate:.2g}"
             print(
-                f"{self._done:,d} of {self._total:,d} {self._unit}s, {rate:.1f} {self._unit}s/s, left {left}",
-                flush=True,
+                f"{self._done:,d} of {self._total:,d} {self._unit}s, {shown} {self._unit}s/s, left {left}", flush=True
             )
 
     def close(self) -> None:

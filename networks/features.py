@@ -53,7 +53,7 @@ def fold_batchnorm(encoder: nn.Module) -> nn.Module:
 class FeatureExtractor:
     """An encoder prepared for inference: uint8 images at one scale -> values pooled by one of POOLINGS.
 
-    ``amp`` computes in bfloat16 (float16 on GPUs without it), within 1e-2 of float32. ``normalized`` is True for a
+    ``amp`` computes in bfloat16 (float16 on GPUs without it), less exactly. ``normalized`` is True for a
     content-aware encoder. ``compile`` compiles the encoder for frequent image sizes (see networks.compilation).
     ``fingerprint`` identifies the encoder's weights, ``identity`` the weights and the pooling. ``device`` is where the
     features are computed.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -15,6 +17,9 @@ CENTER = 0.3
 People look at the middle of a photograph first, and most subjects are there. The middle counts 4 times as much as the
 middle of a border, and 16 times as much as a corner.
 """
+
+WINDOWS = 8
+"""Number of windows of ``window_means`` beside each other in the width of a map, and in its height."""
 
 FLOOR = 0.003
 """What a difference has at least in a logarithm. SRCC hardly depends on it between 0.001 and 0.01."""
@@ -65,17 +70,16 @@ class StagesDifferences(StagesMeanStd):
         return log_differences(*self._means(maps))
 
     def local_sum(self, maps: Tensor, of_first: Tensor, of_second: Tensor) -> Tensor:
-        """The sum, distributed by the derivatives of the logarithms, without regard to how much a place counts."""
-        means, squares = self._means(maps)
-        first, second = log_differences(means, squares)
+        """The sum by place, if the whole image looked as it does around that place; shifted to the right mean.
+
+        A logarithm of a mean cannot be divided among places. So the same logarithms are taken of means in a window of
+        an eighth of the map's sides, in which all places count the same.
+        """
+        first, second = self.pool(maps)
         total = first @ of_first + second @ of_second
-        of_means = of_first / (means + FLOOR) / 2
-        of_squares = of_second / (2 * (squares + FLOOR**2)) / 2
-        places = torch.zeros_like(maps[:, 0])
-        for d, margin in zip(neighbour_differences(maps), ((0, 1, 0, 0), (0, 0, 0, 1)), strict=True):
-            local = torch.einsum("nchw,nc->nhw", d.abs(), of_means)
-            local = local + torch.einsum("nchw,nc->nhw", d.square(), of_squares)
-            places = places + F.pad(local, margin)
+        around = (window_means(d, maps.shape[2:]) for d in neighbour_differences(maps))
+        first, second = log_differences(*mean_of_directions(*around))
+        places = torch.einsum("nchw,c->nhw", first, of_first) + torch.einsum("nchw,c->nhw", second, of_second)
         return places + (total - places.mean(dim=(1, 2)))[:, None, None]
 
     @staticmethod
@@ -105,6 +109,23 @@ def map_means(of_rows: Tensor, squares_of_rows: Tensor) -> tuple[Tensor, Tensor]
 def mean_of_directions(right: tuple[Tensor, Tensor], below: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     """The results of ``map_means`` for both directions -> their means."""
     return (right[0] + below[0]) / 2, (right[1] + below[1]) / 2
+
+
+def window_means(differences: Tensor, size: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Means of |d| and d^2 around each place, (N, C, *size) each; 0 where there are no differences."""
+    height, width = size
+    if differences.numel() == 0:
+        nothing = differences.new_zeros((*differences.shape[:2], height, width))
+        return nothing, nothing
+    # Odd, so that a place is in the middle of its window.
+    rows, columns = (2 * (side // (2 * WINDOWS)) + 1 for side in differences.shape[2:])
+
+    def around(values: Tensor) -> Tensor:
+        values = F.avg_pool2d(values, (rows, 1), 1, (rows // 2, 0), count_include_pad=False)
+        values = F.avg_pool2d(values, (1, columns), 1, (0, columns // 2), count_include_pad=False)
+        return F.pad(values, (0, width - values.shape[3], 0, height - values.shape[2]), mode="replicate")
+
+    return around(differences.abs()), around(differences.square())
 
 
 def place_weights(size: int, like: Tensor) -> Tensor:

@@ -49,7 +49,7 @@ def parse_dlp_options(arguments: Sequence[str] | None = None) -> DlpOptions:
     parser.add_argument("--seed", type=number(int, 0), default=0, help="random seed for the distortions")
     compute = parser.add_argument_group("computing")
     compute.add_argument("--device", help="cpu, cuda, cuda:N or N (default: a GPU if there is one)")
-    compute.add_argument("--amp", action="store_true", help="compute in bfloat16 or float16: faster, within 1e-2")
+    compute.add_argument("--amp", action="store_true", help="compute in bfloat16 or float16: faster, less exact")
     compute.add_argument("--batch_size", type=number(int, 1), default=8, help="images per batch")
     namespace = parser.parse_args(arguments)
     for name in ("output", "scores"):

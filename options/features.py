@@ -70,7 +70,7 @@ def add_compute_options(parser: argparse.ArgumentParser) -> None:
     compute = parser.add_argument_group("computing")
     compute.add_argument("--arch", choices=ARCHITECTURES, help="not needed: each checkpoint tells its architecture")
     compute.add_argument("--device", help="cpu, cuda, cuda:N or N (default: a GPU if there is one)")
-    compute.add_argument("--amp", action="store_true", help="compute in bfloat16 or float16: faster, within 1e-2")
+    compute.add_argument("--amp", action="store_true", help="compute in bfloat16 or float16: faster, less exact")
     compute.add_argument(
         "--compile",
         action="store_true",

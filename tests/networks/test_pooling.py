@@ -7,7 +7,7 @@ import torchvision
 
 from common.names import POOLINGS, STAGES_DIFFERENCES, STAGES_MEAN_STD
 from networks.features import FeatureExtractor
-from networks.pooling import StagesDifferences, StagesMeanStd
+from networks.pooling import StagesDifferences, StagesMeanStd, window_means
 from tests.images import photograph
 
 CPU = torch.device("cpu")
@@ -62,6 +62,22 @@ def test_a_sum_by_place_has_the_mean_of_the_sum_and_rises_where_a_map_does(pooli
     maps[0, :, 2, 3] += 1
     of_means = module.local_sum(maps, torch.ones(3).double(), torch.zeros(3).double())
     assert of_means[0].argmax() == 2 * 9 + 3
+
+
+@pytest.mark.parametrize("height, width", [(1, 1), (1, 5), (6, 1)])
+def test_maps_of_one_row_or_column_have_a_sum_by_place_too(height, width):
+    maps = torch.rand(2, 3, height, width)
+    places = StagesDifferences(torch.nn.Identity()).local_sum(maps, torch.ones(3), torch.ones(3))
+    assert places.shape == (2, height, width) and places.isfinite().all()
+
+
+def test_means_around_a_place_are_those_of_its_window():
+    """Windows of 3 x 3 places, cut at the border; the last column repeats its neighbour, which has one more."""
+    d = torch.rand(1, 1, 24, 23, generator=torch.Generator().manual_seed(0)) - 0.5
+    means, squares = window_means(d, (24, 24))
+    assert means[0, 0, 5, 7] == pytest.approx(float(d[0, 0, 4:7, 6:9].abs().mean()))
+    assert squares[0, 0, 0, 0] == pytest.approx(float(d[0, 0, :2, :2].square().mean()))
+    assert torch.equal(means[..., 23], means[..., 22])
 
 
 def test_an_unknown_pooling_is_refused():
