@@ -79,7 +79,7 @@ def test_features_of_another_pooling_are_refused(photographs):
     folder = FeatureFolder(photographs / "features", ["quality_aware"])
     extract_features(list_images(["wide.png"]).images, extractors, folder, ProcessContext(), compute)
     options = parse_prediction_options(["--input", "wide.png", "--features", "features", "-j", "0"])
-    with pytest.raises(UserError, match="with --pooling stages_mean_std, and that of features is with layer4_mean"):
+    with pytest.raises(UserError, match="with --pooling stages_differences, and that of features is with layer4_mean"):
         predict_quality(options)
 
 
