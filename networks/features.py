@@ -22,8 +22,8 @@ LARGEST_AT_ONCE = 8_000_000
 """Pixels of an image that the network computes at once; a larger one is computed in strips, with the same features.
 
 A Bottleneck of the first stage holds up to 40 float32 values for each pixel of the image: input, output, and two maps
-of a quarter of their channels. The maps of all stages together have 30. So a ResNet-50 takes
-up to 280 bytes for each pixel: 2.3 GB for 8 megapixels.
+of a quarter of their channels. The maps of all stages together have 30, and pooling may take 50 more. So a ResNet-50
+takes up to 330 bytes for each pixel: 2.7 GB for 8 megapixels.
 """
 
 

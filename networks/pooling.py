@@ -77,7 +77,7 @@ class StagesDifferences(StagesMeanStd):
         """
         first, second = self.pool(maps)
         total = first @ of_first + second @ of_second
-        around = (window_means(d, maps.shape[2:]) for d in neighbour_differences(maps))
+        around = (window_means(differences(maps), maps.shape[2:]) for differences in DIRECTIONS)
         first, second = log_differences(*mean_of_directions(*around))
         places = torch.einsum("nchw,c->nhw", first, of_first) + torch.einsum("nchw,c->nhw", second, of_second)
         return places + (total - places.mean(dim=(1, 2)))[:, None, None]
@@ -85,12 +85,21 @@ class StagesDifferences(StagesMeanStd):
     @staticmethod
     def _means(maps: Tensor) -> tuple[Tensor, Tensor]:
         """The weighted means of |d| and d^2, (N, C) each."""
-        return mean_of_directions(*(map_means(*row_means(d)) for d in neighbour_differences(maps)))
+        # One direction after the other, since the differences take as much memory as the maps.
+        return mean_of_directions(*(map_means(*row_means(differences(maps))) for differences in DIRECTIONS))
 
 
-def neighbour_differences(maps: Tensor) -> tuple[Tensor, Tensor]:
-    """(N, C, h, w) -> differences to the right neighbour (N, C, h, w - 1) and to the lower one (N, C, h - 1, w)."""
-    return maps[:, :, :, 1:] - maps[:, :, :, :-1], maps[:, :, 1:] - maps[:, :, :-1]
+def to_the_right(maps: Tensor) -> Tensor:
+    """(N, C, h, w) -> differences to the right neighbour, (N, C, h, w - 1)."""
+    return maps[:, :, :, 1:] - maps[:, :, :, :-1]
+
+
+def to_below(maps: Tensor) -> Tensor:
+    """(N, C, h, w) -> differences to the lower neighbour, (N, C, h - 1, w)."""
+    return maps[:, :, 1:] - maps[:, :, :-1]
+
+
+DIRECTIONS = (to_the_right, to_below)
 
 
 def row_means(differences: Tensor) -> tuple[Tensor, Tensor]:

@@ -33,6 +33,7 @@ def log_differences(maps):
 
 @pytest.mark.parametrize("pooling, by_numpy", [(STAGES_MEAN_STD, mean_and_std), (STAGES_DIFFERENCES, log_differences)])
 def test_all_stages_are_pooled_as_by_numpy(pooling, by_numpy):
+    torch.manual_seed(0)
     network = torchvision.models.resnet18(weights=None).eval()
     maps = []
     for stage in (network.layer1, network.layer2, network.layer3, network.layer4):
@@ -45,7 +46,9 @@ def test_all_stages_are_pooled_as_by_numpy(pooling, by_numpy):
     extractor = FeatureExtractor(network, False, CPU, pooling=pooling)
     features = extractor(torch.from_numpy(image)[None]).numpy()
     assert features.shape == (1, 1920) == (1, extractor.n_features)
-    assert np.abs(features - expected).max() <= 1e-5 * np.abs(expected).max()
+    # A float32 error of 1e-6 in a value near the floor is one of 3e-4 in its logarithm.
+    tolerance = 1e-5 if pooling == STAGES_MEAN_STD else 1e-4
+    assert np.abs(features - expected).max() <= tolerance * np.abs(expected).max()
     assert extractor.identity == f"{extractor.fingerprint}:{pooling}"
     of_one_value = extractor(torch.from_numpy(image[:32, :32])[None])[0, -512:]  # the last stage's maps are 1 x 1
     lowest = 0 if pooling == STAGES_MEAN_STD else np.log(0.003)
