@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import ElasticNet, Lasso, Ridge
 from sklearn.model_selection import GridSearchCV
@@ -46,6 +46,7 @@ def test_ridge_path_is_scikit_learns_ridge(n_images, n_features, standardized):
 
 
 @given(st.integers(1, 40), st.integers(0, 40), st.integers(1, 12), st.integers(0, 9))
+@example(33, 26, 11, 5)  # every shift becomes a pole
 @settings(max_examples=40, deadline=None)
 def test_shifted_systems_are_solved(size, rank, n_shifts, seed):
     """Also a matrix of low rank, and zero."""
@@ -55,7 +56,7 @@ def test_shifted_systems_are_solved(size, rank, n_shifts, seed):
     shifts = np.logspace(3, -2, n_shifts)
     for shift, solution in zip(shifts, solve_shifted(matrix, target, shifts).T, strict=True):
         residual = matrix @ solution + shift * solution - target
-        assert np.linalg.norm(residual) <= 1e-6 * np.linalg.norm(target)
+        assert np.linalg.norm(residual) <= 1e-7 * np.linalg.norm(target)
 
 
 def test_a_target_of_zeros_is_solved_by_zeros():
