@@ -3,7 +3,7 @@
 PHOTOS is a training CSV or a folder of photographs. SCORED is a folder with images and ``mos.csv`` (image, mos, and
 group where images belong together). Each of SETTINGS trains a ResNet-18 on the same crops; then Ridge is fitted on its
 features, on the same splits. Prints the median SRCC over the test parts, with a 95 % interval from resampled images,
-for both poolings, below that of the untrained network. One epoch of 2,700 photographs takes ten minutes on one core.
+for each pooling, below that of the untrained network. One epoch of 2,700 photographs takes ten minutes on one core.
 """
 
 import argparse

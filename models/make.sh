@@ -53,6 +53,8 @@ if due features; then
     --output_dir "$work/features"
 fi
 if due regressor; then
-  python train_regressor.py --features "$work/features" --scores "$clive/mos.csv" --output "$work/regressor.skops" \
-    --estimator ridge --n_splits 20 --no_report
+  # From CLIVE's parent folder, because the description of the regressor holds the path as it is named here.
+  script=$PWD/train_regressor.py
+  (cd "$(dirname "$clive")" && python "$script" --features "$work/features" --scores "$(basename "$clive")/mos.csv" \
+    --output "$work/regressor.skops" --estimator ridge --n_splits 20 --no_report)
 fi

@@ -64,6 +64,7 @@ class StagesDifferences(StagesMeanStd):
     Differences d are those to the right and to the lower neighbour. Places in the middle count more (``CENTER``). The
     values are log(mean of |d| + floor) and log(mean of d^2 + floor^2) / 2: a blurred or noisy image changes the
     differences by a factor, in all maps that see it, and a linear regressor can add up factors only as logarithms.
+    This pooling is the project's own; docs/results.md (Pooling) compares it.
     """
 
     def pool(self, maps: Tensor) -> tuple[Tensor, Tensor]:
@@ -145,7 +146,7 @@ def place_weights(size: int, like: Tensor) -> Tensor:
 
 
 def log_differences(means: Tensor, squares: Tensor) -> tuple[Tensor, Tensor]:
-    """Means of |d| and of d^2 -> the features."""
+    """Means of |d| and of d^2, of any shape -> the two values of ``StagesDifferences``, of the same shape."""
     return (means + FLOOR).log(), (squares + FLOOR**2).log() / 2
 
 

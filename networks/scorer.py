@@ -87,7 +87,6 @@ class QualityScorer(nn.Module):
         super().__init__()
         self.sizes = tuple(pooled_size(encoder.network, encoder.pooling) for encoder in encoders)
         self.normalized = tuple(encoder.normalized for encoder in encoders)
-        self.poolings = tuple(encoder.pooling for encoder in encoders)
         n_features = 2 * sum(self.sizes)
         for name, values in (("mean", head.mean), ("scale", head.scale), ("weights", head.weights)):
             if np.shape(values) != (n_features,):

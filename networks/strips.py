@@ -46,7 +46,7 @@ class StripNetwork:
         for stage, pool in zip(self._stages, self._pools, strict=True):
             for block in stage:
                 rows = block(rows, last)
-            if self._pooling != LAYER4_MEAN or stage is self._stages[-1]:
+            if rows.shape[2] and (self._pooling != LAYER4_MEAN or stage is self._stages[-1]):
                 pool.add(rows.to(torch.promote_types(rows.dtype, torch.float32)))
 
     def features(self) -> Tensor:
@@ -126,10 +126,8 @@ class _Moments:
         self._squares = torch.zeros(())
 
     def add(self, rows: Tensor) -> None:
-        """Adds rows (1, C, h, W); h may be 0."""
+        """Adds rows (1, C, h, W)."""
         n = rows.shape[2] * rows.shape[3]
-        if n == 0:
-            return
         variance, mean = torch.var_mean(rows, (2, 3), correction=0)
         variance, mean = variance.double(), mean.double()
         if self._n == 0:
@@ -155,9 +153,7 @@ class _Differences:
         self._last_row: Tensor | None = None
 
     def add(self, rows: Tensor) -> None:
-        """Adds rows (1, C, h, W); h may be 0."""
-        if rows.shape[2] == 0:
-            return
+        """Adds rows (1, C, h, W)."""
         self._to_the_right.append(row_means(to_the_right(rows)))
         self._to_below.append(row_means(to_below(_joined(self._last_row, rows))))
         self._last_row = rows[:, :, -1:].clone()

@@ -25,6 +25,7 @@ SMALL = shlex.split(
 )
 
 ROOT = Path(__file__).parents[1]
+PYTHON = (sys.executable,)
 
 # TensorBoard reads a run's files in the order of their names, which end in this counter. Two trainings of one process
 # can begin in the same second, and of their counters 10 comes before 9.
@@ -35,9 +36,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
-
-
-PYTHON = (sys.executable,)
 
 
 def start(*arguments, launcher=None, environment=None, cwd=ROOT, **options):
@@ -81,10 +79,15 @@ def train_here(csv_path, folder, *more):
         trainer.train(options, "gloo")
 
 
+def children(pid, pattern="."):
+    """Numbers of the processes that a process has started, in their order; those whose command has the pattern."""
+    listed = subprocess.run(["pgrep", "-P", str(pid), "-f", pattern], capture_output=True)
+    return [int(number) for number in listed.stdout.split()]
+
+
 def training_processes(launcher):
-    """Numbers of the training processes that a launcher has started, by its own number, in their order."""
-    listed = subprocess.run(["pgrep", "-P", str(launcher), "-f", "spawn_main|fork_server"], capture_output=True)
-    return sorted(int(number) for number in listed.stdout.split())
+    """The children of a launcher that train."""
+    return children(launcher, "spawn_main|fork_server")
 
 
 def run_folder(folder):

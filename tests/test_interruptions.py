@@ -16,6 +16,7 @@ from tests.runs import (
     assert_same_curves,
     assert_same_training,
     checkpoint,
+    children,
     free_port,
     start,
     training_processes,
@@ -45,11 +46,6 @@ def until(process, said):
         if said in line:
             return
     raise AssertionError(f"'{said}' was not printed: {process.stderr.read()}")
-
-
-def children(pid, pattern=""):
-    found = subprocess.run(["pgrep", "-P", str(pid), *(["-f", pattern] if pattern else [])], capture_output=True)
-    return [int(child) for child in found.stdout.split()]
 
 
 def test_the_same_training_twice_at_once_is_refused_and_the_first_continues_to_ctrl_c(csv_path, tmp_path):

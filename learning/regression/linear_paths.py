@@ -67,22 +67,19 @@ def solve_shifted(matrix: np.ndarray, target: np.ndarray, shifts: np.ndarray) ->
     """
     shifts = np.maximum(shifts, 4 * np.finfo(np.float64).eps * np.trace(matrix))  # what float64 can tell from 0
     norm = np.linalg.norm(target)
-    solutions = np.zeros((len(target), len(shifts)))
+    solutions, at_poles = np.zeros((2, len(target), len(shifts)))
     basis, image = np.empty((len(target), 0)), np.empty((len(target), 0))
     residuals, is_pole = np.full(len(shifts), np.inf), np.zeros(len(shifts), bool)
-    at_poles: dict[int, np.ndarray] = {}
     while norm > 0 and residuals[~is_pole].max(initial=0) > _RESIDUAL:
         pole = int(np.argmax(np.where(is_pole, -np.inf, residuals)))
         is_pole[pole] = True
-        at_poles[pole], new = _directions_of_a_pole(matrix, shifts[pole], target / norm, basis)
+        at_poles[:, pole], new = _directions_of_a_pole(matrix, shifts[pole], target / norm, basis)
         basis, image = np.column_stack([basis, new]), np.column_stack([image, matrix @ new])
         values, vectors = eigh(basis.T @ image)
         weights = vectors @ ((vectors.T @ (basis.T @ target))[:, None] / (np.maximum(values, 0)[:, None] + shifts))
         solutions = basis @ weights
         residuals = np.linalg.norm(image @ weights + solutions * shifts - target[:, None], axis=0) / norm
-    for pole, solution in at_poles.items():
-        solutions[:, pole] = norm * solution
-    return solutions
+    return np.where(is_pole, norm * at_poles, solutions)
 
 
 def _directions_of_a_pole(

@@ -42,11 +42,16 @@ def encoders():
 
 
 @pytest.fixture(scope="module", params=POOLINGS)
-def scorer(request, encoders):
+def pooling(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def scorer(pooling, encoders):
     """A quality-aware encoder with the pooling, and a content-aware one with the released pooling."""
     quality, content = encoders
-    pooled = pooled_size(quality, request.param) + pooled_size(content, LAYER4_MEAN)
-    parts = [ScorerEncoder(quality, False, request.param), ScorerEncoder(content, True)]
+    pooled = pooled_size(quality, pooling) + pooled_size(content, LAYER4_MEAN)
+    parts = [ScorerEncoder(quality, False, pooling), ScorerEncoder(content, True)]
     return QualityScorer(parts, random_head(2 * pooled))
 
 
@@ -55,12 +60,12 @@ def to_tensor(*images: np.ndarray) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("height, width", [(96, 128), (97, 131)])
-def test_it_has_the_scores_of_extraction_and_regressor(scorer, encoders, height, width):
+def test_it_has_the_scores_of_extraction_and_regressor(scorer, encoders, pooling, height, width):
     """The reference: features as extracted to files, and the regressor in float64."""
     image = photograph(height, width)
     full, half = (torch.from_numpy(one)[None] for one in (image, half_size_exactly(image)))
     extractors = [
-        FeatureExtractor(encoders[0], False, CPU, pooling=scorer.poolings[0]),
+        FeatureExtractor(encoders[0], False, CPU, pooling=pooling),
         FeatureExtractor(encoders[1], True, CPU),
     ]
     features = torch.cat([extractor.at_two_scales(full, half) for extractor in extractors], dim=1).double().numpy()
@@ -84,14 +89,14 @@ def test_a_score_does_not_depend_on_the_batch(scorer):
         assert (scorer(images) - together).abs().max() < 1e-6 * 80
 
 
-def test_the_map_adds_up_to_the_sum(scorer):
+def test_the_map_adds_up_to_the_sum(scorer, pooling):
     """The mean of the map is the linear sum, and the sum is what the calibration maps to the score."""
     images = to_tensor(photograph(96, 128), photograph(96, 128, top=160))
     with torch.no_grad():
         quality = scorer.local_quality(images)
         sums = scorer.linear_sum(scorer.features(images))
         assert torch.equal(scorer.calibration(sums), scorer(images))
-    finest = (3, 4) if scorer.poolings[0] == LAYER4_MEAN else (24, 32)
+    finest = (3, 4) if pooling == LAYER4_MEAN else (24, 32)
     assert quality.shape == (2, *finest)
     assert (quality.mean(dim=(1, 2)) - sums).abs().max() < 1e-4 * quality.std()
 
@@ -108,7 +113,6 @@ def test_the_map_shows_where_features_are(encoders):
     assert difference[:2, :2].mean() > 5 * difference[6:, 6:].mean()
 
 
-@pytest.mark.parametrize("pooling", POOLINGS)
 def test_it_has_the_right_gradient(pooling):
     """In float64, on a small network whose activations have no kinks near the images."""
     torch.manual_seed(0)

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.names import POOLINGS, STAGES_DIFFERENCES
+from common.names import POOLINGS, STAGES_DIFFERENCES, STAGES_MEAN_STD
 from networks import features
 from networks.features import FeatureExtractor, fold_batchnorm
 from networks.pooling import pooled_network
@@ -16,7 +16,7 @@ from tests.images import noise_image
 
 CPU = torch.device("cpu")
 TOLERANCE = 1e-5
-OF_LOGARITHMS = 1e-4  # of values down to 0.01
+TOLERANCES = dict.fromkeys(POOLINGS, TOLERANCE) | {STAGES_DIFFERENCES: 1e-4}  # of logarithms
 
 
 @pytest.fixture(scope="module")
@@ -44,10 +44,9 @@ def difference(found, expected):
 @torch.inference_mode()
 def test_equal_those_of_the_complete_image(encoders, arch, pooling, height, width, rows):
     images = torch.from_numpy(noise_image(height, width)).permute(2, 0, 1)[None] / 255
-    tolerance = OF_LOGARITHMS if pooling == STAGES_DIFFERENCES else TOLERANCE
     for encoder in (encoders[arch], fold_batchnorm(encoders[arch])):
         expected = pooled_network(encoders[arch], pooling)(images)
-        assert difference(in_strips(encoder, pooling, images, rows), expected) < tolerance
+        assert difference(in_strips(encoder, pooling, images, rows), expected) < TOLERANCES[pooling]
 
 
 @settings(max_examples=25, deadline=None)
@@ -56,8 +55,9 @@ def test_equal_those_of_the_complete_image(encoders, arch, pooling, height, widt
 def test_any_division_into_strips_will_do(encoders, heights, width):
     encoder = encoders["resnet18"]
     images = torch.from_numpy(noise_image(sum(heights), width)).permute(2, 0, 1)[None] / 255
-    expected = pooled_network(encoder, STAGES_DIFFERENCES)(images)
-    assert difference(in_strips(encoder, STAGES_DIFFERENCES, images, heights), expected) < OF_LOGARITHMS
+    for pooling in (STAGES_MEAN_STD, STAGES_DIFFERENCES):
+        expected = pooled_network(encoder, pooling)(images)
+        assert difference(in_strips(encoder, pooling, images, heights), expected) < TOLERANCES[pooling]
 
 
 @torch.inference_mode()
