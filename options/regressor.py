@@ -24,6 +24,7 @@ class RegressorOptions:
     features: Path
     kind: str | None
     scores: Path | None
+    also_train: Path | None
     database: str | None
     root: Path | None
     lower_is_better: bool
@@ -136,7 +137,16 @@ def _add_data_options(group: argparse._ArgumentGroup) -> None:
     scores.add_argument("--database", choices=DATABASE_NAMES, help="read the scores from the database's label files")
     group.add_argument("--root", type=Path, help="folder where the database was unpacked")
     group.add_argument(
-        "--lower_is_better", action="store_true", help="the scores of --scores are difference scores: lower is better"
+        "--also_train",
+        type=Path,
+        metavar="SCORES",
+        help="another table of scores, on the same scale, such as that of python -m datasets.weak_labels: its images "
+        "are in the training part of every split, and are never tested on",
+    )
+    group.add_argument(
+        "--lower_is_better",
+        action="store_true",
+        help="the scores of --scores and --also_train are difference scores: lower is better",
     )
     group.add_argument(
         "--skip_missing", action="store_true", help="leave out images without features instead of stopping"

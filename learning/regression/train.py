@@ -38,15 +38,32 @@ from options.regressor import RegressorOptions
 
 @dataclass(frozen=True)
 class LabelledFeatures:
-    """Scored images and their ``features``, (n, values of all kinds) float32, in the order of ``scores``.
+    """Scored images and their ``features``, (n + m, values of all kinds) float32.
 
+    The first n rows are those of ``scores``, the last m those of ``only_train``, the images of ``--also_train``.
     ``digests`` tell which images are identical.
     """
 
     scores: OpinionScores
+    only_train: OpinionScores | None
     features: np.ndarray
     files: FeatureFiles
     digests: Digests
+
+    @property
+    def images(self) -> list[str]:
+        """Names of the n + m images."""
+        return self.scores.images + (self.only_train.images if self.only_train else [])
+
+    @property
+    def mos(self) -> np.ndarray:
+        """(n + m,) scores."""
+        return np.concatenate([self.scores.mos, self.only_train.mos]) if self.only_train else self.scores.mos
+
+    def training_splits(self, splits: list[Split]) -> list[Split]:
+        """``splits`` of the n images, with all m others in the training parts."""
+        others = np.arange(len(self.scores), len(self.features))
+        return [Split(np.concatenate([one.train, others]), one.validation, one.test) for one in splits]
 
 
 def train_regressor(options: RegressorOptions) -> None:
@@ -56,8 +73,11 @@ def train_regressor(options: RegressorOptions) -> None:
     splits, protocol = make_splits(data.scores, options)
     if options.write_splits is not None:
         write_splits(options.write_splits, splits, data.scores.images)
+    if data.only_train is not None:
+        protocol += f"; {len(data.only_train):,d} images of {data.only_train.source} train in every split"
     _print_data(data, protocol)
-    warn_of_identical_parts(data.scores.images, splits, data.digests)
+    splits = data.training_splits(splits)
+    warn_of_identical_parts(data.images, splits, data.digests)
 
     evaluation = evaluate(data, splits, options)
     scores = data.scores
@@ -87,13 +107,47 @@ def read_data(options: RegressorOptions) -> LabelledFeatures:
     scores = _read_scores(options)
     files = FeatureFiles(options.features, options.kinds)
     scores, names = _with_features(scores, files, options.skip_missing)
+    only_train = None
+    if options.also_train is not None:
+        only_train = read_scores(options.also_train, options.lower_is_better)
+        only_train, others = _with_features(only_train, files, options.skip_missing)
+        _check_disjoint(scores, names, only_train, others)
+        _check_scale(scores, only_train)
+        names = names + others
+    unused = len(files.names) - len(names)
+    if unused:
+        log.warning(f"{unused:,d} images have features but no score and are not used")
     if scores.mos.min() == scores.mos.max():
         raise UserError(f"all scores of {scores.source} are {scores.mos[0]:g}; there is nothing to learn from them")
     features = files.read(names)
     digests = digests_of(files.file_digests(names), features)
     if options.group_identical:
-        scores = grouped_by_content(scores, digests)
-    return LabelledFeatures(scores, features, files, digests)
+        scores = grouped_by_content(scores, [of_kind[: len(scores)] for of_kind in digests])
+    return LabelledFeatures(scores, only_train, features, files, digests)
+
+
+def _check_disjoint(scores: OpinionScores, names: list[str], only_train: OpinionScores, others: list[str]) -> None:
+    """UserError where an image, or a group, is in both tables: it would be trained and tested on.
+
+    ``names`` and ``others`` are those of the images' features, which the tables may call by different paths.
+    """
+    groups, other_groups = (set() if one.groups is None else set(one.groups) for one in (scores, only_train))
+    for what, both in (("image", set(names) & set(others)), ("group", groups & other_groups)):
+        if both:
+            raise UserError(
+                f"--also_train {only_train.source}: {what} {min(both)} is in {scores.source} as well; its images train "
+                "in every split, so no split may test on the same image or group"
+            )
+
+
+def _check_scale(scores: OpinionScores, only_train: OpinionScores) -> None:
+    """UserError where the ranges of the two tables do not overlap."""
+    (low, high), (other_low, other_high) = ((one.mos.min(), one.mos.max()) for one in (scores, only_train))
+    if other_low > high or other_high < low:
+        raise UserError(
+            f"--also_train {only_train.source}: its scores are from {other_low:g} to {other_high:g}, those of "
+            f"{scores.source} from {low:g} to {high:g}; both must be on the same scale"
+        )
 
 
 def _read_scores(options: RegressorOptions) -> OpinionScores:
@@ -118,10 +172,7 @@ def _with_features(scores: OpinionScores, files: FeatureFiles, skip_missing: boo
             f"{', '.join(missing[:3])} among them; compute theirs, or leave them out with --skip_missing"
         )
     if missing:
-        log.warning(f"{len(missing):,d} images have no features and are left out")
-    unused = len(files.names) - len(matched)
-    if unused:
-        log.warning(f"{unused:,d} images have features but no score and are not used")
+        log.warning(f"{len(missing):,d} images of {scores.source} have no features and are left out")
     kept = scores.rows([row for row, image in enumerate(scores.images) if image in matched])
     return kept, [matched[image] for image in kept.images]
 
@@ -175,7 +226,7 @@ def evaluate(data: LabelledFeatures, splits: list[Split], options: RegressorOpti
 
     evaluation = run_protocol(
         data.features,
-        data.scores.mos,
+        data.mos,
         splits,
         options.grid,
         options.n_threads,

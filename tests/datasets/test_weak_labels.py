@@ -1,0 +1,65 @@
+"""Weakly labelled versions: what is drawn, what is written, and that scores follow the levels."""
+
+import subprocess
+import sys
+from collections import Counter
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from common.errors import UserError
+from datasets.distortions import DISTORTIONS, distort
+from datasets.image_lists import list_images
+from datasets.images import read_image
+from datasets.opinion_scores import read_scores
+from datasets.weak_labels import ORDERED, draw_versions, write_weak_labels
+from tests.images import photograph
+
+
+def test_every_photograph_and_every_ordered_kind_is_drawn_about_equally_often():
+    versions = draw_versions(7, 2500, seed=0)
+    used = Counter(version.photograph for version in versions)
+    assert sorted(used) == list(range(7)) and max(used.values()) - min(used.values()) <= 1
+    kinds = Counter(version.kind for version in versions)
+    assert set(kinds) == {None, *ORDERED} and len(ORDERED) == len(DISTORTIONS) - 2
+    assert min(kinds.values()) > 60 and max(kinds.values()) < 150, "100 each are expected"
+    assert {version.level for version in versions if version.kind} == {1, 2, 3, 4, 5}
+    assert {version.level for version in versions if not version.kind} == {0}
+    assert versions == draw_versions(7, 2500, seed=0) != draw_versions(7, 2500, seed=1)
+
+
+def test_images_and_scores_are_those_of_the_drawn_versions(tmp_path):
+    (tmp_path / "in").mkdir()
+    pictures = {"a.png": np.tile(photograph(80, 265), (1, 2, 1)), "b.png": photograph(64, 48)}
+    for name, pixels in pictures.items():
+        Image.fromarray(pixels).save(tmp_path / "in" / name)
+    write_weak_labels(list_images(tmp_path / "in").images, tmp_path / "out", 60, best=4.5, per_level=0.5, seed=3)
+    scores = read_scores(tmp_path / "out/mos.csv")
+    versions = draw_versions(2, 60, seed=3)
+    assert len(scores) == 60 and any(version.kind is None for version in versions)
+    for index, version in enumerate(versions):
+        name = sorted(pictures)[version.photograph]
+        expected = pictures[name][:, 9:521] if name == "a.png" else pictures[name]
+        if version.kind:
+            rng = np.random.default_rng((3, index))
+            expected = distort(np.ascontiguousarray(expected), version.kind, version.level - 1, rng)
+        assert np.array_equal(read_image(tmp_path / "out" / scores.images[index]), expected), version
+        assert scores.mos[index] == 4.5 - 0.5 * version.level and scores.groups[index] == name
+
+
+def test_an_existing_folder_is_left_alone(tmp_path):
+    Image.fromarray(photograph(40, 40)).save(tmp_path / "a.png")
+    with pytest.raises(UserError, match="is not empty; name a new folder"):
+        write_weak_labels(list_images(tmp_path).images, tmp_path, 3, 85, 10, 0)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+@pytest.mark.processes
+def test_a_mistake_is_a_sentence(tmp_path):
+    command = [sys.executable, "-m", "datasets.weak_labels"]
+    done = subprocess.run([*command, tmp_path / "none", tmp_path / "o"], capture_output=True, text=True)
+    assert done.returncode == 1 and "Traceback" not in done.stderr and "none" in done.stderr
+    done = subprocess.run([*command, tmp_path, tmp_path / "o", "--number", "0"], capture_output=True, text=True)
+    assert done.returncode == 2 and "--number 0 must be at least 1" in done.stderr
+    assert not (tmp_path / "o").exists()
