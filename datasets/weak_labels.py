@@ -1,9 +1,9 @@
-"""Distorted photographs that are scored by the level of their distortion, to teach a regressor what distortions do.
+"""Photographs with weak labels: all undistorted ones have the same score, and a level of distortion lowers it.
 
 ``python -m datasets.weak_labels PHOTOS FOLDER`` writes the images and ``mos.csv``. The scores are no opinions: an
 undistorted photograph has ``--best``, and each level of a distortion takes ``--per_level`` away.
-``train_regressor.py --also_train FOLDER/mos.csv`` adds them to the training part of every split. Without them, a
-regressor can take noise for detail, where its database has few noisy photographs.
+``train_regressor.py --also_train FOLDER/mos.csv`` adds them to the training part of every split. The undistorted ones
+teach a regressor that a smooth sky is not blur; the distorted ones, that noise is not detail.
 """
 
 from __future__ import annotations
@@ -42,24 +42,29 @@ class Version:
     level: int
 
 
-def draw_versions(n_photographs: int, number: int, seed: int) -> list[Version]:
-    """``number`` versions of photographs 0 to n - 1, each used as often as any other, give or take one.
+def draw_versions(n_photographs: int, n_undistorted: int, n_distorted: int, seed: int) -> list[Version]:
+    """Versions of photographs 0 to n - 1: undistorted ones first, each of another photograph, then distorted ones.
 
-    All ordered kinds are equally frequent, and so is no distortion.
+    Every photograph is distorted as often as any other, give or take one. Every kind and level is equally likely.
     """
     rng = np.random.default_rng(seed)
-    order = np.concatenate([rng.permutation(n_photographs) for _ in range(-(-number // n_photographs))])
-    kinds = [None, *ORDERED]
-    drawn = [kinds[rng.integers(len(kinds))] for _ in range(number)]
-    levels = rng.integers(1, N_LEVELS + 1, number)
-    return [
-        Version(int(photograph), kind, int(level) if kind else 0)
-        for photograph, kind, level in zip(order[:number], drawn, levels, strict=True)
+    undistorted = [Version(int(photograph), None, 0) for photograph in rng.permutation(n_photographs)[:n_undistorted]]
+    rounds = -(-n_distorted // n_photographs)
+    order = [int(photograph) for _ in range(rounds) for photograph in rng.permutation(n_photographs)][:n_distorted]
+    kinds, levels = rng.integers(len(ORDERED), size=n_distorted), rng.integers(1, N_LEVELS + 1, n_distorted)
+    return undistorted + [
+        Version(photograph, ORDERED[kind], int(level))
+        for photograph, kind, level in zip(order, kinds, levels, strict=True)
     ]
 
 
 def write_weak_labels(
-    photographs: Sequence[ListedImage], folder: Path, number: int, best: float, per_level: float, seed: int
+    photographs: Sequence[ListedImage],
+    versions: Sequence[Version],
+    folder: Path,
+    best: float,
+    per_level: float,
+    seed: int,
 ) -> None:
     """Writes PNG images and ``mos.csv`` (image, mos, group, kind, level); the group is the photograph.
 
@@ -68,8 +73,8 @@ def write_weak_labels(
     if folder.is_dir() and any(folder.iterdir()):
         raise UserError(f"{folder} is not empty; name a new folder")
     rows = []
-    bar = ProgressBar(number, "image")
-    for index, version in enumerate(draw_versions(len(photographs), number, seed)):
+    bar = ProgressBar(len(versions), "image")
+    for index, version in enumerate(versions):
         photograph = photographs[version.photograph]
         image = middle(read_image(photograph.path), LARGEST_SIDE)
         if version.kind:
@@ -93,22 +98,39 @@ def middle(image: np.ndarray, side: int) -> np.ndarray:
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m datasets.weak_labels",
-        description="Distorts photographs, and scores them by the level of the distortion.",
+        description="Scores photographs by the level of their distortion; all undistorted ones have the same score.",
     )
     parser.add_argument("photographs", help="undistorted photographs: a folder, a table (.csv) or a list (.txt)")
     parser.add_argument("folder", type=Path, help="new folder to write the images and mos.csv to")
-    parser.add_argument("--number", type=int, default=400, help="number of images (default: %(default)s)")
-    parser.add_argument("--best", type=float, default=85, help="score without distortion (default: %(default)g)")
-    parser.add_argument("--per_level", type=float, default=6, help="points that a level takes (default: %(default)g)")
+    parser.add_argument(
+        "--undistorted",
+        type=int,
+        default=800,
+        help="number of undistorted images; with fewer photographs, one of each (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--distorted", type=int, help="number of distorted images (default: a quarter of the undistorted ones)"
+    )
+    parser.add_argument("--best", type=float, default=75, help="score without distortion (default: %(default)g)")
+    parser.add_argument("--per_level", type=float, default=8, help="points that a level takes (default: %(default)g)")
     parser.add_argument("--seed", type=int, default=0, help="random seed (default: %(default)s)")
     options = parser.parse_args()
-    if options.number < 1:
-        parser.error(f"--number {options.number} must be at least 1")
+    for name in ("undistorted", "distorted"):
+        if (getattr(options, name) or 0) < 0:
+            parser.error(f"--{name} {getattr(options, name)} must be at least 0")
+    if options.undistorted == 0 and not options.distorted:
+        parser.error("--undistorted 0 needs --distorted of at least 1")
 
     def work() -> None:
         photographs = list_images(options.photographs).images
-        write_weak_labels(photographs, options.folder, options.number, options.best, options.per_level, options.seed)
-        log.info(f"{options.number:,d} versions of {len(photographs):,d} photographs: {options.folder / 'mos.csv'}")
+        undistorted = min(options.undistorted, len(photographs))
+        distorted = round(undistorted / 4) if options.distorted is None else options.distorted
+        versions = draw_versions(len(photographs), undistorted, distorted, options.seed)
+        write_weak_labels(photographs, versions, options.folder, options.best, options.per_level, options.seed)
+        log.info(
+            f"{undistorted:,d} undistorted and {distorted:,d} distorted images of {len(photographs):,d} photographs: "
+            f"{options.folder / 'mos.csv'}"
+        )
 
     log.set_script("datasets.weak_labels")
     run_script(work)

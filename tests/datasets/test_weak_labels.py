@@ -17,16 +17,19 @@ from datasets.weak_labels import ORDERED, draw_versions, write_weak_labels
 from tests.images import photograph
 
 
-def test_every_photograph_and_every_ordered_kind_is_drawn_about_equally_often():
-    versions = draw_versions(7, 2500, seed=0)
-    used = Counter(version.photograph for version in versions)
+def test_every_photograph_kind_and_level_is_drawn_about_equally_often():
+    versions = draw_versions(7, 5, 2400, seed=0)
+    undistorted, distorted = versions[:5], versions[5:]
+    assert {(version.kind, version.level) for version in undistorted} == {(None, 0)}
+    assert len({version.photograph for version in undistorted}) == 5, "no photograph twice without distortion"
+    used = Counter(version.photograph for version in distorted)
     assert sorted(used) == list(range(7)) and max(used.values()) - min(used.values()) <= 1
-    kinds = Counter(version.kind for version in versions)
-    assert set(kinds) == {None, *ORDERED} and len(ORDERED) == len(DISTORTIONS) - 2
+    kinds = Counter(version.kind for version in distorted)
+    assert set(kinds) == set(ORDERED) and len(ORDERED) == len(DISTORTIONS) - 2
     assert min(kinds.values()) > 60 and max(kinds.values()) < 150, "100 each are expected"
-    assert {version.level for version in versions if version.kind} == {1, 2, 3, 4, 5}
-    assert {version.level for version in versions if not version.kind} == {0}
-    assert versions == draw_versions(7, 2500, seed=0) != draw_versions(7, 2500, seed=1)
+    levels = Counter(version.level for version in distorted)
+    assert set(levels) == {1, 2, 3, 4, 5} and min(levels.values()) > 400, "480 each are expected"
+    assert versions == draw_versions(7, 5, 2400, seed=0) != draw_versions(7, 5, 2400, seed=1)
 
 
 def test_images_and_scores_are_those_of_the_drawn_versions(tmp_path):
@@ -34,10 +37,10 @@ def test_images_and_scores_are_those_of_the_drawn_versions(tmp_path):
     pictures = {"a.png": np.tile(photograph(80, 265), (1, 2, 1)), "b.png": photograph(64, 48)}
     for name, pixels in pictures.items():
         Image.fromarray(pixels).save(tmp_path / "in" / name)
-    write_weak_labels(list_images(tmp_path / "in").images, tmp_path / "out", 60, best=4.5, per_level=0.5, seed=3)
+    versions = draw_versions(2, 2, 40, seed=3)
+    write_weak_labels(list_images(tmp_path / "in").images, versions, tmp_path / "out", 4.5, per_level=0.5, seed=3)
     scores = read_scores(tmp_path / "out/mos.csv")
-    versions = draw_versions(2, 60, seed=3)
-    assert len(scores) == 60 and any(version.kind is None for version in versions)
+    assert len(scores) == 42
     for index, version in enumerate(versions):
         name = sorted(pictures)[version.photograph]
         expected = pictures[name][:, 9:521] if name == "a.png" else pictures[name]
@@ -51,7 +54,7 @@ def test_images_and_scores_are_those_of_the_drawn_versions(tmp_path):
 def test_an_existing_folder_is_left_alone(tmp_path):
     Image.fromarray(photograph(40, 40)).save(tmp_path / "a.png")
     with pytest.raises(UserError, match="is not empty; name a new folder"):
-        write_weak_labels(list_images(tmp_path).images, tmp_path, 3, 85, 10, 0)
+        write_weak_labels(list_images(tmp_path).images, draw_versions(1, 1, 2, 0), tmp_path, 75, 8, 0)
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
 
 
@@ -60,6 +63,9 @@ def test_a_mistake_is_a_sentence(tmp_path):
     command = [sys.executable, "-m", "datasets.weak_labels"]
     done = subprocess.run([*command, tmp_path / "none", tmp_path / "o"], capture_output=True, text=True)
     assert done.returncode == 1 and "Traceback" not in done.stderr and "none" in done.stderr
-    done = subprocess.run([*command, tmp_path, tmp_path / "o", "--number", "0"], capture_output=True, text=True)
-    assert done.returncode == 2 and "--number 0 must be at least 1" in done.stderr
+    Image.fromarray(photograph(40, 40)).save(tmp_path / "a.png")
+    done = subprocess.run([*command, tmp_path, tmp_path / "o", "--distorted", "-1"], capture_output=True, text=True)
+    assert done.returncode == 2 and "--distorted -1 must be at least 0" in done.stderr
     assert not (tmp_path / "o").exists()
+    done = subprocess.run([*command, tmp_path, tmp_path / "o", "--distorted", "2"], capture_output=True, text=True)
+    assert done.returncode == 0 and "1 undistorted and 2 distorted images of 1 photographs" in done.stdout
