@@ -1,23 +1,26 @@
 #!/usr/bin/env bash
-# Makes the embedded model again: training list -> encoder -> features -> regressor. MODEL_CARD.md describes the model.
+# Makes the embedded model again: training list -> encoder -> weak labels -> features -> regressor. MODEL_CARD.md
+# describes the model.
 #
 #   models/make.sh TRAINING_PHOTOGRAPHS CLIVE WORK_FOLDER [STEP]
 #
 # TRAINING_PHOTOGRAPHS is a folder of images, at any depth. CLIVE is a folder that holds mos.csv (image, mos) and its
 # photographs. All results are written into WORK_FOLDER; copy quality_aware_r18.safetensors and regressor.skops,
-# .json and .safetensors from there to models/. STEP is where to begin: list, encoder, export, features or regressor.
+# .json and .safetensors from there to models/. STEP is where to begin: list, encoder, export, labels, features or
+# regressor. WEAK names other undistorted photographs for the weak labels than TRAINING_PHOTOGRAPHS: a folder, or a list.
 #
 # A step whose result exists is skipped, and an interrupted training or extraction is resumed, so the same command
 # finishes the work after an interruption. To fit only the regressor to an encoder that exists already, copy the encoder
-# to WORK_FOLDER/quality_aware_r18.safetensors and begin at "features"; TRAINING_PHOTOGRAPHS is not read then.
+# to WORK_FOLDER/quality_aware_r18.safetensors and begin at "labels".
 set -euo pipefail
 if [ $# -lt 3 ] || [ $# -gt 4 ]; then
   sed -n '2,/^set/{/^set/d;s/^#\( \|$\)//;p}' "$0" >&2
   exit 2
 fi
 photographs=$(realpath -m "$1") clive=$(realpath "$2") work=$(realpath -m "$3") first=${4:-list}
-steps="list encoder export features regressor"
+steps="list encoder export labels features regressor"
 [[ " $steps " == *" $first "* ]] || { echo "make.sh: unknown step $first; the steps are $steps" >&2; exit 2; }
+weak=$(realpath -m "${WEAK:-$1}")
 cd "$(dirname "$0")/.."
 mkdir -p "$work"
 
@@ -48,13 +51,17 @@ if due export "$encoder"; then
   fi
   python -m networks.checkpoints "${runs[0]}" --export "$encoder" --float16
 fi
+if due labels "$work/weak/mos.csv"; then
+  python -m datasets.weak_labels "$weak" "$work/weak"
+fi
 if due features; then
-  python demo_quality_aware_feats.py --ckpt "$encoder" --pooling stages_differences --input "$clive/mos.csv" \
-    --output_dir "$work/features"
+  python demo_quality_aware_feats.py --ckpt "$encoder" --pooling stages_differences \
+    --input "$clive/mos.csv" "$work/weak/mos.csv" --output_dir "$work/features"
 fi
 if due regressor; then
-  # From CLIVE's parent folder, because the description of the regressor holds the path as it is named here.
+  # By relative paths, because the description of the regressor holds them as they are named here.
   script=$PWD/train_regressor.py
-  (cd "$(dirname "$clive")" && python "$script" --features "$work/features" --scores "$(basename "$clive")/mos.csv" \
-    --output "$work/regressor.skops" --estimator ridge --n_splits 20 --no_report)
+  ln -sfn "$clive" "$work/clive_half"
+  (cd "$work" && python "$script" --features features --scores clive_half/mos.csv --also_train weak/mos.csv \
+    --output regressor.skops --estimator ridge --n_splits 20 --no_report)
 fi
