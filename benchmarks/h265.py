@@ -2,7 +2,7 @@
 
 Compresses 60 photographs of PHOTOS as H.265 intra frames (x265) at five strengths. Writes the decoded pictures to OUT,
 and ``mos.csv`` (image, mos, group), in which ``mos`` is the MS-SSIM of a picture with its original, as decibels: -10
-log10(1 - MS-SSIM). MS-SSIM sees the original, which a quality model does not. Pictures of one photograph are a group.
+log10(1 - MS-SSIM). MS-SSIM uses the original, a quality model the frame alone. Pictures of one photograph are a group.
 Then features of OUT and a regressor are made as for opinions (docs/results.md, Compression). Needs ``pip install av
 piq``. With the same arguments, the pictures are the same.
 """

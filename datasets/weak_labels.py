@@ -3,7 +3,7 @@
 ``python -m datasets.weak_labels PHOTOS FOLDER`` writes the images and ``mos.csv``. The scores are no opinions: an
 undistorted photograph has ``--best``, and each level of a distortion takes ``--per_level`` away.
 ``train_regressor.py --also_train FOLDER/mos.csv`` adds them to the training part of every split. The undistorted ones
-teach a regressor that a smooth sky is not blur; the distorted ones, that noise is not detail.
+teach a regressor which differences are no distortion; the distorted ones, what distortions do.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from datasets.images import read_image
 from datasets.tables import write_csv
 
 LARGEST_SIDE = 512
-"""Pixels; of a larger photograph, the middle is used."""
+"""Pixels. Larger photographs are cropped to their middle."""
 
 ORDERED = tuple(name for name, kind in DISTORTIONS.items() if kind.ordered)
 """The kinds whose quality falls from level to level."""
@@ -43,7 +43,7 @@ class Version:
 
 
 def draw_versions(n_photographs: int, n_undistorted: int, n_distorted: int, seed: int) -> list[Version]:
-    """Versions of photographs 0 to n - 1: undistorted ones first, each of another photograph, then distorted ones.
+    """Versions of photographs 0 to n - 1: undistorted ones first, each of a different photograph, then distorted ones.
 
     Every photograph is distorted as often as any other, give or take one. Every kind and level is equally likely.
     """
@@ -98,7 +98,8 @@ def middle(image: np.ndarray, side: int) -> np.ndarray:
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m datasets.weak_labels",
-        description="Scores photographs by the level of their distortion; all undistorted ones have the same score.",
+        description="Writes undistorted and distorted versions of photographs; their scores fall with the level of "
+        "distortion.",
     )
     parser.add_argument("photographs", help="undistorted photographs: a folder, a table (.csv) or a list (.txt)")
     parser.add_argument("folder", type=Path, help="new folder to write the images and mos.csv to")
