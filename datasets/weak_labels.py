@@ -9,6 +9,7 @@ teach a regressor which differences are no distortion; the distorted ones, what 
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,8 +71,8 @@ def write_weak_labels(
 
     Raises UserError for a photograph that cannot be read, and for a folder that is not empty.
     """
-    if folder.is_dir() and any(folder.iterdir()):
-        raise UserError(f"{folder} is not empty; name a new folder")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder} is {'not empty' if folder.is_dir() else 'a file'}; name a new folder")
     rows = []
     bar = ProgressBar(len(versions), "image")
     for index, version in enumerate(versions):
@@ -82,7 +83,7 @@ def write_weak_labels(
         name = f"{index:04d}_{version.kind}_{version.level}.png" if version.kind else f"{index:04d}.png"
         with whole_file(folder / name, durable=False) as temporary:
             Image.fromarray(image).save(temporary)
-        score = f"{best - per_level * version.level:g}"
+        score = f"{best - per_level * version.level:.12g}"
         rows.append((name, score, photograph.name, version.kind or "", version.level or ""))
         bar.add(1)
     bar.close()
@@ -113,19 +114,29 @@ def main() -> None:
         "--distorted", type=int, help="number of distorted images (default: a quarter of the undistorted ones)"
     )
     parser.add_argument("--best", type=float, default=75, help="score without distortion (default: %(default)g)")
-    parser.add_argument("--per_level", type=float, default=8, help="points that a level takes (default: %(default)g)")
+    parser.add_argument(
+        "--per_level",
+        type=float,
+        default=8,
+        help="points that a level takes; negative where lower is better (default: %(default)g)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="random seed (default: %(default)s)")
     options = parser.parse_args()
-    for name in ("undistorted", "distorted"):
+    for name in ("undistorted", "distorted", "seed"):
         if (getattr(options, name) or 0) < 0:
             parser.error(f"--{name} {getattr(options, name)} must be at least 0")
+    for name in ("best", "per_level"):
+        if not math.isfinite(getattr(options, name)):
+            parser.error(f"--{name} {getattr(options, name)} is not a finite number")
+    if options.per_level == 0:
+        parser.error("--per_level 0 would score all levels alike; a negative one is for scores where lower is better")
     if options.undistorted == 0 and not options.distorted:
         parser.error("--undistorted 0 needs --distorted of at least 1")
 
     def work() -> None:
         photographs = list_images(options.photographs).images
         undistorted = min(options.undistorted, len(photographs))
-        distorted = round(undistorted / 4) if options.distorted is None else options.distorted
+        distorted = math.ceil(undistorted / 4) if options.distorted is None else options.distorted
         versions = draw_versions(len(photographs), undistorted, distorted, options.seed)
         write_weak_labels(photographs, versions, options.folder, options.best, options.per_level, options.seed)
         log.info(
@@ -134,7 +145,7 @@ def main() -> None:
         )
 
     log.set_script("datasets.weak_labels")
-    run_script(work)
+    run_script(work, f"interrupted; delete {options.folder} before the next run, or name a new folder")
 
 
 if __name__ == "__main__":

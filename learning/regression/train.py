@@ -129,10 +129,12 @@ def read_data(options: RegressorOptions) -> LabelledFeatures:
 def _check_disjoint(scores: OpinionScores, names: list[str], only_train: OpinionScores, others: list[str]) -> None:
     """UserError where an image, or a group, is in both tables: it would be trained and tested on.
 
-    ``names`` and ``others`` are those of the images' features, which the tables may call by different paths.
+    ``names`` and ``others`` are those of the images' features, which the tables may call by different paths. A group of
+    ``only_train`` may also be the name of a scored photograph, of which its images are versions.
     """
     groups, other_groups = (set() if one.groups is None else set(one.groups) for one in (scores, only_train))
-    for what, both in (("image", set(names) & set(others)), ("group", groups & other_groups)):
+    sources = other_groups & (set(names) | set(scores.images))
+    for what, both in (("image", set(names) & set(others) | sources), ("group", groups & other_groups)):
         if both:
             raise UserError(
                 f"--also_train {only_train.source}: {what} {min(both)} is in {scores.source} as well; its images train "

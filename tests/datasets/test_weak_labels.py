@@ -66,6 +66,9 @@ def test_a_mistake_is_a_sentence(tmp_path):
     Image.fromarray(photograph(40, 40)).save(tmp_path / "a.png")
     done = subprocess.run([*command, tmp_path, tmp_path / "o", "--distorted", "-1"], capture_output=True, text=True)
     assert done.returncode == 2 and "--distorted -1 must be at least 0" in done.stderr
+    for mistake in (["--best", "nan"], ["--per_level", "0"], ["--seed", "-1"]):
+        done = subprocess.run([*command, tmp_path, tmp_path / "o", *mistake], capture_output=True, text=True)
+        assert done.returncode == 2 and f"{' '.join(mistake)} " in done.stderr, done.stderr
     assert not (tmp_path / "o").exists()
     done = subprocess.run([*command, tmp_path, tmp_path / "o", "--distorted", "2"], capture_output=True, text=True)
     assert done.returncode == 0 and "1 undistorted and 2 distorted images of 1 photographs" in done.stdout

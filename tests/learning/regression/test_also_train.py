@@ -63,7 +63,11 @@ def test_every_split_and_the_regressor_learn_from_both_tables(folder, capsys):
 
 @pytest.mark.parametrize(
     "line, said",
-    [("scored/3.png,1,own", "image scored/3.png is in"), ("other/50.png,1,7", "group 7 is in")],
+    [
+        ("scored/3.png,1,own", "image scored/3.png is in"),
+        ("other/50.png,1,7", "group 7 is in"),
+        ("other/50.png,1,scored/3.png", "image scored/3.png is in"),
+    ],
 )
 def test_what_is_tested_on_must_not_train(folder, line, said):
     folder, _, _ = folder
