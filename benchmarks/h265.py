@@ -10,7 +10,6 @@ piq``. With the same arguments, the pictures are the same.
 from __future__ import annotations
 
 import argparse
-import csv
 import io
 import random
 from pathlib import Path
@@ -23,6 +22,7 @@ from piq import multi_scale_ssim
 from torch import Tensor
 
 from datasets.image_folders import find_images
+from datasets.tables import write_csv
 
 QPS = (22, 27, 32, 37, 42)
 """Quantisation parameters, from mild to strong: those of the codec's common test conditions, and one more."""
@@ -77,8 +77,7 @@ def main() -> None:
             picture.save(options.out / f"{group}_{qp}.png")
             rows.append((f"{group}_{qp}.png", f"{ms_ssim_decibels(picture, original):.4f}", group))
         print(f"{group} {path}: {', '.join(mos for _, mos, _ in rows[-len(QPS) :])} dB", flush=True)
-    with (options.out / "mos.csv").open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([("image", "mos", "group"), *rows])
+    write_csv(options.out / "mos.csv", ("image", "mos", "group"), rows)
 
 
 if __name__ == "__main__":

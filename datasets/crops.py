@@ -1,4 +1,4 @@
-"""Geometry of the overlapping crop pair (Re-IQA, section 3.2). Pure functions of sizes and a random generator."""
+"""Places of crops: the overlapping crop pair (Re-IQA, section 3.2) and the centre. Pure functions, without files."""
 
 from __future__ import annotations
 
@@ -191,3 +191,9 @@ def plan_crops(height: int, width: int, factor: int, size: int, rng: np.random.G
         left, right = _source_range(width, crop.left, crop.right, factor, size)
         sources.append(Box(top, left, bottom, right))
     return CropPlan(factor, query, key, (sources[0], sources[1]))
+
+
+def centre(image: np.ndarray, side: int) -> np.ndarray:
+    """The middle of an image (H, W, 3), at most ``side`` pixels high and wide."""
+    top, left = (max(0, (length - side) // 2) for length in image.shape[:2])
+    return image[top : top + side, left : left + side]

@@ -22,6 +22,7 @@ from common.atomic_files import whole_file
 from common.errors import UserError
 from common.process import run_script
 from common.progress_bar import ProgressBar
+from datasets.crops import centre
 from datasets.distortions import DISTORTIONS, N_LEVELS, distort
 from datasets.image_lists import ListedImage, list_images
 from datasets.images import read_image
@@ -77,7 +78,7 @@ def write_weak_labels(
     bar = ProgressBar(len(versions), "image")
     for index, version in enumerate(versions):
         photograph = photographs[version.photograph]
-        image = middle(read_image(photograph.path), LARGEST_SIDE)
+        image = centre(read_image(photograph.path), LARGEST_SIDE)
         if version.kind:
             image = distort(image, version.kind, version.level - 1, np.random.default_rng((seed, index)))
         name = f"{index:04d}_{version.kind}_{version.level}.png" if version.kind else f"{index:04d}.png"
@@ -88,12 +89,6 @@ def write_weak_labels(
         bar.add(1)
     bar.close()
     write_csv(folder / "mos.csv", ("image", "mos", "group", "kind", "level"), rows)
-
-
-def middle(image: np.ndarray, side: int) -> np.ndarray:
-    """The middle of (H, W, 3), at most ``side`` pixels wide and high."""
-    top, left = (max(0, (size - side) // 2) for size in image.shape[:2])
-    return image[top : top + side, left : left + side].copy()
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ from sklearn.preprocessing import StandardScaler
 
 from common import log, machine
 from common.errors import UserError
+from datasets.crops import centre
 from datasets.distortions import DISTORTIONS, N_LEVELS, distort
 from datasets.image_folders import find_images
 from datasets.images import read_image
@@ -132,12 +133,6 @@ class DistortionSet:
         ]
         of_kind = _cross_accuracy(features.reshape(self.n_images, kinds.size, -1), kinds.ravel())
         return {"kind accuracy": of_kind, "level accuracy": float(np.mean(of_level))}
-
-
-def centre(image: np.ndarray, side: int) -> np.ndarray:
-    """The middle of an image (H, W, 3), at most ``side`` pixels high and wide."""
-    top, left = (max(0, (length - side) // 2) for length in image.shape[:2])
-    return image[top : top + side, left : left + side]
 
 
 def _cross_accuracy(features: np.ndarray, classes: np.ndarray) -> float:
