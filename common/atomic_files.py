@@ -1,4 +1,4 @@
-"""Files that are written completely or not at all."""
+"""Files and folders that are written completely or not at all."""
 
 import contextlib
 import io
@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +56,32 @@ def whole_file(path: str | os.PathLike, durable: bool = True) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def whole_folder(path: str | os.PathLike) -> Iterator[Path]:
+    """Yields a temporary folder beside ``path``; it is renamed to ``path`` when the block ends.
+
+    A missing parent is made. If the block raises, nothing is left. Raises UserError where ``path`` is a file, or a
+    folder that is not empty, and where it cannot be written.
+    """
+    path = Path(path)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise UserError(f"{path} is {'not empty' if path.is_dir() else 'a file'}; name a new folder")
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{cut_name(path.name, 40)}.", suffix=TEMPORARY))
+        yield temporary
+        temporary.chmod(0o777 & ~_umask())
+        if path.exists():
+            path.rmdir()  # empty; Windows renames to no existing folder
+        temporary.rename(path)
+    except OSError as error:
+        raise UserError(f"folder {path} cannot be written: {error.strerror or error}") from error
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_array(path: str | os.PathLike, array: np.ndarray, durable: bool = True) -> None:
@@ -114,6 +140,13 @@ def check_target(path: str | os.PathLike) -> None:
         check_writable(Path(os.path.realpath(path)).parent)
     except UserError as error:
         raise UserError(f"{path} cannot be written: {getattr(error.__cause__, 'strerror', None) or error}") from None
+
+
+def check_not_read(option: str, path: str | os.PathLike, sources: Iterable[str | os.PathLike]) -> None:
+    """UserError if ``path``, which ``option`` names for writing, is one of the files that are read."""
+    for source in sources:
+        if os.path.exists(path) and os.path.exists(source) and os.path.samefile(path, source):  # noqa: PTH110, PTH121
+            raise UserError(f"{option} {path} is the file {source}, which is read; name another file")
 
 
 def remove_leftovers(folder: str | os.PathLike) -> None:

@@ -1,4 +1,4 @@
-"""The images that ``--input`` names: files, folders, globs and lists, with the names by which features are kept."""
+"""The images that an input names: files, folders, globs and lists, with the names by which features are kept."""
 
 from __future__ import annotations
 
@@ -75,13 +75,13 @@ class _Found:
     names: tuple[str, ...]
 
 
-def list_images(sources: str | os.PathLike | Sequence[str | os.PathLike]) -> ImageListing:
+def list_images(sources: str | os.PathLike | Sequence[str | os.PathLike], option: str = "--input") -> ImageListing:
     """Lists the images that one or several sources name.
 
     A folder means all images below it, sorted; a glob the files that it fits, sorted; a table (.csv, .tsv, .xlsx) the
     paths in its column Image_path or image; a .txt file, and "-" for standard input, one path per line. Relative paths
     in a table or list start at the current folder, or else at the folder of the file. Raises UserError for a source
-    that does not exist or names no image.
+    that does not exist or names no image; its sentence calls the source as the command line does, ``option``.
     """
     if isinstance(sources, (str, os.PathLike)):
         sources = [sources]
@@ -89,10 +89,10 @@ def list_images(sources: str | os.PathLike | Sequence[str | os.PathLike]) -> Ima
     positions: dict[str, int] = {}
     names: set[str] = set()
     for source in (os.fspath(one) for one in sources):
-        found = _find(source, listing)
+        found = _find(source, listing, option)
         if not found:
             reasons = [*listing.unreadable[:3], *listing.left_out]
-            raise UserError(f"--input {source}: no images there" + (f" ({'; '.join(reasons)})" if reasons else ""))
+            raise UserError(f"{option} {source}: no images there" + (f" ({'; '.join(reasons)})" if reasons else ""))
         for one in found:
             absolute = os.path.abspath(one.path)
             if absolute not in positions:
@@ -107,26 +107,26 @@ def list_images(sources: str | os.PathLike | Sequence[str | os.PathLike]) -> Ima
     return listing
 
 
-def _find(source: str, listing: ImageListing) -> list[_Found]:
+def _find(source: str, listing: ImageListing, option: str) -> list[_Found]:
     path = Path(source)
     if source == STANDARD_INPUT:
-        return _find_in_lines(sys.stdin.buffer.read(), Path(), "standard input")
+        return _find_in_lines(sys.stdin.buffer.read(), Path(), f"{option} standard input")
     if path.is_dir():
         return _find_in_folder(source, listing)
     if path.suffix.lower() in TABLE_SUFFIXES:
-        return _find_in_table(path)
+        return _find_in_table(path, option)
     if path.suffix.lower() == LIST_SUFFIX and path.is_file():
         try:
-            return _find_in_lines(path.read_bytes(), path.parent, source)
+            return _find_in_lines(path.read_bytes(), path.parent, f"{option} {source}")
         except OSError as error:
-            raise UserError(f"--input {source} cannot be read: {error.strerror}") from None
+            raise UserError(f"{option} {source} cannot be read: {error.strerror}") from None
     if os.path.lexists(source):
         return [_Found(source, source, (path.name, image_name(source)))]
     if glob.has_magic(source):
         found = sorted(Path(one) for one in glob.iglob(source, recursive=True) if Path(one).is_file())  # noqa: PTH207
         root = _fixed_parent(path)
         return [_Found(str(one), str(one), (one.relative_to(root).as_posix(), image_name(str(one)))) for one in found]
-    raise UserError(f"--input {source} does not exist")
+    raise UserError(f"{option} {source} does not exist")
 
 
 def _find_in_folder(source: str, listing: ImageListing) -> list[_Found]:
@@ -152,23 +152,23 @@ def _fixed_parent(pattern: Path) -> Path:
     return Path(*fixed)
 
 
-def _find_in_table(csv_path: Path) -> list[_Found]:
-    table = read_csv(csv_path, PATH_COLUMNS, "--input", as_written=True)
+def _find_in_table(csv_path: Path, option: str) -> list[_Found]:
+    table = read_csv(csv_path, PATH_COLUMNS, option, as_written=True)
     column = next(name for name in PATH_COLUMNS if name in table)
     found = []
     for line, plain, given in zip(table.index, table[column], table[AS_WRITTEN + column], strict=True):
         if not plain:
-            raise UserError(f"--input {csv_path}, line {line}: no image is named")
+            raise UserError(f"{option} {csv_path}, line {line}: no image is named")
         found.append(_Found(_from_here_or(csv_path.parent, plain), given, (image_name(plain),)))
     return found
 
 
 def _find_in_lines(content: bytes, folder: Path, where: str) -> list[_Found]:
     if starts_like_an_image(content[:32]):
-        raise UserError(f"--input {where} is an image, not a list of paths; give it an image's ending")
+        raise UserError(f"{where} is an image, not a list of paths; give it an image's ending")
     found = [_Found(path, given, (image_name(plain),)) for path, plain, given in paths_in_list(content, folder)]
     if not found:
-        raise UserError(f"--input {where} lists no images")
+        raise UserError(f"{where} lists no images")
     return found
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from common import log
-from common.atomic_files import whole_file
+from common.atomic_files import whole_folder
 from common.errors import UserError
 from common.process import run_script
 from common.progress_bar import ProgressBar
@@ -67,28 +67,33 @@ def write_weak_labels(
     best: float,
     per_level: float,
     seed: int,
-) -> None:
+) -> int:
     """Writes PNG images and ``mos.csv`` (image, mos, group, kind, level); the group is the photograph.
 
-    Raises UserError for a photograph that cannot be read, and for a folder that is not empty.
+    A distortion may leave a photograph as it is, such as a change of colour a grey one: it then counts as undistorted.
+    Returns the number of these. Raises UserError for a photograph that cannot be read, and for a folder that is not
+    empty; ``folder`` is written completely or not at all.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder} is {'not empty' if folder.is_dir() else 'a file'}; name a new folder")
     rows = []
-    bar = ProgressBar(len(versions), "image")
-    for index, version in enumerate(versions):
-        photograph = photographs[version.photograph]
-        image = centre(read_image(photograph.path), LARGEST_SIDE)
-        if version.kind:
-            image = distort(image, version.kind, version.level - 1, np.random.default_rng((seed, index)))
-        name = f"{index:04d}_{version.kind}_{version.level}.png" if version.kind else f"{index:04d}.png"
-        with whole_file(folder / name, durable=False) as temporary:
-            Image.fromarray(image).save(temporary)
-        score = f"{best - per_level * version.level:.12g}"
-        rows.append((name, score, photograph.name, version.kind or "", version.level or ""))
-        bar.add(1)
-    bar.close()
-    write_csv(folder / "mos.csv", ("image", "mos", "group", "kind", "level"), rows)
+    n_unchanged = 0
+    with whole_folder(folder) as temporary:
+        bar = ProgressBar(len(versions), "image")
+        for index, version in enumerate(versions):
+            photograph = photographs[version.photograph]
+            image = undistorted = centre(read_image(photograph.path), LARGEST_SIDE)
+            if version.kind:
+                image = distort(undistorted, version.kind, version.level - 1, np.random.default_rng((seed, index)))
+                if np.array_equal(image, undistorted):
+                    n_unchanged += 1
+                    version = Version(version.photograph, None, 0)
+            name = f"{index:04d}_{version.kind}_{version.level}.png" if version.kind else f"{index:04d}.png"
+            Image.fromarray(image).save(temporary / name)
+            score = f"{best - per_level * version.level:.12g}"
+            rows.append((name, score, photograph.name, version.kind or "", version.level or ""))
+            bar.add(1)
+        bar.close()
+        write_csv(temporary / "mos.csv", ("image", "mos", "group", "kind", "level"), rows)
+    return n_unchanged
 
 
 def main() -> None:
@@ -128,19 +133,28 @@ def main() -> None:
     if options.undistorted == 0 and not options.distorted:
         parser.error("--undistorted 0 needs --distorted of at least 1")
 
-    def work() -> None:
-        photographs = list_images(options.photographs).images
+    def work() -> int:
+        source, folder = Path(options.photographs), options.folder
+        if source.is_dir() and folder.resolve().is_relative_to(source.resolve()):
+            raise UserError(f"folder {folder} is in {source}, where its images would be photographs of the next run")
+        listing = list_images(options.photographs, "photographs")
+        for sentence in listing.unreadable:
+            log.error(sentence)
+        photographs = listing.images
         undistorted = min(options.undistorted, len(photographs))
         distorted = math.ceil(undistorted / 4) if options.distorted is None else options.distorted
         versions = draw_versions(len(photographs), undistorted, distorted, options.seed)
-        write_weak_labels(photographs, versions, options.folder, options.best, options.per_level, options.seed)
+        unchanged = write_weak_labels(photographs, versions, folder, options.best, options.per_level, options.seed)
+        changed = f", {unchanged:,d} of them unchanged and scored as undistorted" if unchanged else ""
+        folders = f", {len(listing.unreadable):,d} folders unreadable" if listing.unreadable else ""
         log.info(
-            f"{undistorted:,d} undistorted and {distorted:,d} distorted images of {len(photographs):,d} photographs: "
-            f"{options.folder / 'mos.csv'}"
+            f"photographs {len(photographs):,d}, undistorted images {undistorted:,d}, distorted images "
+            f"{distorted:,d}{changed}{folders}{listing.account()}: {folder / 'mos.csv'}"
         )
+        return 1 if listing.unreadable else 0
 
     log.set_script("datasets.weak_labels")
-    run_script(work, f"interrupted; delete {options.folder} before the next run, or name a new folder")
+    run_script(work, "interrupted; nothing was written")
 
 
 if __name__ == "__main__":

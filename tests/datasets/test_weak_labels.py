@@ -13,7 +13,7 @@ from datasets.distortions import DISTORTIONS, distort
 from datasets.image_lists import list_images
 from datasets.images import read_image
 from datasets.opinion_scores import read_scores
-from datasets.weak_labels import ORDERED, draw_versions, write_weak_labels
+from datasets.weak_labels import ORDERED, Version, draw_versions, write_weak_labels
 from tests.images import photograph
 
 
@@ -38,17 +38,46 @@ def test_images_and_scores_are_those_of_the_drawn_versions(tmp_path):
     for name, pixels in pictures.items():
         Image.fromarray(pixels).save(tmp_path / "in" / name)
     versions = draw_versions(2, 2, 40, seed=3)
-    write_weak_labels(list_images(tmp_path / "in").images, versions, tmp_path / "out", 4.5, per_level=0.5, seed=3)
+    photographs = list_images(tmp_path / "in").images
+    n_unchanged = write_weak_labels(photographs, versions, tmp_path / "out", 4.5, per_level=0.5, seed=3)
     scores = read_scores(tmp_path / "out/mos.csv")
     assert len(scores) == 42
+    unchanged = []
     for index, version in enumerate(versions):
         name = sorted(pictures)[version.photograph]
         expected = pictures[name][:, 9:521] if name == "a.png" else pictures[name]
         if version.kind:
             rng = np.random.default_rng((3, index))
-            expected = distort(np.ascontiguousarray(expected), version.kind, version.level - 1, rng)
+            undistorted = np.ascontiguousarray(expected)
+            expected = distort(undistorted, version.kind, version.level - 1, rng)
+            if np.array_equal(expected, undistorted):
+                unchanged.append(index)
         assert np.array_equal(read_image(tmp_path / "out" / scores.images[index]), expected), version
-        assert scores.mos[index] == 4.5 - 0.5 * version.level and scores.groups[index] == name
+        level = 0 if index in unchanged else version.level
+        assert scores.mos[index] == 4.5 - 0.5 * level and scores.groups[index] == name
+    assert n_unchanged == len(unchanged) < 10
+
+
+def test_what_a_distortion_leaves_unchanged_is_undistorted(tmp_path):
+    """A change of saturation leaves a grey picture as it is: no score may say that it is worse."""
+    grey = np.repeat(photograph(40, 48)[:, :, :1], 3, axis=2)
+    Image.fromarray(grey).save(tmp_path / "grey.png")
+    versions = [Version(0, "saturation_hsv", 5), Version(0, "jpeg", 5)]
+    out = tmp_path / "out"
+    assert write_weak_labels(list_images(tmp_path / "grey.png").images, versions, out, 75, 8, seed=0) == 1
+    assert (out / "mos.csv").read_text().splitlines() == [
+        "image,mos,group,kind,level", "0000.png,75,grey.png,,", "0001_jpeg_5.png,35,grey.png,jpeg,5",
+    ]  # fmt: skip
+    assert np.array_equal(read_image(out / "0000.png"), grey)
+
+
+def test_a_photograph_that_cannot_be_read_leaves_nothing(tmp_path):
+    Image.fromarray(photograph(40, 40)).save(tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes()[:200])
+    photographs = list_images([tmp_path / "a.png", tmp_path / "b.png"]).images
+    with pytest.raises(UserError, match=r"b\.png cannot be read"):
+        write_weak_labels(photographs, draw_versions(2, 2, 2, 0), tmp_path / "new/out", 75, 8, 0)
+    assert list((tmp_path / "new").iterdir()) == []
 
 
 def test_an_existing_folder_is_left_alone(tmp_path):
@@ -62,7 +91,7 @@ def test_an_existing_folder_is_left_alone(tmp_path):
 def test_a_mistake_is_a_sentence(tmp_path):
     command = [sys.executable, "-m", "datasets.weak_labels"]
     done = subprocess.run([*command, tmp_path / "none", tmp_path / "o"], capture_output=True, text=True)
-    assert done.returncode == 1 and "Traceback" not in done.stderr and "none" in done.stderr
+    assert done.returncode == 1 and f"photographs {tmp_path / 'none'} does not exist" in done.stderr
     Image.fromarray(photograph(40, 40)).save(tmp_path / "a.png")
     done = subprocess.run([*command, tmp_path, tmp_path / "o", "--distorted", "-1"], capture_output=True, text=True)
     assert done.returncode == 2 and "--distorted -1 must be at least 0" in done.stderr
@@ -70,5 +99,12 @@ def test_a_mistake_is_a_sentence(tmp_path):
         done = subprocess.run([*command, tmp_path, tmp_path / "o", *mistake], capture_output=True, text=True)
         assert done.returncode == 2 and f"{' '.join(mistake)} " in done.stderr, done.stderr
     assert not (tmp_path / "o").exists()
-    done = subprocess.run([*command, tmp_path, tmp_path / "o", "--distorted", "2"], capture_output=True, text=True)
-    assert done.returncode == 0 and "1 undistorted and 2 distorted images of 1 photographs" in done.stdout
+    done = subprocess.run([*command, tmp_path, tmp_path / "o"], capture_output=True, text=True)
+    assert done.returncode == 1 and "its images would be photographs of the next run" in done.stderr
+    (tmp_path / "in/notes").mkdir(parents=True)
+    (tmp_path / "a.png").rename(tmp_path / "in/a.png")
+    (tmp_path / "in/notes/readme.txt").write_text("none")
+    command += [tmp_path / "in", tmp_path / "o", "--distorted", "2"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0 and "photographs 1, undistorted images 1, distorted images 2" in done.stdout
+    assert "1 left out" in done.stdout, done.stdout
