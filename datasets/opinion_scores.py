@@ -29,6 +29,9 @@ SPLIT_NAMES = {
 OPTIONAL_TEXTS = ("group", "split", "kind", "level")
 """Columns of a table of scores that hold text and may be missing."""
 
+LARGEST_NUMBER = 1e30
+"""Squares of larger numbers, and their sums, come near the end of float64; features are float32, which ends at 3e38."""
+
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
@@ -179,12 +182,22 @@ def check_unique(images: pd.Series, where: str) -> None:
 
 
 def read_numbers(column: pd.Series, where: str, meaning: str = "score") -> np.ndarray:
-    """A column of texts, indexed by line, as finite float64; UserError with the line of the first text that is not."""
+    """A column of texts, indexed by line, as float64 of at most ``LARGEST_NUMBER``.
+
+    Raises UserError with the line of the first text that is no such number.
+    """
     values = np.array([float(text) if _NUMBER.fullmatch(text.strip()) else np.nan for text in column], np.float64)
     wrong = np.flatnonzero(~np.isfinite(values))
     if wrong.size:
         line = column.index[wrong[0]]
         raise UserError(f"{where}, line {line}: the {meaning} {visible(column.iloc[wrong[0]])} is not a number")
+    wrong = np.flatnonzero(np.abs(values) > LARGEST_NUMBER)
+    if wrong.size:
+        line = column.index[wrong[0]]
+        raise UserError(
+            f"{where}, line {line}: the {meaning} {visible(column.iloc[wrong[0]])} is too large; at most "
+            f"{LARGEST_NUMBER:g} is possible"
+        )
     return values
 
 
