@@ -14,7 +14,7 @@ def train() -> None:
 
 
 def main() -> None:
-    run_script(train, after_interrupt="interrupted; nothing was written")
+    run_script(train, after_interrupt="interrupted; no regressor was written")
 
 
 if __name__ == "__main__":

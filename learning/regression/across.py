@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from common import log, machine
-from common.atomic_files import whole_file
+from common.atomic_files import check_not_read, check_target, whole_file
 from common.errors import UserError
 from common.names import short_identity
 from common.process import run_script
@@ -209,11 +209,14 @@ def main() -> None:
     options = parse_across_options()
 
     def work() -> None:
+        page = None if options.output is None else options.output.with_suffix(".html")
+        for path in filter(None, (options.output, page)):
+            check_target(path)
+            check_not_read("--output", path, [source for _, *sources in options.set for source in sources])
         sets = [read_set(*one) for one in options.set]
         matrix = matrix_across(sets, options)
         print_matrix(matrix)
-        if options.output is not None:
-            page = options.output.with_suffix(".html")
+        if options.output is not None and page is not None:
             write_matrix(options.output, matrix)
             write_page(page, matrix, sets, options.n_splits)
             log.info(f"\nwritten    {options.output}, {page}")

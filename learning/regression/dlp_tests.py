@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common import log
-from common.atomic_files import check_target
+from common.atomic_files import check_not_read, check_target
 from common.errors import UserError
 from common.process import run_script
 from datasets.image_lists import list_images
@@ -29,8 +29,10 @@ def run_tests(options: DlpOptions) -> int:
     from learning.regression.dlp_scores import ScoresFile, score_photographs, together
     from learning.regression.predict import choose_model, load_pixel_scorer
 
-    for path in filter(None, (options.output, options.scores)):
-        check_target(path)
+    for option, path in (("--output", options.output), ("--scores", options.scores)):
+        if path is not None:
+            check_target(path)
+            check_not_read(option, path, options.input)
     listing = list_images(options.input)
     kept = ScoresFile(options.scores)
     scorer = load_pixel_scorer(choose_model(options.regressor, options.checkpoints), options.compute)

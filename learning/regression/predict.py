@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 import torch
 
 from common import log
-from common.atomic_files import check_target, check_writable
+from common.atomic_files import check_not_read, check_target, check_writable
 from common.errors import UserError
 from common.names import pooling_of
 from datasets.decoding import DecodedImage
@@ -70,7 +69,7 @@ def predict_quality(options: PredictionOptions) -> int:
     labels = _read_labels(options.labels, options.lower_is_better) if options.labels else None
     if options.output:
         check_target(options.output)
-        _check_not_read(options.output, [*options.input, *filter(None, [options.labels])])
+        check_not_read("--output", options.output, [*options.input, *filter(None, [options.labels])])
     if options.map:
         check_writable(options.map)
     if options.features and options.features.is_file():
@@ -95,13 +94,6 @@ def predict_quality(options: PredictionOptions) -> int:
     if page:
         unread = _write_page(options, model, regressor, listing, scores, interval, closing, without_map)
     return 1 if scores.failed or without_map or unread or listing.unreadable else 0
-
-
-def _check_not_read(output: Path, sources: Sequence[str | Path]) -> None:
-    """Raises UserError if ``output`` is one of the files that are read: it would be overwritten."""
-    for source in sources:
-        if os.path.exists(output) and os.path.exists(source) and os.path.samefile(output, source):  # noqa: PTH110, PTH121
-            raise UserError(f"--output {output} is the file {source}, which is read; name another file")
 
 
 @dataclass(frozen=True)

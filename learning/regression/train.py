@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from common import log
-from common.atomic_files import check_target
+from common.atomic_files import check_not_read, check_target
 from common.errors import UserError
 from common.names import GIVEN
 from common.progress_bar import ProgressBar
 from datasets.feature_files import FeatureFiles
 from datasets.iqa_databases import read_database
-from datasets.opinion_scores import OpinionScores, read_scores
+from datasets.opinion_scores import OpinionScores, identical_across, read_scores
 from learning.regression.breakdown import breakdown
 from learning.regression.description import BootstrapIntervals, RegressorDescription, Sources, describe
 from learning.regression.evaluation import Evaluation, TestResults, n_test_fits, run_protocol
@@ -69,6 +69,10 @@ class LabelledFeatures:
 def train_regressor(options: RegressorOptions) -> None:
     """Evaluates and fits a regressor as the options say, and writes it, its description and its report."""
     check_target(options.output)
+    read = [path for path in (options.scores, options.also_train, options.splits_file) if path is not None]
+    check_not_read("--output", held_out_file(options.output), read)
+    if options.write_splits is not None:
+        check_not_read("--write_splits", options.write_splits, read)
     data = read_data(options)
     splits, protocol = make_splits(data.scores, options)
     if options.write_splits is not None:
@@ -110,6 +114,8 @@ def read_data(options: RegressorOptions) -> LabelledFeatures:
     only_train = None
     if options.also_train is not None:
         only_train = read_scores(options.also_train, options.lower_is_better)
+        if only_train.official_split is not None:
+            log.warning(f"the column split of {only_train.source} is not used: all its images train in every split")
         only_train, others = _with_features(only_train, files, options.skip_missing)
         _check_disjoint(scores, names, only_train, others)
         _check_scale(scores, only_train)
@@ -121,6 +127,8 @@ def read_data(options: RegressorOptions) -> LabelledFeatures:
         raise UserError(f"all scores of {scores.source} are {scores.mos[0]:g}; there is nothing to learn from them")
     features = files.read(names)
     digests = digests_of(files.file_digests(names), features)
+    if only_train is not None:
+        _check_different(scores, only_train, digests)
     if options.group_identical:
         scores = grouped_by_content(scores, [of_kind[: len(scores)] for of_kind in digests])
     return LabelledFeatures(scores, only_train, features, files, digests)
@@ -139,6 +147,17 @@ def _check_disjoint(scores: OpinionScores, names: list[str], only_train: Opinion
             raise UserError(
                 f"--also_train {only_train.source}: {what} {min(both)} is in {scores.source} as well; its images train "
                 "in every split, so no split may test on the same image or group"
+            )
+
+
+def _check_different(scores: OpinionScores, only_train: OpinionScores, digests: Digests) -> None:
+    """UserError where an image of ``only_train`` is identical to a scored one; ``digests`` are of both tables."""
+    n = len(scores)
+    for of_kind in digests:
+        for one, other in identical_across(of_kind, range(n), range(n, n + len(only_train))):
+            raise UserError(
+                f"--also_train {only_train.source}: image {only_train.images[other - n]} is identical to "
+                f"{scores.images[one]} of {scores.source}, on which a split would test; leave it out of one table"
             )
 
 

@@ -1,5 +1,8 @@
 """Trained on one database, tested on another."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +14,7 @@ from learning.regression.metrics import srcc
 from learning.regression.search import fit
 from learning.regression.settings import Hyperparameters
 from options.across import parse_across_options
+from tests.runs import ROOT
 
 
 def make_set(name, weights, seed):
@@ -65,3 +69,13 @@ def test_a_page_cannot_replace_the_matrix(capsys):
     with pytest.raises(SystemExit):
         parse_across_options([*["--set", "x", "y", "z"] * 2, "--output", "m.html"])
     assert "the name must end in .csv" in capsys.readouterr().err
+
+
+@pytest.mark.processes
+def test_a_table_that_is_read_is_not_overwritten(tmp_path):
+    (tmp_path / "a.csv").write_text("image,mos\nx,1\n")
+    sets = ["--set", "a", "f.npz", "a.csv", "--set", "b", "f.npz", "b.csv"]
+    command = [sys.executable, "-m", "learning.regression.across", *sets, "--output", "a.csv"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1 and "--output a.csv is the file a.csv, which is read" in done.stderr

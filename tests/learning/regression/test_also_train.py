@@ -89,3 +89,28 @@ def test_images_without_features_are_named(folder):
     with pytest.raises(UserError, match=r"1 of 2 images of .*o\.csv have no features"):
         read_data(options(folder))
     assert len(read_data(options(folder, "--skip_missing")).only_train) == 1
+
+
+def test_identical_images_under_two_names_are_refused(folder):
+    folder, features, _ = folder
+    wide = np.repeat(features, 3, axis=1)  # with few features, equal ones do not prove equal images
+    wide[N + 2] = wide[5]
+    np.savez(folder / "f.npz", names=np.load(folder / "f.npz")["names"], quality_aware=wide)
+    with pytest.raises(UserError, match=r"image other/42\.png is identical to scored/5\.png of .*s\.csv"):
+        read_data(options(folder))
+
+
+def test_a_column_that_is_not_used_is_named(folder, capsys):
+    folder, _, _ = folder
+    (folder / "o.csv").write_text("image,mos,split\nother/50.png,1,test\nother/51.png,0,train\n")
+    assert len(read_data(options(folder)).only_train) == 2
+    assert "the column split of" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("table", ["s.csv", "o.csv"])
+def test_a_table_that_is_read_is_not_overwritten(folder, table):
+    folder, _, _ = folder
+    content = (folder / table).read_text()
+    with pytest.raises(UserError, match=rf"--write_splits .*{table} is the file .*{table}, which is read"):
+        train_regressor(options(folder, "--write_splits", str(folder / table)))
+    assert (folder / table).read_text() == content
