@@ -13,6 +13,14 @@ class UserError(Exception):
         return str(self).rpartition(f"{UserError.__qualname__}: ")[2].strip()
 
 
+def in_short(error: Exception) -> str:
+    """What a library's error says, without the content of a whole file, which UnicodeDecodeError holds."""
+    text = str(error)
+    if isinstance(error, UnicodeDecodeError):
+        return f"byte {error.start + 1} is not {error.encoding}"
+    return text if isinstance(error, OSError) and text else f"{type(error).__name__}: {text}"[:200]
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether the system had too little memory. torch and the system report it by errors of several types."""
     text = str(error)

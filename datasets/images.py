@@ -15,7 +15,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
-from common.errors import UserError
+from common.errors import UserError, in_short
 from datasets.image_depth import UnknownScaleError, as_8_bits, check_16_bit_colour, stored_bits
 from datasets.image_formats import is_camera_raw, is_heif, is_preview, name_other_content
 from datasets.image_metadata import tolerant_exif, upright, without_metadata
@@ -109,12 +109,8 @@ def decode_image(file: BinaryIO, name: str, max_pixels: int) -> np.ndarray:
     except UnknownScaleError as error:
         raise UserError(f"image {name}: {error}; save it with 8 bits") from None
     except Exception as error:  # Pillow's decoders raise any exception for a broken file
-        reason = _name_content(file) if isinstance(error, Image.UnidentifiedImageError) else _sentence(error)
+        reason = _name_content(file) if isinstance(error, Image.UnidentifiedImageError) else in_short(error)
         raise UserError(f"image {name} cannot be read: {reason}") from None
-
-
-def _sentence(error: Exception) -> str:
-    return str(error) if isinstance(error, OSError) and str(error) else f"{error!r}"
 
 
 def _name_content(file: BinaryIO) -> str:

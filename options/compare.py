@@ -28,7 +28,11 @@ def parse_compare_options(arguments: Sequence[str] | None = None) -> CompareOpti
         description="Tests whether regressors differ on the same test images.",
     )
     parser.add_argument(
-        "regressors", type=Path, nargs="+", metavar="A.json", help="descriptions that train_regressor.py wrote"
+        "regressors",
+        type=Path,
+        nargs="+",
+        metavar="A.skops",
+        help="regressors of train_regressor.py, or their descriptions (.json)",
     )
     parser.add_argument("--alpha", type=number(float, above=0, at_most=0.5), default=0.05, help="level of significance")
     parser.add_argument("--n_bootstrap", type=number(int, 100), default=N_RESAMPLES, help="bootstrap resamples")

@@ -18,7 +18,7 @@ import numpy as np
 from common import log
 from common.errors import UserError
 from common.process import run_script
-from learning.regression.regressor_files import read_description
+from learning.regression.regressor_files import description_file, read_description
 from options.compare import CompareOptions, parse_compare_options
 
 # The tests are imported where they are used: they import scipy, which --help does not need.
@@ -60,10 +60,10 @@ def read_models(paths: Sequence[Path]) -> list[Model]:
     """The models with their held-out predictions; UserError where files are missing or do not fit together."""
     from learning.regression.held_out import held_out_file, read_held_out
 
-    models = [
-        Model(str(path.with_suffix("")), read_description(path).choice, read_held_out(held_out_file(path)))
-        for path in paths
-    ]
+    models = []
+    for path in paths:
+        choice = read_description(description_file(path)).choice
+        models.append(Model(str(path.with_suffix("")), choice, read_held_out(held_out_file(path))))
     for model in models[1:]:
         check_same_test(models[0], model)
     if len({model.choice for model in models}) > 1:

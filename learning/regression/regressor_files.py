@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from common.atomic_files import whole_file
-from common.errors import UserError
+from common.errors import UserError, in_short
 from common.names import GIVEN, differ_in_pooling, pooling_of, short_identity
 from learning.regression.description import RegressorDescription
 from learning.regression.linear_model import LinearModel, read_linear_model, write_linear_model
@@ -183,7 +183,7 @@ def _described(content: dict[str, Any], about: Path) -> RegressorDescription:
 
 
 def _not_a_description(about: Path, error: Exception) -> UserError:
-    return UserError(f"{about} does not describe a regressor, or is damaged: {error!r}")
+    return UserError(f"{about} does not describe a regressor, or is damaged: {in_short(error)}")
 
 
 def _sha256(path: Path) -> str:

@@ -56,6 +56,8 @@ def test_held_out_predictions_come_back_as_they_were(models, tmp_path):
 def test_the_better_model_wins(models, capsys, monkeypatch):
     options = parse_compare_options([*map(str, models), "--n_bootstrap", "300"])
     pairs = compare(read_models(models), options)
+    by_regressor = [path.with_suffix(".skops") for path in models]
+    assert [model.name for model in read_models(by_regressor)] == [model.name for model in read_models(models)]
     assert [(pair.first, pair.second) for pair in pairs] == [(0, 1), (0, 2), (1, 2)]
     assert sign_matrix(3, pairs, 0.05) == [["--", "11", "11"], ["00", "--", "--"], ["00", "--", "--"]]
     assert all(pair.p_srcc_holm >= pair.difference.p_value for pair in pairs)

@@ -17,7 +17,13 @@ from learning.regression.description import BootstrapIntervals, RegressorDescrip
 from learning.regression.linear_model import LinearModel, write_linear_model
 from learning.regression.mappings import OpinionMapping
 from learning.regression.pipeline_files import read_pipeline
-from learning.regression.regressor_files import description_file, load_regressor, save_regressor, weights_file
+from learning.regression.regressor_files import (
+    description_file,
+    load_regressor,
+    read_description,
+    save_regressor,
+    weights_file,
+)
 from learning.regression.results import Interval, ObserverSpread, Spread
 from learning.regression.search import fit, unfitted_pipeline
 from learning.regression.settings import Hyperparameters
@@ -164,6 +170,12 @@ def test_a_description_that_makes_no_sense_is_refused(saved, key, value):
     about.write_text(json.dumps(json.loads(about.read_text()) | {key: value}))
     with pytest.raises(UserError, match="does not describe a regressor, or is damaged"):
         load_regressor(saved[0])
+
+
+def test_the_sentence_on_another_file_is_short(saved):
+    path, _, _ = saved
+    with pytest.raises(UserError, match=r"is damaged: byte \d+ is not utf-8$"):
+        read_description(path)
 
 
 def test_what_is_not_finite_or_not_fitted_is_refused(saved):
