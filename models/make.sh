@@ -22,6 +22,9 @@ steps="list encoder export labels features regressor"
 [[ " $steps " == *" $first "* ]] || { echo "make.sh: unknown step $first; the steps are $steps" >&2; exit 2; }
 weak=$(realpath -m "${WEAK:-$1}")
 cd "$(dirname "$0")/.."
+has_torch() { python -c 'import importlib.util as util, sys; sys.exit(not util.find_spec("torch"))' 2> /dev/null; }
+has_torch || PATH=$PWD/.venv/bin:$PATH
+has_torch || { echo "make.sh: python has no torch; run make .venv/installed, or activate an environment" >&2; exit 2; }
 mkdir -p "$work"
 
 say() { printf '\n== %s\n' "$*"; }
