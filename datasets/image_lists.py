@@ -62,8 +62,9 @@ class ImageListing:
         return iter(self.images)
 
     def account(self) -> str:
-        """What is left out, to be appended to a closing line; empty where nothing is."""
-        return f", {self.n_left_out:,d} left out ({'; '.join(self.left_out)})" if self.n_left_out else ""
+        """Unreadable folders and what is left out, to be appended to a closing line; empty where there is neither."""
+        folders = f", {len(self.unreadable):,d} folders unreadable" if self.unreadable else ""
+        return folders + (f", {self.n_left_out:,d} left out ({'; '.join(self.left_out)})" if self.n_left_out else "")
 
 
 @dataclass(frozen=True)

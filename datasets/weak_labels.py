@@ -146,10 +146,9 @@ def main() -> None:
         versions = draw_versions(len(photographs), undistorted, distorted, options.seed)
         unchanged = write_weak_labels(photographs, versions, folder, options.best, options.per_level, options.seed)
         changed = f", {unchanged:,d} of them unchanged and scored as undistorted" if unchanged else ""
-        folders = f", {len(listing.unreadable):,d} folders unreadable" if listing.unreadable else ""
         log.info(
             f"photographs {len(photographs):,d}, undistorted images {undistorted:,d}, distorted images "
-            f"{distorted:,d}{changed}{folders}{listing.account()}: {folder / 'mos.csv'}"
+            f"{distorted:,d}{changed}{listing.account()}: {folder / 'mos.csv'}"
         )
         return 1 if listing.unreadable else 0
 

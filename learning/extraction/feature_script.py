@@ -64,8 +64,7 @@ def _in_words(summary: Summary, listing: ImageListing, targets: list[str]) -> st
     if summary.written:
         speed = f" ({summary.written / summary.seconds:.1f} images/s, waiting {summary.waited / summary.seconds:.0%})"
     stale = f", {summary.stale:,d} of them anew since their files have changed" if summary.stale else ""
-    folders = f", {len(listing.unreadable):,d} folders unreadable" if listing.unreadable else ""
     return (
         f"{summary.written:,d} images written{speed}{stale}, {summary.skipped:,d} existed already, "
-        f"{len(summary.failed):,d} failed{folders}{listing.account()}: {', '.join(targets)}"
+        f"{len(summary.failed):,d} failed{listing.account()}: {', '.join(targets)}"
     )

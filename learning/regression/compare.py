@@ -1,4 +1,4 @@
-"""Is model A better than model B? ``python -m learning.regression.compare A.json B.json [...]``
+"""Is model A better than model B? ``python -m learning.regression.compare A.skops B.skops [...]``
 
 Compares regressors on the same test images of the same splits: the paired bootstrap of the SRCC difference, and the
 test of Pitman and Morgan on the variance of the residuals. Holm's correction covers all pairs. Tests over splits (the

@@ -337,11 +337,7 @@ def closing_line(scores: Scores, listing: ImageListing) -> str:
     """A line that accounts for all files of the input: scored, failed, left out."""
     rows = f" on {len(listing.rows):,d} rows" if len(listing.rows) != len(listing.images) else ""
     stale = f", {scores.n_stale:,d} anew since their files have changed" if scores.n_stale else ""
-    folders = f", {len(listing.unreadable):,d} folders unreadable" if listing.unreadable else ""
-    return (
-        f"{len(scores.of_images):,d} images scored{rows}, {len(scores.failed):,d} failed{stale}{folders}"
-        f"{listing.account()}"
-    )
+    return f"{len(scores.of_images):,d} images scored{rows}, {len(scores.failed):,d} failed{stale}{listing.account()}"
 
 
 def _print_about(regressor: Regressor, closing: str, output: Path | None) -> None:
