@@ -65,6 +65,7 @@ if due regressor; then
   # By relative paths, because the description of the regressor holds them as they are named here.
   script=$PWD/train_regressor.py
   ln -sfn "$clive" "$work/clive_half"
+  # Validation SRCC of standardised features: .737 over these splits, .702 over 40 others; of raw ones: .738 and .695.
   (cd "$work" && python "$script" --features features --scores clive_half/mos.csv --also_train weak/mos.csv \
-    --output regressor.skops --estimator ridge --n_splits 20 --no_report)
+    --output regressor.skops --estimator ridge --standardize yes --n_splits 20 --no_report)
 fi
