@@ -144,9 +144,21 @@ def check_target(path: str | os.PathLike) -> None:
 
 def check_not_read(option: str, path: str | os.PathLike, sources: Iterable[str | os.PathLike]) -> None:
     """UserError if ``path``, which ``option`` names for writing, is one of the files that are read."""
+    if not os.path.exists(path):  # noqa: PTH110
+        return
     for source in sources:
-        if os.path.exists(path) and os.path.exists(source) and os.path.samefile(path, source):  # noqa: PTH110, PTH121
+        if os.path.exists(source) and os.path.samefile(path, source):  # noqa: PTH110, PTH121
             raise UserError(f"{option} {path} is the file {source}, which is read; name another file")
+
+
+def check_outside(option: str, folder: str | os.PathLike, sources: Iterable[str | os.PathLike]) -> None:
+    """UserError if ``folder``, for pictures, is one of the ``sources`` or below one: the next run would read them."""
+    for source in map(Path, sources):
+        if source.is_dir() and Path(folder).resolve().is_relative_to(source.resolve()):
+            raise UserError(
+                f"{option} {folder} is in {source}, where its images would be photographs of the next run; name a "
+                "folder elsewhere"
+            )
 
 
 def remove_leftovers(folder: str | os.PathLike) -> None:

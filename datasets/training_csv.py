@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common import log
+from common.atomic_files import check_not_read
 from common.errors import UserError
 from common.process import run_script
 from datasets.image_folders import FolderListing, scan_folder
@@ -158,6 +159,10 @@ def _index_shards(folder: Path) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Returns the exit status: 1 if a folder or an image could not be read. Raises UserError for a mistake."""
+    if options.csv:
+        if options.csv.suffix.lower() != ".csv":
+            raise UserError(f"{options.csv}: the name of the CSV to write must end in .csv")
+        check_not_read("the CSV to write,", options.csv, [options.root])
     if options.root is None:
         _index_shards(options.shards)
         return 0

@@ -18,8 +18,7 @@ import numpy as np
 from PIL import Image
 
 from common import log
-from common.atomic_files import whole_folder
-from common.errors import UserError
+from common.atomic_files import check_outside, whole_folder
 from common.process import run_script
 from common.progress_bar import ProgressBar
 from datasets.crops import centre
@@ -86,7 +85,8 @@ def write_weak_labels(
                 if np.array_equal(image, undistorted):
                     n_unchanged += 1
                     version = Version(version.photograph, None, 0)
-            name = f"{index:04d}_{version.kind}_{version.level}.png" if version.kind else f"{index:04d}.png"
+            of_kind = f"_{version.kind}_{version.level}" if version.kind else ""
+            name = f"weak_{index:04d}{of_kind}.png"
             Image.fromarray(image).save(temporary / name)
             score = f"{best - per_level * version.level:.12g}"
             rows.append((name, score, photograph.name, version.kind or "", version.level or ""))
@@ -134,9 +134,8 @@ def main() -> None:
         parser.error("--undistorted 0 needs --distorted of at least 1")
 
     def work() -> int:
-        source, folder = Path(options.photographs), options.folder
-        if source.is_dir() and folder.resolve().is_relative_to(source.resolve()):
-            raise UserError(f"folder {folder} is in {source}, where its images would be photographs of the next run")
+        folder = options.folder
+        check_outside("folder", folder, [options.photographs])
         listing = list_images(options.photographs, "photographs")
         for sentence in listing.unreadable:
             log.error(sentence)

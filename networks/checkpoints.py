@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from common import log
-from common.atomic_files import whole_file
+from common.atomic_files import check_not_read, whole_file
 from common.errors import UserError
 from common.process import run_script
 
@@ -37,6 +37,8 @@ def describe(file: Path, export: Path | None, float16: bool = False) -> None:
 
     if export and export.suffix != ".safetensors":
         raise UserError(f"--export {export}: the name must end in .safetensors")
+    if export:
+        check_not_read("--export", export, [file])
     checkpoint = read_checkpoint(file)
     log.info(f"format        {checkpoint.format}")
     log.info(f"architecture  {checkpoint.architecture or f'unknown ({describe_differences(checkpoint.encoder)})'}")

@@ -40,6 +40,9 @@ def parse_across_options(arguments: Sequence[str] | None = None) -> AcrossOption
     )
     parser.add_argument("-j", "--num_threads", type=number(int, 1), help="threads (default: all cores)")
     options = AcrossOptions(**vars(parser.parse_args(arguments)))
+    names = [name for name, *_ in options.set]
+    if len(set(names)) < len(names) or not all(names):
+        parser.error("give each --set a name of its own")
     if len(options.set) < 2:
         parser.error("give --set for at least two databases")
     if options.output is not None and options.output.suffix.lower() != ".csv":

@@ -84,6 +84,8 @@ class OpinionSet:
         scores = read_scores(csv_path)
         self._paths = [csv_path.parent / image for image in scores.images]
         self._mos = scores.mos
+        if self._mos.min() == self._mos.max():
+            raise UserError(f"--probe {csv_path}: all scores are {self._mos[0]:g}; no encoder agrees with them")
         self._splits = random_splits(len(scores), scores.groups, N_SPLITS, SHARES, seed=0)
         self.n_images = len(scores)
 

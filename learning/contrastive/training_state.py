@@ -172,7 +172,7 @@ def read_position(content: Content, path: Path) -> Position:
 
 
 def read_whole(path: Path) -> Content:
-    """A checkpoint's content, verified by the checksums in the file; UserError if it is damaged."""
+    """A checkpoint's content, verified by the checksums in the file; UserError if it is damaged or not finite."""
     if zipfile.is_zipfile(path):  # torch's own format, but torch does not verify the checksums
         try:
             with zipfile.ZipFile(path) as archive:
@@ -183,7 +183,12 @@ def read_whole(path: Path) -> Content:
             raise UserError(f"checkpoint {path} is damaged: {error}") from None
         if damaged:
             raise UserError(f"checkpoint {path} is damaged: the checksum of {damaged} is wrong")
-    return read_file(path)
+    content = read_file(path)
+    model = content.get("model")
+    for name, value in (model if isinstance(model, dict) else {}).items():
+        if isinstance(value, torch.Tensor) and not torch.isfinite(value).all():
+            raise UserError(f"checkpoint {path} is damaged: {name} holds values that are not finite")
+    return content
 
 
 def newest_checkpoint(folder: Path) -> tuple[Path, Content] | tuple[None, None]:

@@ -138,9 +138,10 @@ def together(photographs: Sequence[PhotographScores]) -> DlpScores:
 
 
 class ScoresFile:
-    """The CSV of scores, name of the image -> scores; ``path`` None keeps them in memory only.
+    """The CSV of scores, (name of the image, key) -> scores; ``path`` None keeps them in memory only.
 
-    The file is replaced completely each time, so that an interruption leaves a valid one.
+    Scores of another model or seed have another key and stay in the file. The file is replaced completely each time, so
+    that an interruption leaves a valid one.
     """
 
     def __init__(self, path: Path | None):
@@ -152,12 +153,11 @@ class ScoresFile:
 
     def find(self, image: str, key: str) -> PhotographScores | None:
         """The scores of ``image``; None where there are none, or where they have a different key."""
-        found = self._of_images.get(image)
-        return found if found is not None and found.key == key else None
+        return self._of_images.get((image, key))
 
     def add(self, image: str, scores: PhotographScores) -> None:
         """Adds the scores of an image, and saves all of them now and then."""
-        self._of_images[image] = scores
+        self._of_images[image, scores.key] = scores
         self._changed = True
         pause = max(SECONDS_BETWEEN_SAVES, self._seconds_of_save / LARGEST_SHARE_OF_SAVING)
         if time.monotonic() - self._saved > pause:
@@ -174,9 +174,9 @@ class ScoresFile:
         self._changed = False
 
 
-def _rows(of_images: dict[str, PhotographScores]) -> Iterator[tuple[str, ...]]:
+def _rows(of_images: dict[tuple[str, str], PhotographScores]) -> Iterator[tuple[str, ...]]:
     """The rows of the file; the photograph itself has no kind and no level. Levels are 1 to 5, as in KADID-10k."""
-    for image, scores in of_images.items():
+    for (image, _), scores in of_images.items():
         yield image, "", "", "", repr(scores.undistorted), scores.key
         for row, kind in enumerate(DISTORTIONS):
             for level in range(N_LEVELS):
@@ -184,21 +184,20 @@ def _rows(of_images: dict[str, PhotographScores]) -> Iterator[tuple[str, ...]]:
                 yield image, kind, str(level + 1), unchanged, repr(float(scores.distorted[row, level])), scores.key
 
 
-def read_photographs(path: Path) -> dict[str, PhotographScores]:
-    """The complete photographs in a file that ``ScoresFile`` wrote; UserError where it is another table."""
+def read_photographs(path: Path) -> dict[tuple[str, str], PhotographScores]:
+    """The complete photographs, by name and key, in a file of ``ScoresFile``; UserError where it is another table."""
     table = read_csv(path, ("image",), "scores of versions", optional=COLUMNS[1:])
     missing = set(COLUMNS) - set(table)
     if missing:
         raise UserError(f"scores of versions {path} has no column '{min(missing)}'; name another file by --scores")
     expected = [("", "")] + [(kind, str(level + 1)) for kind in DISTORTIONS for level in range(N_LEVELS)]
-    found: dict[str, PhotographScores] = {}
-    for image, rows in table.groupby("image", sort=False):
-        if list(zip(rows["kind"], rows["level"], strict=True)) != expected or rows["key"].nunique() != 1:
+    found: dict[tuple[str, str], PhotographScores] = {}
+    for _, rows in table.groupby(["image", "key"], sort=False):
+        if list(zip(rows["kind"], rows["level"], strict=True)) != expected:
             continue  # of another version of this program, or edited: computed again
         scores = read_numbers(rows["score"], f"scores of versions {path}")
         shape = (len(DISTORTIONS), N_LEVELS)
         unchanged = (rows["unchanged"] == "yes").to_numpy()[1:].reshape(shape)
-        found[str(image)] = PhotographScores(
-            rows["key"].iloc[0], float(scores[0]), scores[1:].reshape(shape), unchanged
-        )
+        image, key = rows["image"].iloc[0], rows["key"].iloc[0]
+        found[image, key] = PhotographScores(key, float(scores[0]), scores[1:].reshape(shape), unchanged)
     return found

@@ -79,11 +79,17 @@ def write_results(path: Path, results: Sequence[DlpResult]) -> None:
     write_csv(path, ("kind", "d", "l", "p", "n_distorted", "n_lists", "n_pairs"), rows)
 
 
+def after_interrupt(options: DlpOptions) -> str:
+    """The sentence after Ctrl-C."""
+    if options.scores is None or not options.scores.exists():
+        return "interrupted; no scores were kept"
+    return f"interrupted; {options.scores} keeps the scores computed so far"
+
+
 def main() -> None:
     options = parse_dlp_options()
-    kept = f"; {options.scores} keeps the scores computed so far" if options.scores else ""
     log.set_script("learning.regression.dlp_tests")
-    run_script(lambda: run_tests(options), after_interrupt=f"interrupted{kept}")
+    run_script(lambda: run_tests(options), after_interrupt=lambda: after_interrupt(options))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from common import log
-from common.atomic_files import check_not_read, check_target, check_writable
+from common.atomic_files import check_not_read, check_outside, check_target, check_writable
 from common.errors import UserError
 from common.names import pooling_of
 from datasets.decoding import DecodedImage
@@ -71,6 +71,7 @@ def predict_quality(options: PredictionOptions) -> int:
         check_target(options.output)
         check_not_read("--output", options.output, [*options.input, *filter(None, [options.labels])])
     if options.map:
+        _check_maps(options.map, options.input, listing)
         check_writable(options.map)
     if options.features and options.features.is_file():
         raise UserError(f"--features {options.features} is a file; a folder is needed here")
@@ -94,6 +95,16 @@ def predict_quality(options: PredictionOptions) -> int:
     if page:
         unread = _write_page(options, model, regressor, listing, scores, interval, closing, without_map)
     return 1 if scores.failed or without_map or unread or listing.unreadable else 0
+
+
+def _check_maps(folder: Path, sources: Sequence[str], listing: ImageListing) -> None:
+    """UserError where a map would replace a scored image, or become one of the next run's."""
+    check_outside("--map", folder, sources)
+    read = {Path(image.path).resolve() for image in listing.images}
+    for image in listing.images:
+        picture = map_file(folder, image.name)
+        if picture.resolve() in read:
+            raise UserError(f"--map {folder}: the map {picture} would replace an image that is scored; name another")
 
 
 @dataclass(frozen=True)

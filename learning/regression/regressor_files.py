@@ -98,8 +98,10 @@ def weights_file(path: Path) -> Path:
     return path.with_suffix(".safetensors")
 
 
-def save_regressor(path: Path, pipeline: Pipeline, description: RegressorDescription) -> None:
-    """Writes the three files, each completely or not at all."""
+def save_regressor(
+    path: Path, pipeline: Pipeline, description: RegressorDescription, held_out: Path | None = None
+) -> None:
+    """Writes the three files, each completely or not at all; the description has the digest of ``held_out``, too."""
     from learning.regression.pipeline_files import linear_model, write_pipeline
 
     write_pipeline(path, pipeline)
@@ -109,6 +111,7 @@ def save_regressor(path: Path, pipeline: Pipeline, description: RegressorDescrip
         "format": FORMAT,
         "sha256": digest,
         "weights_sha256": _sha256(weights_file(path)),
+        **({"held_out_sha256": _sha256(held_out)} if held_out else {}),
         **description.to_json(),
     }
     with whole_file(description_file(path)) as temporary:
@@ -165,9 +168,18 @@ def read_description(path: Path) -> RegressorDescription:
     return _described(_read_content(path), path)
 
 
+def check_held_out(about: Path, held_out: Path) -> None:
+    """UserError unless ``held_out`` was written with the description ``about``; an older description has no digest."""
+    digest = _read_content(about).get("held_out_sha256")
+    if digest and held_out.is_file():
+        _check_digest(held_out, digest, about)
+
+
 def _read_content(about: Path) -> dict[str, Any]:
     try:
         content = json.loads(about.read_text(encoding="utf-8"))
+        if not isinstance(content, dict) or "format" not in content:
+            raise ValueError("it has no entry 'format'")
         if content["format"] != FORMAT:
             raise UserError(f"{about} does not describe a regressor of this program: its format is {content['format']}")
     except (OSError, ValueError, KeyError, TypeError) as error:

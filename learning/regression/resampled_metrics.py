@@ -143,9 +143,10 @@ def _refitted(mapping: OpinionMapping, predicted: np.ndarray, mos: np.ndarray, c
         weights = counts[rows]
         residuals = mos - mapped[rows]
         trial = parameters[rows] + _step(slopes, residuals, weights, damping[rows])
-        trial_values, trial_slopes = curve(z, trial)
+        with np.errstate(over="ignore", invalid="ignore"):  # of a step too far, which is not taken
+            trial_values, trial_slopes = curve(z, trial)
+            after = (weights * (mos - trial_values) ** 2).sum(axis=1)
         before = (weights * residuals**2).sum(axis=1)
-        after = (weights * (mos - trial_values) ** 2).sum(axis=1)
         better = after < before
         parameters[rows[better]], mapped[rows[better]] = trial[better], trial_values[better]
         slopes[better] = trial_slopes[better]

@@ -82,7 +82,7 @@ def checked(splits: list[Split]) -> list[Split]:
             if len(part) < SMALLEST_PART:
                 raise UserError(
                     f"the {name} part of a split has {len(part)} images, and ranking needs at least {SMALLEST_PART}; "
-                    "use more images, or a larger share for that part"
+                    "use more images, or give that part a larger share (train_regressor.py --shares)"
                 )
     return splits
 

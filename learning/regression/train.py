@@ -69,10 +69,12 @@ class LabelledFeatures:
 def train_regressor(options: RegressorOptions) -> None:
     """Evaluates and fits a regressor as the options say, and writes it, its description and its report."""
     check_target(options.output)
-    read = [path for path in (options.scores, options.also_train, options.splits_file) if path is not None]
+    read = [options.features, *filter(None, (options.scores, options.also_train, options.splits_file))]
     check_not_read("--output", held_out_file(options.output), read)
     if options.write_splits is not None:
         check_not_read("--write_splits", options.write_splits, read)
+        if options.write_splits.resolve() in (path.resolve() for path in _outputs(options)):
+            raise UserError(f"--write_splits {options.write_splits} is a file that --output writes; name another file")
     data = read_data(options)
     splits, protocol = make_splits(data.scores, options)
     if options.write_splits is not None:
@@ -82,6 +84,9 @@ def train_regressor(options: RegressorOptions) -> None:
     _print_data(data, protocol)
     splits = data.training_splits(splits)
     warn_of_identical_parts(data.images, splits, data.digests)
+    n_constant = sum(np.ptp(data.mos[split.test]) == 0 for split in splits)
+    if n_constant:
+        log.warning(f"all scores of the test part are equal in {n_constant} of {len(splits)} splits; their SRCC is 0")
 
     evaluation = evaluate(data, splits, options)
     scores = data.scores
@@ -104,6 +109,11 @@ def train_regressor(options: RegressorOptions) -> None:
     _print_prediction_intervals(description)
     written = write_results(scores, evaluation, held_out, description, options)
     log.info(f"\nwritten    {', '.join(map(str, written))}")
+
+
+def _outputs(options: RegressorOptions) -> list[Path]:
+    output = options.output
+    return [output, weights_file(output), description_file(output), held_out_file(output), options.report]
 
 
 def read_data(options: RegressorOptions) -> LabelledFeatures:
@@ -362,10 +372,11 @@ def write_results(
     """Writes the regressor, its description, its held-out predictions and the report; returns the paths."""
     output = options.output
     write_held_out(held_out_file(output), held_out)
-    save_regressor(output, evaluation.pipeline, description)
-    written = [output, weights_file(output), description_file(output), held_out_file(output)]
-    if not options.no_report:
-        pictures = find_pictures(scores.images, options.labels_folder, options.images_folder)
-        write_report(options.report, scores, evaluation, held_out, description, pictures)
-        written.append(options.report)
-    return written
+    save_regressor(output, evaluation.pipeline, description, held_out_file(output))
+    if options.no_report:
+        return _outputs(options)[:-1]
+    pictures = find_pictures(scores.images, options.labels_folder, options.images_folder)
+    if not pictures:
+        log.warning("the report is without pictures, as the image files were not found; --images names their folder")
+    write_report(options.report, scores, evaluation, held_out, description, pictures)
+    return _outputs(options)

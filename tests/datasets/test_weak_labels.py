@@ -66,9 +66,9 @@ def test_what_a_distortion_leaves_unchanged_is_undistorted(tmp_path):
     out = tmp_path / "out"
     assert write_weak_labels(list_images(tmp_path / "grey.png").images, versions, out, 75, 8, seed=0) == 1
     assert (out / "mos.csv").read_text().splitlines() == [
-        "image,mos,group,kind,level", "0000.png,75,grey.png,,", "0001_jpeg_5.png,35,grey.png,jpeg,5",
+        "image,mos,group,kind,level", "weak_0000.png,75,grey.png,,", "weak_0001_jpeg_5.png,35,grey.png,jpeg,5",
     ]  # fmt: skip
-    assert np.array_equal(read_image(out / "0000.png"), grey)
+    assert np.array_equal(read_image(out / "weak_0000.png"), grey)
 
 
 def test_a_photograph_that_cannot_be_read_leaves_nothing(tmp_path):

@@ -466,6 +466,10 @@ def test_the_command_describes_a_file_and_exports_the_encoder(contents, pooled, 
         "fingerprint": fingerprint(load_encoder(out).state_dict()),
         "exported": str(out),
     }
+    content = out.read_bytes()
+    with pytest.raises(UserError, match=r"--export .*encoder\.safetensors is the file .* which is read"):
+        checkpoints.main([str(out), "--export", str(out), "--float16"])
+    assert out.read_bytes() == content
     images, expected = pooled
     with torch.inference_mode():
         assert torch.equal(load_encoder(out)(images), expected)

@@ -195,6 +195,9 @@ def test_mistakes_get_a_sentence(tmp_path, csv_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="0 images; at least 2 are needed"):
         read_probe_set(tmp_path / "empty")
+    (tmp_path / "same.csv").write_text("image,mos\n" + "".join(f"{row}.png,3\n" for row in range(40)))
+    with pytest.raises(UserError, match=r"same\.csv: all scores are 3; no encoder agrees with them"):
+        read_probe_set(tmp_path / "same.csv")
     scores = write_labelled(tmp_path / "set")
     (tmp_path / "set" / "7.png").unlink()
     with pytest.raises(UserError, match=r"7\.png does not exist"):

@@ -35,6 +35,9 @@ def damage(path, how):
     content = bytearray(path.read_bytes())
     if how == "one bit":
         content[len(content) // 2] ^= 1
+    if how == "not finite":
+        torch.save(torch.load(path) | {"model": {"weight": torch.tensor([1, float("nan")])}}, path)
+        return
     path.write_bytes(b"" if how == "emptied" else content[: len(content) // 2] if how == "truncated" else content)
 
 
@@ -50,7 +53,7 @@ def test_the_newest_is_found_and_the_last_few_are_kept(tmp_path):
     assert newest(tmp_path) == ("current.pth", 11, 6)
 
 
-@pytest.mark.parametrize("how", ["truncated", "emptied", "one bit"])
+@pytest.mark.parametrize("how", ["truncated", "emptied", "one bit", "not finite"])
 def test_a_damaged_one_is_set_aside_with_a_warning_and_the_one_before_it_taken(tmp_path, how, capsys):
     for epoch, step in ((1, 0), (2, 0), (2, 3), (2, 6)):
         save(tmp_path, epoch, step)

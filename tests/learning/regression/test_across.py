@@ -17,6 +17,11 @@ from options.across import parse_across_options
 from tests.runs import ROOT
 
 
+def sets_of(names):
+    """Arguments that name a set by each letter; the tests make the sets themselves."""
+    return [argument for name in names for argument in ("--set", name, "f.npz", "s.csv")]
+
+
 def make_set(name, weights, seed):
     features = np.random.default_rng(seed).normal(size=(60, len(weights))).astype(np.float32)
     return ScoredSet(name, features, features @ weights, None)
@@ -26,9 +31,7 @@ def test_sets_that_agree_and_one_that_disagrees(tmp_path):
     """b follows the same rule as a, c the opposite one."""
     weights = np.array([1.0, 0.5, 0, 0])
     sets = [make_set("a", weights, 0), make_set("b", weights, 1), make_set("c", -weights, 2)]
-    options = parse_across_options(
-        [*["--set", "x", "y", "z"] * 3, "--estimator", "ridge", "--n_splits", "2", "-j", "1"]
-    )
+    options = parse_across_options([*sets_of("abc"), "--estimator", "ridge", "--n_splits", "2", "-j", "1"])
     matrix = matrix_across(sets, options)
     assert (np.sign(matrix.srcc) == [[1, 1, -1], [1, 1, -1], [-1, -1, 1]]).all()
     assert (np.abs(matrix.srcc) > 0.95).all()
@@ -45,7 +48,7 @@ def test_sets_that_agree_and_one_that_disagrees(tmp_path):
 
 
 def test_features_of_different_encoders_are_refused():
-    options = parse_across_options(["--set", "x", "y", "z"] * 2)
+    options = parse_across_options(sets_of("ab"))
     a = replace(make_set("a", np.ones(4), 0), encoders={"quality_aware": "1" * 64})
     for encoders, sentence in (
         ({"content_aware": "1" * 64}, "a has quality_aware features and b content_aware"),
@@ -60,14 +63,20 @@ def test_the_diagonal_follows_an_official_split():
     one = make_set("a", np.array([1.0, 0.5, 0, 0]), 0)
     parts = np.repeat(["train", "validation", "test"], (40, 10, 10)).astype(object)
     mos = np.where(parts == "test", -one.mos, one.mos)
-    options = parse_across_options([*["--set", "x", "y", "z"] * 2, "--estimator", "ridge", "-j", "1"])
+    options = parse_across_options([*sets_of("ab"), "--estimator", "ridge", "-j", "1"])
     matrix = matrix_across([replace(one, mos=mos, official=parts), make_set("b", np.ones(4), 1)], options)
     assert matrix.srcc[0, 0] < -0.95
 
 
+def test_two_sets_need_two_names(capsys):
+    with pytest.raises(SystemExit):
+        parse_across_options(sets_of("aa"))
+    assert "a name of its own" in capsys.readouterr().err
+
+
 def test_a_page_cannot_replace_the_matrix(capsys):
     with pytest.raises(SystemExit):
-        parse_across_options([*["--set", "x", "y", "z"] * 2, "--output", "m.html"])
+        parse_across_options([*sets_of("ab"), "--output", "m.html"])
     assert "the name must end in .csv" in capsys.readouterr().err
 
 

@@ -107,6 +107,12 @@ def test_a_column_that_is_not_used_is_named(folder, capsys):
     assert "the column split of" in capsys.readouterr().err
 
 
+def test_splits_are_not_written_to_a_file_of_the_output(folder):
+    folder, _, _ = folder
+    with pytest.raises(UserError, match=r"r\.held_out\.csv is a file that --output writes"):
+        train_regressor(options(folder, "--write_splits", str(folder / "r.held_out.csv")))
+
+
 @pytest.mark.parametrize("table", ["s.csv", "o.csv"])
 def test_a_table_that_is_read_is_not_overwritten(folder, table):
     folder, _, _ = folder

@@ -99,6 +99,19 @@ def test_different_choices_of_hyperparameters_are_reported(models, capsys):
     assert "fit all with the same --choice" in capsys.readouterr().err
 
 
+def test_held_out_predictions_of_another_fit_are_refused(models):
+    """As after a full disk: the table is new, the regressor old."""
+    path = models[0].with_suffix(".skops")
+    pipeline = fit(np.eye(12, 2, dtype=np.float32), np.arange(12.0), Hyperparameters("ridge", True, 1))
+    description = RegressorDescription(("quality_aware",), {}, IDENTITY, (0.0, 1.0))
+    save_regressor(path, pipeline, description, held_out_file(path))
+    assert read_models(models[:2])
+    held_out = read_held_out(held_out_file(path))
+    write_held_out(held_out_file(path), replace(held_out, predictions=held_out.predictions + 1))
+    with pytest.raises(UserError, match=r"held_out\.csv and .*json do not belong together"):
+        read_models(models[:2])
+
+
 def test_one_model_is_not_enough(capsys):
     with pytest.raises(SystemExit):
         parse_compare_options(["a.json"])

@@ -1,6 +1,7 @@
 """The D-, L- and P-test: hand-made scores with known values, and the command from photographs to table."""
 
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -162,7 +163,11 @@ def test_scores_come_back_from_the_file(tmp_path):
     assert together(both).distorted.shape == (2, len(DISTORTIONS), N_LEVELS)
     lines = path.read_text(errors="surrogateescape").splitlines()
     path.write_text("\n".join(lines[:-1]) + "\n", errors="surrogateescape")
-    assert list(read_photographs(path)) == ["a,.png"], "an incomplete photograph is computed again"
+    assert list(read_photographs(path)) == [("a,.png", "key0")], "an incomplete photograph is computed again"
+    again.add("a,.png", replace(both[0], key="another model"))
+    again.save()
+    kept = [("a,.png", "key0"), ("\udcff.png", "key30"), ("a,.png", "another model")]
+    assert list(read_photographs(path)) == kept, "the scores of another model replace none"
 
 
 def test_the_command_from_photographs_to_table(tmp_path, monkeypatch, capsys):
@@ -215,7 +220,7 @@ def test_an_interrupted_run_keeps_its_scores(tmp_path, monkeypatch):
     options = parse_dlp_options(["--input", "a.png", "b.png", "--scores", "s.csv", "--device", "cpu"])
     with pytest.raises(KeyboardInterrupt):
         run_tests(options)
-    assert list(read_photographs(tmp_path / "s.csv")) == ["a.png"]
+    assert [name for name, _ in read_photographs(tmp_path / "s.csv")] == ["a.png"]
 
 
 @pytest.mark.parametrize(

@@ -187,6 +187,11 @@ def test_what_is_read_is_not_overwritten(model, photos):
     with pytest.raises(UserError, match=r"list.csv is the file .*list.csv, which is read; name another file"):
         score(model, "--input", table, "--output", table)
     assert table.read_text() == "image,camera\n0.png,x\n"
+    with pytest.raises(UserError, match=r"--map .* would be photographs of the next run"):
+        score(model, "--input", photos, "--map", photos / "maps")
+    shutil.copy(photos / "1.png", photos / "0.png.png")
+    with pytest.raises(UserError, match=r"0\.png\.png would replace an image that is scored"):
+        score(model, "--input", photos / "0.png", photos / "0.png.png", "--map", photos)
 
 
 def test_kept_features_answer_for_their_pixels_alone(model, photos, capsys):
