@@ -49,6 +49,7 @@ def read_file(path: str | os.PathLike, mmap: bool = False) -> dict[str, Any]:
     try:
         if _is_safetensors(path):
             return safetensors.torch.load_file(path)
+        mmap = mmap and zipfile.is_zipfile(path)  # torch's older format cannot be mapped
         # An open file: of a path, torch would look at the ending. Only a path can be mapped into memory.
         with warnings.catch_warnings(), torch.serialization.safe_globals(_data_types()), open(path, "rb") as file:
             warnings.simplefilter("ignore")  # on TorchScript archives, which are refused below

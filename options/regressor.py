@@ -17,6 +17,10 @@ CHOICES = {"both": KINDS, **{kind.removesuffix("_aware"): (kind,) for kind in KI
 """Kinds of features, by their names on the command line."""
 
 
+N_SPLITS, SHARES = 10, (70, 10, 20)
+"""Random splits, and their shares of training, validation and test images in percent."""
+
+
 @dataclass(frozen=True)
 class RegressorOptions:
     """The command line; every field has the meaning of the option with its name."""
@@ -164,11 +168,11 @@ def _add_protocol_options(group: argparse._ArgumentGroup) -> None:
         "(default: official where there is one, else random)",
     )
     group.add_argument("--write_splits", type=Path, help="write the splits there: a .csv, or a folder of .npy files")
-    group.add_argument("--n_splits", type=number(int, 1), default=10, help="number of random splits")
+    group.add_argument("--n_splits", type=number(int, 1), default=N_SPLITS, help="number of random splits")
     group.add_argument(
         "--shares",
         type=numbers(float),
-        default="70,10,20",
+        default=SHARES,
         help="train, validation and test shares of a random split",
     )
     group.add_argument("--seed", type=number(int, 0), default=0, help="random seed for splits and bootstrap")
@@ -229,6 +233,8 @@ def _first_mistake(options: RegressorOptions) -> str | None:
     """What is wrong with the combination of options, or None."""
     if options.database and not options.root:
         return f"--database {options.database} needs --root, the folder where it was unpacked"
+    if options.splits_file and (options.n_splits, options.shares) != (N_SPLITS, SHARES):
+        return f"--splits {options.splits_file} names the splits; --n_splits and --shares are for random ones"
     if options.root and not options.database:
         return "--root goes with --database"
     if options.lower_is_better and options.database:

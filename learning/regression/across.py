@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,6 +80,7 @@ def matrix_across(sets: Sequence[ScoredSet], options: AcrossOptions) -> Matrix:
 
     for one in sets[1:]:
         _check_same_encoders(sets[0], one)
+    _warn_of_shared_images(sets)
     grid = Grid() if options.estimator == "both" else Grid(estimators=(options.estimator,))
     threads, memory = options.num_threads or machine.n_cores(), machine.memory() // 2
     srcc, plcc = np.empty((2, len(sets), len(sets)))
@@ -92,6 +94,19 @@ def matrix_across(sets: Sequence[ScoredSet], options: AcrossOptions) -> Matrix:
                 metrics = evaluate(evaluation.pipeline.predict(test.features.astype(np.float64)), test.mos)
                 srcc[row, column], plcc[row, column] = metrics.srcc, metrics.plcc
     return Matrix([one.name for one in sets], srcc, plcc)
+
+
+def _warn_of_shared_images(sets: Sequence[ScoredSet]) -> None:
+    """Warns of images that are in two sets: a regressor is tested on what it has learned there."""
+    from learning.regression.identical_images import digests_of
+
+    digests = [set(digests_of([], one.features)[-1]) for one in sets]
+    for (one, of_one), (other, of_other) in combinations(zip(sets, digests, strict=True), 2):
+        shared = len(of_one & of_other)
+        if shared:
+            log.warning(
+                f"{shared:,d} images of {one.name} are in {other.name} too: trained and tested on the same ones"
+            )
 
 
 def _check_same_encoders(a: ScoredSet, b: ScoredSet) -> None:

@@ -69,6 +69,13 @@ def test_a_damaged_one_is_set_aside_with_a_warning_and_the_one_before_it_taken(t
     assert all(name.endswith(".pth.damaged") for name in names(tmp_path))
 
 
+def test_one_in_the_older_format_of_torch_is_sound(tmp_path):
+    torch.save(state(3), tmp_path / "current.pth", _use_new_zipfile_serialization=False)
+    assert newest(tmp_path) == ("current.pth", 3, 0)
+    (tmp_path / "previous.pth").write_text("no checkpoint")
+    assert newest(tmp_path) == ("current.pth", 3, 0)
+
+
 def test_a_sound_one_that_cannot_be_read_now_is_not_set_aside(tmp_path, monkeypatch):
     """The memory of a smaller machine, or a file server's error."""
     save(tmp_path, 1)

@@ -47,6 +47,16 @@ def test_sets_that_agree_and_one_that_disagrees(tmp_path):
         matrix_across([sets[0], make_set("d", weights[:2], 3)], options)
 
 
+def test_images_of_two_sets_are_named(capsys):
+    options = parse_across_options([*sets_of("ab"), "--estimator", "ridge", "--n_splits", "2", "-j", "1"])
+    a, b = (make_set(name, np.ones(20), seed) for seed, name in enumerate("ab"))
+    matrix_across([a, b], options)
+    assert "trained and tested" not in capsys.readouterr().err
+    features = np.concatenate([b.features[:50], a.features[:10]])
+    matrix_across([a, replace(b, features=features)], options)
+    assert "10 images of a are in b too" in capsys.readouterr().err
+
+
 def test_features_of_different_encoders_are_refused():
     options = parse_across_options(sets_of("ab"))
     a = replace(make_set("a", np.ones(4), 0), encoders={"quality_aware": "1" * 64})
