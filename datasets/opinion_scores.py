@@ -187,17 +187,11 @@ def read_numbers(column: pd.Series, where: str, meaning: str = "score") -> np.nd
     Raises UserError with the line of the first text that is no such number.
     """
     values = np.array([float(text) if _NUMBER.fullmatch(text.strip()) else np.nan for text in column], np.float64)
-    wrong = np.flatnonzero(~np.isfinite(values))
-    if wrong.size:
-        line = column.index[wrong[0]]
-        raise UserError(f"{where}, line {line}: the {meaning} {visible(column.iloc[wrong[0]])} is not a number")
-    wrong = np.flatnonzero(np.abs(values) > LARGEST_NUMBER)
-    if wrong.size:
-        line = column.index[wrong[0]]
-        raise UserError(
-            f"{where}, line {line}: the {meaning} {visible(column.iloc[wrong[0]])} is too large; at most "
-            f"{LARGEST_NUMBER:g} is possible"
-        )
+    too_large = f"is too large; at most {LARGEST_NUMBER:g} is possible"
+    for is_wrong, why in ((~np.isfinite(values), "is not a number"), (np.abs(values) > LARGEST_NUMBER, too_large)):
+        if is_wrong.any():
+            row = int(is_wrong.argmax())
+            raise UserError(f"{where}, line {column.index[row]}: the {meaning} {visible(column.iloc[row])} {why}")
     return values
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from learning.regression.settings import N_SPLITS
 from options.argument_types import Parser, number
 
 
@@ -32,7 +33,10 @@ def parse_across_options(arguments: Sequence[str] | None = None) -> AcrossOption
     )  # fmt: skip
     parser.add_argument("--estimator", choices=("ridge", "elasticnet", "both"), default="both", help="regressors")
     parser.add_argument(
-        "--n_splits", type=number(int, 1), default=10, help="number of random splits, where a table has no column split"
+        "--n_splits",
+        type=number(int, 1),
+        default=N_SPLITS,
+        help="number of random splits, where a table has no column split",
     )
     parser.add_argument("--seed", type=number(int, 0), default=0, help="random seed for the splits")
     parser.add_argument(

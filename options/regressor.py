@@ -10,15 +10,11 @@ from pathlib import Path
 from common.machine import memory, n_cores
 from common.names import DATABASE_NAMES, KINDS
 from learning.regression.settings import CHOICES as HYPERPARAMETER_CHOICES
-from learning.regression.settings import LOGISTICS, N_RESAMPLES, Grid
+from learning.regression.settings import LOGISTICS, N_RESAMPLES, N_SPLITS, SHARES, Grid
 from options.argument_types import Parser, number, numbers
 
 CHOICES = {"both": KINDS, **{kind.removesuffix("_aware"): (kind,) for kind in KINDS}}
 """Kinds of features, by their names on the command line."""
-
-
-N_SPLITS, SHARES = 10, (70, 10, 20)
-"""Random splits, and their shares of training, validation and test images in percent."""
 
 
 @dataclass(frozen=True)

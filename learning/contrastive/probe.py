@@ -30,7 +30,7 @@ from datasets.resampling import half_size_exactly
 from learning.contrastive.training_state import Position
 from learning.distributed.process_group import ProcessContext, gather_objects
 from learning.regression.evaluation import run_protocol
-from learning.regression.settings import Grid
+from learning.regression.settings import N_SPLITS, SHARES, Grid
 from learning.regression.splits import random_splits
 from networks.features import FeatureExtractor
 
@@ -42,9 +42,6 @@ DISTORTED_WINDOW = 128
 
 N_DISTORTED = 40
 """Largest number of photographs that are distorted, each by all kinds at all levels."""
-
-N_SPLITS = 10
-SHARES = (70, 10, 20)
 
 SHARE_OF_ARITHMETIC = 0.02
 """Default cost of all measurements, as a share of the training's arithmetic.

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import shutil
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -77,12 +77,12 @@ def training_state(
     """The dictionary that is saved at ``position``; ``probe`` is the state of the run's probe.
 
     Raises UserError for weights that are not finite."""
-    for name, value in unwrapped(moco.f_q).state_dict().items():
-        if not torch.isfinite(value).all():
-            raise UserError(
-                f"{name} is not finite after {position}: training stopped, the last checkpoint is kept; a lower "
-                "--learning_rate, --warm or no --amp may help"
-            )
+    name = _not_finite(unwrapped(moco.f_q).state_dict())
+    if name is not None:
+        raise UserError(
+            f"{name} is not finite after {position}: training stopped, the last checkpoint is kept; a lower "
+            "--learning_rate, --warm or no --amp may help"
+        )
     return {
         "model": with_prefix(unwrapped(moco.f_q).state_dict(), MODULE),
         "model_ema": moco.f_k.state_dict(),
@@ -185,10 +185,18 @@ def read_whole(path: Path) -> Content:
             raise UserError(f"checkpoint {path} is damaged: the checksum of {damaged} is wrong")
     content = read_file(path)
     model = content.get("model")
-    for name, value in (model if isinstance(model, dict) else {}).items():
-        if isinstance(value, torch.Tensor) and not torch.isfinite(value).all():
-            raise UserError(f"checkpoint {path} is damaged: {name} holds values that are not finite")
+    name = _not_finite(model) if isinstance(model, dict) else None
+    if name is not None:
+        raise UserError(f"checkpoint {path} is damaged: {name} holds values that are not finite")
     return content
+
+
+def _not_finite(state: Mapping[str, object]) -> str | None:
+    """The name of the first tensor that holds values that are not finite, or None."""
+    for name, value in state.items():
+        if isinstance(value, torch.Tensor) and not torch.isfinite(value).all():
+            return name
+    return None
 
 
 def newest_checkpoint(folder: Path) -> tuple[Path, Content] | tuple[None, None]:

@@ -22,7 +22,7 @@ from common.errors import UserError
 from common.names import short_identity
 from common.process import run_script
 from datasets.tables import write_csv
-from learning.regression.settings import Grid
+from learning.regression.settings import SHARES, Grid
 from options.across import AcrossOptions, parse_across_options
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def _own_splits(one: ScoredSet, options: AcrossOptions) -> list[Split]:
 
     if one.official is not None:
         return checked(official_split(one.official, one.groups))
-    return random_splits(len(one.mos), one.groups, options.n_splits, (70, 10, 20), options.seed)
+    return random_splits(len(one.mos), one.groups, options.n_splits, SHARES, options.seed)
 
 
 def print_matrix(matrix: Matrix) -> None:
@@ -224,17 +224,18 @@ def main() -> None:
     options = parse_across_options()
 
     def work() -> None:
-        page = None if options.output is None else options.output.with_suffix(".html")
-        for path in filter(None, (options.output, page)):
+        outputs = [] if options.output is None else [options.output, options.output.with_suffix(".html")]
+        for path in outputs:
             check_target(path)
             check_not_read("--output", path, [source for _, *sources in options.set for source in sources])
         sets = [read_set(*one) for one in options.set]
         matrix = matrix_across(sets, options)
         print_matrix(matrix)
-        if options.output is not None and page is not None:
-            write_matrix(options.output, matrix)
+        if outputs:
+            table, page = outputs
+            write_matrix(table, matrix)
             write_page(page, matrix, sets, options.n_splits)
-            log.info(f"\nwritten    {options.output}, {page}")
+            log.info(f"\nwritten    {table}, {page}")
 
     log.set_script("learning.regression.across")
     run_script(work)

@@ -18,7 +18,7 @@ import numpy as np
 from common import log
 from common.errors import UserError
 from common.process import run_script
-from learning.regression.regressor_files import check_held_out, description_file, read_description
+from learning.regression.regressor_files import description_file, read_description
 from options.compare import CompareOptions, parse_compare_options
 
 # The tests are imported where they are used: they import scipy, which --help does not need.
@@ -62,9 +62,9 @@ def read_models(paths: Sequence[Path]) -> list[Model]:
 
     models = []
     for path in paths:
-        choice = read_description(description_file(path)).choice
-        check_held_out(description_file(path), held_out_file(path))
-        models.append(Model(str(path.with_suffix("")), choice, read_held_out(held_out_file(path))))
+        held_out = held_out_file(path)
+        choice = read_description(description_file(path), held_out).choice
+        models.append(Model(str(path.with_suffix("")), choice, read_held_out(held_out)))
     for model in models[1:]:
         check_same_test(models[0], model)
     if len({model.choice for model in models}) > 1:

@@ -161,29 +161,29 @@ def _model_of_pipeline(path: Path) -> LinearModel:
     return linear_model(read_pipeline(path))
 
 
-def read_description(path: Path) -> RegressorDescription:
-    """The description alone, from its JSON file; UserError where it is missing, damaged or of another format."""
+def read_description(path: Path, held_out: Path | None = None) -> RegressorDescription:
+    """The description alone, from its JSON file; UserError where it is missing, damaged or of another format.
+
+    Also where the predictions ``held_out`` were not written with it; an older description does not tell.
+    """
     if not path.is_file():
         raise UserError(f"{path} does not exist; train_regressor.py writes it beside the regressor")
-    return _described(_read_content(path), path)
-
-
-def check_held_out(about: Path, held_out: Path) -> None:
-    """UserError unless ``held_out`` was written with the description ``about``; an older description has no digest."""
-    digest = _read_content(about).get("held_out_sha256")
-    if digest and held_out.is_file():
-        _check_digest(held_out, digest, about)
+    content = _read_content(path)
+    digest = content.get("held_out_sha256")
+    if held_out is not None and held_out.is_file() and digest:
+        _check_digest(held_out, digest, path)
+    return _described(content, path)
 
 
 def _read_content(about: Path) -> dict[str, Any]:
     try:
         content = json.loads(about.read_text(encoding="utf-8"))
-        if not isinstance(content, dict) or "format" not in content:
-            raise ValueError("it has no entry 'format'")
-        if content["format"] != FORMAT:
-            raise UserError(f"{about} does not describe a regressor of this program: its format is {content['format']}")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _not_a_description(about, error) from None
+    except (OSError, ValueError) as error:
+        raise _not_a_description(about, in_short(error)) from None
+    if not isinstance(content, dict) or "format" not in content:
+        raise _not_a_description(about, "it has no entry 'format'")
+    if content["format"] != FORMAT:
+        raise UserError(f"{about} does not describe a regressor of this program: its format is {content['format']}")
     return content
 
 
@@ -191,11 +191,11 @@ def _described(content: dict[str, Any], about: Path) -> RegressorDescription:
     try:
         return RegressorDescription.from_json(content)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _not_a_description(about, error) from None
+        raise _not_a_description(about, in_short(error)) from None
 
 
-def _not_a_description(about: Path, error: Exception) -> UserError:
-    return UserError(f"{about} does not describe a regressor, or is damaged: {in_short(error)}")
+def _not_a_description(about: Path, why: str) -> UserError:
+    return UserError(f"{about} does not describe a regressor, or is damaged: {why}")
 
 
 def _sha256(path: Path) -> str:

@@ -15,6 +15,9 @@ LOGISTICS = (4, 5)
 N_RESAMPLES = 1000
 """Resamples of a bootstrap interval."""
 
+N_SPLITS, SHARES = 10, (70, 10, 20)
+"""Random splits, and the shares of their training, validation and test images in percent."""
+
 
 @dataclass(frozen=True)
 class Hyperparameters:
