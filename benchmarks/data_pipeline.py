@@ -18,12 +18,12 @@ from PIL import Image
 from torchvision import transforms as v1
 
 from benchmarks.table import Row, print_table
-from datasets.content_aware import ContentAwareDataset
 from datasets.distortions import DISTORTIONS, N_LEVELS, distort
-from datasets.quality_aware import QualityAwareDataset
 from datasets.sample_images import sample_photographs
-from datasets.training_images import PATH_COLUMN, read_training_csv
-from datasets.workers import use_one_core
+from datasets.training.content_aware import ContentAwareDataset
+from datasets.training.image_lists import PATH_COLUMN, read_training_csv
+from datasets.training.quality_aware import QualityAwareDataset
+from datasets.training.workers import use_one_core
 from networks.features import IMAGENET_MEAN, IMAGENET_STD
 
 RELEASED_SECONDS = {(512, 384): 0.31, (640, 480): 0.57, (800, 600): 1.06, (1024, 768): 1.32}

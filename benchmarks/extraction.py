@@ -16,10 +16,10 @@ import torch
 
 from benchmarks.data_pipeline import write_photographs
 from benchmarks.table import Row, print_table
-from datasets.feature_files import FeatureFolder
-from datasets.image_lists import list_images
+from datasets.features.files import FeatureFolder
 from datasets.images import read_image
-from datasets.resampling import half_size_exactly
+from datasets.images.lists import list_images
+from datasets.images.resampling import half_size_exactly
 from learning.distributed.process_group import ProcessContext
 from learning.extraction.extract import extract_features
 from networks import build_encoder

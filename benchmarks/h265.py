@@ -21,8 +21,8 @@ from PIL import Image
 from piq import multi_scale_ssim
 from torch import Tensor
 
-from datasets.image_folders import find_images
-from datasets.tables import write_csv
+from datasets.images.folders import find_images
+from datasets.opinions.tables import write_csv
 
 QPS = (22, 27, 32, 37, 42)
 """Quantisation parameters, from mild to strong: those of the codec's common test conditions, and one more."""

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from benchmarks.data_pipeline import write_photographs
 from benchmarks.table import Row, print_table
-from datasets.quality_aware import QualityAwareDataset
+from datasets.training.quality_aware import QualityAwareDataset
 from learning.contrastive.batches import EpochBatches
 from learning.contrastive.setup import build_loader
 from learning.distributed.process_group import ProcessContext

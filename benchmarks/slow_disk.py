@@ -22,12 +22,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.data_pipeline import write_photographs
 from benchmarks.table import Row, print_table
-from datasets.content_aware import ContentAwareDataset
-from datasets.images import open_image_file
-from datasets.quality_aware import QualityAwareDataset
-from datasets.shards import write_shards
-from datasets.training_images import TrainingImages, read_training_csv
-from datasets.workers import worker_starter
+from datasets.images.reading import open_image_file
+from datasets.training.content_aware import ContentAwareDataset
+from datasets.training.image_lists import TrainingImages, read_training_csv
+from datasets.training.quality_aware import QualityAwareDataset
+from datasets.training.shards import write_shards
+from datasets.training.workers import worker_starter
 
 try:
     from fuse import FUSE, Operations

@@ -43,7 +43,7 @@ DATABASE_NAMES = (
     "piq23",
     "bid",
 )
-"""The databases that ``datasets.iqa_databases`` reads, by their names on the command line."""
+"""The databases that ``datasets.opinions.databases`` reads, by their names on the command line."""
 
 
 def pooling_of(identity: str | None) -> str:

@@ -14,7 +14,7 @@ from common import log
 from common.atomic_files import whole_file
 from common.process import run_script
 from datasets.images import read_image
-from datasets.tables import write_csv
+from datasets.opinions.tables import write_csv
 
 N_PHOTOGRAPHS = 120
 WEBP_QUALITY = 85
@@ -27,7 +27,7 @@ def write_sample_opinions(table: Path, folder: Path, n_photographs: int = N_PHOT
     ``table`` has the columns image (paths relative to it) and mos. Raises UserError for a table or a photograph that
     cannot be read.
     """
-    from datasets.opinion_scores import read_scores  # imports pandas, which --help does not need
+    from datasets.opinions.scores import read_scores  # imports pandas, which --help does not need
 
     scores = read_scores(table)
     ranking = np.argsort(scores.mos, kind="stable")

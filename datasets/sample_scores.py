@@ -14,8 +14,8 @@ from common import log
 from common.atomic_files import whole_file
 from common.process import run_script
 from datasets.distortions import DISTORTIONS, N_LEVELS, distort
+from datasets.opinions.tables import write_csv
 from datasets.sample_images import dead_leaves, sample_photographs
-from datasets.tables import write_csv
 
 IMAGE_SIZE = (192, 144)
 SHOWN = ("gaussian_blur", "jpeg")

@@ -16,9 +16,9 @@ from common import log
 from common.atomic_files import check_not_read
 from common.errors import UserError
 from common.process import run_script
-from datasets.image_folders import FolderListing, scan_folder
-from datasets.shards import SHARD_MEGABYTES, find_shards, read_shards, write_index, write_shards
-from datasets.tables import write_csv
+from datasets.images.folders import FolderListing, scan_folder
+from datasets.opinions.tables import write_csv
+from datasets.training.shards import SHARD_MEGABYTES, find_shards, read_shards, write_index, write_shards
 
 N_NAMED = 5
 
@@ -80,7 +80,7 @@ def find_training_images(root: Path) -> tuple[dict[Source, list[Path]], FolderLi
 
 def write_training_csv(paths: list[Path], csv_path: Path) -> None:
     """Writes one column, ``Image_path``, with a row per path; paths in any encoding survive the round trip."""
-    from datasets.training_images import PATH_COLUMN  # imports torch, which --help does not need
+    from datasets.training.image_lists import PATH_COLUMN  # imports torch, which --help does not need
 
     write_csv(csv_path, (PATH_COLUMN,), ([str(path)] for path in paths))
 
@@ -119,7 +119,7 @@ def _account(listing: FolderListing) -> str:
 
 
 def _listed_in(csv_path: Path) -> list[Path]:
-    from datasets.training_images import read_training_csv  # imports torch, which --help does not need
+    from datasets.training.image_lists import read_training_csv  # imports torch, which --help does not need
 
     images = read_training_csv(csv_path)
     if images.shards is not None:

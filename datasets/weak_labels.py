@@ -21,11 +21,11 @@ from common import log
 from common.atomic_files import check_outside, whole_folder
 from common.process import run_script
 from common.progress_bar import ProgressBar
-from datasets.crops import centre
 from datasets.distortions import DISTORTIONS, N_LEVELS, distort
-from datasets.image_lists import ListedImage, list_images
 from datasets.images import read_image
-from datasets.tables import write_csv
+from datasets.images.lists import ListedImage, list_images
+from datasets.opinions.tables import write_csv
+from datasets.training.crops import centre
 
 LARGEST_SIDE = 512
 """Pixels. Larger photographs are cropped to their middle."""

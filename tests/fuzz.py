@@ -35,7 +35,7 @@ from PIL import Image, PngImagePlugin
 
 from common.errors import UserError
 from datasets.images import read_image
-from datasets.opinion_scores import read_scores
+from datasets.opinions.scores import read_scores
 from learning.regression.description import RegressorDescription
 from learning.regression.mappings import IDENTITY
 from learning.regression.regressor_files import description_file, load_regressor, save_regressor

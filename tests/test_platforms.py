@@ -11,9 +11,9 @@ import pytest
 import main_contrast
 from common.atomic_files import whole_file
 from common.errors import UserError
-from datasets.feature_files import FeatureFolder
-from datasets.file_stamps import FileStamp, QuickStamp
-from datasets.image_lists import ListedImage
+from datasets.features.files import FeatureFolder
+from datasets.features.stamps import FileStamp, QuickStamp
+from datasets.images.lists import ListedImage
 from options.contrast import parse_contrast_options
 from tests.runs import ROOT
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from datasets.crops import Box, disjoint
+from datasets.training.crops import Box, disjoint
 
 Apply = Callable[..., np.ndarray]
 

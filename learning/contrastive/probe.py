@@ -21,12 +21,12 @@ from sklearn.preprocessing import StandardScaler
 
 from common import log, machine
 from common.errors import UserError
-from datasets.crops import centre
 from datasets.distortions import DISTORTIONS, N_LEVELS, distort
-from datasets.image_folders import find_images
 from datasets.images import read_image
-from datasets.opinion_scores import read_scores
-from datasets.resampling import half_size_exactly
+from datasets.images.folders import find_images
+from datasets.images.resampling import half_size_exactly
+from datasets.opinions.scores import read_scores
+from datasets.training.crops import centre
 from learning.contrastive.training_state import Position
 from learning.distributed.process_group import ProcessContext, gather_objects
 from learning.regression.evaluation import run_protocol

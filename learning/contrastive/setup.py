@@ -16,9 +16,9 @@ from torch.utils.data import DataLoader, Dataset
 from common import log
 from common.errors import UserError
 from datasets.distortions import DISTORTIONS, N_LEVELS
-from datasets.quality_aware import QualityAwareDataset
-from datasets.training_images import TrainingImages, read_training_csv, scan_data_folder
-from datasets.workers import worker_starter
+from datasets.training.image_lists import TrainingImages, read_training_csv, scan_data_folder
+from datasets.training.quality_aware import QualityAwareDataset
+from datasets.training.workers import worker_starter
 from learning.contrastive.batches import Batch, EpochBatches, split_batch
 from learning.contrastive.lars import LARS
 from learning.contrastive.moco import KeyQueue, MoCo, NodeShuffle, accuracy, contrastive_loss, embed, level_loss
@@ -32,7 +32,7 @@ from networks.features import FeatureExtractor, amp_dtype, normalize
 from options.contrast import ContrastOptions
 
 if TYPE_CHECKING:
-    from datasets.content_aware import ContentAwareDataset
+    from datasets.training.content_aware import ContentAwareDataset
     from learning.contrastive.probe import Probe
 
 
@@ -68,7 +68,7 @@ def build_dataset(options: ContrastOptions, images: TrainingImages) -> ContentAw
     """The data set of ``--views``, which makes training samples of ``images``."""
     if options.views == "content":
         # Imports torchvision, which quality-aware views do not need.
-        from datasets.content_aware import ContentAwareDataset
+        from datasets.training.content_aware import ContentAwareDataset
 
         return ContentAwareDataset(images, options.method, options.patch_size, options.seed, options.max_pixels)
     return QualityAwareDataset(

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from common import log
 from common.errors import UserError
-from datasets.workers import signals_delayed
+from datasets.training.workers import signals_delayed
 from learning.contrastive.batches import Batch, split_batch
 from learning.contrastive.training_state import Position
 from learning.distributed.process_group import ProcessContext, mean_over_processes

@@ -8,8 +8,8 @@ import torch.distributed as dist
 
 from common import log
 from common.errors import UserError
-from datasets.tables import read_csv, write_csv
-from datasets.training_images import PATH_COLUMN, EpochImages
+from datasets.opinions.tables import read_csv, write_csv
+from datasets.training.image_lists import PATH_COLUMN, EpochImages
 
 BAD_IMAGES = "bad_images.csv"
 N_NAMED = 5

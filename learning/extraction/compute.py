@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from datasets.decoding import DecodedImage, UnreadableImage
-from datasets.file_stamps import FileStamp
+from datasets.features.stamps import FileStamp
+from datasets.images.decoding import DecodedImage, UnreadableImage
 from networks.features import LARGEST_AT_ONCE, FeatureExtractor
 
 

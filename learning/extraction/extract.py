@@ -11,9 +11,9 @@ import torch.distributed as dist
 
 from common import log, machine
 from common.progress_bar import ProgressBar
-from datasets.decoding import decode_images
-from datasets.feature_files import FeatureFolder, FeaturePlan, claim_folder
-from datasets.image_lists import ListedImage
+from datasets.features.files import FeatureFolder, FeaturePlan, claim_folder
+from datasets.images.decoding import decode_images
+from datasets.images.lists import ListedImage
 from learning.distributed.process_group import ProcessContext
 from learning.extraction.compute import ComputedFeatures, FailedImage, compute_features
 from networks.features import FeatureExtractor

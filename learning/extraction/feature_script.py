@@ -8,8 +8,8 @@ import torch
 
 from common import log
 from common.errors import UserError
-from datasets.feature_files import FeatureFolder, feature_file, write_single_file
-from datasets.image_lists import ImageListing, list_images
+from datasets.features.files import FeatureFolder, feature_file, write_single_file
+from datasets.images.lists import ImageListing, list_images
 from datasets.sample_images import write_sample_images
 from learning.distributed.process_group import ProcessContext, environment_context, from_first, join, leave
 from learning.extraction.extract import Summary, extract_features

@@ -21,7 +21,7 @@ from common.atomic_files import check_not_read, check_target, whole_file
 from common.errors import UserError
 from common.names import short_identity
 from common.process import run_script
-from datasets.tables import write_csv
+from datasets.opinions.tables import write_csv
 from learning.regression.settings import SHARES, Grid
 from options.across import AcrossOptions, parse_across_options
 
@@ -60,8 +60,8 @@ class Matrix:
 def read_set(name: str, features: str, scores: str) -> ScoredSet:
     """Scores and features of a database; UserError where an image has no features."""
     # These import pandas, which --help does not need.
-    from datasets.feature_files import FeatureFiles
-    from datasets.opinion_scores import read_scores
+    from datasets.features.files import FeatureFiles
+    from datasets.opinions.scores import read_scores
 
     table, files = read_scores(scores), FeatureFiles(features)
     matched = files.match(table.images)

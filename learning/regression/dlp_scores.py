@@ -13,11 +13,11 @@ import numpy as np
 from common.errors import UserError
 from common.progress_bar import ProgressBar
 from datasets.distortions import DISTORTIONS, N_LEVELS, distort
-from datasets.image_lists import ListedImage
 from datasets.images import read_image
-from datasets.opinion_scores import read_numbers
-from datasets.resampling import resize
-from datasets.tables import read_csv, write_csv
+from datasets.images.lists import ListedImage
+from datasets.images.resampling import resize
+from datasets.opinions.scores import read_numbers
+from datasets.opinions.tables import read_csv, write_csv
 from learning.regression.dlp import DlpScores
 
 Scorer = Callable[[Sequence[np.ndarray]], np.ndarray]

@@ -14,8 +14,8 @@ from common import log
 from common.atomic_files import check_not_read, check_target
 from common.errors import UserError
 from common.process import run_script
-from datasets.image_lists import list_images
-from datasets.tables import write_csv
+from datasets.images.lists import list_images
+from datasets.opinions.tables import write_csv
 from options.dlp_tests import DlpOptions, parse_dlp_options
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import UserError
-from datasets.tables import read_csv, write_csv
+from datasets.opinions.tables import read_csv, write_csv
 from learning.regression.metrics import fit_mapping
 
 

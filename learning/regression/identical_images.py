@@ -13,7 +13,7 @@ from itertools import combinations
 import numpy as np
 
 from common import log
-from datasets.opinion_scores import OpinionScores, identical_across, with_identical_grouped
+from datasets.opinions.scores import OpinionScores, identical_across, with_identical_grouped
 from learning.regression.splits import Split
 
 FEWEST_FEATURES = 16

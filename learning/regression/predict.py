@@ -15,12 +15,12 @@ from common import log
 from common.atomic_files import check_not_read, check_outside, check_target, check_writable
 from common.errors import UserError
 from common.names import pooling_of
-from datasets.decoding import DecodedImage
-from datasets.feature_files import FeatureFolder, FeaturePlan, claim_folder, read_encoder
-from datasets.file_stamps import FileStamp, QuickStamp
-from datasets.image_lists import ImageListing, ListedImage, list_images, match_names
-from datasets.resampling import half_size_exactly
-from datasets.tables import shown, write_csv
+from datasets.features.files import FeatureFolder, FeaturePlan, claim_folder, read_encoder
+from datasets.features.stamps import FileStamp, QuickStamp
+from datasets.images.decoding import DecodedImage
+from datasets.images.lists import ImageListing, ListedImage, list_images, match_names
+from datasets.images.resampling import half_size_exactly
+from datasets.opinions.tables import shown, write_csv
 from learning.distributed.process_group import ProcessContext
 from learning.extraction.compute import ComputedFeatures, FailedImage, compute_features
 from learning.extraction.extract import Extraction
@@ -35,7 +35,7 @@ from options.features import CHECKPOINTS, ComputeOptions
 from options.prediction import PredictionOptions, is_page
 
 if TYPE_CHECKING:
-    from datasets.opinion_scores import OpinionScores
+    from datasets.opinions.scores import OpinionScores
     from learning.regression.metrics import Metrics
 
 DEFAULT_REGRESSOR = Path("regressor.skops")
@@ -362,7 +362,7 @@ def _print_about(regressor: Regressor, closing: str, output: Path | None) -> Non
 
 
 def _read_labels(path: Path, lower_is_better: bool) -> OpinionScores:
-    from datasets.opinion_scores import read_scores  # imports pandas, which scores alone do not need
+    from datasets.opinions.scores import read_scores  # imports pandas, which scores alone do not need
 
     return read_scores(path, lower_is_better)
 

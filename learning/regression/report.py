@@ -16,10 +16,10 @@ from PIL import Image
 from common.atomic_files import whole_file
 from common.errors import UserError
 from common.names import GIVEN
-from datasets.image_folders import find_images
-from datasets.image_lists import match_names
 from datasets.images import read_image
-from datasets.opinion_scores import OpinionScores
+from datasets.images.folders import find_images
+from datasets.images.lists import match_names
+from datasets.opinions.scores import OpinionScores
 from learning.regression.description import RegressorDescription
 from learning.regression.evaluation import Evaluation
 from learning.regression.held_out import HeldOut

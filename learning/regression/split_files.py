@@ -22,9 +22,9 @@ from sklearn.model_selection import GroupShuffleSplit
 
 from common.atomic_files import write_array
 from common.errors import UserError
-from datasets.image_lists import match_names
-from datasets.opinion_scores import SPLIT_NAMES, OpinionScores
-from datasets.tables import read_csv, write_csv
+from datasets.images.lists import match_names
+from datasets.opinions.scores import SPLIT_NAMES, OpinionScores
+from datasets.opinions.tables import read_csv, write_csv
 from learning.regression.splits import Split, checked
 
 IMAGE_COLUMNS = ("image", "img_name", "dist_name")

@@ -13,9 +13,9 @@ from common.atomic_files import check_not_read, check_target
 from common.errors import UserError
 from common.names import GIVEN
 from common.progress_bar import ProgressBar
-from datasets.feature_files import FeatureFiles
-from datasets.iqa_databases import read_database
-from datasets.opinion_scores import OpinionScores, identical_across, read_scores
+from datasets.features.files import FeatureFiles
+from datasets.opinions.databases import read_database
+from datasets.opinions.scores import OpinionScores, identical_across, read_scores
 from learning.regression.breakdown import breakdown
 from learning.regression.description import BootstrapIntervals, RegressorDescription, Sources, describe
 from learning.regression.evaluation import Evaluation, TestResults, n_test_fits, run_protocol

@@ -9,8 +9,8 @@ import options.contrast, torch.distributed, tqdm  # what is other people's, whil
 sys.platform = "win32"
 sys.modules["fcntl"] = None
 del signal.SIGUSR1
-import common.folder_lock, datasets.workers, learning.distributed.process_group
-datasets.workers.use_one_core()
+import common.folder_lock, datasets.training.workers, learning.distributed.process_group
+datasets.training.workers.use_one_core()
 assert learning.distributed.process_group.interface_towards("127.0.0.1") is None
 try:
     common.folder_lock.hold("nowhere")

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from datasets.images import read_image
-from datasets.opinion_scores import read_scores
+from datasets.opinions.scores import read_scores
 from datasets.sample_opinions import N_PHOTOGRAPHS, write_sample_opinions
 from tests.images import noise_image
 

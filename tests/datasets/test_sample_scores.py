@@ -3,7 +3,7 @@
 import numpy as np
 
 from datasets.images import read_image
-from datasets.opinion_scores import read_scores
+from datasets.opinions.scores import read_scores
 from datasets.sample_scores import SHOWN, write_sample_scores
 
 

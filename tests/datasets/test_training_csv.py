@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from datasets.training_images import read_training_csv
+from datasets.training.image_lists import read_training_csv
 
 pytestmark = pytest.mark.processes
 

@@ -10,9 +10,9 @@ from PIL import Image
 
 from common.errors import UserError
 from datasets.distortions import DISTORTIONS, distort
-from datasets.image_lists import list_images
 from datasets.images import read_image
-from datasets.opinion_scores import read_scores
+from datasets.images.lists import list_images
+from datasets.opinions.scores import read_scores
 from datasets.weak_labels import ORDERED, Version, draw_versions, write_weak_labels
 from tests.images import photograph
 

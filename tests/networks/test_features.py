@@ -5,7 +5,7 @@ import pytest
 import torch
 import torchvision
 
-from datasets.resampling import half_size_exactly
+from datasets.images.resampling import half_size_exactly
 from networks.features import FeatureExtractor, fold_batchnorm
 from tests.encoders import random_encoder
 from tests.images import photograph

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from datasets.resampling import half_size_exactly
+from datasets.images.resampling import half_size_exactly
 from networks.halving import half_size
 from tests.images import noise_image, photograph
 

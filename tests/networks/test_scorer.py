@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from common.names import LAYER4_MEAN, POOLINGS
-from datasets.resampling import half_size_exactly
+from datasets.images.resampling import half_size_exactly
 from networks import Calibration, LinearHead, QualityScorer, ScorerEncoder, build_encoder
 from networks.features import FeatureExtractor
 from networks.pooling import pooled_size

@@ -5,7 +5,7 @@ import csv
 import pytest
 
 from common.errors import UserError
-from datasets.quality_aware import QualityAwareDataset
+from datasets.training.quality_aware import QualityAwareDataset
 from learning.contrastive.unreadable_images import BAD_IMAGES, N_NAMED, BadImages
 from tests.images import write_training_set
 

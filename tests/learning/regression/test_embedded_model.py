@@ -8,9 +8,9 @@ from PIL import Image
 
 import hubconf
 from common.errors import UserError
-from datasets.feature_files import FeatureFolder
-from datasets.image_lists import list_images
+from datasets.features.files import FeatureFolder
 from datasets.images import read_image
+from datasets.images.lists import list_images
 from learning.distributed.process_group import ProcessContext
 from learning.extraction.extract import extract_features
 from learning.extraction.extractors import load_extractors

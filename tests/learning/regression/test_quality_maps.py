@@ -7,7 +7,7 @@ from PIL import Image, ImageFilter
 
 import hubconf
 from common.errors import UserError
-from datasets.image_lists import ListedImage
+from datasets.images.lists import ListedImage
 from learning.regression import quality_maps
 from learning.regression.predict import predict_quality
 from learning.regression.quality_maps import draw_map, local_deviations, smooth, write_maps

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.opinion_scores import OpinionScores, score_table
+from datasets.opinions.scores import OpinionScores, score_table
 from learning.regression.breakdown import breakdown
 from learning.regression.description import BootstrapIntervals, Sources, describe
 from learning.regression.evaluation import run_protocol

@@ -6,7 +6,7 @@ import torch
 
 from common.errors import UserError
 from common.names import LAYER4_MEAN, STAGES_DIFFERENCES
-from datasets.resampling import half_size_exactly
+from datasets.images.resampling import half_size_exactly
 from learning.regression.description import RegressorDescription
 from learning.regression.mappings import OpinionMapping
 from learning.regression.regressor_files import load_regressor, save_regressor

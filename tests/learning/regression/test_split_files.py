@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from common.errors import UserError
-from datasets.opinion_scores import OpinionScores, score_table
+from datasets.opinions.scores import OpinionScores, score_table
 from learning.regression.split_files import read_splits, write_splits
 from learning.regression.splits import random_splits
 

@@ -1,0 +1,1 @@
+"""Feature files: names, identity, reading and writing."""

@@ -1,0 +1,5 @@
+"""From an image file to uint8 RGB: decoding, formats, metadata, depth, resampling; folders and lists of inputs."""
+
+from datasets.images.reading import MAX_PIXELS, read_image
+
+__all__ = ["MAX_PIXELS", "read_image"]

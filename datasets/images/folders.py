@@ -1,0 +1,171 @@
+"""The images below a folder, and an account of the files that are left out."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tqdm import tqdm
+
+from common import log
+from common.errors import UserError
+from datasets.images.formats import IMAGE_SUFFIXES, RAW_SUFFIXES, starts_like_an_image
+
+_IMAGE_SUFFIXES = frozenset(suffix.encode() for suffix in IMAGE_SUFFIXES)
+_RAW_SUFFIXES = frozenset(suffix.encode() for suffix in RAW_SUFFIXES)
+
+_SYSTEM_FOLDERS = frozenset(
+    b"""@eadir,@recycle,@recently-snapshot,@tmp,#recycle,#snapshot,__macosx,$recycle.bin,recycler,found.000,lost+found,
+    system volume information,ipod photo cache""".replace(b"\n    ", b"").split(b",")
+)
+_PREVIEWS_SUFFIX = b".lrdata"
+"""Folders that a file server, an operating system or a photo program makes: like those with a dot in front, they hold
+thumbnails, previews and deleted files."""
+
+THUMBNAILS = "in hidden, thumbnail or system folders"
+HIDDEN = "hidden"
+RAW = "camera raw, to be developed first"
+OTHER = "without an image's ending"
+NOT_IMAGES = "without an ending, and not images"
+
+
+@dataclass
+class FolderListing:
+    """The image files below a folder, and what was left out: reason -> number of files.
+
+    ``images`` are paths as bytes, sorted; ``unreadable`` are folders that could not be listed, with the reason.
+    """
+
+    images: list[bytes] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
+    unreadable: list[str] = field(default_factory=list)
+    other_suffixes: Counter[str] = field(default_factory=Counter)
+
+    def add(self, other: FolderListing) -> None:
+        """Adds the images and the account of another folder."""
+        self.images += other.images
+        self.left_out += other.left_out
+        self.unreadable += other.unreadable
+        self.other_suffixes += other.other_suffixes
+
+    def leave_out(self, name: bytes, reason: str) -> None:
+        """Counts a file that is left out."""
+        self.left_out[reason] += 1
+        if reason == OTHER:
+            suffix = os.path.splitext(name)[1].lower()
+            self.other_suffixes[os.fsdecode(suffix).encode(errors="replace").decode()] += 1
+
+    def account(self) -> str:
+        """What was left out, for a person; empty where nothing was."""
+        parts = []
+        for reason, n in self.left_out.most_common():
+            details = ""
+            if reason == OTHER:
+                suffixes = [suffix for suffix, _ in self.other_suffixes.most_common(5)]
+                details = f": {', '.join(suffixes)}" + (", ..." if len(self.other_suffixes) > 5 else "")
+            parts.append(f"{n:,d} {reason}{details}")
+        return "; ".join(parts)
+
+
+def scan_folder(folder: str | os.PathLike, progress: bool = False) -> FolderListing:
+    """Lists the image files below ``folder``, by their ending, or without one by their content.
+
+    Links to folders are followed, each folder once. Hidden files and folders, and thumbnail folders, are left out.
+    ``progress`` shows a bar that counts. Raises UserError for a folder that does not exist.
+    """
+    if not os.path.isdir(folder):  # noqa: PTH112
+        raise UserError(f"{os.fspath(folder)} is not a folder")
+    listing = FolderListing()
+
+    def note_unreadable(error: OSError) -> None:
+        listing.unreadable.append(f"folder {os.fsdecode(error.filename)} cannot be read: {error.strerror}")
+
+    visited = set()
+    with tqdm(
+        desc=log.printable(f"scanning {os.fspath(folder)}"), unit="image", disable=None if progress else True
+    ) as bar:
+        for parent, folders, names in os.walk(os.fsencode(folder), onerror=note_unreadable, followlinks=True):
+            real = os.path.realpath(parent)
+            if real in visited:
+                folders.clear()
+                continue
+            visited.add(real)
+            for name in [name for name in folders if is_system_folder(name)]:
+                folders.remove(name)
+                listing.left_out[THUMBNAILS] += _count_images(os.path.join(parent, name))
+            n_before = len(listing.images)
+            for name in names:
+                _sort_in(os.path.join(parent, name), name, listing)
+            bar.update(len(listing.images) - n_before)
+    listing.images.sort()
+    listing.left_out = +listing.left_out
+    return listing
+
+
+def scan_images(folder: str | os.PathLike, progress: bool = False) -> list[bytes]:
+    """The images of ``scan_folder`` alone; UserError where there are none."""
+    listing = scan_folder(folder, progress)
+    if not listing.images:
+        reasons = "; ".join([*listing.unreadable[:3], *filter(None, [listing.account()])])
+        raise UserError(f"{os.fspath(folder)} holds no images" + (f" ({reasons})" if reasons else ""))
+    return listing.images
+
+
+def find_images(folder: Path) -> list[Path]:
+    """The images of ``scan_images``; an empty list where there are none."""
+    try:
+        return [Path(os.fsdecode(path)) for path in scan_images(folder)]
+    except UserError:
+        return []
+
+
+def is_system_folder(folder_name: bytes) -> bool:
+    """Whether a folder of this name holds thumbnails, previews or deleted files, or is hidden."""
+    lowered = folder_name.lower()
+    return lowered.startswith(b".") or lowered in _SYSTEM_FOLDERS or lowered.endswith(_PREVIEWS_SUFFIX)
+
+
+def _count_images(folder: bytes) -> int:
+    return sum(_has_image_suffix(name) for _, _, names in os.walk(folder) for name in names)
+
+
+def _has_image_suffix(name: bytes) -> bool:
+    return os.path.splitext(name)[1].lower() in _IMAGE_SUFFIXES
+
+
+def _sort_in(path: bytes, name: bytes, listing: FolderListing) -> None:
+    reason = reason_to_leave_out(name, lambda: _starts_like_an_image(path))
+    if reason is None:
+        listing.images.append(path)
+    else:
+        listing.leave_out(name, reason)
+
+
+def reason_to_leave_out(name: bytes, starts_like_an_image: Callable[[], bool]) -> str | None:
+    """Why a file of this name is not listed as an image; None for an image.
+
+    ``starts_like_an_image`` is asked for a name without an ending.
+    """
+    suffix = os.path.splitext(name)[1].lower()
+    if name.startswith(b"."):
+        return HIDDEN
+    if suffix in _IMAGE_SUFFIXES:
+        return None
+    if suffix in _RAW_SUFFIXES:
+        return RAW
+    if suffix:
+        return OTHER
+    return None if starts_like_an_image() else NOT_IMAGES
+
+
+def _starts_like_an_image(path: bytes) -> bool:
+    try:
+        if not os.path.isfile(path):  # noqa: PTH113  a pipe would block
+            return False
+        with open(path, "rb") as file:
+            return starts_like_an_image(file.read(32))
+    except OSError:
+        return True  # it may be one, and is then reported as unreadable

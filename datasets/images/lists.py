@@ -1,0 +1,284 @@
+"""The images that an input names: files, folders, globs and lists, with the names by which features are kept."""
+
+from __future__ import annotations
+
+import codecs
+import glob
+import itertools
+import os
+import re
+import sys
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from common.errors import UserError
+from datasets.images.folders import scan_folder
+from datasets.images.formats import IMAGE_SUFFIXES, starts_like_an_image
+from datasets.opinions.tables import AS_WRITTEN, TABLE_SUFFIXES, read_csv, shown
+
+PATH_COLUMNS = ("Image_path", "image")
+
+STANDARD_INPUT = "-"
+
+LIST_SUFFIX = ".txt"
+
+
+@dataclass(frozen=True)
+class ListedImage:
+    """An image file, and its name by which features are kept: its path below the input, with forward slashes."""
+
+    path: str
+    name: str
+
+
+@dataclass(frozen=True)
+class ListedRow:
+    """A row of the input: the image as the input gives it, and its position among the images of the listing."""
+
+    given: str
+    image: int
+
+
+@dataclass
+class ImageListing:
+    """The images that an input names, each file once, and the input's rows, in its order, repeated ones too.
+
+    ``left_out`` and ``unreadable`` account for files and folders that are not among them.
+    """
+
+    images: list[ListedImage] = field(default_factory=list)
+    rows: list[ListedRow] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+    n_left_out: int = 0
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __iter__(self) -> Iterator[ListedImage]:
+        return iter(self.images)
+
+    def account(self) -> str:
+        """Unreadable folders and what is left out, to be appended to a closing line; empty where there is neither."""
+        folders = f", {len(self.unreadable):,d} folders unreadable" if self.unreadable else ""
+        return folders + (f", {self.n_left_out:,d} left out ({'; '.join(self.left_out)})" if self.n_left_out else "")
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A path to open, how the input spells it, and its names: the first one that no other file has is taken."""
+
+    path: str
+    given: str
+    names: tuple[str, ...]
+
+
+def list_images(sources: str | os.PathLike | Sequence[str | os.PathLike], option: str = "--input") -> ImageListing:
+    """Lists the images that one or several sources name.
+
+    A folder means all images below it, sorted; a glob the files that it fits, sorted; a table (.csv, .tsv, .xlsx) the
+    paths in its column Image_path or image; a .txt file, and "-" for standard input, one path per line. Relative paths
+    in a table or list start at the current folder, or else at the folder of the file. Raises UserError for a source
+    that does not exist or names no image; its sentence calls the source as the command line does, ``option``.
+    """
+    if isinstance(sources, (str, os.PathLike)):
+        sources = [sources]
+    listing = ImageListing()
+    positions: dict[str, int] = {}
+    names: set[str] = set()
+    for source in (os.fspath(one) for one in sources):
+        found = _find(source, listing, option)
+        if not found:
+            reasons = [*listing.unreadable[:3], *listing.left_out]
+            raise UserError(f"{option} {source}: no images there" + (f" ({'; '.join(reasons)})" if reasons else ""))
+        for one in found:
+            absolute = os.path.abspath(one.path)
+            if absolute not in positions:
+                positions[absolute] = len(listing.images)
+                # Files of one name, such as two folders' IMG_0001.jpg, are told apart by their folders.
+                last = image_name(absolute)
+                numbered = (f"{n}/{last}" for n in itertools.count(2))
+                name = next(name for name in itertools.chain(one.names, [last], numbered) if name not in names)
+                names.add(name)
+                listing.images.append(ListedImage(one.path, name))
+            listing.rows.append(ListedRow(one.given, positions[absolute]))
+    return listing
+
+
+def _find(source: str, listing: ImageListing, option: str) -> list[_Found]:
+    path = Path(source)
+    if source == STANDARD_INPUT:
+        return _find_in_lines(sys.stdin.buffer.read(), Path(), f"{option} standard input")
+    if path.is_dir():
+        return _find_in_folder(source, listing)
+    if path.suffix.lower() in TABLE_SUFFIXES:
+        return _find_in_table(path, option)
+    if path.suffix.lower() == LIST_SUFFIX and path.is_file():
+        try:
+            return _find_in_lines(path.read_bytes(), path.parent, f"{option} {source}")
+        except OSError as error:
+            raise UserError(f"{option} {source} cannot be read: {error.strerror}") from None
+    if os.path.lexists(source):
+        return [_Found(source, source, (path.name, image_name(source)))]
+    if glob.has_magic(source):
+        found = sorted(Path(one) for one in glob.iglob(source, recursive=True) if Path(one).is_file())  # noqa: PTH207
+        root = _fixed_parent(path)
+        return [_Found(str(one), str(one), (one.relative_to(root).as_posix(), image_name(str(one)))) for one in found]
+    raise UserError(f"{option} {source} does not exist")
+
+
+def _find_in_folder(source: str, listing: ImageListing) -> list[_Found]:
+    folder = scan_folder(source)
+    listing.unreadable += folder.unreadable
+    listing.n_left_out += sum(folder.left_out.values())
+    if folder.left_out:
+        listing.left_out.append(folder.account())
+    found = []
+    for path in sorted(Path(os.fsdecode(image)) for image in folder.images):
+        name = path.relative_to(source).as_posix()
+        found.append(_Found(str(path), name, (name,)))
+    return found
+
+
+def _fixed_parent(pattern: Path) -> Path:
+    """The deepest folder that all files of a glob have in common, whatever it finds."""
+    fixed = []
+    for part in pattern.parts[:-1]:
+        if glob.has_magic(part):
+            break
+        fixed.append(part)
+    return Path(*fixed)
+
+
+def _find_in_table(csv_path: Path, option: str) -> list[_Found]:
+    table = read_csv(csv_path, PATH_COLUMNS, option, as_written=True)
+    column = next(name for name in PATH_COLUMNS if name in table)
+    found = []
+    for line, plain, given in zip(table.index, table[column], table[AS_WRITTEN + column], strict=True):
+        if not plain:
+            raise UserError(f"{option} {csv_path}, line {line}: no image is named")
+        found.append(_Found(_from_here_or(csv_path.parent, plain), given, (image_name(plain),)))
+    return found
+
+
+def _find_in_lines(content: bytes, folder: Path, where: str) -> list[_Found]:
+    if starts_like_an_image(content[:32]):
+        raise UserError(f"{where} is an image, not a list of paths; give it an image's ending")
+    found = [_Found(path, given, (image_name(plain),)) for path, plain, given in paths_in_list(content, folder)]
+    if not found:
+        raise UserError(f"{where} lists no images")
+    return found
+
+
+def paths_in_list(content: bytes, folder: Path) -> Iterator[tuple[str, str, str]]:
+    """The entries of a list, a line each or separated by NUL (``find -print0``): path to open, plain spelling, line.
+
+    A relative path begins at the current folder, or at ``folder`` where a file is only there. Lines that begin with "#"
+    are comments. Blanks and quotation marks around a path do not belong to it, unless there is a file with them in its
+    name. PowerShell writes UTF-16, and Windows writes backslashes.
+    """
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        content = os.fsencode(content.decode("utf-16", "replace").replace("\ufffd", "?"))
+    separator = b"\0" if b"\0" in content else b"\n"
+    for line in content.removeprefix(codecs.BOM_UTF8).split(separator):
+        given = os.fsdecode(line.removesuffix(b"\r"))
+        plain = given.strip()
+        unquoted = plain[1:-1] if len(plain) > 2 and plain[0] == plain[-1] and plain[0] in "\"'" else plain
+        for one in dict.fromkeys((given, plain, unquoted, unquoted.replace("\\", "/"))):
+            path = _from_here_or(folder, one)
+            if one and os.path.lexists(path):
+                break
+        else:
+            one, path = unquoted, _from_here_or(folder, unquoted)
+            if not one or one.startswith("#"):
+                continue
+        yield path, one, given
+
+
+def _from_here_or(folder: Path, given: str) -> str:
+    """A relative path from the current folder, or from ``folder`` where a file is only there."""
+    # os.path accepts names that are too long for the file system; pathlib raises.
+    from_folder = os.path.join(folder, given)
+    return from_folder if not os.path.exists(given) and os.path.exists(from_folder) else given  # noqa: PTH110
+
+
+def image_name(given: str) -> str:
+    """The name of an image that a list calls ``given``: its path without root, ".." and the colon of a drive.
+
+    It is a path below any folder that it is joined to, on Windows too.
+    """
+    below = re.sub(r"^([A-Za-z]):/", r"\1/", given.replace(os.sep, "/"))
+    return "/".join(part for part in below.split("/") if part not in ("", "..", "."))
+
+
+def _without_suffix(name: str) -> str:
+    path = PurePosixPath(name)
+    return str(path.with_suffix("")) if path.suffix.lower() in IMAGE_SUFFIXES else name
+
+
+def match_names(requested: Sequence[str], available: Sequence[str], where: str) -> dict[str, str]:
+    """Name in a table -> the available name of the same image, for those that have one.
+
+    Tables and folders of a database seldom agree in leading folders, endings, upper case and Unicode form (macOS
+    writes an accent as a character of its own): these may differ, as long as the rest identifies the image. An exact
+    match comes first. Raises UserError, naming ``where`` the available
+    names are from, for a name that fits several, and for two names that fit the same.
+    """
+    exact = set(available)
+    matched: dict[str, str] = {}
+    for given in requested:
+        name = image_name(given)
+        same = next((spelling for spelling in (name, _without_suffix(name)) if spelling in exact), None)
+        if same is not None:
+            matched[given] = same
+    used = set(matched.values())
+    by_last_part: dict[str, list[str]] = defaultdict(list)
+    for name in available:
+        if name not in used:
+            by_last_part[_without_suffix(PurePosixPath(_folded(name)).name)].append(name)
+    for given in requested:
+        if given in matched:
+            continue
+        name = image_name(given)
+        candidates = by_last_part.get(_without_suffix(PurePosixPath(_folded(name)).name), ())
+        fitting = [candidate for candidate in candidates if _same_end(name, candidate)]
+        if len({_without_suffix(_folded(candidate)) for candidate in fitting}) == 1:
+            # Of names that differ only in case, ending or Unicode form, the one with the same spelling is meant.
+            last = PurePosixPath(name).name
+            for spelling in (last, _without_suffix(last)):
+                alike = [one for one in fitting if PurePosixPath(one).name == spelling]
+                fitting = alike if len(alike) == 1 else fitting
+        if len(fitting) > 1:
+            raise UserError(
+                f"image {shown(given)} fits several in {where}: {', '.join(map(shown, sorted(fitting)[:3]))}; name it "
+                "with its folder"
+            )
+        if fitting:
+            matched[given] = fitting[0]
+    images: dict[str, str] = {}
+    for given, name in matched.items():
+        # Two images must not share features: they could be on both sides of a split.
+        if name in images and image_name(images[name]) == image_name(given):
+            raise UserError(f"{shown(images[name])} and {shown(given)} are the same image; give each image once")
+        if name in images:
+            raise UserError(
+                f"images {shown(images[name])} and {shown(given)} both fit {shown(name)} in {where}; one of them is "
+                "not there"
+            )
+        images[name] = given
+    return matched
+
+
+def _folded(name: str) -> str:
+    """A name without differences in the case of letters and in their Unicode form."""
+    return unicodedata.normalize("NFC", name.lower())
+
+
+def _same_end(name: str, other: str) -> bool:
+    """Whether the shorter path is the end of the longer one, whatever the case, Unicode form and ending."""
+    parts, others = (_without_suffix(_folded(path)).split("/") for path in (name, other))
+    length = min(len(parts), len(others))
+    return parts[-length:] == others[-length:]

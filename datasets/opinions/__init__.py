@@ -1,0 +1,1 @@
+"""Tables of opinion scores, the databases that publish them, and weak labels."""

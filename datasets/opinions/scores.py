@@ -1,0 +1,289 @@
+"""Opinion scores of images: one table, whichever file or database they come from."""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from common import log
+from common.errors import UserError
+from datasets.images.lists import PATH_COLUMNS
+from datasets.opinions.tables import listed, read_csv, shown, visible
+
+SPLIT_NAMES = {
+    "train": "train", "training": "train",
+    "val": "validation", "valid": "validation", "validation": "validation",
+    "test": "test", "testing": "test",
+}  # fmt: skip
+"""Name of a part of an official split in label files -> its name here."""
+
+
+OPTIONAL_TEXTS = ("group", "split", "kind", "level")
+"""Columns of a table of scores that hold text and may be missing."""
+
+LARGEST_NUMBER = 1e30
+"""Squares of larger numbers, and their sums, come near the end of float64; features are float32, which ends at 3e38."""
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+
+
+@dataclass(frozen=True)
+class OpinionScores:
+    """A table with the columns image, mos, group, split, std, n_raters, kind and level; one row per image.
+
+    ``image`` is the path as the label file gives it. ``mos`` is float64; higher is better. Images of one ``group``
+    (a reference image, a scene) must be on the same side of a split. ``split`` is train, validation or test.
+    ``std`` is the standard deviation of the single ratings of an image, in units of ``mos``, and ``n_raters`` their
+    number. ``kind`` is the kind of distortion and ``level`` its level, both as text. ``std`` and ``n_raters`` are NaN
+    and the other optional columns None where the data set has none. ``inversion`` is a sentence on how scores were
+    inverted in which lower is better; it is empty where none were.
+    """
+
+    table: pd.DataFrame
+    source: str
+    inversion: str = ""
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def images(self) -> list[str]:
+        return self.table["image"].tolist()
+
+    @property
+    def mos(self) -> np.ndarray:
+        return self.table["mos"].to_numpy(np.float64)
+
+    @property
+    def groups(self) -> np.ndarray | None:
+        """(n,) group of each image, or None; an image without a group is a group of its own."""
+        return None if self.table["group"].isna().all() else self._every_group()
+
+    def _every_group(self) -> np.ndarray:
+        given = self.table["group"]
+        own = pd.Series([f"image {image}" for image in self.images], index=given.index, dtype=object)
+        return given.where(given.notna(), own).to_numpy(object)
+
+    @property
+    def official_split(self) -> np.ndarray | None:
+        """(n,) of train, validation and test, or None."""
+        return None if self.table["split"].isna().all() else self.table["split"].to_numpy(object)
+
+    @property
+    def kinds(self) -> np.ndarray | None:
+        """(n,) kind of distortion of each image, None for an image without one; None where no image has one."""
+        return self._labels("kind")
+
+    @property
+    def levels(self) -> np.ndarray | None:
+        """(n,) level of distortion of each image, None for an image without one; None where no image has one."""
+        return self._labels("level")
+
+    def _labels(self, column: str) -> np.ndarray | None:
+        labels = self.table[column]
+        return None if labels.isna().all() else labels.to_numpy(object)
+
+    @property
+    def std(self) -> np.ndarray | None:
+        """(n,) standard deviation of each image's ratings, float64, or None."""
+        return self._known("std")
+
+    @property
+    def n_raters(self) -> np.ndarray | None:
+        """(n,) number of each image's ratings, float64, at least 2, or None."""
+        return self._known("n_raters")
+
+    def _known(self, column: str) -> np.ndarray | None:
+        values = self.table[column].to_numpy(np.float64)
+        return None if np.isnan(values).any() else values
+
+    def rows(self, keep: Sequence[int] | np.ndarray) -> OpinionScores:
+        """Only the rows at these positions, in this order."""
+        table = self.table.iloc[np.asarray(keep, np.intp)].reset_index(drop=True)
+        return OpinionScores(table, self.source, self.inversion)
+
+
+def score_table(
+    images: Iterable[str],
+    mos: ArrayLike,
+    groups: Iterable[str | None] | None = None,
+    splits: Iterable[str | None] | None = None,
+    std: ArrayLike | None = None,
+    n_raters: ArrayLike | None = None,
+    kinds: Iterable[str | None] | None = None,
+    levels: Iterable[str | None] | None = None,
+) -> pd.DataFrame:
+    """The table of an ``OpinionScores`` from its columns, (n,) each."""
+    images = list(images)
+
+    def texts(given: Iterable[str | None] | None) -> pd.Series:
+        return pd.Series([None] * len(images) if given is None else list(given), dtype=object)
+
+    return pd.DataFrame(
+        {
+            "image": pd.Series(images, dtype=object),
+            "mos": np.asarray(mos, np.float64),
+            "group": texts(groups),
+            "split": texts(splits),
+            "std": np.full(len(images), np.nan) if std is None else np.asarray(std, np.float64),
+            "n_raters": np.full(len(images), np.nan) if n_raters is None else np.asarray(n_raters, np.float64),
+            "kind": texts(kinds),
+            "level": texts(levels),
+        }
+    )
+
+
+def read_scores(csv_path: str | os.PathLike, lower_is_better: bool = False) -> OpinionScores:
+    """A table with the columns image (or Image_path) and mos, optionally group, split, std, n_raters, kind and level.
+
+    ``lower_is_better`` (difference scores) inverts the sign. Raises UserError with the line for a score that is no
+    number, an image listed twice, an unknown part of a split, and an impossible std or n_raters.
+    """
+    where = f"scores {Path(csv_path)}"
+    table = read_csv(csv_path, PATH_COLUMNS, "scores", optional=OPTIONAL_TEXTS, numbers=("mos", "std", "n_raters"))
+    if "mos" not in table:
+        raise UserError(f"{where} has no column 'mos'; its columns are: {listed(table)}")
+    images = table[next(name for name in PATH_COLUMNS if name in table)]
+    if (images == "").any():
+        raise UserError(f"{where}, line {images.index[images == ''][0]}: no image is named")
+    check_unique(images, where)
+    mos = read_numbers(table["mos"], where)
+    columns = score_table(
+        images,
+        -mos if lower_is_better else mos,
+        groups=_read_groups(table["group"], where) if "group" in table else None,
+        splits=_read_splits(table["split"], where) if "split" in table else None,
+        std=read_spread(table["std"], where, "std") if "std" in table else None,
+        n_raters=read_spread(table["n_raters"], where, "n_raters") if "n_raters" in table else None,
+        kinds=_read_labels(table["kind"]) if "kind" in table else None,
+        levels=_read_labels(table["level"]) if "level" in table else None,
+    )
+    inversion = "The signs of the scores are inverted, since lower is better in the file." if lower_is_better else ""
+    return OpinionScores(columns, str(csv_path), inversion)
+
+
+def check_unique(images: pd.Series, where: str) -> None:
+    """UserError where an image has more than one row; ``images`` is indexed by line."""
+    repeated = images[images.duplicated()]
+    if len(repeated):
+        first = images.index[images == repeated.iloc[0]][0]
+        raise UserError(
+            f"{where}, line {repeated.index[0]}: image {shown(repeated.iloc[0])} has a score on line {first} already; "
+            "give each image once, with its mean score"
+        )
+
+
+def read_numbers(column: pd.Series, where: str, meaning: str = "score") -> np.ndarray:
+    """A column of texts, indexed by line, as float64 of at most ``LARGEST_NUMBER``.
+
+    Raises UserError with the line of the first text that is no such number.
+    """
+    values = np.array([float(text) if _NUMBER.fullmatch(text.strip()) else np.nan for text in column], np.float64)
+    too_large = f"is too large; at most {LARGEST_NUMBER:g} is possible"
+    for is_wrong, why in ((~np.isfinite(values), "is not a number"), (np.abs(values) > LARGEST_NUMBER, too_large)):
+        if is_wrong.any():
+            row = int(is_wrong.argmax())
+            raise UserError(f"{where}, line {column.index[row]}: the {meaning} {visible(column.iloc[row])} {why}")
+    return values
+
+
+def read_spread(column: pd.Series, where: str, name: str) -> np.ndarray:
+    """The column std or n_raters, float64, NaN if all cells are empty; UserError for an impossible value."""
+    if not column.str.strip().any():
+        return np.full(len(column), np.nan)
+    values = read_numbers(column, where, name)
+    lowest = 0 if name == "std" else 2
+    wrong = np.flatnonzero(values < lowest)
+    if wrong.size:
+        line = column.index[wrong[0]]
+        raise UserError(f"{where}, line {line}: {name} is {values[wrong[0]]:g}, less than {lowest}")
+    return values
+
+
+def _read_groups(column: pd.Series, where: str) -> list[str | None]:
+    """Names of groups in one Unicode form, without blanks around them; a warning where only their case differs."""
+    groups = _read_labels(column)
+    spellings: dict[str, str] = {}
+    for group in filter(None, groups):
+        other = spellings.setdefault(group.casefold(), group)
+        if other != group:
+            log.warning(f"{where}: groups {visible(other)} and {visible(group)} differ in case only, and count as two")
+            break
+    return groups
+
+
+def _read_labels(column: pd.Series) -> list[str | None]:
+    """Names in one Unicode form, without blanks around them; None for an empty cell."""
+    return [unicodedata.normalize("NFC", name.strip()) or None for name in column]
+
+
+def _read_splits(column: pd.Series, where: str) -> list[str]:
+    names = column.str.strip().str.lower()
+    unknown = names[~names.isin(SPLIT_NAMES)]
+    if len(unknown):
+        line = unknown.index[0]
+        raise UserError(f"{where}, line {line}: split {visible(column[line])} is not one of train, validation, test")
+    return [SPLIT_NAMES[name] for name in names]
+
+
+def identical_images(digests: Sequence[str | None]) -> list[list[int]]:
+    """Positions of images with the same content, one list for each content that occurs twice or more.
+
+    ``digests`` (n,) are of the files or of their pixels; None where a digest is not known.
+    """
+    positions: dict[str, list[int]] = {}
+    for position, digest in enumerate(digests):
+        if digest is not None:
+            positions.setdefault(digest, []).append(position)
+    return [same for same in positions.values() if len(same) > 1]
+
+
+def identical_across(
+    digests: Sequence[str | None], first: Iterable[int], second: Iterable[int]
+) -> list[tuple[int, int]]:
+    """Pairs of positions with the same content, of which one is in part ``first`` of a split and one in ``second``."""
+    in_first, in_second = set(map(int, first)), set(map(int, second))
+    return [
+        (one, other)
+        for same in identical_images(digests)
+        for one in same
+        for other in same
+        if one in in_first and other in in_second
+    ]
+
+
+def with_identical_grouped(scores: OpinionScores, digests: Sequence[str | None]) -> OpinionScores:
+    """The scores with images of the same content in one group, so that no split parts them.
+
+    ``digests`` (n,) belong to the rows of ``scores``; None where a digest is not known. Groups that share a content
+    become one group, under the name of the first of them. Raises ValueError for another number of digests.
+    """
+    if len(digests) != len(scores):
+        raise ValueError(f"{len(digests)} digests for {len(scores)} images")
+    identical = identical_images(digests)
+    if not identical:
+        return scores
+    groups = scores._every_group()
+    merged_into: dict[str, str] = {}
+
+    def final(group: str) -> str:
+        while group in merged_into:
+            group = merged_into[group]
+        return group
+
+    for same in identical:
+        first = final(groups[same[0]])
+        for position in same[1:]:
+            group = final(groups[position])
+            if group != first:
+                merged_into[group] = first
+    table = scores.table.assign(group=pd.Series([final(group) for group in groups], dtype=object))
+    return OpinionScores(table, scores.source, scores.inversion)

@@ -1,0 +1,1 @@
+"""From an image to a training sample: lists of training images, shards, crops, the two data sets, their workers."""

@@ -1,0 +1,196 @@
+"""The list of training images, single files or in shards, and the common part of the two training data sets."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from common.errors import UserError
+from datasets.images.folders import scan_images
+from datasets.images.lists import LIST_SUFFIX, paths_in_list
+from datasets.images.reading import MAX_PIXELS, read_image, read_open_image
+from datasets.opinions.tables import read_csv
+from datasets.training.shards import SHARD, ShardImages, find_shards, list_shard_images
+
+PATH_COLUMN = "Image_path"
+
+_SUBSTITUTES = 10
+"""Number of images that are tried in place of an unreadable one."""
+
+
+class TrainingImages(NamedTuple):
+    """Their source, their paths as file-system bytes, (n,), and if the source is a CSV their line numbers, (n,).
+
+    Arrays, since worker processes share them: a million Python strings would be copied into each worker as their
+    reference counts change. If the images are in shards, a path is ``shard.tar: member``.
+    """
+
+    source: str
+    paths: np.ndarray
+    lines: np.ndarray | None
+    shards: ShardImages | None = None
+
+    def place(self, index: int) -> str:
+        """The source and line of an image, for messages."""
+        return self.source if self.lines is None else f"{self.source}, line {self.lines[index]}"
+
+    def path(self, index: int) -> str:
+        return os.fsdecode(self.paths[index])
+
+    def read(self, index: int, max_pixels: int) -> np.ndarray:
+        """An image, uint8 RGB (H, W, 3); UserError, with its path, where it cannot be read."""
+        if self.shards is None:
+            return read_image(self.path(index), max_pixels)
+        return read_open_image(io.BytesIO(self.shards.read(index)), self.path(index), max_pixels)
+
+    def check_existence(self) -> None:
+        """Raises UserError with the first line whose image does not exist, or with the first missing shard.
+
+        Lists each folder once instead of checking each file, so that a million images on a network disk take seconds.
+        """
+        if self.shards is not None:
+            self.shards.check_existence()
+            return
+        listings: dict[bytes, set[bytes]] = {}
+        missing = []
+        for index, path in enumerate(self.paths):
+            folder, name = os.path.split(path)
+            if folder not in listings:
+                try:
+                    listings[folder] = set(os.listdir(folder or b"."))
+                except (OSError, ValueError):  # ValueError: a NUL byte in the name
+                    listings[folder] = set()
+            if name not in listings[folder]:
+                missing.append(index)
+        if missing:
+            path = self.path(missing[0])
+            others = f", and {len(missing) - 1} more of {len(self.paths)}" if len(missing) > 1 else ""
+            relative = "" if Path(path).is_absolute() else f" (relative paths start at {Path.cwd()})"
+            raise UserError(f"{self.place(missing[0])}: image {path} does not exist{others}{relative}")
+
+
+def read_training_csv(csv_path: str | os.PathLike) -> TrainingImages:
+    """Reads the column ``Image_path``, or lists the images of tar shards.
+
+    ``csv_path`` is a CSV of images, a tar file, a folder of tar files, or a CSV or ``.txt`` file of their paths. Raises
+    UserError for a missing file, column or path, for an empty table, and for a shard that cannot be used.
+    """
+    path = Path(csv_path)
+    if not path.exists():
+        raise UserError(
+            f"training CSV {csv_path} does not exist; `python -m datasets.training_csv` makes one, see csv_files/"
+        )
+    if path.is_dir():
+        shards = find_shards(path)
+        if not shards:
+            raise UserError(f"folder {csv_path} holds no tar files; `python -m datasets.training_csv` lists images")
+        return _in_shards(shards, f"folder {csv_path}")
+    if path.suffix == SHARD:
+        return _in_shards([os.fspath(csv_path)], f"shard {csv_path}")
+    if path.suffix.lower() == LIST_SUFFIX:
+        listed = [one for one, *_ in paths_in_list(path.read_bytes(), path.parent)]
+        if listed and all(one.endswith(SHARD) for one in listed):
+            return _in_shards(listed, f"list of shards {csv_path}")
+    return _in_csv(csv_path)
+
+
+def _in_csv(csv_path: str | os.PathLike) -> TrainingImages:
+    column = read_csv(csv_path, (PATH_COLUMN,), "training CSV")[PATH_COLUMN]
+    images = TrainingImages(
+        f"training CSV {os.fspath(csv_path)}", np.array([os.fsencode(path) for path in column]), column.index.to_numpy()
+    )
+    blank = np.flatnonzero(images.paths == b"")
+    if len(blank):
+        raise UserError(f"{images.place(blank[0])}: the column '{PATH_COLUMN}' is empty")
+    is_shard = np.char.endswith(images.paths, SHARD.encode())
+    if is_shard.all():
+        return _in_shards(column.tolist(), f"list of shards {csv_path}")
+    if is_shard.any():
+        first = int(np.flatnonzero(is_shard)[0])
+        raise UserError(f"{images.place(first)}: {images.path(first)} is a shard; list either shards or images")
+    return images
+
+
+def _in_shards(paths: Sequence[str], source: str) -> TrainingImages:
+    images = list_shard_images(paths, source)
+    return TrainingImages(source, images.paths, None, images)
+
+
+class EpochImages:
+    """Images by ``[epoch, index]``, or by ``[index]`` in the epoch last given to ``set_epoch``.
+
+    With ``[epoch, index]`` a sampler can ask for images of the next epoch while those of the present one are still
+    being loaded; training uses this form. ``set_epoch`` is for other users of the data set.
+    """
+
+    def __init__(self, images: TrainingImages, seed: int, max_pixels: int = MAX_PIXELS):
+        self.images = images
+        self.seed = seed
+        self._max_pixels = max_pixels
+        # In shared memory: workers see a new epoch, and the main process sees which images they could not read.
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        self._unreadable = torch.zeros(len(images.paths), dtype=torch.uint8).share_memory_()
+
+    def set_epoch(self, epoch: int) -> None:
+        self._epoch.fill_(epoch)
+
+    def __len__(self) -> int:
+        return len(self.images.paths)
+
+    def epoch_and_index(self, key: int | tuple[int, int]) -> tuple[int, int]:
+        """``i`` or ``(epoch, i)`` -> (epoch, i); IndexError for an index out of range."""
+        epoch, index = key if isinstance(key, tuple) else (int(self._epoch), key)
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"image {index} of {len(self)}")
+        return epoch, index % len(self)
+
+    def read(self, epoch: int, index: int) -> np.ndarray:
+        """Image ``index``, uint8 RGB (H, W, 3), or another image in its place if it cannot be read.
+
+        The other image depends on (seed, epoch, index) alone, so a run with unreadable images is repeatable. Raises
+        UserError, with the line in the list, if none of ``_SUBSTITUTES`` other images can be read either.
+        """
+        try:
+            return self._read(index)
+        except UserError as error:
+            failure = error
+        rng = np.random.default_rng((self.seed, epoch, index, _SUBSTITUTES))
+        for other in rng.integers(len(self), size=_SUBSTITUTES):
+            with contextlib.suppress(UserError):
+                return self._read(int(other))
+        raise UserError(f"{failure}, and none of {_SUBSTITUTES} others drawn in its place can be read") from None
+
+    def _read(self, index: int) -> np.ndarray:
+        try:
+            return self.images.read(index, self._max_pixels)
+        except UserError as error:
+            self._unreadable[index] = 1
+            raise UserError(f"{self.images.place(index)}: {error}") from None
+
+    def unreadable(self) -> np.ndarray:
+        """Indices of the images that could not be read so far, by any worker of this process."""
+        return np.flatnonzero(self._unreadable.numpy())
+
+    def why_unreadable(self, index: int) -> str:
+        """A sentence on an image that could not be read."""
+        try:
+            self._read(index)
+        except UserError as error:
+            return str(error)
+        return f"{self.images.place(index)}: image {self.images.path(index)} could not be read at first"
+
+
+def scan_data_folder(folder: str | os.PathLike) -> TrainingImages:
+    """The images of an ImageNet folder (``DIR/train/<class>/*.JPEG``), or of any other tree, with a bar.
+
+    Raises UserError for a folder that is not there or holds no images.
+    """
+    root = Path(folder, "train") if Path(folder, "train").is_dir() else Path(folder)
+    return TrainingImages(f"folder {root}", np.array(scan_images(root, progress=True)), None)

@@ -1,0 +1,144 @@
+"""CSV of images -> chunks of query and key crops for the quality-aware encoder (Re-IQA, section 3.2)."""
+
+from __future__ import annotations
+
+import os
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from datasets.distortions import DISTORTIONS, N_LEVELS
+from datasets.distortions.regions import distort_boxes
+from datasets.images import MAX_PIXELS
+from datasets.images.resampling import half_size
+from datasets.training.crops import Box, CropPlan, mirror_up_to, plan_crops
+from datasets.training.image_lists import EpochImages, TrainingImages, read_training_csv
+
+CHANCE_OF_TWO_DISTORTIONS = 0.1
+
+
+def draw_steps(n_aug: int, n_distortions: int, rng: np.random.Generator) -> list[list[tuple[str, int]]]:
+    """Draws the distortions of each of the ``n_aug`` versions: a list of (kind, level), in the order of application.
+
+    Each version has a different kind, at a uniform level. With ``n_distortions`` 2, one version in ten is distorted a
+    second time, by another kind, and the level is divided between the two.
+    """
+    names = list(DISTORTIONS)
+    first_kinds = rng.choice(len(names), size=n_aug, replace=False)
+    levels = rng.integers(N_LEVELS, size=n_aug)
+    versions = []
+    for first, level in zip(first_kinds, levels, strict=True):
+        if n_distortions == 2 and rng.random() < CHANCE_OF_TWO_DISTORTIONS:
+            second = (first + rng.integers(1, len(names))) % len(names)
+            share = int(rng.integers(level + 1))
+            versions.append([(names[first], int(level) - share), (names[second], share)])
+        else:
+            versions.append([(names[first], int(level))])
+    return versions
+
+
+def reached_levels(steps: list[tuple[str, int]]) -> np.ndarray:
+    """The distortions of a version, uint8 (kinds, levels): 1 at [k, l] where kind k was applied at level l or above."""
+    names = list(DISTORTIONS)
+    reached = np.zeros((len(names), N_LEVELS), dtype=np.uint8)
+    for name, level in steps:
+        reached[names.index(name), : level + 1] = 1
+    return reached
+
+
+def cut_crops(part: np.ndarray, plan: CropPlan, query: np.ndarray, key: np.ndarray) -> None:
+    """Cuts the two crops out of ``part``, the pixels of ``plan.source``, into ``query`` and ``key``, (3, P, P)."""
+    size = plan.query.height
+    divided = half_size(part) if plan.factor == 2 else part
+    divided = mirror_up_to(divided, size, size)
+    top, left = plan.source.top // plan.factor, plan.source.left // plan.factor
+    frame = Box(top, left, top + divided.shape[0], left + divided.shape[1])
+    cv2.split(plan.query.relative_to(frame).cut(divided), list(query))
+    cv2.split(plan.key.relative_to(frame).cut(divided), list(key))
+
+
+def make_chunk(
+    image: np.ndarray,
+    n_aug: int,
+    n_scale: int,
+    n_distortions: int,
+    patch_size: int,
+    swap_crops: bool,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
+    """One training sample from one image, uint8 (H, W, 3).
+
+    Returns uint8 (n_scale * (n_aug + 1), 6, P, P): full scale first, then half scale; in each scale the image
+    itself, then its distorted versions; channels 0-2 the query crop, 3-5 the key crop. Also returns the
+    ``reached_levels`` of each row, uint8 (n_scale * (n_aug + 1), kinds, levels).
+    """
+    height, width = image.shape[:2]
+    plans = [plan_crops(height, width, factor, patch_size, rng) for factor in (1, 2)[:n_scale]]
+    sources = [plan.sources for plan in plans]
+
+    n_versions = n_aug + 1
+    n_swapped_at_full_scale = n_versions // 2
+    # Torch's memory begins at a multiple of 64 bytes; into planes that do not, cv2.split takes ten times as long.
+    chunk = torch.empty((n_scale, n_versions, 2, 3, patch_size, patch_size), dtype=torch.uint8).numpy()
+    versions: list[list[tuple[str, int]]] = [[], *draw_steps(n_aug, n_distortions, rng)]
+    for version, steps in enumerate(versions):
+        parts = distort_boxes(image, sources, steps, rng)
+        for plan, part, (query, key) in zip(plans, parts, chunk[:, version], strict=True):
+            # Half-swap: each scale exchanges query and key in the half of the versions where the other does not.
+            if swap_crops and (version < n_swapped_at_full_scale) == (plan.factor == 1):
+                query, key = key, query
+            cut_crops(part, plan, query, key)
+    reached = np.stack([reached_levels(steps) for steps in versions] * n_scale)
+    return chunk.reshape(n_scale * n_versions, 6, patch_size, patch_size), reached
+
+
+class QualityAwareDataset(EpochImages, Dataset):
+    """The images of a training CSV as chunks: ``[i]`` is a uint8 tensor (n_scale * (n_aug + 1), 6, P, P).
+
+    With ``with_levels``, ``[i]`` is that tensor and the ``reached_levels`` of its rows (see ``make_chunk``).
+
+    ``csv_path`` is the CSV's path, or the list of images that was read from it. A chunk depends on (seed, epoch, i)
+    alone: not on the number of workers or processes, nor on images read before.
+
+    An unreadable image is replaced by another one (see ``EpochImages.read``). Raises UserError for a CSV that cannot
+    be used (see ``read_training_csv``), ValueError for an option out of range.
+    """
+
+    def __init__(
+        self,
+        csv_path: str | os.PathLike | TrainingImages,
+        n_aug: int = 11,
+        n_scale: int = 2,
+        n_distortions: int = 1,
+        patch_size: int = 160,
+        swap_crops: int | bool = 1,
+        seed: int = 0,
+        max_pixels: int = MAX_PIXELS,
+        with_levels: bool = False,
+    ):
+        if not 0 <= n_aug <= len(DISTORTIONS):
+            raise ValueError(f"n_aug {n_aug} is not in 0..{len(DISTORTIONS)}, the number of kinds of distortion")
+        if n_scale not in (1, 2) or n_distortions not in (1, 2):
+            raise ValueError(f"n_scale {n_scale} and n_distortions {n_distortions} must be 1 or 2")
+        if patch_size < 1:
+            raise ValueError(f"patch_size {patch_size} must be at least 1 pixel")
+        images = csv_path if isinstance(csv_path, TrainingImages) else read_training_csv(csv_path)
+        super().__init__(images, seed, max_pixels)
+        self.n_aug = n_aug
+        self.n_scale = n_scale
+        self.n_distortions = n_distortions
+        self.patch_size = patch_size
+        self.swap_crops = bool(swap_crops)
+        self.with_levels = with_levels
+
+    def __getitem__(self, key: int | tuple[int, int]) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+        epoch, index = self.epoch_and_index(key)
+        rng = np.random.default_rng((self.seed, epoch, index))
+        chunk, reached = make_chunk(
+            self.read(epoch, index), self.n_aug, self.n_scale, self.n_distortions, self.patch_size, self.swap_crops, rng
+        )
+        if self.with_levels:
+            return torch.from_numpy(chunk), torch.from_numpy(reached)
+        return torch.from_numpy(chunk)

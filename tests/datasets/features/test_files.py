@@ -1,0 +1,341 @@
+"""Features on disk: found for the images of a table, read in their order, never mixed between encoders."""
+
+import hashlib
+import os
+import time
+
+import numpy as np
+import pytest
+
+from common.errors import UserError
+from datasets.features import files as feature_files
+from datasets.features import sources as feature_sources
+from datasets.features import stamps as file_stamps
+from datasets.features.files import (
+    FeatureFiles,
+    FeatureFolder,
+    claim_folder,
+    feature_file,
+    read_encoder,
+    single_file_encoder,
+    write_single_file,
+)
+from datasets.features.stamps import QuickStamp, stamp_file
+from datasets.images.lists import ListedImage
+
+NAMES = ["a", "sub/b", "sub/c d"]
+
+
+def write_folder(folder, kinds=("quality_aware", "content_aware"), size=4):
+    for offset, kind in enumerate(kinds):
+        claim_folder(folder, kind, f"{kind} encoder")
+        for index, name in enumerate(NAMES):
+            path = feature_file(folder, kind, name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.save(path, np.full((1, size), 10 * offset + index, np.float32))
+    return folder
+
+
+def test_a_folder_gives_rows_in_the_order_asked_for(tmp_path):
+    files = FeatureFiles(write_folder(tmp_path))
+    assert files.kinds == ["quality_aware", "content_aware"] and files.names == NAMES
+    assert files.encoders == {"quality_aware": "quality_aware encoder", "content_aware": "content_aware encoder"}
+    rows = files.read(["sub/c d", "a"])
+    assert rows.dtype == np.float32 and rows.tolist() == [[2] * 4 + [12] * 4, [0] * 4 + [10] * 4]
+    assert FeatureFiles(tmp_path, ["content_aware"]).read(["a"]).tolist() == [[10] * 4]
+
+
+def test_a_single_file_gives_the_same(tmp_path):
+    np.savez(
+        tmp_path / "f.npz",
+        names=np.array(["a.png", "sub/b.png"]),
+        quality_aware=np.array([[1, 2], [3, 4]], np.float32),
+        **{single_file_encoder("quality_aware"): np.array("abc")},
+    )
+    files = FeatureFiles(tmp_path / "f.npz")
+    assert files.kinds == ["quality_aware"] and files.encoders == {"quality_aware": "abc"}
+    matched = files.match(["sub/b.png", "a.png"])
+    assert files.read([matched["sub/b.png"], matched["a.png"]]).tolist() == [[3, 4], [1, 2]]
+
+
+def test_only_images_with_every_kind_are_there(tmp_path):
+    feature_file(write_folder(tmp_path), "content_aware", "a").unlink()
+    assert FeatureFiles(tmp_path).names == ["sub/b", "sub/c d"]
+
+
+def test_what_is_wrong_is_named(tmp_path):
+    with pytest.raises(UserError, match="do not exist"):
+        FeatureFiles(tmp_path / "none")
+    with pytest.raises(UserError, match="no quality_aware or content_aware features there"):
+        FeatureFiles(tmp_path)
+    write_folder(tmp_path, ["quality_aware"])
+    with pytest.raises(UserError, match="no content_aware features"):
+        FeatureFiles(tmp_path, ["content_aware"])
+    broken = feature_file(tmp_path, "quality_aware", "sub/b")
+    for content, said in (
+        (np.zeros((1, 5), np.float32), "have 5 values, and .*a_quality_aware_features.npy has 4"),
+        (np.full((1, 4), np.nan, np.float32), "sub/b_quality_aware_features.npy are not finite"),
+        (np.array(["x"]), "not an array of numbers"),
+    ):
+        np.save(broken, content)
+        with pytest.raises(UserError, match=said):
+            FeatureFiles(tmp_path).read(NAMES)
+    broken.write_bytes(b"\x93NUMPY")
+    with pytest.raises(UserError, match="cannot be read"):
+        FeatureFiles(tmp_path).read(NAMES)
+    (tmp_path / "f.npz").write_bytes(b"PK")
+    with pytest.raises(UserError, match=r"f\.npz cannot be read"):
+        FeatureFiles(tmp_path / "f.npz")
+
+
+def test_no_pickle_is_read(tmp_path):
+    write_folder(tmp_path, ["quality_aware"])
+    np.save(feature_file(tmp_path, "quality_aware", "a"), np.array([{"a": 1}], dtype=object))
+    with pytest.raises(UserError, match="cannot be read"):
+        FeatureFiles(tmp_path).read(["a"])
+    np.savez(tmp_path / "f.npz", names=np.array([{}], dtype=object), quality_aware=np.zeros((1, 2)))
+    with pytest.raises(UserError):
+        FeatureFiles(tmp_path / "f.npz")
+
+
+def test_a_folder_belongs_to_one_encoder(tmp_path):
+    write_folder(tmp_path, ["quality_aware"])
+    claim_folder(tmp_path, "quality_aware", "quality_aware encoder")
+    with pytest.raises(UserError, match="holds features of another encoder"):
+        claim_folder(tmp_path, "quality_aware", "other")
+    with pytest.raises(UserError, match="holds features with --pooling layer4_mean, not stages_mean_std; name another"):
+        claim_folder(tmp_path, "quality_aware", "quality_aware encoder:stages_mean_std")
+    assert read_encoder(tmp_path, "quality_aware") == "quality_aware encoder"
+
+
+def test_older_features_of_an_unknown_encoder_stay_so(tmp_path):
+    path = feature_file(tmp_path, "quality_aware", "a")
+    path.parent.mkdir()
+    np.save(path, np.zeros((1, 4), np.float32))
+    claim_folder(tmp_path, "quality_aware", "new")
+    assert read_encoder(tmp_path, "quality_aware") is None
+
+
+class Photographs:
+    """Files that stand for photographs, and a folder with features of them: their content's length."""
+
+    def __init__(self, root):
+        self.root, self.folder = root, root / "features"
+        self.kinds = ["quality_aware"]
+
+    def put(self, name, content, **times):
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        if times:
+            os.utime(path, ns=(times["mtime_ns"], times["mtime_ns"]))
+
+    def extract(self, *names, folder=""):
+        """As a run of a script on these images: what was computed, and how many of these were stale."""
+        features = FeatureFolder(self.folder, self.kinds)
+        images = [ListedImage(str(self.root / folder / name), name) for name in names]
+        plan = features.plan(images)
+        for position in plan.to_do:
+            image = images[position]
+            with open(image.path, "rb") as file:
+                stamp = stamp_file(file)
+                row = np.full(4, len(file.read()), np.float32)
+            features.write(image, plan.names[image.name], dict.fromkeys(self.kinds, row), stamp)
+        return [images[position].name for position in plan.to_do], plan.n_stale
+
+    def lengths(self):
+        files = FeatureFiles(self.folder)
+        return {name: files.read([name])[0, 0] for name in files.names}
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    return Photographs(tmp_path)
+
+
+def test_features_follow_the_content_of_their_file(photographs):
+    photographs.put("a.png", b"one")
+    assert photographs.extract("a.png") == (["a.png"], 0)
+    assert photographs.extract("a.png") == ([], 0)
+    photographs.put("a.png", b"another")
+    assert photographs.extract("a.png") == (["a.png"], 1) and photographs.lengths() == {"a.png": 7}
+    (photographs.root / "a.png").touch()
+    assert photographs.extract("a.png") == ([], 0), "a new time of the same content"
+    assert photographs.extract("a.png") == ([], 0)
+
+
+def test_another_folders_file_of_the_same_name_size_and_time(photographs):
+    """What copying programs and archives preserve does not suffice."""
+    for folder, content in (("monday", b"abc"), ("tuesday", b"xyz")):
+        photographs.put(f"{folder}/IMG_0001.png", content, mtime_ns=10**18)
+    assert photographs.extract("IMG_0001.png", folder="monday") == (["IMG_0001.png"], 0)
+    assert photographs.extract("IMG_0001.png", folder="tuesday") == (["IMG_0001.png"], 1)
+
+
+def test_endings_tell_images_apart_whatever_the_runs(photographs):
+    for name, content in (("x.jpg", b"1"), ("x.png", b"22"), ("x.png.jpg", b"333"), ("sub/x.jpg", b"4444")):
+        photographs.put(name, content)
+    assert photographs.extract("x.jpg")[0] == ["x.jpg"] and photographs.extract("x.png")[0] == ["x.png"]
+    assert photographs.extract("x.png", "x.jpg", "x.png.jpg", "sub/x.jpg")[0] == ["x.png.jpg", "sub/x.jpg"]
+    assert photographs.extract("x.png.jpg", "x.jpg", "sub/x.jpg", "x.png") == ([], 0)
+    assert photographs.lengths() == {"x.jpg": 1, "x.png": 2, "x.png.jpg": 3, "sub/x.jpg": 4}
+    published = feature_file(photographs.folder, "quality_aware", "x")
+    assert published.name == "x_quality_aware_features.npy" and published.exists()
+
+
+def test_equal_stems_in_one_run(photographs):
+    for name in ("a.png", "a.jpg", "b.png", "sub/a.png"):
+        photographs.put(name, name.encode())
+    photographs.extract("a.png", "a.jpg", "b.png", "sub/a.png")
+    root = photographs.folder / "feats_quality_aware"
+    names = sorted(
+        str(path.relative_to(root)).removesuffix("_quality_aware_features.npy") for path in root.rglob("*.npy")
+    )
+    assert names == ["a.jpg", "a.png", "b", "sub/a"]
+
+
+@pytest.mark.parametrize("name", ["n" * 251 + ".png", "写" * 83 + ".png", "f/" + "é" * 125 + ".png", "a~b\udce9.png"])
+def test_any_name_that_a_disk_takes(photographs, name):
+    photographs.put(name, b"12345")
+    assert photographs.extract(name) == ([name], 0) and photographs.extract(name) == ([], 0)
+    assert photographs.lengths() == {name: 5}
+
+
+def test_older_folders_are_read(photographs):
+    """Features without a record of their file: nothing is known against them."""
+    photographs.put("a.png", b"12345")
+    path = feature_file(photographs.folder, "quality_aware", "a")
+    path.parent.mkdir(parents=True)
+    np.save(path, np.full((1, 4), 9, np.float32))
+    assert photographs.extract("a.png") == ([], 0) and photographs.lengths() == {"a": 9}
+
+
+def test_features_copied_from_another_folder_are_not_trusted(photographs, tmp_path):
+    """Without their journal nobody knows of which image they are; an image of the same name is another one."""
+    claim_folder(photographs.folder, "quality_aware", "encoder")
+    photographs.put("a.png", b"1")
+    photographs.extract("a.png")
+    elsewhere = Photographs(tmp_path / "elsewhere")
+    elsewhere.put("b.png", b"333")
+    elsewhere.extract("b.png")
+    name = "b_quality_aware_features.npy"
+    (photographs.folder / "feats_quality_aware" / name).write_bytes(
+        (elsewhere.folder / "feats_quality_aware" / name).read_bytes()
+    )
+    photographs.put("b.png", b"22")
+    assert photographs.extract("a.png", "b.png") == (["b.png"], 0)
+    assert photographs.lengths() == {"a.png": 1, "b.png": 2}
+
+
+def test_a_change_within_the_resolution_of_the_times_is_seen(photographs, monkeypatch):
+    """On a disk with times of two seconds, a change at once leaves size and times as they were."""
+    stamp = QuickStamp(3, time.time_ns(), time.time_ns(), 7)
+    monkeypatch.setattr(feature_files, "quick_stamp", lambda path: stamp)
+    monkeypatch.setattr(file_stamps, "_quick", lambda status: stamp)
+    photographs.put("a.png", b"one")
+    photographs.extract("a.png")
+    photographs.put("a.png", b"two")
+    assert photographs.extract("a.png") == (["a.png"], 1)
+    monkeypatch.setattr(feature_sources, "_COARSEST_TIMES_NS", 0)
+    assert photographs.extract("a.png") == ([], 0), "the content is the same"
+    monkeypatch.setattr(feature_files, "stamp_file", lambda file: 1 / 0)
+    assert photographs.extract("a.png") == ([], 0), "settled: the content is not read"
+
+
+@pytest.mark.parametrize("names", [("IMG.png", "img.png"), ("caf\u00e9.png", "cafe\u0301.png")])
+def test_a_disk_that_does_not_tell_case_and_unicode_forms_apart(photographs, monkeypatch, names):
+    first, second = names
+    photographs.put(f"x/{first}", b"1")
+    photographs.put(f"y/{second}", b"22")
+
+    def one_file_for_all_spellings(folder, kind, name):
+        return feature_file(folder, kind, feature_sources.folded(name))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(feature_files, "feature_file", one_file_for_all_spellings)
+        assert photographs.extract(first, folder="x")[0] == [first]
+        assert photographs.extract(second, folder="y")[0] == [second]
+        assert photographs.extract(first, folder="x") == photographs.extract(second, folder="y") == ([], 0)
+        features = FeatureFolder(photographs.folder, photographs.kinds)
+        found = [features.names([ListedImage("", name)])[name] for name in names]
+        assert features.read(found)[:, 0].tolist() == [1, 2]
+        both = FeatureFolder(photographs.root / "new", photographs.kinds).names([ListedImage("", n) for n in names])
+    assert len({feature_sources.folded(name) for name in both.values()}) == 2
+
+
+def test_older_features_of_names_in_upper_and_lower_case_stay_where_files_differ(photographs):
+    """Folders of older versions hold both. Where the disk has one file for the two, both are computed again."""
+    records = feature_sources.SourceRecords(photographs.folder / "feats_quality_aware")
+    for name in ("A", "a"):
+        photographs.put(f"{name}.png", name.encode())
+        with open(photographs.root / f"{name}.png", "rb") as file:
+            records.add(feature_sources.SourceRecord(name, f"{name}.png", stamp_file(file)))
+        np.save(feature_file(photographs.folder, "quality_aware", name), np.ones((1, 4), np.float32))
+    assert photographs.extract("A.png", "a.png") == ([], 0)
+    feature_file(photographs.folder, "quality_aware", "A").unlink()
+    os.link(*(feature_file(photographs.folder, "quality_aware", name) for name in ("a", "A")))
+    assert photographs.extract("A.png", "a.png")[0] == ["A.png", "a.png"]
+
+
+def test_a_torn_journal_line_is_no_record(photographs):
+    photographs.put("a.png", b"12345")
+    photographs.extract("a.png")
+    with open(photographs.folder / "feats_quality_aware" / "sources_0.jsonl", "ab") as file:
+        file.write(b'{"features": "a", "ima')
+    assert photographs.extract("a.png") == ([], 0)
+
+
+def test_a_kill_between_record_and_features_leaves_no_wrong_features(photographs, monkeypatch):
+    photographs.put("a.png", b"1")
+    photographs.extract("a.png")
+    photographs.put("a.png", b"22")
+    with monkeypatch.context() as patch:
+        patch.setattr(feature_files, "write_array", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            photographs.extract("a.png")
+    assert photographs.extract("a.png")[0] == ["a.png"] and photographs.lengths() == {"a.png": 2}
+
+
+def test_a_single_file_records_the_images(photographs):
+    for name in ("a.png", "b.png"):
+        photographs.put(name, name.encode() * 2)
+    photographs.extract("a.png", "b.png")
+    images = [ListedImage(str(photographs.root / name), name) for name in ("a.png", "b.png", "missing.png")]
+    target = photographs.root / "f.npz"
+    digests = [hashlib.sha256(name * 2).hexdigest() for name in (b"b.png", b"a.png")]
+    assert FeatureFiles(photographs.folder).file_digests(["b.png", "a.png"]) == digests
+    assert write_single_file(target, FeatureFolder(photographs.folder, ["quality_aware"]), images) == 2
+    with np.load(target, allow_pickle=False) as archive:
+        assert archive["names"].tolist() == ["a.png", "b.png"] and archive["size"].tolist() == [10, 10]
+        assert archive["sha256"].tolist()[0] == hashlib.sha256(b"a.png" * 2).hexdigest()
+        assert (archive["mtime_ns"] > 0).all()
+    assert FeatureFiles(target).names == ["a.png", "b.png"] and not photographs.folder.exists()
+    assert FeatureFiles(target).file_digests(["b.png", "a.png"]) == digests
+
+
+def test_features_of_another_program(tmp_path):
+    """As a table and as an .npz: read alike, under a kind of their own."""
+    values = np.array([[1.5, -2], [3, 4e-3]], np.float32)
+    (tmp_path / "f.csv").write_text("image,f1,f2\nx/a.png,1.5,-2\nb.png,3,4e-3\n")
+    np.savez(tmp_path / "f.npz", names=np.array(["x/a.png", "b.png"]), features=values)
+    for name in ("f.csv", "f.npz"):
+        files = FeatureFiles(tmp_path / name)
+        assert files.kinds == ["given"] and files.encoders == {"given": None}
+        matched = files.match(["b.png", "a.png"])
+        assert np.array_equal(files.read([matched["b.png"], matched["a.png"]]), values[::-1])
+        assert files.file_digests(files.names) == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("image,f1\na.png,1\na.png,2\n", "line 3: image a.png has features above already"),
+        ("image,f1\na.png,nan\n", "line 2: the feature f1 'nan' is not a number"),
+        ("image\na.png\n", "no column but 'image'"),
+        ("name,f1\na.png,1\n", "has no column"),
+    ],
+)
+def test_a_damaged_table_of_features_is_refused(tmp_path, text, said):
+    (tmp_path / "f.csv").write_text(text)
+    with pytest.raises(UserError, match=said):
+        FeatureFiles(tmp_path / "f.csv")

@@ -1,0 +1,295 @@
+"""Tables as people's programs write them, byte by byte: read where there is one way to read them, refused otherwise."""
+
+import datetime
+import gzip
+import io
+import unicodedata
+
+import numpy as np
+import openpyxl
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from common.errors import UserError
+from datasets.opinions.scores import read_scores
+from datasets.opinions.tables import read_csv, visible, write_csv
+
+PLAIN = "image,mos\nb/a 1.jpg,3.5\nc.png,4\n"
+NAMES, MOS = ["b/a 1.jpg", "c.png"], [3.5, 4.0]
+
+
+def workbook(rows, sheet="Sheet1", more=()):
+    """The bytes of an .xlsx with one sheet, or several."""
+    book = openpyxl.Workbook()
+    book.active.title = sheet
+    for row in rows:
+        book.active.append(row)
+    for title, other_rows in more:
+        other = book.create_sheet(title)
+        for row in other_rows:
+            other.append(row)
+    content = io.BytesIO()
+    book.save(content)
+    return content.getvalue()
+
+
+ROWS = [["image", "mos"], ["b/a 1.jpg", 3.5], ["c.png", 4]]
+
+
+@pytest.mark.parametrize(
+    ("content", "report"),
+    [
+        (PLAIN.encode(), ""),
+        (PLAIN.encode("utf-8-sig").replace(b"\n", b"\r\n"), ""),
+        (PLAIN.replace("\n", "\r").encode(), ""),
+        (b"\xff\xfe" + PLAIN.encode("utf-16-le"), "read as UTF-16"),
+        (b"\xfe\xff" + PLAIN.encode("utf-16-be"), "read as UTF-16"),
+        (PLAIN.encode("utf-16-le"), "read as UTF-16 without a byte-order mark"),
+        (PLAIN.encode("utf-16-be"), "read as UTF-16 without a byte-order mark"),
+        (PLAIN.encode("utf-32"), "read as UTF-32"),
+        (PLAIN.replace(",", "\t").encode("utf-16"), "read as UTF-16, tab-separated"),
+        (PLAIN.replace(",", "\t").encode(), "read as tab-separated"),
+        (PLAIN.replace(",", ";").encode(), "read as semicolon-separated"),
+        (PLAIN.replace(",", "|").encode(), "read as bar-separated"),
+        (PLAIN.replace(",", ";").replace("3.5", "3,5").encode(), "read as semicolon-separated with decimal commas"),
+        (b'image,mos\nb/a 1.jpg,"3,5"\nc.png,4\n', "read with decimal commas"),
+        (b"sep=,\n" + PLAIN.encode(), "read with its sep= line"),
+        (
+            b"sep=;\r\nimage;mos\r\nb/a 1.jpg;3,50\r\nc.png;4,00\r\n",
+            "semicolon-separated with decimal commas, its sep=",
+        ),
+        (b"sep=\t\n" + PLAIN.replace(",", "\t").encode(), "tab-separated"),
+        (b"# exported in 2024\n\n" + PLAIN.encode(), "read with 1 comment line left out"),
+        (b"\n,,\n" + PLAIN.encode() + b",\n,,\n\n", ""),
+        (b"image,mos\nb/a 1.jpg,3.5,\nc.png,4,\n", "read with commas at the end of lines left out"),
+        (b"image,mos,\nb/a 1.jpg,3.5,\nc.png,4,\n", ""),
+        (b",image,mos\n0,b/a 1.jpg,3.5\n1,c.png,4\n", ""),
+        (PLAIN.replace("mos", " mos ").encode(), r"read with column '\x20mos\x20' as 'mos'"),
+        (PLAIN.replace("mos", "MOS").encode(), "read with column 'MOS' as 'mos'"),
+        (PLAIN.replace("image", "Image Path").encode(), "column 'Image Path' as 'Image_path'"),
+        (PLAIN.replace("image", "image_name").encode(), "column 'image_name' as 'image'"),
+        (PLAIN.replace("jpg", "jpg ").encode(), "read with blanks around 1 name removed"),
+        ("image,mos\nb/a 1.jpg\u00a0,3.5\nc.png,4\n".encode(), "blanks around 1 name removed"),
+        (PLAIN.replace(",3.5", " , 3.5 ").encode(), "blanks around 1 name removed"),
+        (PLAIN.replace("/", "\\").encode(), "read with backslashes in 1 name as slashes"),
+        (b'image, mos\n"b/a 1.jpg", "3.5"\n"c.png", "4"\n', ""),
+        (b"image\tpath\tmos\nb/a 1.jpg\tx\t3.5\nc.png\ty\t4\n", "read as tab-separated"),
+        (PLAIN.encode() + b"\n", ""),
+        (gzip.compress(PLAIN.encode(), mtime=0), "read as gzip-compressed"),
+        (workbook(ROWS), "read as an Excel workbook, sheet 'Sheet1'"),
+        (workbook([["Scores of 2024"], [], *ROWS, [None, None], []]), "an Excel workbook"),
+        (workbook([["notes"]], "About", [("Scores", ROWS)]), "an Excel workbook, sheet 'Scores'"),
+    ],
+)
+def test_one_way_to_read_it(tmp_path, capsys, content, report):
+    path = tmp_path / "scores.csv"
+    path.write_bytes(content)
+    scores = read_scores(path)
+    assert scores.images == NAMES and scores.mos.tolist() == MOS
+    printed = capsys.readouterr().out
+    assert (
+        (report in printed and printed.startswith("scores.csv: read") and printed.count("\n") == 1)
+        if report
+        else (printed == "")
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b'image,mos\na,"1,055"\nb,"2,100"\n', "line 2: '1,055' can be 1.055 or 1055"),
+        (b"image\tmos\na\t1,055\nb\t950\n", "line 2: '1,055' can be 1.055 or 1055"),
+        (b"image;mos\na;950\nb;1,055\n", "line 3: '1,055' can be 1.055 or 1055"),
+        (b"image;mos\na;3,5\nb;3.5\n", "line 2: '3,5' has a comma and line 3: '3.5' a point"),
+        (b'image,mos\na,"1,055.5"\n', "line 2: the score '1,055.5' is not a number"),
+        (b"image;mos\na;1.055,5\n", "line 2: the score '1.055,5' is not a number"),
+        (b'image,mos\na,"3,"\n', "line 2: the score '3,' is not a number"),
+        (b"sep=x\nimagexmos\naax1\n", "no column 'Image_path' or 'image'; its columns are: sep=x"),
+        (b"image,mos\na,3,5\n", "line 2 has 3 fields, but line 1 names 2 columns"),
+        (b"image,mos,MOS\na,1,2\n", "columns 'mos' and 'MOS' have the same meaning"),
+        (b"image,mos,mos\na,1,2\n", "columns 'mos' and 'mos' have the same meaning"),
+        (b"image;a,image,mos\na;1,2,3\n", "can be separated by commas or semicolons"),
+        (b'image,mos\na,1\n"b,2\nc,3\n', "line 3: a quotation mark is not closed"),
+        (b"image,mos\na,1\na ,2\n", "line 3: image a has a score on line 2 already"),
+        (b"\xff\xfei\0m\0a", "it is UTF-16, and damaged at byte 4"),
+        (b"\x1f\x8bimage", "its compression is damaged"),
+        (b"PK\x03\x04image,mos\n", "it is not an Excel workbook (.xlsx), or is damaged"),
+        (workbook(ROWS)[:2000], "it is not an Excel workbook (.xlsx), or is damaged"),
+        (workbook([]), "it is empty"),
+        (workbook(ROWS, "A", [("B", ROWS)]), "its sheets 'A' and 'B' both hold such a table"),
+        (workbook([["image", "mos"], ["a", datetime.datetime(2024, 5, 3)]]), "the score '2024-05-03 00:00:00' is not"),
+        (workbook([["image", "mos"], ["a", True]]), "the score 'True' is not a number"),
+        (workbook([["image", "mos"], ["a", "#N/A"]]), "the score '#N/A' is not a number"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1 ...", "it is an old Excel file (.xls)"),
+        (b"<!DOCTYPE html><html>", "it is a web page"),
+        (b"", "it is empty"),
+        (b"\n\n", "it is empty"),
+        ("image,mos\na,\u22123\n".encode(), "the score '\u22123' is not a number"),
+        ("image,mos\na,\u0663\n".encode(), "is not a number"),
+        ("image,mos\na,3\u200b\n".encode(), r"the score '3\u200b' is not a number"),
+        (b"image,mos\na,5.5%\n", "'5.5%' is not a number"),
+        (b"image,mos\na,0x5\n", "'0x5' is not a number"),
+        (b"image,mos\na,5_0\n", "'5_0' is not a number"),
+        ("im\u200bage,mos\na,5\n".encode(), r"its columns are: 'im\u200bage', mos"),
+    ],
+)
+def test_more_than_one_way_or_none(tmp_path, capsys, content, sentence):
+    path = tmp_path / "scores.csv"
+    path.write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        read_scores(path)
+    assert sentence in caught.value.sentence and "scores.csv" in caught.value.sentence
+    assert "\n" not in caught.value.sentence and capsys.readouterr().out.count("\n") <= 1
+
+
+def test_three_decimals_each_are_no_thousands_between_semicolons(tmp_path):
+    path = tmp_path / "scores.csv"
+    path.write_text("image;mos;std\na;3,512;0,500\nb;12,250;0,125\n")
+    scores = read_scores(path)
+    assert scores.mos.tolist() == [3.512, 12.25] and scores.std.tolist() == [0.5, 0.125]
+
+
+def test_lines_are_those_of_the_file(tmp_path):
+    """Also below a declared separator, comments, blank lines and a name with a line end in it."""
+    path = tmp_path / "scores.csv"
+    path.write_bytes(b'sep=,\r\n# a\r\n\r\nimage,mos\r\n\r\n"a\r\nb",1\r\n\r\nc,x\r\n')
+    with pytest.raises(UserError, match="line 9: the score 'x'"):
+        read_scores(path)
+    path.write_bytes(workbook([[], ["image", "mos"], [], ["a", 1], ["b", "x"]]))
+    with pytest.raises(UserError, match="line 5: the score 'x'"):
+        read_scores(path)
+
+
+def test_a_name_on_disk_is_that_name(tmp_path, monkeypatch, capsys):
+    """Blanks, backslashes and the Unicode form are kept where a file is called so, beside the table or from here."""
+    composed, decomposed = (unicodedata.normalize(form, "caf\u00e9.png") for form in ("NFC", "NFD"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "table").mkdir()
+    for name in ("here\\x.png", "table/blank.png ", f"table/{decomposed}"):
+        (tmp_path / name).touch()
+    path = tmp_path / "table/list.csv"
+    path.write_text(f"image\nhere\\x.png\nblank.png \n{composed}\nother\\x.png\n", encoding="utf-8")
+    table = read_csv(path, ("image",), "--input")
+    assert table["image"].tolist() == ["here\\x.png", "blank.png ", decomposed, "other/x.png"]
+    printed = capsys.readouterr().out
+    assert "backslashes in 1 name as slashes, 1 name in the encoding of the files" in printed
+
+
+def test_bytes_of_a_windows_code_page_are_names_where_the_files_are(tmp_path, capsys):
+    (tmp_path / "\u00fcber.png").touch()
+    (tmp_path / "list.csv").write_bytes(b"image\n\xfcber.png\n\xfcnter.png\n")
+    names = read_csv(tmp_path / "list.csv", ("image",), "--input")["image"].tolist()
+    assert names == ["\u00fcber.png", "\udcfcnter.png"]
+    assert "read as text that is not UTF-8 with 1 name in the encoding of the files" in capsys.readouterr().out
+
+
+def test_each_folder_is_listed_once(tmp_path, monkeypatch):
+    """A list from Windows may name a million files on a disk far away."""
+    listed = []
+    monkeypatch.setattr("datasets.opinions.tables.os.listdir", lambda folder: listed.append(folder) or [])
+    names = "".join(f"folder{number % 3}\\{number}.png\n" for number in range(1000))
+    (tmp_path / "list.csv").write_text("image\n" + names)
+    assert read_csv(tmp_path / "list.csv", ("image",), "--input")["image"].iloc[7] == "folder1/7.png"
+    assert len(listed) == len(set(listed)) == 8, "here and beside the table: the folder itself, and the three"
+
+
+@pytest.mark.parametrize(
+    ("given", "plain"),
+    [
+        ("C:\\photos\\a.png", "C:/photos/a.png"),
+        ("C:\\photos/b\\a.png", "C:/photos/b/a.png"),
+        ("\\\\server\\share\\a.png", "//server/share/a.png"),
+        ("folder/a\\b.png", "folder/a\\b.png"),
+        ("", ""),
+    ],
+)
+def test_backslashes(tmp_path, given, plain):
+    (tmp_path / "list.csv").write_text(f"image,x\n{given},1\n")
+    assert read_csv(tmp_path / "list.csv", ("image",), "--input")["image"].tolist() == [plain]
+
+
+def test_byte_order_marks_within_joined_files(tmp_path, capsys):
+    (tmp_path / "scores.csv").write_text("\ufeffimage,mos\n\ufeffa.png,3\n\u200bb.png ,4\nc.png,5\n")
+    table = read_csv(tmp_path / "scores.csv", ("image",), "scores")
+    assert table["image"].tolist() == ["a.png", "b.png", "c.png"]
+    assert "invisible marks around 2 names removed" in capsys.readouterr().out
+    (tmp_path / "\ufeffa.png").touch()  # a file's own name stays
+    assert read_csv(tmp_path / "scores.csv", ("image",), "scores")["image"].tolist()[0] == "\ufeffa.png"
+
+
+def test_the_training_list_is_read_the_same_way(tmp_path):
+    """One reader for all tables: another required column, in the form that a spreadsheet saves as "Unicode text"."""
+    (tmp_path / "list.csv").write_bytes("image_PATH\tnote\r\na.png\tx\r\n".encode("utf-16"))
+    table = read_csv(tmp_path / "list.csv", ("Image_path",), "training CSV")
+    assert table["Image_path"].tolist() == ["a.png"] and table["note"].tolist() == ["x"] and table.index.tolist() == [2]
+
+
+def test_names_that_are_not_unicode_come_back(tmp_path):
+    names = [b"caf\xe9.png".decode("utf-8", "surrogateescape"), 'a"b,c.png', "d\re.png", "f\n.png", "#g.png"]
+    write_csv(tmp_path / "list.csv", ("Image_path", "n"), [(name, 1) for name in names])
+    assert read_csv(tmp_path / "list.csv", ("Image_path",), "training CSV")["Image_path"].tolist() == names
+
+
+def test_visible_shows_what_cannot_be_seen():
+    assert visible("plain name.png") == "'plain name.png'"
+    assert visible(" a\t\u00a0b\u200b ") == r"'\x20a\t\xa0b\u200b\x20'"
+    assert visible("caf\u00e9") != visible("cafe\u0301") == r"'cafe\u0301'"
+
+
+NAME = st.text(
+    st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Zs", "Zl", "Zp"), exclude_characters="\\\ufeff"),
+    min_size=1,
+    max_size=12,
+).map(lambda name: unicodedata.normalize("NFC", name))
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    names=st.lists(NAME, min_size=1, max_size=6, unique=True),
+    score=st.floats(-100, 100).map(lambda value: round(value, 2)),
+    encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"]),
+    separator=st.sampled_from(",;\t|"),
+    line_end=st.sampled_from(["\n", "\r\n", "\r"]),
+    comma=st.booleans(),
+    trailing=st.booleans(),
+    declared=st.booleans(),
+    header=st.sampled_from(["image{}mos", "IMAGE{} Mos ", "Image_Path{}MOS"]),
+)
+def test_a_table_comes_back_through_any_dialect(
+    tmp_path_factory, names, score, encoding, separator, line_end, comma, trailing, declared, header
+):
+    texts = [repr(score + row) for row in range(len(names))]
+    mos = [float(text) for text in texts]
+    table = pd.DataFrame({"a": names, "b": [text.replace(".", ",") if comma else text for text in texts]})
+    body = table.to_csv(index=False, header=False, sep=separator, lineterminator="\n")
+    lines = [header.format(separator), *body.split("\n")[:-1]]
+    text = line_end.join(line + separator * (trailing and row > 0) for row, line in enumerate([*lines]))
+    text = f"sep={separator}{line_end}" * declared + text + line_end
+    path = tmp_path_factory.mktemp("dialects") / "t.csv"
+    path.write_bytes(text.encode(encoding))
+    try:
+        scores = read_scores(path)
+    except UserError as error:
+        assert comma and "can be" in error.sentence and "e" not in texts[0], error
+    else:
+        assert scores.images == names
+        np.testing.assert_array_equal(scores.mos, mos)
+
+
+@pytest.mark.parametrize(
+    "name, page", [("\u56fe\u50cf.png", "gb18030"), ("\u5199\u771f \u8868.png", "cp932"), ("\uc0ac\uc9c4.png", "cp949")]
+)
+def test_names_in_a_code_page_of_asia_are_those_of_the_files(tmp_path, name, page):
+    """Excel writes a CSV in the code page of its country; the last byte of \u8868 in Japan's is that of a backslash."""
+    (tmp_path / name).write_bytes(b"")
+    table = tmp_path / "scores.csv"
+    table.write_bytes(f"image,mos\n{name},1\n".encode(page))
+    assert list(read_csv(table, ("image", "mos"), "scores")["image"]) == [name]
+
+
+def test_a_caption_may_be_long(tmp_path):
+    table = tmp_path / "scores.csv"
+    table.write_text(f"image,mos,prompt\na.png,1,{'x' * 200_000}\n")
+    assert list(read_csv(table, ("image", "mos"), "scores")["image"]) == ["a.png"]

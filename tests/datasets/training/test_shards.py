@@ -1,0 +1,316 @@
+"""Training images in tar shards: the same samples as from single files, and every defect gets a sentence."""
+
+import io
+import json
+import multiprocessing
+import os
+import pickle
+import re
+import subprocess
+import sys
+import tarfile
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from common import folder_lock
+from common.errors import UserError
+from common.folder_lock import LOCK
+from datasets.training import shards
+from datasets.training.content_aware import ContentAwareDataset
+from datasets.training.image_lists import read_training_csv
+from datasets.training.quality_aware import QualityAwareDataset
+from datasets.training.shards import INDEX, find_shards, read_shard, write_index, write_shards
+from tests.images import write_training_set
+from tests.runs import ROOT
+
+N = 10
+
+
+@pytest.fixture(scope="module")
+def csv_path(tmp_path_factory):
+    return write_training_set(tmp_path_factory.mktemp("images"), N)
+
+
+def files(csv_path):
+    return csv_path.read_text().splitlines()[1:]
+
+
+@pytest.fixture
+def folder(csv_path, tmp_path):
+    """At least three shards of a few images each."""
+    write_shards_of(files(csv_path), tmp_path / "shards", 50_000)
+    return tmp_path / "shards"
+
+
+def write_shards_of(paths, folder, n_bytes=10**9):
+    return write_shards(paths, folder, n_bytes / 1e6)
+
+
+def make_tar(path, members, **options):
+    """A tar of (name or TarInfo, content)."""
+    with tarfile.open(path, "w", **options) as tar:
+        for name, content in members:
+            info = name if isinstance(name, tarfile.TarInfo) else tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return path
+
+
+def special(name, kind, target=""):
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, target
+    return info
+
+
+def test_the_shards_hold_the_files_unchanged_and_in_order(csv_path, folder):
+    found = find_shards(folder)
+    assert [Path(path).name for path in found] == [f"shard-{number:06d}.tar" for number in range(len(found))]
+    assert len(found) >= 3
+    contents = []
+    for path in found:
+        with tarfile.open(path) as tar:
+            contents += [(member.name, tar.extractfile(member).read()) for member in tar]
+    assert contents == [(Path(path).name, Path(path).read_bytes()) for path in files(csv_path)]
+    images = read_training_csv(folder)
+    assert [images.shards.read(index) for index in range(N)] == [content for _, content in contents]
+
+
+@pytest.mark.parametrize("given", ["folder", "csv", "txt"])
+def test_every_sample_is_that_of_the_single_files(csv_path, folder, tmp_path, given):
+    paths = find_shards(folder)
+    (tmp_path / "list.csv").write_text("\n".join(["Image_path", *paths]) + "\n")
+    (tmp_path / "list.txt").write_text("\n".join(paths) + "\n")
+    source = {"folder": folder, "csv": tmp_path / "list.csv", "txt": tmp_path / "list.txt"}[given]
+    single, sharded = read_training_csv(csv_path), read_training_csv(source)
+    options = {"n_aug": 2, "n_scale": 2, "patch_size": 32, "seed": 3}
+    for make in (
+        lambda images: QualityAwareDataset(images, **options),
+        lambda images: ContentAwareDataset(images, "MoCov2", 32, 3),
+    ):
+        a, b = make(single), make(sharded)
+        assert len(a) == len(b) == N
+        for key in ((1, 0), (2, 9), (1, 4), (7, 3)):
+            assert torch.equal(a[key], b[key])
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_each_worker_opens_the_shards_itself(csv_path, folder, method):
+    options = {"n_aug": 1, "n_scale": 1, "patch_size": 32}
+    dataset = QualityAwareDataset(folder, **options)
+    expected = [QualityAwareDataset(csv_path, **options)[0, index] for index in range(N)]
+    for index in range(N):  # opens all shards here
+        assert torch.equal(dataset[0, index], expected[index])
+    loader = DataLoader(
+        dataset, 1, num_workers=1 + (method == "fork"), multiprocessing_context=multiprocessing.get_context(method)
+    )
+    assert torch.equal(torch.cat(list(loader)), torch.stack(expected))
+
+
+def test_few_shards_are_open_at_once(folder, monkeypatch):
+    monkeypatch.setattr(shards, "MAX_OPEN", 2)
+    images = read_training_csv(folder).shards
+    before = len(os.listdir("/dev/fd"))
+    for index in [*range(N), *reversed(range(N))]:
+        images.read(index)
+        assert len(os.listdir("/dev/fd")) <= before + 2
+    assert len(pickle.loads(pickle.dumps(images)).read(N - 1)) > 0
+
+
+def test_members_that_are_no_images_are_counted_and_never_followed(csv_path, tmp_path, capsys):
+    content = Path(files(csv_path)[0]).read_bytes()
+    long_name = "f" * 150 + "/" + "g" * 120 + ".png"
+    members = [
+        ("a/0001.png", content), ("a/0001.json", b"{}"), ("a/0001.cls", b"1"), ("a/._0001.png", b"x"),
+        ("./b.png", content), ("../../up.png", content), ("/absolute.png", content), ("no_ending", content),
+        ("README", b"text"), ("gr\u00fc\u00dfe \u4f60.png", content), (long_name, content), ("by\udcffte.png", content),
+        (special("link.png", tarfile.SYMTYPE, "/etc/passwd"), b""),
+        (special("hard.png", tarfile.LNKTYPE, "b.png"), b""), (special("fifo.png", tarfile.FIFOTYPE), b""),
+        (special("folder", tarfile.DIRTYPE), b""), ("x.CR2", b"raw"),
+    ]  # fmt: skip
+    expected = ["a/0001.png", "./b.png", "../../up.png", "/absolute.png", "no_ending", "gr\u00fc\u00dfe \u4f60.png"]
+    expected += [long_name, "by\udcffte.png"]
+    for form in (tarfile.PAX_FORMAT, tarfile.GNU_FORMAT):
+        path = make_tar(tmp_path / f"{form}.tar", members, format=form, encoding="utf-8", errors="surrogateescape")
+        for indexed in (False, True):
+            shard, was_indexed = read_shard(str(path))
+            assert was_indexed == indexed
+            assert [member.name for member in shard.members] == expected
+            assert shard.left_out.left_out == Counter(
+                {shards.SPECIAL: 3, "without an image's ending": 2, "hidden": 1, "without an ending, and not images": 1,
+                 "camera raw, to be developed first": 1}
+            )  # fmt: skip
+            write_index(shard)
+        images = read_training_csv(path)
+        assert all(images.shards.read(index) == content for index in range(len(expected)))
+        assert "8 members left out (3 links, sparse and special files" in capsys.readouterr().out
+
+
+def test_a_changed_shard_is_listed_anew(csv_path, folder, capsys):
+    path = find_shards(folder)[0]
+    index = json.loads(Path(path + INDEX).read_text())
+    index["members"].pop()
+    Path(path + INDEX).write_text(json.dumps(index))
+    n_left = len(read_training_csv(folder).paths)
+    assert n_left == N - 1 and "no index" not in capsys.readouterr().out  # the index counts
+    os.utime(path, (1, 1))
+    assert len(read_training_csv(folder).paths) == N
+    assert f"1 of {len(find_shards(folder))} shards have no index, or changed" in capsys.readouterr().out
+    Path(path + INDEX).write_text("{")
+    assert len(read_training_csv(path).paths) == len(index["members"]) + 1
+
+
+def test_a_shard_that_changes_during_training_is_noticed(csv_path, folder):
+    images = read_training_csv(folder)
+    path = find_shards(folder)[0]
+    with open(path, "r+b") as file:
+        file.truncate(2_000)
+    with pytest.raises(UserError, match=r"shard-000000.tar has 2,000 bytes here, and [\d,]+ where it was listed"):
+        images.check_existence()
+    with pytest.raises(UserError, match=r"shard-000000.tar: 1.png is not where it was listed: the shard is damaged"):
+        images.read(1, 10**6)
+    make_tar(path, [("other.png", bytes(100_000))])
+    with pytest.raises(UserError, match=r"0.png is not where it was listed"):
+        images.read(0, 10**6)
+    Path(path).unlink()
+    with pytest.raises(UserError, match=r"shard .*shard-000000.tar does not exist"):
+        images.check_existence()
+
+
+def test_an_image_that_cannot_be_decoded_is_replaced_and_named(csv_path, tmp_path):
+    members = [(f"{index}.png", Path(path).read_bytes()) for index, path in enumerate(files(csv_path))]
+    members[3] = ("3.png", b"\x89PNG torn off")
+    path = make_tar(tmp_path / "s.tar", members)
+    dataset = QualityAwareDataset(path, n_aug=0, n_scale=1, patch_size=16)
+    assert dataset[0, 3].shape == (1, 6, 16, 16)
+    assert dataset.unreadable().tolist() == [3]
+    assert f"{path}: 3.png cannot be read: " in dataset.why_unreadable(3)
+
+
+def test_a_damaged_shard_gets_a_sentence(csv_path, tmp_path):
+    content = Path(files(csv_path)[0]).read_bytes()
+    path = make_tar(tmp_path / "good.tar", [("a.png", content), ("b.png", content)])
+    good = path.read_bytes()
+    second = 512 + -(-len(content) // 512) * 512
+    assert good[second : second + 5] == b"b.png"
+    broken = {
+        "empty": (b"", "damaged or truncated: empty file"),
+        "no tar": (b"text" * 1000, "damaged or truncated"),
+        "header": (good[:second] + b"\xff" + good[second + 1 :], f"no tar header at byte {second:,d}"),
+        "in data": (good[: second + 2000], "damaged or truncated: unexpected end of data"),
+        "after a": (good[:second], "truncated: it ends at byte"),
+        "two": (good + good, "several archives in one"),
+        "gzip": (b"\x1f\x8b" + good, "is compressed; .*run gunzip"),
+    }
+    for name, (data, sentence) in broken.items():
+        (tmp_path / "x.tar").write_bytes(data)
+        with pytest.raises(UserError, match=rf"^shard .*x.tar .*{sentence}"):
+            pytest.fail(f"{name}: {read_training_csv(tmp_path / 'x.tar')}")
+    for given, sentence in (
+        (tmp_path / "empty", "holds no tar files"),
+        (tmp_path / "mixed.csv", "line 3: .*is a shard"),
+    ):
+        (tmp_path / "empty").mkdir(exist_ok=True)
+        (tmp_path / "mixed.csv").write_text(f"Image_path\na.png\n{path}\n")
+        with pytest.raises(UserError, match=sentence):
+            read_training_csv(given)
+    make_tar(tmp_path / "x.tar", [("a.txt", b"text")])
+    with pytest.raises(
+        UserError, match=r"x.tar holds no images; 1 members left out \(1 without an image's ending: .txt"
+    ):
+        read_training_csv(tmp_path / "x.tar")
+
+
+def test_writing_continues_after_an_interruption_with_the_same_end(csv_path, tmp_path, monkeypatch):
+    limit = 40_000
+    whole = write_shards_of(files(csv_path), tmp_path / "whole", limit)
+    assert whole.images == N and whole.shards == len(find_shards(tmp_path / "whole")) > 2
+
+    def stop_at_the_sixth(path):
+        if path.endswith("5.png"):
+            raise KeyboardInterrupt
+        return original(path)
+
+    original = shards.open_image_file
+    monkeypatch.setattr(shards, "open_image_file", stop_at_the_sixth)
+    with pytest.raises(KeyboardInterrupt):
+        write_shards_of(files(csv_path), tmp_path / "part", limit)
+    monkeypatch.undo()
+    assert {path.suffix for path in (tmp_path / "part").iterdir() if path.name != LOCK} <= {".tar", ".json"}
+    (tmp_path / "part" / ".shard-000001.x.tmp.tar").write_bytes(b"killed")
+    Path(find_shards(tmp_path / "part")[0] + INDEX).unlink()
+    resumed = write_shards_of(files(csv_path), tmp_path / "part", limit)
+    assert 0 < resumed.found < N and resumed.images == N
+    names = [path.name for path in sorted((tmp_path / "whole").iterdir())]
+    assert names == [path.name for path in sorted((tmp_path / "part").iterdir())]
+    for name in names:
+        if name.endswith(".tar"):
+            assert (tmp_path / "part" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    with pytest.raises(UserError, match=r"shard-000000.tar holds 0.png, which the list of images does not have there"):
+        write_shards_of(files(csv_path)[1:], tmp_path / "part")
+    Path(find_shards(tmp_path / "part")[0]).unlink()
+    with pytest.raises(UserError, match=r"holds shard-000001.tar where shard-000000.tar is expected"):
+        write_shards_of(files(csv_path), tmp_path / "part")
+
+
+@pytest.mark.processes
+def test_a_second_writer_is_refused_and_changes_nothing(csv_path, tmp_path, monkeypatch):
+    started = "from common.folder_lock import hold; held = hold('shards'); print(flush=True); input()"
+    writer = subprocess.Popen(
+        [sys.executable, "-c", started],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert writer.stdout.readline() == b"\n"
+    unfinished = tmp_path / "shards" / ".shard-000000.x.tmp.tar"
+    unfinished.touch()
+    monkeypatch.setattr(folder_lock, "PATIENCE", 0.3)
+    with pytest.raises(UserError, match=rf"shards is locked by process {writer.pid} on "):
+        write_shards_of(files(csv_path), tmp_path / "shards")
+    assert unfinished.exists()
+    writer.communicate(b"\n")
+    assert write_shards_of(files(csv_path), tmp_path / "shards").images == N and not unfinished.exists()
+
+
+@pytest.mark.processes
+def test_the_command_accounts_for_every_file(csv_path, tmp_path):
+    def run(*arguments):
+        command = [sys.executable, "-m", "datasets.training_csv", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True)
+
+    (tmp_path / "photos").mkdir()
+    for path in files(csv_path):
+        (tmp_path / "photos" / Path(path).name).write_bytes(Path(path).read_bytes())
+    (tmp_path / "photos" / "notes.txt").touch()
+    (tmp_path / "photos" / "gone.png").symlink_to(tmp_path / "nowhere")
+    done = run(tmp_path / "photos", tmp_path / "all.csv", "--all", "--shards", tmp_path / "shards")
+    assert done.returncode == 1 and f"left out: image {tmp_path}/photos/gone.png does not exist" in done.stderr
+    ending = f"1 unreadable, 1 left out (1 without an image's ending: .txt): {tmp_path}/shards"
+    assert re.search(rf"^10 of 11 images in 1 shards \(0.[12] MB\), {re.escape(ending)}", done.stdout, re.MULTILINE)
+    assert len(read_training_csv(tmp_path / "all.csv").paths) == 11
+    (tmp_path / "shards" / ("shard-000000.tar" + INDEX)).unlink()
+    done = run("--shards", tmp_path / "shards")
+    assert done.stdout.startswith("10 images in 1 shards, 1 indexes written") and done.returncode == 0
+    done = run(tmp_path / "all.csv", "--shards", tmp_path / "shards")
+    assert done.returncode == 1 and "10 of them from an earlier start, 1 unreadable:" in done.stdout
+    assert run().returncode == 2
+
+
+def test_an_image_that_a_reader_would_leave_out_is_not_written_in_silence(tmp_path):
+    """A CSV can name images that no listing of a folder finds; twice, since a second call continues the first."""
+    for name in ("a.jpg", ".cache/b.jpg", "c.dat", "d.jpg"):
+        path = tmp_path / "images" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(path, format="JPEG")
+    paths = [str(tmp_path / "images" / name) for name in ("a.jpg", ".cache/b.jpg", "c.dat", "d.jpg")]
+    for _ in range(2):
+        written = write_shards(paths, tmp_path / "shards")
+        assert (written.images, written.shards, len(written.unreadable) + written.earlier_left_out) == (2, 1, 2)
+        images = read_training_csv(tmp_path / "shards")
+        assert [path.rsplit(b": ")[1] for path in images.paths] == [b"a.jpg", b"d.jpg"]
