@@ -27,7 +27,7 @@ def re_iqa(
     By default it is the embedded model. ``regressor`` is the path of a file that train_regressor.py wrote;
     ``quality_checkpoint`` and ``content_checkpoint`` are the encoders that it was fitted with.
     """
-    from learning.regression.scorer import load_scorer
+    from learning.regression.model.scorer import load_scorer
 
     return load_scorer(regressor, {"quality_aware": quality_checkpoint, "content_aware": content_checkpoint})
 

@@ -14,7 +14,7 @@ def main() -> None:
         options = parse_prediction_options()
         if options.features:
             kept = f"; {options.features} keeps the features computed so far"
-        from learning.regression.predict import predict_quality
+        from learning.regression.model.predict import predict_quality
 
         return predict_quality(options)
 

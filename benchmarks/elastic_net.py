@@ -29,8 +29,8 @@ import numpy as np
 from sklearn.preprocessing import StandardScaler
 
 from benchmarks.table import Row, print_table
-from learning.regression.elastic_net import GAP, elasticnet_solutions
-from learning.regression.settings import Grid
+from learning.regression.fit.elastic_net import GAP, elasticnet_solutions
+from learning.regression.fit.settings import Grid
 from learning.regression.train import read_data
 from options.regressor import parse_regressor_options
 

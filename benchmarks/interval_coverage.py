@@ -16,10 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.table import Row, print_table
-from learning.regression.held_out import HeldOut
-from learning.regression.metrics import evaluate
-from learning.regression.results import LABELS, METRICS
-from learning.regression.significance import bootstrap_intervals
+from learning.regression.evaluate.held_out import HeldOut
+from learning.regression.evaluate.metrics import evaluate
+from learning.regression.evaluate.results import LABELS, METRICS
+from learning.regression.evaluate.significance import bootstrap_intervals
 
 POPULATION = 400_000
 """Images from which the population's values are computed; their own error is a fiftieth of an interval."""

@@ -21,11 +21,11 @@ from sklearn.preprocessing import StandardScaler
 from benchmarks.table import Row, print_table
 from common import machine
 from common.progress_bar import ProgressBar
-from learning.regression.evaluation import run_protocol
-from learning.regression.metrics import srcc
-from learning.regression.search import fit, search
-from learning.regression.settings import Grid
-from learning.regression.splits import random_splits
+from learning.regression.evaluate.metrics import srcc
+from learning.regression.evaluate.protocol import run_protocol
+from learning.regression.fit.search import fit, search
+from learning.regression.fit.settings import Grid
+from learning.regression.fit.splits import random_splits
 
 N_FEATURES = 8192
 ALPHAS = tuple(np.logspace(0, 6, 20).tolist())

@@ -20,10 +20,10 @@ import torch
 from common import machine
 from common.names import POOLINGS
 from learning.regression.across import read_set
-from learning.regression.evaluation import run_protocol
-from learning.regression.settings import Grid
-from learning.regression.significance import bootstrap_intervals
-from learning.regression.splits import random_splits
+from learning.regression.evaluate.protocol import run_protocol
+from learning.regression.evaluate.significance import bootstrap_intervals
+from learning.regression.fit.settings import Grid
+from learning.regression.fit.splits import random_splits
 from networks import build_encoder
 
 ROOT = Path(__file__).parent.parent

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from learning.regression.settings import N_SPLITS
+from learning.regression.fit.settings import N_SPLITS
 from options.argument_types import Parser, number
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from learning.regression.settings import LOGISTICS, N_RESAMPLES
+from learning.regression.fit.settings import LOGISTICS, N_RESAMPLES
 from options.argument_types import Parser, number
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from learning.regression.conformal import LEVELS
+from learning.regression.evaluate.conformal import LEVELS
 from options.argument_types import Parser, number
 from options.features import (
     INPUT_HELP,

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from common.machine import memory, n_cores
 from common.names import DATABASE_NAMES, KINDS
-from learning.regression.settings import CHOICES as HYPERPARAMETER_CHOICES
-from learning.regression.settings import LOGISTICS, N_RESAMPLES, N_SPLITS, SHARES, Grid
+from learning.regression.fit.settings import CHOICES as HYPERPARAMETER_CHOICES
+from learning.regression.fit.settings import LOGISTICS, N_RESAMPLES, N_SPLITS, SHARES, Grid
 from options.argument_types import Parser, number, numbers
 
 CHOICES = {"both": KINDS, **{kind.removesuffix("_aware"): (kind,) for kind in KINDS}}

@@ -36,11 +36,11 @@ from PIL import Image, PngImagePlugin
 from common.errors import UserError
 from datasets.images import read_image
 from datasets.opinions.scores import read_scores
-from learning.regression.description import RegressorDescription
-from learning.regression.mappings import IDENTITY
-from learning.regression.regressor_files import description_file, load_regressor, save_regressor
-from learning.regression.search import fit
-from learning.regression.settings import Hyperparameters
+from learning.regression.evaluate.mappings import IDENTITY
+from learning.regression.fit.search import fit
+from learning.regression.fit.settings import Hyperparameters
+from learning.regression.model.description import RegressorDescription
+from learning.regression.model.files import description_file, load_regressor, save_regressor
 from networks.checkpoint_formats import read_checkpoint
 from tests.images import photograph
 

@@ -33,7 +33,11 @@ SCRIPTS = ("demo_quality_aware_feats", "demo_content_aware_feats", "predict_qual
 
 @pytest.mark.processes
 def test_inference_needs_no_fcntl():
-    modules = ["learning.extraction.feature_script", "learning.regression.predict", "learning.regression.search"]
+    modules = [
+        "learning.extraction.feature_script",
+        "learning.regression.model.predict",
+        "learning.regression.fit.search",
+    ]
     done = subprocess.run([sys.executable, "-c", WITHOUT_FCNTL.format(modules=modules)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 

@@ -29,9 +29,9 @@ from datasets.opinions.scores import read_scores
 from datasets.training.crops import centre
 from learning.contrastive.training_state import Position
 from learning.distributed.process_group import ProcessContext, gather_objects
-from learning.regression.evaluation import run_protocol
-from learning.regression.settings import N_SPLITS, SHARES, Grid
-from learning.regression.splits import random_splits
+from learning.regression.evaluate.protocol import run_protocol
+from learning.regression.fit.settings import N_SPLITS, SHARES, Grid
+from learning.regression.fit.splits import random_splits
 from networks.features import FeatureExtractor
 
 WINDOW = 256

@@ -22,11 +22,11 @@ from common.errors import UserError
 from common.names import short_identity
 from common.process import run_script
 from datasets.opinions.tables import write_csv
-from learning.regression.settings import SHARES, Grid
+from learning.regression.fit.settings import SHARES, Grid
 from options.across import AcrossOptions, parse_across_options
 
 if TYPE_CHECKING:
-    from learning.regression.splits import Split
+    from learning.regression.fit.splits import Split
 
 DARKEST = (31, 84, 125)
 """Colour of a correlation of 1: red, green, blue, 0..255."""
@@ -75,8 +75,8 @@ def read_set(name: str, features: str, scores: str) -> ScoredSet:
 def matrix_across(sets: Sequence[ScoredSet], options: AcrossOptions) -> Matrix:
     """Trains on each set and tests on every set; UserError where they have features of different encoders."""
     # These import scikit-learn, which --help does not need.
-    from learning.regression.evaluation import run_protocol
-    from learning.regression.metrics import evaluate
+    from learning.regression.evaluate.metrics import evaluate
+    from learning.regression.evaluate.protocol import run_protocol
 
     for one in sets[1:]:
         _check_same_encoders(sets[0], one)
@@ -98,7 +98,7 @@ def matrix_across(sets: Sequence[ScoredSet], options: AcrossOptions) -> Matrix:
 
 def _warn_of_shared_images(sets: Sequence[ScoredSet]) -> None:
     """Warns of images that are in two sets: a regressor is tested on what it has learned there."""
-    from learning.regression.identical_images import digests_of
+    from learning.regression.fit.identical_images import digests_of
 
     digests = [set(digests_of([], one.features)[-1]) for one in sets]
     for (one, of_one), (other, of_other) in combinations(zip(sets, digests, strict=True), 2):
@@ -130,7 +130,7 @@ def _check_same_encoders(a: ScoredSet, b: ScoredSet) -> None:
 
 def _own_splits(one: ScoredSet, options: AcrossOptions) -> list[Split]:
     """The official split of a database where there is one, else random splits."""
-    from learning.regression.splits import checked, official_split, random_splits
+    from learning.regression.fit.splits import checked, official_split, random_splits
 
     if one.official is not None:
         return checked(official_split(one.official, one.groups))
@@ -178,7 +178,7 @@ class _Table:
 
 def write_page(path: Path, matrix: Matrix, sets: Sequence[ScoredSet], n_splits: int) -> None:
     """The matrix as coloured tables in an HTML page."""
-    from learning.regression.pages import page_template, page_text  # imports jinja2
+    from learning.regression.report.pages import page_template, page_text  # imports jinja2
 
     others = ~np.eye(len(sets), dtype=bool)
     page = page_template("across.html.j2").render(

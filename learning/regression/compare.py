@@ -18,13 +18,13 @@ import numpy as np
 from common import log
 from common.errors import UserError
 from common.process import run_script
-from learning.regression.regressor_files import description_file, read_description
+from learning.regression.model.files import description_file, read_description
 from options.compare import CompareOptions, parse_compare_options
 
 # The tests are imported where they are used: they import scipy, which --help does not need.
 if TYPE_CHECKING:
-    from learning.regression.held_out import HeldOut
-    from learning.regression.significance import SrccDifference
+    from learning.regression.evaluate.held_out import HeldOut
+    from learning.regression.evaluate.significance import SrccDifference
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Model:
     @property
     def srcc(self) -> float:
         """Median over the splits."""
-        from learning.regression.metrics import srcc
+        from learning.regression.evaluate.metrics import srcc
 
         return float(np.median([srcc(part.predicted, part.mos) for part in self.held_out.parts()]))
 
@@ -58,7 +58,7 @@ class Pair:
 
 def read_models(paths: Sequence[Path]) -> list[Model]:
     """The models with their held-out predictions; UserError where files are missing or do not fit together."""
-    from learning.regression.held_out import held_out_file, read_held_out
+    from learning.regression.evaluate.held_out import held_out_file, read_held_out
 
     models = []
     for path in paths:
@@ -101,7 +101,7 @@ def check_same_test(first: Model, second: Model) -> None:
 
 def compare(models: Sequence[Model], options: CompareOptions) -> list[Pair]:
     """Both tests of every pair; Holm's correction over all pairs, for each test."""
-    from learning.regression.significance import holm, pitman_morgan, srcc_difference
+    from learning.regression.evaluate.significance import holm, pitman_morgan, srcc_difference
 
     residuals = []
     for model in models:

@@ -1,7 +1,7 @@
 """The D-, L- and P-test: ``python -m learning.regression.dlp_tests --input FOLDER [--regressor R.skops]``
 
 Distorts undistorted photographs by all kinds at all levels, scores everything, and prints the tests of Ma et al. (IEEE
-TIP 26(2), 2017; ``learning.regression.dlp``) over all kinds and for each kind.
+TIP 26(2), 2017; ``learning.regression.evaluate.dlp``) over all kinds and for each kind.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from datasets.opinions.tables import write_csv
 from options.dlp_tests import DlpOptions, parse_dlp_options
 
 if TYPE_CHECKING:
-    from learning.regression.dlp import DlpResult
+    from learning.regression.evaluate.dlp import DlpResult
 
 
 def run_tests(options: DlpOptions) -> int:
     """Scores, tests, prints and writes; the exit status is 1 if a photograph or a folder could not be read."""
     # Imported after the options are parsed: torch takes seconds, and --help needs none of it.
-    from learning.regression.dlp import dlp_results
-    from learning.regression.dlp_scores import ScoresFile, score_photographs, together
-    from learning.regression.predict import choose_model, load_pixel_scorer
+    from learning.regression.evaluate.dlp import dlp_results
+    from learning.regression.evaluate.dlp_scores import ScoresFile, score_photographs, together
+    from learning.regression.model.predict import choose_model, load_pixel_scorer
 
     for option, path in (("--output", options.output), ("--scores", options.scores)):
         if path is not None:

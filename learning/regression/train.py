@@ -16,23 +16,23 @@ from common.progress_bar import ProgressBar
 from datasets.features.files import FeatureFiles
 from datasets.opinions.databases import read_database
 from datasets.opinions.scores import OpinionScores, identical_across, read_scores
-from learning.regression.breakdown import breakdown
-from learning.regression.description import BootstrapIntervals, RegressorDescription, Sources, describe
-from learning.regression.evaluation import Evaluation, TestResults, n_test_fits, run_protocol
-from learning.regression.held_out import HeldOut, held_out_file, write_held_out
-from learning.regression.identical_images import (
+from learning.regression.evaluate.breakdown import breakdown
+from learning.regression.evaluate.held_out import HeldOut, held_out_file, write_held_out
+from learning.regression.evaluate.observers import observer_spread
+from learning.regression.evaluate.protocol import Evaluation, TestResults, n_test_fits, run_protocol
+from learning.regression.evaluate.results import LABELS, METRICS, Breakdown, ObserverSpread
+from learning.regression.evaluate.significance import bootstrap_intervals
+from learning.regression.fit.identical_images import (
     Digests,
     digests_of,
     grouped_by_content,
     warn_of_identical_parts,
 )
-from learning.regression.observers import observer_spread
-from learning.regression.regressor_files import description_file, save_regressor, weights_file
-from learning.regression.report import find_pictures, write_report
-from learning.regression.results import LABELS, METRICS, Breakdown, ObserverSpread
-from learning.regression.significance import bootstrap_intervals
-from learning.regression.split_files import read_splits, write_splits
-from learning.regression.splits import Split, official_split, random_splits, splits_in_words
+from learning.regression.fit.split_files import read_splits, write_splits
+from learning.regression.fit.splits import Split, official_split, random_splits, splits_in_words
+from learning.regression.model.description import BootstrapIntervals, RegressorDescription, Sources, describe
+from learning.regression.model.files import description_file, save_regressor, weights_file
+from learning.regression.report.report import find_pictures, write_report
 from options.regressor import RegressorOptions
 
 

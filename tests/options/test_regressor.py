@@ -2,7 +2,7 @@
 
 import pytest
 
-from learning.regression.settings import Grid
+from learning.regression.fit.settings import Grid
 from options.prediction import parse_prediction_options
 from options.regressor import parse_regressor_options
 

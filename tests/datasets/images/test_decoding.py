@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.images import read_image
+from datasets.images import decoding, read_image
 from datasets.images.decoding import DecodedImage, UnreadableImage, decode_images
-from datasets.images.reading import decoding
 from datasets.images.resampling import half_size_exactly
 from tests.images import noise_image
 

@@ -11,8 +11,8 @@ from PIL import Image
 
 from common.errors import UserError
 from datasets.images import read_image
+from datasets.images import reading as images
 from datasets.images.folders import find_images
-from datasets.images.reading import reading as images
 from tests.images import photograph
 
 

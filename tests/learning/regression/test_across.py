@@ -10,9 +10,9 @@ import pytest
 
 from common.errors import UserError
 from learning.regression.across import ScoredSet, matrix_across, write_matrix, write_page
-from learning.regression.metrics import srcc
-from learning.regression.search import fit
-from learning.regression.settings import Hyperparameters
+from learning.regression.evaluate.metrics import srcc
+from learning.regression.fit.search import fit
+from learning.regression.fit.settings import Hyperparameters
 from options.across import parse_across_options
 from tests.runs import ROOT
 

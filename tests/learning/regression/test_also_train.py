@@ -7,9 +7,9 @@ import pytest
 from sklearn.linear_model import Ridge
 
 from common.errors import UserError
-from learning.regression.held_out import read_held_out
-from learning.regression.regressor_files import load_regressor
-from learning.regression.split_files import read_splits
+from learning.regression.evaluate.held_out import read_held_out
+from learning.regression.fit.split_files import read_splits
+from learning.regression.model.files import load_regressor
 from learning.regression.train import read_data, train_regressor
 from options.regressor import parse_regressor_options
 

@@ -14,8 +14,8 @@ from datasets.images.lists import list_images
 from learning.distributed.process_group import ProcessContext
 from learning.extraction.extract import extract_features
 from learning.extraction.extractors import load_extractors
-from learning.regression.predict import choose_model, predict_quality
-from learning.regression.regressor_files import load_regressor
+from learning.regression.model.files import load_regressor
+from learning.regression.model.predict import choose_model, predict_quality
 from networks.embedded import ENCODERS, MODELS, REGRESSOR, embedded_model
 from options.features import CHECKPOINTS, ComputeOptions
 from options.prediction import parse_prediction_options

@@ -1,0 +1,1 @@
+"""How well scores agree with opinions: metrics, the protocol, intervals, significance, and tests of a model."""

@@ -1,0 +1,61 @@
+"""Identical images of a table, on both sides of a split or in one group.
+
+Images count as identical if their files are byte for byte the same, by the digest recorded when their features were
+computed, or if all their features are: the same pixels in two files give the same features.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from itertools import combinations
+
+import numpy as np
+
+from common import log
+from datasets.opinions.scores import OpinionScores, identical_across, with_identical_grouped
+from learning.regression.fit.splits import Split
+
+FEWEST_FEATURES = 16
+"""With fewer features, equal ones do not prove equal images."""
+
+Digests = Sequence[Sequence[str | None]]
+"""For each kind of evidence, a digest per image; None where there is none."""
+
+
+def digests_of(file_digests: Sequence[str | None], features: np.ndarray) -> Digests:
+    """Digests of the images' files, as recorded, and of their features (n, p)."""
+    if features.shape[1] < FEWEST_FEATURES:
+        return [file_digests]
+    return [file_digests, [hashlib.sha256(row.tobytes()).hexdigest() for row in features]]
+
+
+def grouped_by_content(scores: OpinionScores, digests: Digests) -> OpinionScores:
+    """The scores with identical images in one group; prints how many groups that leaves."""
+    grouped = scores
+    for of_kind in digests:
+        grouped = with_identical_grouped(grouped, of_kind)
+    if grouped is not scores and grouped.groups is not None:
+        log.info(f"groups     identical images share one: {len(set(grouped.groups))} groups of {len(scores)} images")
+    return grouped
+
+
+def warn_of_identical_parts(images: Sequence[str], splits: Sequence[Split], digests: Digests) -> None:
+    """Warns where an image of one part of a split is identical to an image of another part."""
+    pairs: dict[tuple[int, int], int] = {}
+    for split in splits:
+        of_split = {
+            (min(pair), max(pair))
+            for of_kind in digests
+            for first, second in combinations(split.parts().values(), 2)
+            for pair in identical_across(of_kind, first, second)
+        }
+        for pair in of_split:
+            pairs[pair] = pairs.get(pair, 0) + 1
+    if not pairs:
+        return
+    one, other = min(pairs, key=lambda pair: (-pairs[pair], pair))
+    log.warning(
+        f"{len(pairs):,d} pairs of identical images are on both sides of a split: {images[one]} and {images[other]} in "
+        f"{pairs[one, other]} of {len(splits)} splits; --group_identical keeps them together"
+    )

@@ -1,0 +1,1 @@
+"""The fitted regressor: its description, its files, scores and maps of images."""

@@ -1,0 +1,105 @@
+"""SRCC, PLCC, KRCC, RMSE and the logistic, against scipy and numbers worked out by hand."""
+
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import given
+from hypothesis import strategies as st
+
+from learning.regression.evaluate.mappings import OpinionMapping
+from learning.regression.evaluate.metrics import evaluate, fit_line, fit_mapping, krcc, srcc
+
+values = st.lists(st.integers(-5, 5), min_size=3, max_size=30)
+
+
+@given(values, st.randoms(use_true_random=False))
+def test_srcc_and_krcc_are_scipys_also_with_ties(mos, random):
+    predicted = [random.randint(-3, 3) for _ in mos]
+    if len(set(mos)) == 1 or len(set(predicted)) == 1:
+        assert srcc(predicted, mos) == 0 and krcc(predicted, mos) == 0, "what is constant orders nothing"
+        return
+    assert srcc(predicted, mos) == pytest.approx(scipy.stats.spearmanr(predicted, mos).statistic, abs=1e-12)
+    assert krcc(predicted, mos) == pytest.approx(scipy.stats.kendalltau(predicted, mos).statistic, abs=1e-12)
+
+
+def test_srcc_by_hand():
+    """1 - 6 sum d^2 / (n (n^2 - 1)) with d = 1, 1, 0, 1, 1."""
+    assert srcc(np.array([2, 1, 3, 5, 4]), np.arange(5)) == pytest.approx(1 - 6 * 4 / (5 * 24))
+
+
+def test_srcc_of_many_predictions_at_once():
+    rng = np.random.default_rng(0)
+    predicted, mos = rng.normal(size=(7, 20)), rng.normal(size=20)
+    assert srcc(predicted, mos) == pytest.approx([float(srcc(row, mos)) for row in predicted])
+
+
+def test_the_logistic_finds_its_own_parameters():
+    x = np.linspace(-4, 10, 80)
+    mos = 20 + (90 - 20) / (1 + np.exp(-(x - 3) / 1.5))
+    mapping = fit_mapping(x, mos)
+    assert mapping.kind == "logistic" and mapping(x) == pytest.approx(mos, abs=1e-4)
+    metrics = evaluate(x, mos)
+    assert metrics.plcc == pytest.approx(1) and metrics.rmse < 1e-4 and metrics.srcc == pytest.approx(1)
+
+
+def test_figures_do_not_depend_on_the_predictions_scale():
+    """The scale of a regressor's output is arbitrary, and the logistic has to take it out."""
+    rng = np.random.default_rng(1)
+    mos = rng.uniform(1, 5, 60)
+    predicted = mos + rng.normal(0, 0.5, 60)
+    one, other = evaluate(predicted, mos), evaluate(1000 * predicted - 7, mos)
+    assert one.plcc == pytest.approx(other.plcc, abs=1e-6) and one.rmse == pytest.approx(other.rmse, abs=1e-5)
+    assert one.plcc >= np.corrcoef(predicted, mos)[0, 1] - 1e-3, "the curve fits at least as well as a line"
+
+
+def test_where_the_logistic_cannot_be_fitted_a_line_is_and_says_so(monkeypatch):
+    assert fit_mapping(np.array([1.0, 2, 3]), np.array([2.0, 4, 6])).kind == "linear"
+
+    def never_converges(*_, **__):
+        raise RuntimeError("Optimal parameters not found")
+
+    monkeypatch.setattr("learning.regression.evaluate.metrics.curve_fit", never_converges)
+    mos = np.arange(10.0)
+    metrics = evaluate(3 * mos + 1, mos)
+    assert metrics.mapping.kind == "linear" and metrics.rmse == pytest.approx(0, abs=1e-12)
+    assert metrics.mapping.parameters == pytest.approx((-1 / 3, 1 / 3))
+
+
+def test_constant_predictions_are_worth_nothing():
+    metrics = evaluate(np.ones(10), np.arange(10.0))
+    assert (metrics.srcc, metrics.plcc, metrics.plcc_raw, metrics.krcc) == (0, 0, 0, 0)
+    assert metrics.rmse == pytest.approx(np.arange(10).std())
+
+
+def test_a_mapping_tells_whether_it_keeps_the_order():
+    rng = np.random.default_rng(2)
+    mos = rng.uniform(1, 5, 40)
+    assert fit_mapping(mos + rng.normal(0, 0.1, 40), mos).increases and not fit_mapping(-mos, mos).increases
+    assert fit_mapping(mos[:3], mos[:3]).increases and not fit_mapping(-mos[:3], mos[:3]).increases
+
+
+def test_the_logistic_with_five_parameters_finds_its_own_curve():
+    x = np.linspace(-4, 10, 80)
+    mos = 30 * (0.5 - 1 / (1 + np.exp(1.2 * (x - 3)))) + 0.8 * x + 40
+    mapping = fit_mapping(x, mos, 5)
+    assert mapping.kind == "logistic5" and mapping(x) == pytest.approx(mos, abs=1e-3) and mapping.increases
+    assert not fit_mapping(x, -mos, 5).increases
+    assert fit_mapping(x[:5], mos[:5], 5).kind == "linear", "as many points as parameters"
+
+
+def test_raw_plcc_is_pearsons():
+    rng = np.random.default_rng(3)
+    mos = rng.uniform(1, 5, 60)
+    predicted = np.exp(mos + rng.normal(0, 0.2, 60))
+    metrics = evaluate(predicted, mos)
+    assert metrics.plcc_raw == pytest.approx(np.corrcoef(predicted, mos)[0, 1], abs=1e-12)
+    assert metrics.plcc > metrics.plcc_raw + 0.03, "the logistic takes out the curvature"
+
+
+@pytest.mark.parametrize("n_parameters", [2, 4, 5])
+def test_a_curve_of_standardised_predictions(n_parameters):
+    rng = np.random.default_rng(4)
+    x = rng.uniform(1, 5, 60)
+    mapping = fit_line(x, x**2) if n_parameters == 2 else fit_mapping(x, x**2 + rng.normal(size=60), n_parameters)
+    standardized = OpinionMapping(mapping.kind, mapping.of_standardized(3.0, 2.0))
+    assert standardized((x - 3) / 2) == pytest.approx(mapping(x))

@@ -1,0 +1,73 @@
+"""Splits of others are read, and refused where they do not fit the table."""
+
+import numpy as np
+import pytest
+
+from common.errors import UserError
+from datasets.opinions.scores import OpinionScores, score_table
+from learning.regression.fit.split_files import read_splits, write_splits
+from learning.regression.fit.splits import random_splits
+
+N = 40
+NAMES = [f"images/{i}.bmp" for i in range(N)]
+SCORES = OpinionScores(score_table(NAMES, np.arange(N)), "table.csv")
+
+
+@pytest.mark.parametrize("form", ["splits.csv", "folder"])
+def test_ours_come_back_as_they_were(tmp_path, form):
+    splits = random_splits(N, None, 3, (70, 10, 20), 0)
+    write_splits(tmp_path / form, splits, NAMES)
+    for ours, read in zip(splits, read_splits(tmp_path / form, SCORES), strict=True):
+        for part, again in zip(ours.parts().values(), read.parts().values(), strict=True):
+            assert sorted(part) == sorted(again)
+
+
+def write_meta(path, values, names=NAMES, column="ratio802_seed123_split_01"):
+    """In the form of pyiqa's meta_info_LIVEChallengeDataset.csv: names without folders, in any order."""
+    rows = [f"{name.split('/')[1]},50.1,18.2,{value}" for name, value in zip(names, values, strict=True)]
+    path.write_text(f"img_name,mos,std,{column}\n" + "\n".join(rows[::-1]) + "\n")
+
+
+def test_pyiqas_80_20_columns_test_on_what_they_call_val(tmp_path):
+    write_meta(tmp_path / "m.csv", ["val" if i % 5 == 0 else "train" for i in range(N)])
+    (split,) = read_splits(tmp_path / "m.csv", SCORES)
+    assert split.test.tolist() == list(range(0, N, 5)) and len(split.validation) == 4
+    assert sorted(np.concatenate(list(split.parts().values()))) == list(range(N))
+    assert read_splits(tmp_path / "m.csv", SCORES)[0].validation.tolist() == split.validation.tolist()
+
+
+def test_an_official_split(tmp_path):
+    write_meta(tmp_path / "m.csv", [("train", "val", "test")[i % 3] for i in range(N)], column="official_split")
+    (split,) = read_splits(tmp_path / "m.csv", SCORES)
+    assert split.validation.tolist() == list(range(1, N, 3)) and split.test.tolist() == list(range(2, N, 3))
+
+
+def test_what_does_not_fit_is_refused_with_the_first_image(tmp_path):
+    path = tmp_path / "m.csv"
+    values = ["val" if i % 5 == 0 else "train" for i in range(N)]
+    write_meta(path, values[1:], NAMES[1:])
+    with pytest.raises(UserError, match=r"do not fit table.csv: they lack image images/0.bmp"):
+        read_splits(path, SCORES)
+    write_meta(path, [*values, "val"], [*NAMES, "images/new.bmp"])
+    with pytest.raises(UserError, match=r"it lacks image new.bmp"):
+        read_splits(path, SCORES)
+    write_meta(path, ["fold1", *values[1:]])
+    with pytest.raises(UserError, match=r"image images/0.bmp is in 'fold1'"):
+        read_splits(path, SCORES)
+    grouped = OpinionScores(score_table(NAMES, np.arange(N), groups=[f"g{i // 2}" for i in range(N)]), "table.csv")
+    write_meta(path, values)
+    with pytest.raises(UserError, match=r"image images/0.bmp is in the test part, and others of its group g0 are not"):
+        read_splits(path, grouped)
+    write_splits(tmp_path / "folder", random_splits(N, None, 2, (70, 10, 20), 0), NAMES)
+    test = np.load(tmp_path / "folder/test.npy")
+    for wrong, said in (
+        (N, f"has position {N}"),
+        (int(np.load(tmp_path / "folder/train.npy")[0, 0]), "parts of split 1"),
+    ):
+        changed = test.copy()
+        changed[0, 0] = wrong
+        np.save(tmp_path / "folder/test.npy", changed)
+        with pytest.raises(UserError, match=said):
+            read_splits(tmp_path / "folder", SCORES)
+    with pytest.raises(UserError, match="a CSV, or a folder with"):
+        read_splits(tmp_path / "nothing", SCORES)

@@ -1,0 +1,236 @@
+"""Scores: one row for each row of the input, for the pixels that are there, whatever the company and the spelling."""
+
+import csv
+import re
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from common.errors import UserError
+from learning.regression.evaluate.conformal import PredictionIntervals
+from learning.regression.fit.search import fit
+from learning.regression.fit.settings import Hyperparameters
+from learning.regression.model.description import RegressorDescription
+from learning.regression.model.files import load_regressor, save_regressor
+from learning.regression.model.pipeline_files import read_pipeline
+from learning.regression.model.predict import predict_quality
+from networks import build_encoder
+from networks.checkpoint_formats import fingerprint
+from options.prediction import parse_prediction_options
+from tests.images import noise_image, photograph
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A ResNet-18 of quality, a ResNet-34 of content, and a regressor that takes both."""
+    folder = tmp_path_factory.mktemp("model")
+    encoders = {}
+    for seed, (kind, arch) in enumerate((("quality_aware", "resnet18"), ("content_aware", "resnet34"))):
+        torch.manual_seed(seed)
+        state = build_encoder(arch).state_dict()
+        torch.save(state, folder / f"{kind}.pth")
+        encoders[kind] = fingerprint(state)
+    rng = np.random.default_rng(0)
+    pipeline = fit(
+        rng.normal(size=(60, 2048)).astype(np.float32), rng.uniform(0, 100, 60), Hyperparameters("ridge", True, 1.0)
+    )
+    save_regressor(folder / "r.skops", pipeline, description(encoders))
+    return folder
+
+
+def description(encoders):
+    return RegressorDescription.from_json(
+        {
+            "kinds": list(encoders),
+            "encoders": encoders,
+            "calibration": {"kind": "linear", "parameters": [0, 1]},
+            "score_range": [0, 100],
+        }
+    )
+
+
+def score(model, *arguments):
+    """(status, rows of the CSV as (image, score or None))."""
+    out = model / "scores.csv"
+    out.unlink(missing_ok=True)
+    options = parse_prediction_options(
+        ["--regressor", str(model / "r.skops"), "--quality_ckpt", str(model / "quality_aware.pth"), "--content_ckpt",
+         str(model / "content_aware.pth"), "--output", str(out), "-j", "0", "--device", "CPU", *map(str, arguments)]
+    )  # fmt: skip
+    status = predict_quality(options)
+    with open(out, newline="") as file:
+        return status, [(row["image"], float(row["score"]) if row["score"] else None) for row in csv.DictReader(file)]
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for index in range(3):
+        Image.fromarray(photograph(40, 50, top=30 * index)).save(folder / f"{index}.png")
+    return folder
+
+
+def test_a_page_shows_what_the_table_holds(model, photos, capsys):
+    (photos / "broken.jpg").write_text("no image")
+    _, rows = score(model, "--input", photos)
+    page = photos.parent / "page.html"
+    options = parse_prediction_options(
+        ["--regressor", str(model / "r.skops"), "--quality_ckpt", str(model / "quality_aware.pth"), "--content_ckpt",
+         str(model / "content_aware.pth"), "--output", str(page), "--map", str(photos.parent / "maps"), "-j", "0",
+         "--device", "cpu", "--input", str(photos)]
+    )  # fmt: skip
+    assert predict_quality(options) == 1
+    text = page.read_text()
+    shown = {name: float(score) for score, name in re.findall(r'data-score="(.*?)" data-name="(.*?)"', text)}
+    assert shown == pytest.approx({name: value for name, value in rows if value is not None}, rel=1e-5)
+    assert text.count('class="map"') == 3 and "3 images scored, 1 failed" in text and "broken.jpg" in text
+    assert capsys.readouterr().out.splitlines()[-1] == f"page: {page}"
+
+
+def test_one_row_for_each_row_of_the_input(model, photos):
+    given = [
+        f"{photos}/0.png",
+        "../photos/1.png",
+        "../photos/missing.png",
+        f"{photos}/0.png",
+        "../photos/../photos/0.png",
+    ]
+    lists = photos.parent / "lists"
+    lists.mkdir()
+    (lists / "l.csv").write_text("image\n" + "\n".join(given) + "\n")
+    status, rows = score(model, "--input", lists / "l.csv")
+    assert status == 1 and [image for image, _ in rows] == given
+    scores = [value for _, value in rows]
+    assert scores[2] is None and scores[0] == scores[3] == scores[4] != scores[1]
+
+
+def calibrated(model, intervals):
+    """The regressor of ``model`` once more, with these prediction intervals: its path."""
+    regressor = load_regressor(model / "r.skops")
+    save_regressor(
+        model / "i.skops",
+        read_pipeline(model / "r.skops"),
+        replace(regressor.description, prediction_intervals=intervals),
+    )
+    return model / "i.skops"
+
+
+def test_each_score_has_its_interval(model, photos, capsys):
+    path = calibrated(model, PredictionIntervals((0.8, 0.9, 0.95), (5.0, 8.5, 11.0), 0.895))
+    (photos / "broken.jpg").write_text("no image")
+    _, rows = score(model, "--input", photos, "--regressor", path, "--interval", "0.9")
+    with open(model / "scores.csv", newline="") as file:
+        of_file = list(csv.DictReader(file))
+    assert list(of_file[0]) == ["image", "score", "low_0.9", "high_0.9"]
+    for (_, value), row in zip(rows[:3], of_file, strict=False):
+        assert float(row["low_0.9"]) == pytest.approx(value - 8.5, abs=1e-3)
+        assert float(row["high_0.9"]) == pytest.approx(value + 8.5, abs=1e-3)
+    assert (of_file[3]["score"], of_file[3]["low_0.9"], of_file[3]["high_0.9"]) == ("", "", "")
+    printed = capsys.readouterr().out
+    assert (
+        "   score      low     high  image" in printed and "on held-out images the 90 % interval held 89.5%" in printed
+    )
+    first = next(line.split() for line in printed.splitlines() if line.endswith("0.png"))
+    expected = [rows[0][1] + end for end in (0, -8.5, 8.5)]
+    assert [float(text) for text in first[:3]] == pytest.approx(expected, abs=1e-3)
+
+
+def test_the_interval_is_compared_with_labels(model, photos, capsys):
+    path = calibrated(model, PredictionIntervals((0.9,), (8.5,), None))
+    _, rows = score(model, "--input", photos)
+    offsets = (0, 8, -9)
+    lines = [f"{image},{value + offset}" for (image, value), offset in zip(rows, offsets, strict=True)]
+    (photos / "labels.csv").write_text("image,mos\n" + "\n".join(lines) + "\n")
+    score(model, "--input", photos, "--regressor", path, "--interval", "0.9", "--labels", photos / "labels.csv")
+    assert "66.7% of these opinions lie in their interval, at level 0.9" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("intervals", "level", "sentence"),
+    [
+        (None, "0.9", "the regressor records no prediction intervals"),
+        (PredictionIntervals((0.5, 0.6), (1.0, 2.0), None), "0.9", "no prediction interval at level 0.9: .* is 0.6"),
+    ],
+)
+def test_a_regressor_without_residuals_has_no_interval(model, photos, intervals, level, sentence):
+    path = calibrated(model, intervals)
+    with pytest.raises(UserError, match=sentence):
+        score(model, "--input", photos, "--regressor", path, "--interval", level)
+
+
+def test_levels_that_are_not_recorded_are_refused(capsys):
+    for level in ("0.3", "1", "90"):
+        with pytest.raises(SystemExit):
+            parse_prediction_options(["--input", "a.png", "--interval", level])
+        assert "at least 0.5 and at most 0.99" in capsys.readouterr().err
+
+
+def test_a_closing_line_accounts_for_all_files(model, photos, capsys):
+    (photos / "broken.jpg").write_text("no image")
+    (photos / "notes.txt").touch()
+    (photos / "@eaDir").mkdir()
+    shutil.copy(photos / "0.png", photos / "@eaDir")
+    status, rows = score(model, "--input", photos)
+    assert status == 1 and [image for image, _ in rows] == ["0.png", "1.png", "2.png", "broken.jpg"]
+    closing = capsys.readouterr().out.splitlines()[-1]
+    assert "3 images scored, 1 failed, 2 left out (1 in hidden, thumbnail or system folders; 1 without" in closing
+
+
+def test_what_is_read_is_not_overwritten(model, photos):
+    table = photos / "list.csv"
+    table.write_text("image,camera\n0.png,x\n")
+    with pytest.raises(UserError, match=r"list.csv is the file .*list.csv, which is read; name another file"):
+        score(model, "--input", table, "--output", table)
+    assert table.read_text() == "image,camera\n0.png,x\n"
+    with pytest.raises(UserError, match=r"--map .* would be photographs of the next run"):
+        score(model, "--input", photos, "--map", photos / "maps")
+    shutil.copy(photos / "1.png", photos / "0.png.png")
+    with pytest.raises(UserError, match=r"0\.png\.png would replace an image that is scored"):
+        score(model, "--input", photos / "0.png", photos / "0.png.png", "--map", photos)
+
+
+def test_kept_features_answer_for_their_pixels_alone(model, photos, capsys):
+    kept = photos.parent / "kept"
+    first = dict(score(model, "--input", photos, "--features", kept)[1])
+    assert dict(score(model, "--input", photos, "--features", kept)[1]) == first
+    shutil.copy(photos / "1.png", photos / "0.png")
+    second = dict(score(model, "--input", photos, "--features", kept)[1])
+    assert second["0.png"] == pytest.approx(first["1.png"], abs=1e-3) and second["2.png"] == first["2.png"]
+    assert "1 anew since their files have changed" in capsys.readouterr().out
+    Image.open(photos / "2.png").save(photos / "0.bmp")
+    third = dict(score(model, "--input", photos / "0.bmp", "--features", kept)[1])
+    assert third[str(photos / "0.bmp")] == pytest.approx(first["2.png"], abs=1e-3)
+
+
+@pytest.fixture(scope="module")
+def small_model(model, tmp_path_factory):
+    """A regressor that takes the quality-aware encoder alone."""
+    folder = tmp_path_factory.mktemp("small_model")
+    shutil.copy(model / "quality_aware.pth", folder)
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(60, 1024)).astype(np.float32)
+    pipeline = fit(features, rng.uniform(0, 100, 60), Hyperparameters("ridge", True, 1.0))
+    save_regressor(folder / "r.skops", pipeline, description({"quality_aware": None}))
+    return folder
+
+
+def test_a_score_depends_on_the_pixels_alone(small_model, tmp_path):
+    """Not on batches, workers, the order of files or the spelling of a path: to 1e-5 of the scale of 0 to 100."""
+    rng = np.random.default_rng(0)
+    for index in range(200):
+        height, width = (24, 32) if index % 3 else rng.integers(16, 40, 2)
+        Image.fromarray(noise_image(height, width, index)).save(tmp_path / f"{index:03d}.png")
+    _, expected = score(small_model, "--input", tmp_path, "--batch_size", 1)
+    scores = np.array([value for _, value in expected])
+    backwards = [f"{tmp_path}/../{tmp_path.name}/{name}" for name, _ in reversed(expected)]
+    for arguments in (("--batch_size", 8), ("--batch_size", 3, "-j", 2)):
+        assert np.allclose(
+            [value for _, value in score(small_model, "--input", tmp_path, *arguments)[1]], scores, atol=1e-3
+        )
+    _, reversed_rows = score(small_model, "--input", *backwards)
+    assert np.allclose([value for _, value in reversed_rows][::-1], scores, atol=1e-3)
