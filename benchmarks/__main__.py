@@ -16,7 +16,7 @@ import torch
 
 from benchmarks.table import Row, markdown, print_table
 
-SCRIPTS = ("data_pipeline", "loader", "step", "extraction", "regressor_search", "cold_start")
+SCRIPTS = ("data_pipeline", "step", "extraction", "regressor_search", "cold_start")
 
 
 def all_rows() -> Iterator[Row]:

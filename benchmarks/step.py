@@ -20,7 +20,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks import network
 from benchmarks.table import Row, print_table
 from learning.contrastive.lars import LARS
 from learning.contrastive.moco import KeyQueue, MoCo, NodeShuffle, contrastive_loss
@@ -45,7 +44,6 @@ class Variant(NamedTuple):
     name: str
     ours: bool = True
     amp: bool = False
-    compiled: bool = False
     dtype: torch.dtype = torch.float32
     aim: str = ""
 
@@ -53,7 +51,6 @@ class Variant(NamedTuple):
 PLAIN = Variant("plain float32, NCHW", ours=False)
 FLOAT32 = Variant("float32")
 AMP = Variant("--amp", amp=True, aim="at least 1.8")
-COMPILED = (Variant("float32 --compile", compiled=True), Variant("--amp --compile", amp=True, compiled=True))
 
 PLAIN_FLOAT64 = Variant("plain float64", ours=False, dtype=torch.float64)
 FLOAT64 = Variant("float64", dtype=torch.float64)
@@ -96,9 +93,6 @@ def plain_step(network: nn.Module, memory: Tensor) -> Step:
 def our_step(network: nn.Module, memory: Tensor, variant: Variant, updates: list[float]) -> Step:
     """The step of ``contrastive.trainer`` from the same start; appends the seconds of each update to ``updates``."""
     query_network, key_network = (copy.deepcopy(network).to(memory_format=torch.channels_last) for _ in range(2))
-    if variant.compiled:
-        query_network.compile()
-        key_network.compile()
     queue = KeyQueue(len(memory), FEAT_DIM).to(variant.dtype)
     queue.memory.copy_(memory)
 
@@ -200,14 +194,8 @@ def main() -> None:
     parser.add_argument("--loss_patch_size", type=int, default=96)
     parser.add_argument("--patch_size", type=int, default=160)
     parser.add_argument("--arch", default="resnet50")
-    parser.add_argument("--compile", action="store_true", help="with compiled networks as well: minutes more")
-    parser.add_argument("--network", type=int, metavar="N", help="instead: what a step of N ranks sends, and how fast")
     options = parser.parse_args()
-    if options.network:
-        print_table(network.rows(options.network, "resnet18", 64, options.steps))
-        return
-    variants = (FLOAT32, AMP) + COMPILED * options.compile
-    measured = [speed_rows(options.arch, options.patch_size, options.crops, options.steps, variants)]
+    measured = [speed_rows(options.arch, options.patch_size, options.crops, options.steps, (FLOAT32, AMP))]
     if options.loss_steps:
         measured.append(loss_rows(options.arch, options.loss_patch_size, options.loss_crops, options.loss_steps))
     print_table(itertools.chain(*measured))
