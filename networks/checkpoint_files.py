@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import argparse
 import collections
-import datetime
-import decimal
 import errno
-import fractions
 import os
 import pickle
 import re
 import types
-import uuid
 import warnings
 import zipfile
-from collections.abc import Callable
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -85,42 +80,29 @@ def _why_no_file(path: Path) -> str:
     return f"{path} is a folder; name the file with the weights" + (f": {', '.join(inside[:4])}" if inside else "")
 
 
-_STARTS = (
-    (b"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras writes it"),
-    (b"version https://git-lfs", "a Git LFS pointer, whose content is fetched by 'git lfs pull'"),
-    (b"<!doctype html", "a web page; the download failed"),
-    (b"<html", "a web page; the download failed"),
-    (b"{", "JSON; of a model in several files, name the one with the encoder's weights"),
-    (b"\x08", "an ONNX model, or none"),
-    (b"\x1f\x8b", "a gzip archive; unpack it first"),
-)
-_STATE_DICT = "save its state_dict with torch.save, or as safetensors"
+_STARTS = {
+    b"version https://git-lfs": "is a Git LFS pointer, whose content is fetched by 'git lfs pull'",
+    b"<!doctype html": "is a web page; the download failed",
+    b"<html": "is a web page; the download failed",
+}
 
 
 def _name_content(path: Path) -> str:
     """What a file holds that is no checkpoint, as the rest of a sentence; empty where it does not tell."""
     with open(path, "rb") as file:
-        start = file.read(512)
-    if not start:
-        return "is empty"
+        start = file.read(512).lower()
     if not start.strip(b"\0"):
-        return "begins with zeros alone, as after a download that was cut off"
-    for magic, name in _STARTS:
-        if start.lower().startswith(magic.lower()):
-            return f"is {name}"
-    if start.startswith(b"PK\x03\x04"):
+        return "begins with zeros alone, as after a download that was cut off" if start else "is empty"
+    for magic, sentence in _STARTS.items():
+        if start.startswith(magic):
+            return sentence
+    if start.startswith(b"pk\x03\x04"):
         try:
             names = zipfile.ZipFile(path).namelist()
         except Exception:  # a damaged archive
             return "is damaged: it ends too early, as after a download that was cut off"
         if any(name.endswith("/constants.pkl") for name in names):
-            return f"is a TorchScript archive, which holds code; {_STATE_DICT}"
-        if not any(name.endswith("/data.pkl") for name in names):
-            return "is a ZIP archive with other files in it; unpack it first"
-    if start.startswith(b"\x80"):
-        return f"is a damaged checkpoint, or a pickle that torch.save did not write; {_STATE_DICT}"
-    if start[257:262] == b"ustar":
-        return "is a tar archive with other files in it; unpack it first"
+            return "is a TorchScript archive, which holds code; save its state_dict with torch.save, or as safetensors"
     return ""
 
 
@@ -131,49 +113,20 @@ def _is_safetensors(path: Path) -> bool:
     return len(start) == 9 and start[8:] == b"{" and int.from_bytes(start[:8], "little") <= path.stat().st_size - 8
 
 
-DataType = Callable[..., Any] | tuple[Callable[..., Any], str]
-"""A type, or a type and the name under which another version of Python or numpy, or another platform, saved it."""
+def _data_types() -> list[Any]:
+    """Types beside tensors that checkpoints hold and that run no code: options, paths, numbers and arrays of numpy.
 
-
-def _data_types() -> list[DataType]:
-    """Types that hold data and run no code when they are unpickled: options, paths, dates, numbers of numpy."""
-    types_of_data: list[DataType] = [
-        argparse.Namespace,
-        types.SimpleNamespace,
-        collections.defaultdict,
-        dict,
-        list,
-        set,
-        frozenset,
-        bytearray,
-        complex,
-        range,
-        slice,
-        decimal.Decimal,
-        fractions.Fraction,
-        uuid.UUID,
-        datetime.time,
-        datetime.timezone,
-        datetime.datetime,
-        datetime.date,
-        datetime.timedelta,
-        np.ndarray,
-        np.dtype,
-    ]
-    types_of_data += [type(np.dtype(code)) for code in np.typecodes["All"]]
+    Each is a type, or a pair of it and the name under which another version or platform saved it.
+    """
+    types_of_data: list[Any] = [argparse.Namespace, types.SimpleNamespace, collections.defaultdict, dict, list, range]
+    types_of_data += [set, frozenset, np.ndarray, np.dtype, *(type(np.dtype(code)) for code in np.typecodes["All"])]
     # A path of another platform cannot be constructed here: its pure form is the same data.
     pure_paths = {"Path": PurePath, "PosixPath": PurePosixPath, "WindowsPath": PureWindowsPath}
     for name, kind in pure_paths.items():
         for module in ("pathlib", "pathlib._local"):
             types_of_data += [(kind, f"{module}.{name}"), (kind, f"{module}.Pure{name}")]
-    functions = {"scalar": _constructor(np.float64(0)), "_reconstruct": _constructor(np.zeros(1))}
-    for name, function in functions.items():
+    # The functions by which pickle makes a number and an array of numpy again; numpy 1 has them under another name.
+    constructors = {"scalar": np.float64(0).__reduce__()[0], "_reconstruct": np.zeros(1).__reduce__()[0]}
+    for name, function in constructors.items():
         types_of_data += [(function, f"numpy.{package}.multiarray.{name}") for package in ("core", "_core")]
     return types_of_data
-
-
-def _constructor(value: Any) -> Callable[..., Any]:
-    """The function by which pickle makes ``value`` again."""
-    function = value.__reduce__()[0]
-    assert callable(function)
-    return function

@@ -11,9 +11,8 @@ import functools
 import hashlib
 import os
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,21 +25,6 @@ from networks.checkpoint_files import State, read_file
 from networks.encoder import STAGES
 from networks.resnet import ResNet
 
-__all__ = [
-    "Checkpoint",
-    "State",
-    "architecture_shapes",
-    "find_architecture",
-    "fingerprint",
-    "load_encoder",
-    "load_encoder_state",
-    "parse_checkpoint",
-    "read_checkpoint",
-    "read_file",
-    "with_prefix",
-    "without_prefix",
-]
-
 WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 """Names that DistributedDataParallel, torch.compile, FSDP and activation checkpointing insert, anywhere in a name."""
 
@@ -48,29 +32,24 @@ WEIGHT_TYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 """Types of weights that are numbers as they are. Quantised ones need a scale, which other tensors hold."""
 
 STEM = ("conv1", "bn1")
-CLASSIFIER = "fc."
-"""In a ResNet's state_dict: the layer between the pooled features and the classes."""
-
-HEADS = ("head.", "projector.", "projection_head.layers.", "projection_head.")
-"""Names of the projection head beside the encoder, by program."""
-
 SECONDARY = frozenset(("k", "key", "ema", "momentum", "target", "student"))
 """Parts of names of the second of two encoders: the momentum copy, and DINO's student, whose teacher is evaluated."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The content of a checkpoint: the encoder under torchvision's layer names, its head, and their origin.
+    """A ResNet in a file, ``encoder`` under torchvision's layer names.
 
-    ``location`` says where in the file the encoder is. ``left_out`` lists the other tensors, by name and number.
+    ``path`` leads to the dictionary ``state`` in the file's ``content``. There the encoder's tensors are those of
+    ``names``, which all begin with ``prefix``.
     """
 
-    format: str
-    location: str
+    content: dict[str, Any]
+    path: tuple[str, ...]
+    state: State
+    prefix: str
     encoder: State
-    head: State = field(default_factory=dict)
-    epoch: int | None = None
-    left_out: tuple[str, ...] = ()
+    names: frozenset[str]
 
     @property
     def architecture(self) -> str | None:
@@ -78,10 +57,9 @@ class Checkpoint:
         return find_architecture(self.encoder)
 
     @property
-    def head_kind(self) -> str:
-        """ "none", "linear" (one layer), "mlp" (two layers) or the number of linear layers."""
-        linear_layers = sum(name.endswith("weight") and value.ndim == 2 for name, value in self.head.items())
-        return {0: "none", 1: "linear", 2: "mlp"}.get(linear_layers, f"{linear_layers} layers")
+    def location(self) -> str:
+        """Where in the file the encoder is, such as ``model > encoder.*``."""
+        return " > ".join((*self.path, f"{self.prefix}*"))
 
 
 def read_checkpoint(path: str | os.PathLike) -> Checkpoint:
@@ -91,7 +69,7 @@ def read_checkpoint(path: str | os.PathLike) -> Checkpoint:
     """
     content = read_file(path)
     try:
-        checkpoint = parse_checkpoint(content)
+        checkpoint = find_encoder(content)
     except UserError as error:
         raise UserError(f"checkpoint {path} {error}") from None
     if checkpoint is None:
@@ -114,63 +92,36 @@ def read_checkpoint(path: str | os.PathLike) -> Checkpoint:
     return checkpoint
 
 
-def parse_checkpoint(content: dict[str, Any]) -> Checkpoint | None:
+def find_encoder(content: dict[str, Any]) -> Checkpoint | None:
     """Finds the ResNet encoder in a checkpoint's content; None if there is none.
 
-    Raises UserError, a sentence that continues "checkpoint FILE", where several different encoders could be meant.
+    Of several, a complete one comes before one with missing layers, and the encoder that is evaluated before its
+    momentum copy (``SECONDARY``). Raises UserError, a sentence that continues "checkpoint FILE", where several
+    different encoders could be meant.
     """
-    found = [candidate for path, state in _states(content) for candidate in _find_encoders(path, state)]
-    candidates = [candidate for candidate in found if _is_resnet(candidate.encoder)]
-    if not candidates:
-        return None
-    complete = [candidate for candidate in candidates if find_architecture(candidate.encoder)]
-    chosen = _choose(complete or candidates)
-    head_prefix = _find_head(chosen)
-    head = without_prefix(chosen.state, head_prefix) if head_prefix else {}
-    if "weight" in head:  # MoCo v1's head is one layer named fc, v2's two layers named fc.0 and fc.2.
-        head = with_prefix(head, "0.")
-    epoch = content.get("epoch")
-    return Checkpoint(
-        format=_name_format(chosen, content),
-        location=chosen.location,
-        encoder=chosen.encoder,
-        head=head,
-        epoch=int(epoch) if isinstance(epoch, int) else None,
-        left_out=_list_left_out(content, chosen, head_prefix),
-    )
+    found = [resnet for path, state in tensor_dictionaries(content) for resnet in _resnets(content, path, state)]
+    found = [resnet for resnet in found if resnet.architecture] or found
+    primary = [
+        resnet for resnet in found if SECONDARY.isdisjoint(re.split(r"[._]", ".".join((*resnet.path, resnet.prefix))))
+    ] or found
+    n_different = len({fingerprint(resnet.encoder) for resnet in primary}) if len(primary) > 1 else 1
+    if n_different > 1:
+        places = ", ".join(resnet.location for resnet in primary[:4])
+        raise UserError(
+            f"holds {n_different} different encoders ({places}), and their names do not tell which one is meant: save "
+            "its state_dict alone"
+        )
+    return primary[0] if primary else None
 
 
-@dataclass(frozen=True)
-class _Candidate:
-    """A ResNet in a file: the dictionary's path in the content, its tensors, and the encoder under ``prefix`` there.
-
-    ``names`` are the names of the encoder's tensors in ``state``.
-    """
-
-    path: tuple[str, ...]
-    state: State
-    prefix: str
-    encoder: State
-    names: frozenset[str]
-
-    @property
-    def location(self) -> str:
-        return " > ".join((*self.path, f"{self.prefix}*"))
-
-    @property
-    def is_secondary(self) -> bool:
-        words = re.split(r"[._]", ".".join((*self.path, self.prefix)))
-        return not SECONDARY.isdisjoint(words)
-
-
-def _states(content: dict, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], State]]:
+def tensor_dictionaries(content: dict, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], State]]:
     """Every dictionary of tensors in ``content``, with its path, its names without the wrappers' parts."""
     state: State = {}
     for name, value in content.items():
         if isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.dtype.isnative:
             value = torch.from_numpy(value)
         if isinstance(value, torch.Tensor) and isinstance(name, str):
-            plain = _torchvision_name(".".join(part for part in name.split(".") if part not in WRAPPERS))
+            plain = ".".join(part for part in name.split(".") if part not in WRAPPERS)
             if plain in state:
                 raise UserError(f"holds two tensors named {plain} (once as {name}): save one of the two models alone")
             state[plain] = value
@@ -178,39 +129,14 @@ def _states(content: dict, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[s
         yield path, state
     for name, value in content.items():
         if isinstance(value, dict):
-            yield from _states(value, (*path, str(name)))
-
-
-_TRANSFORMERS = re.compile(
-    r"(?P<prefix>.*?)(?:embedder\.embedder|encoder\.stages\.(?P<stage>[0-3])\.layers\.(?P<block>\d+)\."
-    r"(?:layer\.(?P<conv>[0-2])|(?P<shortcut>shortcut)))\.(?P<part>convolution|normalization)\.(?P<rest>\w+)",
-    re.ASCII,
-)
-"""A tensor of a ResNet of Hugging Face's transformers (``modeling_resnet.py``)."""
-
-
-def _torchvision_name(name: str) -> str:
-    """torchvision's name for a tensor of transformers' ResNet; any other name as it is.
-
-    Layers, shapes and strides of the two are the same (``downsample_in_bottleneck`` is false in published models).
-    """
-    found = _TRANSFORMERS.fullmatch(name)
-    if found is None:
-        return name
-    is_convolution = found["part"] == "convolution"
-    if found["stage"] is None:
-        return f"{found['prefix']}{STEM[0] if is_convolution else STEM[1]}.{found['rest']}"
-    block = f"{found['prefix']}{STAGES[int(found['stage'])]}.{found['block']}"
-    if found["shortcut"]:
-        return f"{block}.downsample.{0 if is_convolution else 1}.{found['rest']}"
-    return f"{block}.{'conv' if is_convolution else 'bn'}{int(found['conv']) + 1}.{found['rest']}"
+            yield from tensor_dictionaries(value, (*path, str(name)))
 
 
 _CONVOLUTION_OF_A_BLOCK = re.compile(r"(?P<stage>.+)\.\d+\.conv[1-3]\.weight", re.ASCII)
 
 
-def _find_encoders(path: tuple[str, ...], state: State) -> Iterator[_Candidate]:
-    """The ResNets in a state: places with stages of blocks beside each other. Layers may be missing."""
+def _resnets(content: dict[str, Any], path: tuple[str, ...], state: State) -> Iterator[Checkpoint]:
+    """The ResNets in a dictionary of tensors: places with stages of blocks beside each other. Layers may be missing."""
     stages: dict[str, set[str]] = {}
     for name in state:
         if found := _CONVOLUTION_OF_A_BLOCK.fullmatch(name):
@@ -224,13 +150,10 @@ def _find_encoders(path: tuple[str, ...], state: State) -> Iterator[_Candidate]:
             layers = _sequential_layers(local, sorted(children, key=int))
         else:
             continue
-        names = [name for name in local if name.partition(".")[0] in layers]
-        if names:
-            encoder = {}
-            for name in names:
-                layer, _, rest = name.partition(".")
-                encoder[f"{layers[layer]}.{rest}"] = local[name]
-            yield _Candidate(path, state, prefix, encoder, frozenset(prefix + name for name in names))
+        own = {name: name.partition(".") for name in local if name.partition(".")[0] in layers}
+        encoder = {f"{layers[layer]}.{rest}": local[name] for name, (layer, _, rest) in own.items()}
+        if _is_resnet(encoder):
+            yield Checkpoint(content, path, state, prefix, encoder, frozenset(prefix + name for name in own))
 
 
 def _is_resnet(encoder: State) -> bool:
@@ -255,64 +178,6 @@ def _sequential_layers(local: State, stages: Sequence[str]) -> dict[str, str]:
     layers.update(zip(convolutions, STEM[:1], strict=False))
     layers.update(zip(norms, STEM[1:], strict=False))
     return layers
-
-
-def _choose(candidates: Sequence[_Candidate]) -> _Candidate:
-    """The only candidate, or the one whose name says that it is meant; UserError where the names do not tell."""
-    primary = [candidate for candidate in candidates if not candidate.is_secondary] or list(candidates)
-    digests = {fingerprint(candidate.encoder) for candidate in primary} if len(primary) > 1 else {""}
-    if len(digests) > 1:
-        places = ", ".join(candidate.location for candidate in primary[:4])
-        raise UserError(
-            f"holds {len(digests)} different encoders ({places}), and their names do not tell which one is meant: "
-            "save its state_dict alone"
-        )
-    return primary[0]
-
-
-def _find_head(chosen: _Candidate) -> str:
-    """The prefix of the projection head: MoCo's ``fc``, or a head beside the encoder; "" if there is none."""
-    classifier = chosen.prefix + CLASSIFIER
-    # MoCo and SimSiam put the head in the place of the classifier, which is one layer in any other program.
-    if f"{classifier}0.weight" in chosen.state or (
-        classifier == "encoder_q.fc." and f"{classifier}weight" in chosen.state
-    ):
-        return classifier
-    parent = chosen.prefix.rstrip(".").rpartition(".")[0]
-    for name in HEADS:
-        for place in (chosen.prefix, f"{parent}." if parent else ""):
-            if any(key.startswith(place + name) for key in chosen.state):
-                return place + name
-    return ""
-
-
-def _name_format(chosen: _Candidate, content: dict[str, Any]) -> str:
-    """The program that saved the file, where its structure shows it."""
-    if chosen.path == ("model",) and chosen.prefix == "encoder.":
-        return "this project's" if "queue_position" in content else "Re-IQA or PyContrast"
-    if chosen.prefix == "encoder_q.":
-        return "MoCo"
-    if chosen.prefix == "base_encoder.":
-        return "MoCo v3"
-    if "pytorch-lightning_version" in content:
-        return "Lightning"
-    return "ResNet state_dict"
-
-
-def _list_left_out(content: dict[str, Any], chosen: _Candidate, head_prefix: str) -> tuple[str, ...]:
-    """The tensors that are neither encoder nor head, as "name (number)", by the first parts of their names."""
-    counts: Counter[str] = Counter()
-    for path, state in _states(content):
-        for name in state:
-            if path != chosen.path:
-                counts[path[0] if path else name.split(".")[0]] += 1
-            elif name in chosen.names or (head_prefix and name.startswith(head_prefix)):
-                continue
-            elif name.startswith(chosen.prefix):
-                counts[chosen.prefix + name.removeprefix(chosen.prefix).split(".")[0]] += 1
-            else:
-                counts[name.split(".")[0]] += 1
-    return tuple(f"{name} ({count})" for name, count in counts.items())
 
 
 def without_prefix(state: State, prefix: str) -> State:
@@ -372,7 +237,7 @@ def load_encoder_state(encoder: nn.Module, checkpoint: Checkpoint, arch: str, so
 def load_encoder(path: str | os.PathLike, arch: str | None = None) -> nn.Module:
     """An encoder in evaluation mode: (N, 3, H, W) float in [0, 1], normalised by the caller -> (N, features).
 
-    Reads every format of ``parse_checkpoint``. The architecture is read from the file; ``arch`` names the one that is
+    Reads every format of ``find_encoder``. The architecture is read from the file; ``arch`` names the one that is
     expected there. Raises UserError for a file that cannot be read, is unsafe, holds no known architecture, or another
     one than ``arch``.
     """

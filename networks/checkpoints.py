@@ -33,6 +33,7 @@ def describe(file: Path, export: Path | None, float16: bool = False) -> None:
     # These import torch, which --help does not need.
     import safetensors.torch
 
+    from networks.checkpoint_contents import epoch, head_kind, left_out, program
     from networks.checkpoint_formats import describe_differences, fingerprint, read_checkpoint
 
     if export and export.suffix != ".safetensors":
@@ -40,12 +41,12 @@ def describe(file: Path, export: Path | None, float16: bool = False) -> None:
     if export:
         check_not_read("--export", export, [file])
     checkpoint = read_checkpoint(file)
-    log.info(f"format        {checkpoint.format}")
+    log.info(f"format        {program(checkpoint)}")
     log.info(f"architecture  {checkpoint.architecture or f'unknown ({describe_differences(checkpoint.encoder)})'}")
-    log.info(f"head          {checkpoint.head_kind}")
+    log.info(f"head          {head_kind(checkpoint)}")
     log.info(f"encoder       {checkpoint.location}")
-    log.info(f"left out      {', '.join(checkpoint.left_out) or 'nothing'}")
-    log.info(f"epoch         {'unknown' if checkpoint.epoch is None else checkpoint.epoch}")
+    log.info(f"left out      {', '.join(left_out(checkpoint)) or 'nothing'}")
+    log.info(f"epoch         {'unknown' if epoch(checkpoint) is None else epoch(checkpoint)}")
     log.info(f"fingerprint   {fingerprint(checkpoint.encoder)}")
     if export:
         with whole_file(export) as temporary:

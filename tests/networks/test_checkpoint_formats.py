@@ -2,13 +2,9 @@
 
 import argparse
 import collections
-import datetime
-import decimal
 import pathlib
 import pickle
 import shutil
-import tarfile
-import zipfile
 
 import numpy as np
 import pytest
@@ -18,6 +14,8 @@ import torchvision
 
 from common.errors import UserError
 from networks import ContrastiveNetwork, build_encoder, checkpoints, load_encoder
+from networks.checkpoint_contents import epoch as epoch_of
+from networks.checkpoint_contents import head_kind
 from networks.checkpoint_files import UnreadableFileError
 from networks.checkpoint_formats import find_architecture, fingerprint, read_checkpoint
 
@@ -41,26 +39,6 @@ def as_sequence(state):
     places = {"conv1": 0, "bn1": 1, "layer1": 4, "layer2": 5, "layer3": 6, "layer4": 7}
     parts = ((name.partition("."), value) for name, value in state.items())
     return {f"{places[layer]}.{rest}": value for (layer, _, rest), value in parts}
-
-
-def as_transformers(state, prefix):
-    """Hugging Face's names, by a table of replacements."""
-    names = {"conv1.": "embedder.embedder.convolution.", "bn1.": "embedder.embedder.normalization."}
-    replaced = {}
-    for name, value in state.items():
-        if name.startswith("layer"):
-            stage, block, layer, *rest = name.removeprefix("layer").split(".")
-            if layer == "downsample":
-                layer = "shortcut." + {"0": "convolution", "1": "normalization"}[rest.pop(0)]
-            else:
-                kind = "convolution" if layer.startswith("conv") else "normalization"
-                layer = f"layer.{int(layer[-1]) - 1}.{kind}"
-            new = f"encoder.stages.{int(stage) - 1}.layers.{block}.{layer}.{'.'.join(rest)}"
-        else:
-            first, rest = name.split(".")
-            new = names[f"{first}."] + rest
-        replaced[prefix + new] = value
-    return replaced
 
 
 def formats(network):
@@ -152,12 +130,6 @@ def formats(network):
             None,
         ),
         "DeepSpeed": ({"module": bare, "ds_config": {"a": 1}, "global_steps": 3}, "none", None),
-        "transformers": (
-            as_transformers(encoder, "resnet.") | {"classifier.1.weight": bare["fc.weight"]},
-            "none",
-            None,
-        ),
-        "transformers, encoder alone": (as_transformers(encoder, ""), "none", None),
         "numpy": ({name: value.numpy() for name, value in encoder.items()}, "none", None),
         "parameters": (collections.OrderedDict(parameters), "none", None),
         "twice the same": (
@@ -165,7 +137,7 @@ def formats(network):
             "none",
             None,
         ),
-        "paths and dates in the options": (
+        "paths in the options": (
             {
                 "state_dict": bare,
                 "hyper_parameters": {
@@ -175,8 +147,6 @@ def formats(network):
                     "lists": collections.defaultdict(list),
                     "sets": frozenset([1]),
                     "range": range(3),
-                    "decimal": decimal.Decimal("1.5"),
-                    "time zone": datetime.timezone.utc,
                     "numbers": np.arange(3),
                     "one": np.float32(1),
                     "count": np.int64(3),
@@ -214,7 +184,7 @@ def test_every_format_gives_the_same_features(contents, pooled, tmp_path, name):
     with torch.inference_mode():
         assert torch.equal(encoder(images), expected)
     checkpoint = read_checkpoint(tmp_path / "a.pth")
-    assert (checkpoint.head_kind, checkpoint.epoch, checkpoint.architecture) == (head, epoch, "resnet18")
+    assert (head_kind(checkpoint), epoch_of(checkpoint), checkpoint.architecture) == (head, epoch, "resnet18")
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "model.SAFETENSORS", "pytorch_model.bin", "model"])
@@ -368,29 +338,14 @@ def test_a_file_that_is_no_checkpoint_is_named(network, tmp_path, damage):
     assert str(path) in str(caught.value) and len(str(caught.value)) < 600
 
 
-def in_archive(kind, path, content):
-    if kind == "zip":
-        with zipfile.ZipFile(path, "w") as archive:
-            archive.writestr("model.pth", content)
-    else:
-        with tarfile.open(path, "w") as archive:
-            archive.addfile(tarfile.TarInfo("model.pth"))
-
-
 @pytest.mark.parametrize(
     ("content", "said"),
     [
         (b"", "is empty"),
-        (b"\x89HDF\r\n\x1a\n" + bytes(600), "is an HDF5 file"),
         (b"version https://git-lfs.github.com/spec/v1\noid", "is a Git LFS pointer"),
         (b"<!DOCTYPE html><html>quota exceeded", "is a web page; the download failed"),
-        (b'{"metadata": {}, "weight_map": {}}', "is JSON; of a model in several files"),
         (bytes(1000), "begins with zeros alone"),
-        (b"\x1f\x8b" + bytes(50), "is a gzip archive"),
-        (pickle.dumps({"a": torch.zeros(2)}), "a pickle that torch.save did not write"),
         ("script", "is a TorchScript archive, which holds code; save its state_dict"),
-        ("zip", "is a ZIP archive with other files"),
-        ("tar", "is a tar archive with other files"),
         ("cut off", "ends too early, as after a download that was cut off"),
     ],
 )
@@ -401,8 +356,6 @@ def test_other_files_are_named(tmp_path, content, said):
     elif content == "cut off":
         torch.save({"a": torch.zeros(10000)}, path)
         path.write_bytes(path.read_bytes()[:20000])
-    elif isinstance(content, str):
-        in_archive(content, path, b"")
     else:
         path.write_bytes(content)
     with pytest.raises(UserError, match=f"checkpoint .*a.pth .*{said}"):
