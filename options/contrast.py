@@ -3,14 +3,13 @@
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from common.errors import UserError
 from common.machine import n_cores
 from common.names import ARCHITECTURES, AUTO, FIXED, HEADS, LOCAL_URL, MAX_PIXELS, NEGATIVES
 from options.builder import Computed, option, option_name, parse
 
-METHODS = {"MoCo": ("linear", 0.07), "MoCov2": ("mlp", 0.2), "Customize": None}
+METHODS = {"MoCo": ("linear", 0.07), "MoCov2": ("mlp", 0.2), "Customize": (None, None)}
 """The projection head and the temperature that a method prescribes; None: those of the command line."""
 
 DEFAULT_HEAD, DEFAULT_TEMPERATURE = "linear", 0.07
@@ -202,13 +201,11 @@ class ContrastOptions:
 
     @property
     def head(self) -> str:
-        preset = METHODS[self.method]
-        return preset[0] if preset else self.given_head or DEFAULT_HEAD
+        return METHODS[self.method][0] or self.given_head or DEFAULT_HEAD
 
     @property
     def nce_t(self) -> float:
-        preset = METHODS[self.method]
-        return preset[1] if preset else self.given_nce_t or DEFAULT_TEMPERATURE
+        return METHODS[self.method][1] or self.given_nce_t or DEFAULT_TEMPERATURE
 
     @property
     def warm(self) -> bool:
@@ -257,8 +254,7 @@ class ContrastOptions:
     @classmethod
     def on_resume(cls) -> dict[str, str]:
         """Option -> what a new value means when a training is resumed, for the options that a checkpoint records."""
-        effects: dict[str, Any] = {option_name(one): one.metadata["on_resume"] for one in fields(cls)}
-        return {name: effect for name, effect in effects.items() if effect}
+        return {option_name(one): one.metadata["on_resume"] for one in fields(cls) if one.metadata["on_resume"]}
 
 
 parse_contrast_options = partial(parse, ContrastOptions, "main_contrast.py")
