@@ -1,14 +1,13 @@
 """Computes quality-aware features of images. ``python demo_quality_aware_feats.py --help``."""
 
+from common.names import QUALITY_AWARE
 from common.process import run_script
+from options.features import parse_feature_options
 
 
 def compute() -> int:
-    # Imported when they are needed: Ctrl-C is answered from here on, and --help needs no torch, which takes seconds.
-    from common.names import QUALITY_AWARE
-    from options.features import parse_feature_options
-
     options = parse_feature_options(QUALITY_AWARE)
+    # Imported below the options: --help needs no torch, which takes seconds.
     from learning.extraction.feature_script import compute_features
 
     return compute_features(options)

@@ -1,24 +1,20 @@
 """Scores images by two encoders and a regressor. ``python predict_quality.py --help``."""
 
 from common.process import run_script
+from options.prediction import PredictionOptions, parse_prediction_options
+
+
+def score(options: PredictionOptions) -> int:
+    # Imported below the options: --help needs no torch, which takes seconds.
+    from learning.regression.model.predict import predict_quality
+
+    return predict_quality(options)
 
 
 def main() -> None:
-    kept = ""
-
-    def score() -> int:
-        nonlocal kept
-        # Imported when it is needed: Ctrl-C is answered from here on, and --help needs no torch, which takes seconds.
-        from options.prediction import parse_prediction_options
-
-        options = parse_prediction_options()
-        if options.features:
-            kept = f"; {options.features} keeps the features computed so far"
-        from learning.regression.model.predict import predict_quality
-
-        return predict_quality(options)
-
-    run_script(score, after_interrupt=lambda: f"interrupted{kept}")
+    options = parse_prediction_options()
+    kept = f"; {options.features} keeps the features computed so far" if options.features else ""
+    run_script(lambda: score(options), after_interrupt=f"interrupted{kept}")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,12 @@
 """Features and opinion scores -> a regressor, evaluated by the protocol, and a report on it. See the README."""
 
 from common.process import run_script
+from options.regressor import parse_regressor_options
 
 
 def train() -> None:
-    # Imported when they are needed: Ctrl-C is answered from here on, and --help needs no pandas and no scikit-learn.
-    from options.regressor import parse_regressor_options
-
     options = parse_regressor_options()
+    # Imported below the options: --help needs no pandas and no scikit-learn, which take seconds.
     from learning.regression.train import train_regressor
 
     train_regressor(options)

@@ -1,4 +1,6 @@
-"""Names that several packages share, defined once. Imports nothing, so that options stay fast to parse."""
+"""Names, limits and defaults that several packages share, defined once. Imports nothing slow: options need them."""
+
+from pathlib import Path
 
 ARCHITECTURES = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 """The encoders, by torchvision's names."""
@@ -21,8 +23,38 @@ CONTENT_AWARE = "content_aware"
 KINDS = (QUALITY_AWARE, CONTENT_AWARE)
 """The kinds of features, in the order in which a regressor takes them."""
 
+CHECKPOINTS = {kind: Path(f"re-iqa_ckpts/{kind}_r50.pth") for kind in KINDS}
+"""Where the released checkpoints are kept, by the kind of their features."""
+
 GIVEN = "given"
 """The kind of features that another program computed: a regressor on them can be evaluated, but not score images."""
+
+MAX_PIXELS = 250_000_000
+"""More than any camera's photograph has (200 megapixels): a file that claims more is a decompression bomb."""
+
+LOCAL_URL = "tcp://127.0.0.1:23456"
+"""The default address at which the processes of a training meet: reachable on this machine only."""
+
+AUTO = "auto"
+"""The value of --resume that looks for this run's newest checkpoint."""
+
+FIXED = "must be the same"
+"""What a new value means when a training is resumed, for an option that shapes the content of a checkpoint."""
+
+SELECTIONS = ("nested", "shared")
+"""How hyper-parameters are chosen; ``learning.regression.evaluate.protocol`` explains both."""
+
+LOGISTICS = (4, 5)
+"""Numbers of parameters of the logistic before PLCC fit and RMSE fit; ``metrics`` has the formulas."""
+
+N_RESAMPLES = 1000
+"""Resamples of a bootstrap interval."""
+
+N_SPLITS, SHARES = 10, (70, 10, 20)
+"""Random splits, and the shares of their training, validation and test images in percent."""
+
+INTERVAL_LEVELS = tuple(round(level / 100, 2) for level in range(50, 100))
+"""Levels of prediction intervals that a regressor records."""
 
 DATABASE_NAMES = (
     "koniq",

@@ -1,54 +1,36 @@
 """Options of ``python -m learning.regression.across``."""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from learning.regression.fit.settings import N_SPLITS
-from options.argument_types import Parser, number
+from common.errors import UserError
+from common.names import N_SPLITS
+from options.builder import REQUIRED, option, parse
 
 
 @dataclass(frozen=True)
 class AcrossOptions:
-    """The command line; every field has the meaning of the option with its name."""
+    """Trains on each database and tests on every other."""
 
-    set: list[list[str]]
-    estimator: str
-    n_splits: int
-    seed: int
-    output: Path | None
-    num_threads: int | None
-
-
-def parse_across_options(arguments: Sequence[str] | None = None) -> AcrossOptions:
-    """Parses the options; a mistake ends the program with a sentence and status 2."""
-    parser = Parser(
-        prog="python -m learning.regression.across", description="Trains on each database and tests on every other."
-    )
-    parser.add_argument(
-        "--set", nargs=3, action="append", required=True, metavar=("NAME", "FEATURES", "SCORES.csv"),
-        help="a database: its name, its features (folder or .npz) and its scores; once for each database",
+    set: tuple[list[str], ...] = option(
+        REQUIRED, "a database: its name, its features (folder or .npz) and its scores; once for each database", nargs=3,
+        action="append", type=str, metavar=("NAME", "FEATURES", "SCORES.csv"),
     )  # fmt: skip
-    parser.add_argument("--estimator", choices=("ridge", "elasticnet", "both"), default="both", help="regressors")
-    parser.add_argument(
-        "--n_splits",
-        type=number(int, 1),
-        default=N_SPLITS,
-        help="number of random splits, where a table has no column split",
-    )
-    parser.add_argument("--seed", type=number(int, 0), default=0, help="random seed for the splits")
-    parser.add_argument(
-        "--output", type=Path, metavar="MATRIX.csv", help="write the matrix there, and as a page (.html) beside it"
-    )
-    parser.add_argument("-j", "--num_threads", type=number(int, 1), help="threads (default: all cores)")
-    options = AcrossOptions(**vars(parser.parse_args(arguments)))
-    names = [name for name, *_ in options.set]
-    if len(set(names)) < len(names) or not all(names):
-        parser.error("give each --set a name of its own")
-    if len(options.set) < 2:
-        parser.error("give --set for at least two databases")
-    if options.output is not None and options.output.suffix.lower() != ".csv":
-        parser.error(f"--output {options.output}: the name must end in .csv")
-    return options
+    estimator: str = option("both", "regressors", choices=("ridge", "elasticnet", "both"))
+    n_splits: int = option(N_SPLITS, "number of random splits, where a table has no column split", at_least=1)
+    seed: int = option(0, "random seed for the splits", at_least=0)
+    output: Path | None = option(None, "write the matrix there, and as a page (.html) beside it", metavar="MATRIX.csv")
+    num_threads: int | None = option(None, "threads (default: all cores)", short="-j", at_least=1)
+
+    def __post_init__(self) -> None:
+        names = [name for name, *_ in self.set]
+        if len(set(names)) < len(names) or not all(names):
+            raise UserError("give each --set a name of its own")
+        if len(self.set) < 2:
+            raise UserError("give --set for at least two databases")
+        if self.output is not None and self.output.suffix.lower() != ".csv":
+            raise UserError(f"--output {self.output}: the name must end in .csv")
+
+
+parse_across_options = partial(parse, AcrossOptions, "python -m learning.regression.across")

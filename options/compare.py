@@ -1,46 +1,30 @@
 """Options of ``python -m learning.regression.compare``."""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from learning.regression.fit.settings import LOGISTICS, N_RESAMPLES
-from options.argument_types import Parser, number
+from common.errors import UserError
+from common.names import LOGISTICS, N_RESAMPLES
+from options.builder import REQUIRED, option, parse
 
 
 @dataclass(frozen=True)
 class CompareOptions:
-    """The command line; every field has the meaning of the option with its name."""
+    """Tests whether regressors differ on the same test images."""
 
-    regressors: list[Path]
-    alpha: float
-    n_bootstrap: int
-    seed: int
-    logistic: int
-
-
-def parse_compare_options(arguments: Sequence[str] | None = None) -> CompareOptions:
-    """Parses the options; a mistake ends the program with a sentence and status 2."""
-    parser = Parser(
-        prog="python -m learning.regression.compare",
-        description="Tests whether regressors differ on the same test images.",
-    )
-    parser.add_argument(
-        "regressors",
-        type=Path,
-        nargs="+",
+    regressors: tuple[Path, ...] = option(
+        REQUIRED, "regressors of train_regressor.py, or their descriptions (.json)", flag="regressors", nargs="+",
         metavar="A.skops",
-        help="regressors of train_regressor.py, or their descriptions (.json)",
-    )
-    parser.add_argument("--alpha", type=number(float, above=0, at_most=0.5), default=0.05, help="level of significance")
-    parser.add_argument("--n_bootstrap", type=number(int, 100), default=N_RESAMPLES, help="bootstrap resamples")
-    parser.add_argument("--seed", type=number(int, 0), default=0, help="random seed for the bootstrap")
-    parser.add_argument(
-        "--logistic", type=int, choices=LOGISTICS, default=4, help="parameters of the logistic before the residuals"
-    )
-    options = CompareOptions(**vars(parser.parse_args(arguments)))
-    if len(options.regressors) < 2:
-        parser.error("name at least two regressors")
-    return options
+    )  # fmt: skip
+    alpha: float = option(0.05, "level of significance", above=0, at_most=0.5)
+    n_bootstrap: int = option(N_RESAMPLES, "bootstrap resamples", at_least=100)
+    seed: int = option(0, "random seed for the bootstrap", at_least=0)
+    logistic: int = option(4, "parameters of the logistic before the residuals", choices=LOGISTICS)
+
+    def __post_init__(self) -> None:
+        if len(self.regressors) < 2:
+            raise UserError("name at least two regressors")
+
+
+parse_compare_options = partial(parse, CompareOptions, "python -m learning.regression.compare")

@@ -1,145 +1,211 @@
 """Options of main_contrast.py: the command line as one frozen, typed configuration."""
 
-from __future__ import annotations
-
-import argparse
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
+from common.errors import UserError
 from common.machine import n_cores
-from common.names import ARCHITECTURES, HEADS, NEGATIVES
-from datasets.images import MAX_PIXELS
-from options.argument_types import Parser, number, numbers
+from common.names import ARCHITECTURES, AUTO, FIXED, HEADS, LOCAL_URL, MAX_PIXELS, NEGATIVES
+from options.builder import Computed, option, option_name, parse
 
+METHODS = {"MoCo": ("linear", 0.07), "MoCov2": ("mlp", 0.2), "Customize": (None, None)}
+"""The projection head and the temperature that a method prescribes; None: those of the command line."""
 
-class Preset(NamedTuple):
-    """The projection head and the temperature that a method prescribes."""
+DEFAULT_HEAD, DEFAULT_TEMPERATURE = "linear", 0.07
 
-    head: str
-    nce_t: float
-
-
-METHODS: dict[str, Preset | None] = {
-    "MoCo": Preset("linear", 0.07),
-    "MoCov2": Preset("mlp", 0.2),
-    "Customize": None,  # head and temperature are those of the command line
-}
-
-DEFAULT_HEAD = "linear"
-DEFAULT_TEMPERATURE = 0.07
-
-
-class ViewDefaults(NamedTuple):
-    """Defaults that depend on what the encoder learns."""
-
-    batch_size: int
-    learning_rate: float
-    epochs: int
-
-
-VIEW_DEFAULTS = {
-    "quality": ViewDefaults(batch_size=60, learning_rate=0.05, epochs=30),
-    "content": ViewDefaults(batch_size=256, learning_rate=0.03, epochs=200),  # MoCo v2's for ImageNet
-}
-
-LOCAL_URL = "tcp://127.0.0.1:23456"
-"""The default address at which the processes of a training meet: reachable on this machine only."""
-
-AUTO = "auto"
-"""The value of --resume that looks for this run's newest checkpoint."""
+fixed = partial(option, on_resume=FIXED)
+recorded = partial(option, on_resume="the new value holds from here on")
+"""Options that a checkpoint records. They shape its content, or can have a new value when the training is resumed."""
 
 MAX_WORKERS = 40
 WARM_UP_FROM_BATCH_SIZE = 257
 
 
+def by_views(quality: float, content: float) -> Computed:
+    """A default that depends on what the encoder learns. The content-aware ones are MoCo v2's for ImageNet."""
+    return Computed(
+        f"{quality}; {content} with --views content", lambda given: content if given.views == "content" else quality
+    )
+
+
 @dataclass(frozen=True)
 class ContrastOptions:
-    """The command line of main_contrast.py, made by ``parse_contrast_options``. ``--help`` explains each field.
+    """Trains an image-quality encoder without labels, by momentum contrast (Re-IQA, CVPR 2023).
 
     ``given_*`` is the value on the command line. A method or a batch size may replace it: the property without the
     prefix is the value that is used.
     """
 
-    # Training images
-    csv_path: Path
-    data_folder: Path | None
-    views: str  # "quality" or "content"
-    n_aug: int
-    n_scale: int
-    n_distortions: int
-    patch_size: int
-    swap_crops: int
-    max_pixels: int
-    max_bad: float  # percent
-    num_workers: int  # per node
+    csv_path: Path = option(
+        Path("csv_files/moco_train.csv"),
+        "CSV with a column Image_path (see csv_files/README.md), or tar shards: a tar file, a folder or a list",
+        group="training images",
+    )
+    data_folder: Path | None = option(
+        None, "train the content-aware encoder on the images of this folder (ImageNet, or any tree of folders)"
+    )
+    views: str = fixed(
+        Computed("quality; content with --data_folder", lambda given: "content" if given.data_folder else "quality"),
+        "what the encoder learns from the images", choices=("quality", "content"),
+    )  # fmt: skip
+    n_aug: int = recorded(7, "distorted versions per image", short="-n_aug", at_least=0, at_most=26)
+    n_scale: int = recorded(1, "1: full scale; 2: half scale as well", short="-n_scale", choices=(1, 2))
+    n_distortions: int = recorded(1, "2: one version in ten is distorted twice", short="-n_distortions", choices=(1, 2))
+    patch_size: int = recorded(224, "side of a crop in pixels", short="-patch_size", at_least=32)
+    swap_crops: int = recorded(
+        1, "1: exchange query and key crop in half of the versions", short="-swap_crops", choices=(0, 1)
+    )
+    max_pixels: int = option(MAX_PIXELS, "refuse images with more pixels, as decompression bombs", at_least=1)
+    max_bad: float = option(
+        1.0, "stop when more than this percentage of the images is unreadable; until then, other images replace them",
+        at_least=0, at_most=100,
+    )  # fmt: skip
+    num_workers: int = option(
+        Computed(f"number of cores, at most {MAX_WORKERS}", lambda given: min(n_cores(), MAX_WORKERS)),
+        "data workers per node, shared by its processes", short="-j", at_least=0,
+    )  # fmt: skip
 
-    # Network and contrast
-    method: str
-    arch: str
-    init: Path | None
-    given_head: str | None
-    feat_dim: int
-    nce_k: int
-    given_nce_t: float | None
-    alpha: float
-    negatives: str
-    level_weight: float
+    method: str = fixed(
+        "Customize",
+        "MoCo: linear head, temperature 0.07; MoCov2: mlp head, temperature 0.2; Customize: --head and --nce_t",
+        group="network and contrast", choices=tuple(METHODS),
+    )  # fmt: skip
+    arch: str = fixed("resnet50", "encoder", choices=ARCHITECTURES)
+    init: Path | None = option(
+        None, "start from the weights of this encoder, not from random ones", metavar="CHECKPOINT"
+    )
+    given_head: str | None = fixed(None, f"projection head (default: {DEFAULT_HEAD})", choices=HEADS)
+    feat_dim: int = fixed(128, "size of an embedding", short="-d", at_least=1)
+    nce_k: int = fixed(65536, "number of keys in the queue", short="-k", at_least=1)
+    given_nce_t: float | None = recorded(None, f"temperature (default: {DEFAULT_TEMPERATURE})", short="-t", above=0)
+    alpha: float = recorded(0.999, "momentum (EMA) of the key encoder", at_least=0, at_most=1)
+    negatives: str = recorded(
+        NEGATIVES[0],
+        "queue: keys of earlier steps, as released; queue+batch: also the other keys of the step, which include those "
+        "of other versions of the same image", choices=NEGATIVES, in_name="{}",
+    )  # fmt: skip
+    level_weight: float = recorded(
+        0, "weight of a second loss, with which the encoder learns to recognise kinds and levels of distortions",
+        at_least=0, in_name="levels{:g}",
+    )  # fmt: skip
 
-    # Optimisation
-    epochs: int
-    batch_size: int  # images, over all processes
-    optimizer: str
-    learning_rate: float
-    cosine: bool
-    schedule: str
-    given_warm: bool
-    lr_decay_epochs: tuple[int, ...]
-    lr_decay_rate: float
-    weight_decay: float
-    momentum: float
-    amp: bool
-    compile: bool
-    seed: int
+    epochs: int = recorded(by_views(30, 200), "passes over the images", group="optimisation", at_least=1)
+    batch_size: int = option(
+        by_views(60, 256), "images per step, over all processes", at_least=1,
+        on_resume="the images of each step and the number of steps per epoch change",
+    )  # fmt: skip
+    optimizer: str = fixed("SGD", "optimiser", choices=("SGD", "AdamW", "LARS"))
+    learning_rate: float = recorded(by_views(0.05, 0.03), "learning rate", above=0)
+    cosine: bool = recorded(False, "cosine schedule instead of steps")
+    schedule: str = recorded(
+        "epoch", "how often the cosine moves; with epoch, as released, the last epoch has the lowest rate throughout",
+        choices=("epoch", "step"),
+    )  # fmt: skip
+    given_warm: bool = recorded(
+        False, f"warm-up over 5 epochs (always on for a batch_size of {WARM_UP_FROM_BATCH_SIZE} or more)",
+        in_name="warm",
+    )  # fmt: skip
+    lr_decay_epochs: tuple[int, ...] = recorded((120, 160), "epochs after which the rate decays")
+    lr_decay_rate: float = recorded(0.1, "factor of each decay", at_least=0)
+    weight_decay: float = recorded(1e-4, "weight decay", at_least=0)
+    momentum: float = recorded(0.9, "momentum of SGD and LARS", at_least=0)
+    amp: bool = recorded(False, "mixed precision (bfloat16, or float16 on GPUs without it)", in_name="amp")
+    seed: int = option(
+        0, "random seed for weights, queue, crops and distortions", at_least=0,
+        on_resume="the order of the images, their crops and their distortions change",
+    )  # fmt: skip
 
-    # Output
-    model_path: Path
-    tb_path: Path
-    print_freq: int
-    save_freq: int
-    save_steps: int | None
-    keep: int | None
-    resume: str | None
+    model_path: Path = option(Path("test"), "root folder for checkpoints; each run gets a subfolder", group="output")
+    tb_path: Path = option(Path("test"), "root folder for TensorBoard logs; each run gets a subfolder")
+    print_freq: int = option(10, "steps between two progress lines", at_least=1)
+    save_freq: int = option(1, "epochs between two checkpoints that are kept", at_least=1)
+    save_steps: int | None = option(None, "steps between two checkpoints within an epoch (default: none)", at_least=1)
+    keep: int | None = option(None, "number of newest ckpt_epoch_N.pth files to keep (default: all)", at_least=1)
+    resume: str | None = option(
+        None, f"continue from this checkpoint; {AUTO}: from the newest valid one of this run, if there is one",
+        metavar=f"CHECKPOINT|{AUTO}",
+    )  # fmt: skip
 
-    # Probe
-    probe: Path | None
-    probe_every: int | None  # steps
+    probe: Path | None = option(
+        None,
+        "measure the encoder while it trains, and keep the best one as best.pth; SCORES.csv: photographs with opinion "
+        "scores (columns image and mos); FOLDER: undistorted photographs, to recognise kinds and levels of distortions",
+        group="probe", metavar="SCORES.csv|FOLDER",
+    )  # fmt: skip
+    probe_every: int | None = option(
+        None, "steps between two measurements (default: measurements take less than 3 % of the time)", at_least=1
+    )
 
-    # Machines
-    multiprocessing_distributed: bool
-    world_size: int  # nodes; -1: not given
-    rank: int  # of the node; -1: not given
-    nproc_per_node: int | None
-    dist_url: str
-    join_timeout: float  # seconds
-    bf16_gradients: bool
-    dist_backend: str | None
-    gpu: int | None
+    multiprocessing_distributed: bool = option(
+        False, "start this node's processes: one per GPU, or --nproc-per-node", flag="--multiprocessing-distributed",
+        group="machines",
+    )  # fmt: skip
+    world_size: int = option(-1, "number of nodes", flag="--world-size")
+    rank: int = option(-1, "number of this node, from 0")
+    nproc_per_node: int | None = option(
+        None, "processes on this node (default: its number of GPUs)", flag="--nproc-per-node", at_least=1
+    )
+    dist_url: str = option(LOCAL_URL, "address at which node 0 listens, the same on all nodes", flag="--dist-url")
+    join_timeout: float = option(
+        600, "seconds to wait for the other nodes or processes at the start", flag="--join-timeout", above=0
+    )
+    bf16_gradients: bool = recorded(
+        False, "average the gradients of all processes in bfloat16: half the bytes on a slow network, less exact"
+    )
+    dist_backend: str | None = option(
+        None, "backend of torch.distributed (default: nccl with GPUs, gloo without)", flag="--dist-backend",
+        choices=("nccl", "gloo"),
+    )  # fmt: skip
+    gpu: int | None = option(None, "train on this GPU alone", at_least=0)
 
-    @property
-    def preset(self) -> Preset:
-        """Head and temperature: the method's, or with ``Customize`` the given ones."""
-        given = Preset(self.given_head or DEFAULT_HEAD, self.given_nce_t or DEFAULT_TEMPERATURE)
-        return METHODS[self.method] or given
+    def __post_init__(self) -> None:
+        if self.data_folder and self.views == "quality":
+            raise UserError(
+                "--data_folder is for --views content; list the images of a folder in a CSV for --views quality"
+            )
+        if self.init and self.resume not in (None, AUTO):
+            raise UserError("--init starts a training and --resume CHECKPOINT continues one; give one of them")
+        if self.level_weight and self.views == "content":
+            raise UserError("--level_weight is for --views quality: content-aware crops are not distorted")
+        if self.probe_every and not self.probe:
+            raise UserError("--probe_every goes with --probe")
+        if self.schedule == "step" and not self.cosine:
+            raise UserError("--schedule step moves the cosine; add --cosine")
+        if self.world_size == 0 or self.world_size < -1:
+            raise UserError(f"--world-size {self.world_size}: the number of nodes is at least 1")
+        if self.world_size > 1 and not self.multiprocessing_distributed:
+            raise UserError(
+                "--world-size counts nodes; add --multiprocessing-distributed to start each node's processes"
+            )
+        if self.world_size > 1 and not 0 <= self.rank < self.world_size:
+            raise UserError(f"--rank {self.rank}: with --world-size {self.world_size} it is 0 to {self.world_size - 1}")
+        if self.world_size <= 1 and self.rank > 0:
+            raise UserError(f"--rank {self.rank} needs --world-size, the number of nodes")
+        if self.nproc_per_node and not self.multiprocessing_distributed:
+            raise UserError("--nproc-per-node goes with --multiprocessing-distributed")
+        if self.gpu is not None and self.multiprocessing_distributed:
+            raise UserError("--gpu names one GPU; with --multiprocessing-distributed each process has its own")
+
+    def check_batch_size(self, n_processes: int) -> None:
+        """Raises UserError for a batch that cannot be divided among the processes."""
+        if self.batch_size % n_processes:
+            raise UserError(
+                f"--batch_size {self.batch_size} images do not divide over {n_processes} processes; "
+                f"give a multiple of {n_processes}"
+            )
+        if self.batch_size // n_processes * self.rows_per_image < 2:
+            raise UserError(
+                "each process has one crop per step, and BatchNorm needs two: raise --batch_size or --n_aug"
+            )
 
     @property
     def head(self) -> str:
-        return self.preset.head
+        return METHODS[self.method][0] or self.given_head or DEFAULT_HEAD
 
     @property
     def nce_t(self) -> float:
-        return self.preset.nce_t
+        return METHODS[self.method][1] or self.given_nce_t or DEFAULT_TEMPERATURE
 
     @property
     def warm(self) -> bool:
@@ -153,39 +219,30 @@ class ContrastOptions:
 
     @property
     def run_name(self) -> str:
-        """The name of this run's folder, below ``model_path`` and ``tb_path``."""
-        chunks = [f"aug{self.n_aug}", f"scale{self.n_scale}", f"dist{self.n_distortions}"]
-        chunks.append("swap" if self.swap_crops else "noswap")
-        parts = [
-            self.method,
-            self.arch,
-            self.head,
-            *(chunks if self.views == "quality" else ["content"]),
-            f"patch{self.patch_size}",
-            f"k{self.nce_k}",
-            f"t{self.nce_t:g}",
-            self.optimizer,
-            f"lr{self.learning_rate:g}",
-            f"bs{self.batch_size}",
-            f"ep{self.epochs}",
-            "cosine" if self.cosine else "steps",
-            *(["bystep"] if self.schedule == "step" else []),
-            *([self.negatives] if self.negatives != NEGATIVES[0] else []),
-            *([f"levels{self.level_weight:g}"] if self.level_weight else []),
-        ]
-        return "_".join(parts + ["warm"] * self.warm + ["amp"] * self.amp)
+        """The name of this run's folder, below ``model_path`` and ``tb_path``; options with ``in_name`` come last."""
+        swap = "swap" if self.swap_crops else "noswap"
+        chunk = f"aug{self.n_aug}_scale{self.n_scale}_dist{self.n_distortions}_{swap}"
+        schedule = ("cosine" if self.cosine else "steps") + "_bystep" * (self.schedule == "step")
+        name = (
+            f"{self.method}_{self.arch}_{self.head}_{chunk if self.views == 'quality' else 'content'}"
+            f"_patch{self.patch_size}_k{self.nce_k}_t{self.nce_t:g}_{self.optimizer}_lr{self.learning_rate:g}"
+            f"_bs{self.batch_size}_ep{self.epochs}_{schedule}"
+        )
+        for declared in fields(self):
+            value, form = getattr(self, option_name(declared)), declared.metadata["in_name"]
+            if form and value != declared.default:
+                name += "_" + form.format(value)
+        return name
 
     @property
     def notices(self) -> list[str]:
         """Messages about options that the program replaces, and about settings that are rarely intended."""
-        notices = []
-        given = {"head": self.given_head, "nce_t": self.given_nce_t}
-        for name, value in self.preset._asdict().items():
-            if given[name] not in (None, value):
-                notices.append(
-                    f"--method {self.method} sets --{name} {value} and ignores --{name} {given[name]}; "
-                    "--method Customize uses the given value"
-                )
+        notices = [
+            f"--method {self.method} sets --{name} {value} and ignores --{name} {given}; "
+            "--method Customize uses the given value"
+            for name, given, value in (("head", self.given_head, self.head), ("nce_t", self.given_nce_t, self.nce_t))
+            if given not in (None, value)
+        ]
         if self.warm and self.epochs <= 5:
             notices.append(f"the warm-up takes 5 epochs and does not end within --epochs {self.epochs}")
         if self.cosine and self.schedule == "epoch" and self.epochs == 1:
@@ -194,257 +251,10 @@ class ContrastOptions:
             notices.append(f"--dist-url {self.dist_url} is this machine; other nodes cannot reach it")
         return notices
 
-
-def parse_contrast_options(arguments: Sequence[str] | None = None) -> ContrastOptions:
-    """The options of a command line (default: this process's). A mistake ends the program with status 2."""
-    parser = _build_parser()
-    given = parser.parse_args(arguments)
-    given.views = given.views or ("content" if given.data_folder else "quality")
-    for name, default in VIEW_DEFAULTS[given.views]._asdict().items():
-        if getattr(given, name) is None:
-            setattr(given, name, default)
-    if given.num_workers is None:
-        given.num_workers = min(n_cores(), MAX_WORKERS)
-    options = ContrastOptions(**{field.name: getattr(given, field.name) for field in fields(ContrastOptions)})
-    mistake = _find_mistake(options)
-    if mistake:
-        parser.error(mistake)
-    return options
+    @classmethod
+    def on_resume(cls) -> dict[str, str]:
+        """Option -> what a new value means when a training is resumed, for the options that a checkpoint records."""
+        return {option_name(one): one.metadata["on_resume"] for one in fields(cls) if one.metadata["on_resume"]}
 
 
-def _build_parser() -> Parser:
-    parser = Parser(
-        prog="main_contrast.py",
-        description="Trains an image-quality encoder without labels, by momentum contrast (Re-IQA, CVPR 2023).",
-    )
-    _add_data(parser.add_argument_group("training images"))
-    _add_model(parser.add_argument_group("network and contrast"))
-    _add_optimisation(parser.add_argument_group("optimisation"))
-    _add_output(parser.add_argument_group("output"))
-    _add_probe(parser.add_argument_group("probe"))
-    _add_machines(parser.add_argument_group("machines"))
-    return parser
-
-
-Group = argparse._ArgumentGroup
-"""argparse has no public name for what ``add_argument_group`` returns."""
-
-
-def _add_data(group: Group) -> None:
-    add = group.add_argument
-    add(
-        "--csv_path",
-        type=Path,
-        default="./csv_files/moco_train.csv",
-        help="CSV with a column Image_path (see csv_files/README.md), or tar shards: a tar file, a folder or a list",
-    )
-    add(
-        "--data_folder",
-        type=Path,
-        help="train the content-aware encoder on the images of this folder (ImageNet, or any tree of folders)",
-    )
-    add(
-        "--views",
-        choices=tuple(VIEW_DEFAULTS),
-        help="what the encoder learns from the images (default: content with --data_folder, else quality)",
-    )
-    add("--n_aug", "-n_aug", type=number(int, 0, at_most=26), default=7, help="distorted versions per image")
-    add("--n_scale", "-n_scale", type=int, choices=(1, 2), default=1, help="1: full scale; 2: half scale as well")
-    add(
-        "--n_distortions",
-        "-n_distortions",
-        type=int,
-        choices=(1, 2),
-        default=1,
-        help="2: one version in ten is distorted twice",
-    )
-    add("--patch_size", "-patch_size", type=number(int, 32), default=224, help="side of a crop in pixels")
-    add(
-        "--swap_crops",
-        "-swap_crops",
-        type=int,
-        choices=(0, 1),
-        default=1,
-        help="1: exchange query and key crop in half of the versions",
-    )
-    add(
-        "--max_pixels",
-        type=number(int, 1),
-        default=MAX_PIXELS,
-        help="refuse images with more pixels, as decompression bombs",
-    )
-    add(
-        "--max_bad",
-        type=number(float, 0, at_most=100),
-        default=1.0,
-        help="stop when more than this percentage of the images is unreadable; until then, other images replace them",
-    )
-    add(
-        "-j",
-        "--num_workers",
-        type=number(int, 0),
-        help=f"data workers per node, shared by its processes (default: number of cores, at most {MAX_WORKERS})",
-    )
-
-
-def _add_model(group: Group) -> None:
-    add = group.add_argument
-    add(
-        "--method",
-        choices=tuple(METHODS),
-        default="Customize",
-        help="MoCo: linear head, temperature 0.07; MoCov2: mlp head, temperature 0.2; Customize: --head and --nce_t",
-    )
-    add("--arch", choices=ARCHITECTURES, default="resnet50", help="encoder")
-    add("--init", type=Path, metavar="CHECKPOINT", help="start from the weights of this encoder, not from random ones")
-    add("--head", dest="given_head", choices=HEADS, help=f"projection head (default: {DEFAULT_HEAD})")
-    add("-d", "--feat_dim", type=number(int, 1), default=128, help="size of an embedding")
-    add("-k", "--nce_k", type=number(int, 1), default=65536, help="number of keys in the queue")
-    add(
-        "-t",
-        "--nce_t",
-        dest="given_nce_t",
-        metavar="NCE_T",
-        type=number(float, above=0),
-        help=f"temperature (default: {DEFAULT_TEMPERATURE})",
-    )
-    add("--alpha", type=number(float, 0, at_most=1), default=0.999, help="momentum (EMA) of the key encoder")
-    add(
-        "--negatives",
-        choices=NEGATIVES,
-        default=NEGATIVES[0],
-        help="queue: keys of earlier steps, as released; queue+batch: also the other keys of the step, which include "
-        "those of other versions of the same image",
-    )
-    add(
-        "--level_weight",
-        type=number(float, 0),
-        default=0,
-        help="weight of a second loss, with which the encoder learns to recognise kinds and levels of distortions",
-    )
-
-
-def _add_optimisation(group: Group) -> None:
-    add = group.add_argument
-    quality, content = VIEW_DEFAULTS["quality"], VIEW_DEFAULTS["content"]
-
-    def defaults(name: str) -> str:
-        return f"(default: {getattr(quality, name)}; {getattr(content, name)} with --views content)"
-
-    add("--epochs", type=number(int, 1), help=f"passes over the images {defaults('epochs')}")
-    add("--batch_size", type=number(int, 1), help=f"images per step, over all processes {defaults('batch_size')}")
-    add("--optimizer", choices=("SGD", "AdamW", "LARS"), default="SGD", help="optimiser")
-    add("--learning_rate", type=number(float, above=0), help=f"learning rate {defaults('learning_rate')}")
-    add("--cosine", action="store_true", help="cosine schedule instead of steps")
-    add(
-        "--schedule",
-        choices=("epoch", "step"),
-        default="epoch",
-        help="how often the cosine moves; with epoch, as released, the last epoch has the lowest rate throughout",
-    )
-    add(
-        "--warm",
-        dest="given_warm",
-        action="store_true",
-        help=f"warm-up over 5 epochs (always on for a batch_size of {WARM_UP_FROM_BATCH_SIZE} or more)",
-    )
-    add("--lr_decay_epochs", type=numbers(int), default=(120, 160), help="epochs after which the rate decays")
-    add("--lr_decay_rate", type=number(float, 0), default=0.1, help="factor of each decay")
-    add("--weight_decay", type=number(float, 0), default=1e-4, help="weight decay")
-    add("--momentum", type=number(float, 0), default=0.9, help="momentum of SGD and LARS")
-    add("--amp", action="store_true", help="mixed precision (bfloat16, or float16 on GPUs without it)")
-    add(
-        "--compile",
-        action="store_true",
-        help="torch.compile for both networks: takes a minute at the start; steps are faster on some machines only",
-    )
-    add("--seed", type=number(int, 0), default=0, help="random seed for weights, queue, crops and distortions")
-
-
-def _add_output(group: Group) -> None:
-    add = group.add_argument
-    add("--model_path", type=Path, default="./test", help="root folder for checkpoints; each run gets a subfolder")
-    add("--tb_path", type=Path, default="./test", help="root folder for TensorBoard logs; each run gets a subfolder")
-    add("--print_freq", type=number(int, 1), default=10, help="steps between two progress lines")
-    add("--save_freq", type=number(int, 1), default=1, help="epochs between two checkpoints that are kept")
-    add("--save_steps", type=number(int, 1), help="steps between two checkpoints within an epoch (default: none)")
-    add("--keep", type=number(int, 1), help="number of newest ckpt_epoch_N.pth files to keep (default: all)")
-    add(
-        "--resume",
-        metavar=f"CHECKPOINT|{AUTO}",
-        help=f"continue from this checkpoint; {AUTO}: from the newest valid one of this run, if there is one",
-    )
-
-
-def _add_probe(group: Group) -> None:
-    add = group.add_argument
-    add(
-        "--probe",
-        type=Path,
-        metavar="SCORES.csv|FOLDER",
-        help="measure the encoder while it trains, and keep the best one as best.pth; SCORES.csv: photographs with "
-        "opinion scores (columns image and mos); FOLDER: undistorted photographs, to recognise kinds and levels of "
-        "distortions",
-    )
-    add(
-        "--probe_every",
-        type=number(int, 1),
-        help="steps between two measurements (default: measurements take less than 3 %% of the time)",
-    )
-
-
-def _add_machines(group: Group) -> None:
-    add = group.add_argument
-    add(
-        "--multiprocessing-distributed",
-        action="store_true",
-        help="start this node's processes: one per GPU, or --nproc-per-node",
-    )
-    add("--world-size", type=int, default=-1, help="number of nodes")
-    add("--rank", type=int, default=-1, help="number of this node, from 0")
-    add("--nproc-per-node", type=number(int, 1), help="processes on this node (default: its number of GPUs)")
-    add("--dist-url", default=LOCAL_URL, help="address at which node 0 listens, the same on all nodes")
-    add(
-        "--join-timeout",
-        type=number(float, above=0),
-        default=600,
-        help="seconds to wait for the other nodes or processes at the start",
-    )
-    add(
-        "--bf16_gradients",
-        action="store_true",
-        help="average the gradients of all processes in bfloat16: half the bytes on a slow network, less exact",
-    )
-    add(
-        "--dist-backend",
-        choices=("nccl", "gloo"),
-        help="backend of torch.distributed (default: nccl with GPUs, gloo without)",
-    )
-    add("--gpu", type=number(int, 0), help="train on this GPU alone")
-
-
-def _find_mistake(options: ContrastOptions) -> str | None:
-    """A sentence on the first contradiction between two options; None where there is none."""
-    if options.data_folder and options.views == "quality":
-        return "--data_folder is for --views content; list the images of a folder in a CSV for --views quality"
-    if options.init and options.resume not in (None, AUTO):
-        return "--init starts a training and --resume CHECKPOINT continues one; give one of them"
-    if options.level_weight and options.views == "content":
-        return "--level_weight is for --views quality: content-aware crops are not distorted"
-    if options.probe_every and not options.probe:
-        return "--probe_every goes with --probe"
-    if options.schedule == "step" and not options.cosine:
-        return "--schedule step moves the cosine; add --cosine"
-    if options.world_size == 0 or options.world_size < -1:
-        return f"--world-size {options.world_size}: the number of nodes is at least 1"
-    if options.world_size > 1 and not options.multiprocessing_distributed:
-        return "--world-size counts nodes; add --multiprocessing-distributed to start each node's processes"
-    if options.world_size > 1 and not 0 <= options.rank < options.world_size:
-        return f"--rank {options.rank}: with --world-size {options.world_size} it is 0 to {options.world_size - 1}"
-    if options.world_size <= 1 and options.rank > 0:
-        return f"--rank {options.rank} needs --world-size, the number of nodes"
-    if options.nproc_per_node and not options.multiprocessing_distributed:
-        return "--nproc-per-node goes with --multiprocessing-distributed"
-    if options.gpu is not None and options.multiprocessing_distributed:
-        return "--gpu names one GPU; with --multiprocessing-distributed each process has its own"
-    return None
+parse_contrast_options = partial(parse, ContrastOptions, "main_contrast.py")

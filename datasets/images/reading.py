@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from common.errors import UserError, in_short
+from common.names import MAX_PIXELS
 from datasets.images.depth import UnknownScaleError, as_8_bits, check_16_bit_colour, stored_bits
 from datasets.images.formats import is_camera_raw, is_heif, is_preview, name_other_content
 from datasets.images.metadata import tolerant_exif, upright, without_metadata
@@ -23,9 +24,6 @@ from datasets.images.tiff_layouts import correct_byte_order, misread_layout, nam
 
 # Pillow's own limit warns, and raises at twice the limit; read_image has one that can be set.
 Image.MAX_IMAGE_PIXELS = None
-
-MAX_PIXELS = 250_000_000
-"""More than any camera's photograph has (200 megapixels): a file that claims more is a decompression bomb."""
 
 # It prints what an exception says too.
 logging.getLogger("PIL").addHandler(logging.NullHandler())

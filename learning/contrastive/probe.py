@@ -21,6 +21,7 @@ from sklearn.preprocessing import StandardScaler
 
 from common import log, machine
 from common.errors import UserError
+from common.names import N_SPLITS, SHARES
 from datasets.distortions import DISTORTIONS, N_LEVELS, distort
 from datasets.images import read_image
 from datasets.images.folders import find_images
@@ -30,7 +31,7 @@ from datasets.training.crops import centre
 from learning.contrastive.training_state import Position
 from learning.distributed.process_group import ProcessContext, gather_objects
 from learning.regression.evaluate.protocol import run_protocol
-from learning.regression.fit.settings import N_SPLITS, SHARES, Grid
+from learning.regression.fit.settings import Grid
 from learning.regression.fit.splits import random_splits
 from networks.features import FeatureExtractor
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from common import log
 from common.errors import UserError
+from common.names import AUTO, FIXED
 from learning.contrastive.setup import Learner
 from learning.contrastive.training_state import (
     CURRENT,
@@ -27,29 +28,18 @@ from learning.contrastive.training_state import (
 )
 from learning.distributed.process_group import ProcessContext, from_first, from_rank, gather_objects
 from networks.checkpoint_formats import read_file, without_prefix
-from options.contrast import AUTO, ContrastOptions
-
-FIXED = ("views", "method", "arch", "head", "feat_dim", "nce_k", "optimizer")
-"""Options that must be the same when a checkpoint is resumed: they shape its content."""
+from options.contrast import ContrastOptions
 
 EFFECTS = {
+    **ContrastOptions.on_resume(),
     "processes": "BatchNorm sees different batches, and sums are rounded in a different order",
     "processes_per_node": "the key crops are shuffled in groups of a different size",
-    "batch_size": "the images of each step and the number of steps per epoch change",
-    "compile": "sums are rounded in a different order",
-    "seed": "the order of the images, their crops and their distortions change",
     "images": "the order of the images changes; in the current epoch some may come twice and some not at all",
 }
-"""Consequences of a difference, beyond a new value for the rest of the training."""
+"""What a difference from a checkpoint's run means. FIXED: it is refused."""
 
 IMAGE_LIST = "image_list"
 """The digest of the training images' names and their order, in a checkpoint's entry ``run``."""
-
-TRAINING_OPTIONS = (
-    "n_aug", "n_scale", "n_distortions", "patch_size", "swap_crops", "negatives", "nce_t", "alpha", "epochs",
-    "learning_rate", "lr_decay_epochs", "lr_decay_rate", "cosine", "schedule", "warm", "weight_decay", "momentum",
-    "amp", "compile", "level_weight", "bf16_gradients",
-)  # fmt: skip
 
 
 class Found(NamedTuple):
@@ -72,9 +62,9 @@ def describe_run(options: ContrastOptions, context: ProcessContext, images: np.n
 
     ``images`` are the paths of the training images as bytes, (n,).
     """
-    names = (*FIXED, "batch_size", "seed", *TRAINING_OPTIONS)
+    recorded = {name: getattr(options, name) for name in options.on_resume()}
     sizes = {"processes": context.world_size, "processes_per_node": context.local_size, "images": len(images)}
-    return {name: getattr(options, name) for name in names} | sizes | {IMAGE_LIST: list_digest(images)}
+    return recorded | sizes | {IMAGE_LIST: list_digest(images)}
 
 
 def list_digest(images: np.ndarray) -> str:
@@ -193,8 +183,8 @@ def _find_obstacle(folder: Path, options: ContrastOptions) -> str | None:
             continue
         if not isinstance(run, dict):
             return f"{path.name} does not tell its options; --resume {path} continues from it"
-        for name in FIXED:
-            if run.get(name) != getattr(options, name):
+        for name, effect in options.on_resume().items():
+            if effect == FIXED and run.get(name) != getattr(options, name):
                 return f"it was trained with --{name} {run.get(name)}, this run has --{name} {getattr(options, name)}"
         if has_level_head(run) != (options.level_weight > 0):
             return f"it was trained with --level_weight {run.get('level_weight', 0):g}"
@@ -244,8 +234,8 @@ def find_differences(found: Found, run: dict[str, Any]) -> list[str]:
     saved = found.content.get("run")
     saved = saved if isinstance(saved, dict) else {}
     differing = [name for name in run if name in saved and _as_list(saved[name]) != _as_list(run[name])]
-    for name in FIXED:
-        if name in differing:
+    for name in differing:
+        if EFFECTS.get(name) == FIXED:
             raise UserError(
                 f"checkpoint {found.path} was trained with --{name} {saved[name]}, this run has --{name} {run[name]}"
             )
@@ -255,9 +245,7 @@ def find_differences(found: Found, run: dict[str, Any]) -> list[str]:
             f"--level_weight {run['level_weight']:g}: only one of the two networks predicts levels"
         )
     sentences = [
-        f"{name} was {saved[name]} and is {run[name]}: {EFFECTS.get(name, 'the new value holds from here on')}"
-        for name in differing
-        if name != IMAGE_LIST
+        f"{name} was {saved[name]} and is {run[name]}: {EFFECTS[name]}" for name in differing if name != IMAGE_LIST
     ]
     if IMAGE_LIST in differing and "images" not in differing:
         sentences.append(f"the list has other images, or another order of them: {EFFECTS['images']}")

@@ -27,7 +27,6 @@ from learning.contrastive.training_state import unwrapped
 from learning.distributed.process_group import ProcessContext, from_first
 from networks import ContrastiveNetwork
 from networks.checkpoint_formats import load_encoder_state, read_checkpoint
-from networks.compilation import require_compiler
 from networks.features import FeatureExtractor, amp_dtype, normalize
 from options.contrast import ContrastOptions
 
@@ -111,10 +110,8 @@ def to_normalized(crops: Tensor) -> Tensor:
 def build_moco(options: ContrastOptions, context: ProcessContext, device: torch.device) -> MoCo:
     """Networks and queue, equal in every process; DDP wraps the query network and averages its gradients.
 
-    Raises UserError if --init does not fit or --compile does not work.
+    Raises UserError if --init does not fit.
     """
-    if options.compile:
-        require_compiler(device)
     torch.manual_seed(options.seed)
     n_levels = len(DISTORTIONS) * N_LEVELS if options.level_weight else 0
     query_network, key_network = (
@@ -135,10 +132,6 @@ def build_moco(options: ContrastOptions, context: ProcessContext, device: torch.
         if options.bf16_gradients:
             f_q.register_comm_hook(None, bf16_compress_hook)
         _settle_buckets(f_q, device)
-    if options.compile:
-        # In place: a wrapping module would change the names of the weights in checkpoints.
-        f_q.compile()
-        key_network.compile()
     return MoCo(
         f_q,
         key_network,

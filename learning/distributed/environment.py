@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from common.errors import UserError
-from options.contrast import LOCAL_URL
+from common.names import LOCAL_URL
 
 TORCHRUN = "torchrun"
 

@@ -24,13 +24,14 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from common import log
 from common.errors import UserError
+from common.names import LOCAL_URL
 from common.process import INTERRUPTED, LOST_CONTACT, REQUEUE
 from learning.distributed.environment import TORCHRUN, ProcessContext, find_membership, parse_dist_url
 from learning.distributed.failures import SECONDS_TO_HEAR, read_cause, tell_cause
 from learning.distributed.meeting import meet
 from learning.distributed.process_group import choose_backend, processes_per_node
 from learning.distributed.signals import exit_status, stop_listening
-from options.contrast import LOCAL_URL, ContrastOptions
+from options.contrast import ContrastOptions
 
 START_METHOD = "spawn"
 """How the processes of a node are started: a forked process could not use the GPU. Tests fork, to save the imports."""

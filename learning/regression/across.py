@@ -19,10 +19,10 @@ import numpy as np
 from common import log, machine
 from common.atomic_files import check_not_read, check_target, whole_file
 from common.errors import UserError
-from common.names import short_identity
+from common.names import SHARES, short_identity
 from common.process import run_script
 from datasets.opinions.tables import write_csv
-from learning.regression.fit.settings import SHARES, Grid
+from learning.regression.fit.settings import Grid
 from options.across import AcrossOptions, parse_across_options
 
 if TYPE_CHECKING:

@@ -28,6 +28,7 @@ from learning.regression.fit.identical_images import (
     grouped_by_content,
     warn_of_identical_parts,
 )
+from learning.regression.fit.settings import search_grid
 from learning.regression.fit.split_files import read_splits, write_splits
 from learning.regression.fit.splits import Split, official_split, random_splits, splits_in_words
 from learning.regression.model.description import BootstrapIntervals, RegressorDescription, Sources, describe
@@ -245,7 +246,8 @@ def _print_data(data: LabelledFeatures, protocol: str) -> None:
 
 def evaluate(data: LabelledFeatures, splits: list[Split], options: RegressorOptions) -> Evaluation:
     """The protocol, with a progress bar for the search, which counts paths of penalties, and one for the tests."""
-    bar = ProgressBar(len(splits) * len(options.grid.paths()), "path")
+    grid = search_grid(options)
+    bar = ProgressBar(len(splits) * len(grid.paths()), "path")
     test_bar: ProgressBar | None = None
 
     def advance_tests(n_fits: int) -> None:
@@ -259,9 +261,9 @@ def evaluate(data: LabelledFeatures, splits: list[Split], options: RegressorOpti
         data.features,
         data.mos,
         splits,
-        options.grid,
-        options.n_threads,
-        options.memory_bytes,
+        grid,
+        options.num_threads,
+        int(options.memory * 2**30),
         bar.add,
         options.choice,
         options.logistic,
@@ -375,7 +377,7 @@ def write_results(
     save_regressor(output, evaluation.pipeline, description, held_out_file(output))
     if options.no_report:
         return _outputs(options)[:-1]
-    pictures = find_pictures(scores.images, options.labels_folder, options.images_folder)
+    pictures = find_pictures(scores.images, options.labels_folder, options.images)
     if not pictures:
         log.warning("the report is without pictures, as the image files were not found; --images names their folder")
     write_report(options.report, scores, evaluation, held_out, description, pictures)

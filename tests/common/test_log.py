@@ -3,7 +3,7 @@
 import pytest
 
 from common import log
-from options.argument_types import Parser
+from options.builder import Parser
 
 
 @pytest.fixture(autouse=True)

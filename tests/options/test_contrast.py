@@ -4,9 +4,14 @@ import shlex
 from dataclasses import FrozenInstanceError
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from options.contrast import parse_contrast_options
+from common.names import FIXED
+from learning.contrastive.resume import Found, describe_run, find_differences
+from learning.contrastive.training_state import Position
+from learning.distributed.process_group import ProcessContext
+from options.contrast import ContrastOptions, parse_contrast_options
 
 PUBLISHED = """--method MoCov2 --cosine --head mlp --multiprocessing-distributed --csv_path ./csv_files/moco_train.csv
     --model_path ./expt0 --optimizer LARS --tb_path ./expt0 -j 28 --batch_size 630 --learning_rate 12 --n_aug 11
@@ -105,13 +110,28 @@ def test_runs_with_different_options_have_different_folders():
     assert len(set(names)) == len(names)
 
 
+def test_a_checkpoint_records_the_options_that_it_depends_on():
+    """Names as they stand in checkpoints of earlier versions; that of an option that is gone changes nothing."""
+    fixed = ["views", "method", "arch", "head", "feat_dim", "nce_k", "optimizer"]
+    free = {
+        "batch_size", "seed", "n_aug", "n_scale", "n_distortions", "patch_size", "swap_crops", "negatives", "nce_t",
+        "alpha", "epochs", "learning_rate", "lr_decay_epochs", "lr_decay_rate", "cosine", "schedule", "warm",
+        "weight_decay", "momentum", "amp", "level_weight", "bf16_gradients",
+    }  # fmt: skip
+    effects = ContrastOptions.on_resume()
+    assert [name for name, effect in effects.items() if effect == FIXED] == fixed
+    assert effects.keys() == {*fixed} | free
+    run = describe_run(parse_contrast_options([]), ProcessContext(), np.array([b"a.png", b"b.png"]))
+    assert find_differences(Found(Path("c.pth"), {"run": run | {"compile": True}}, Position()), run) == []
+
+
 @pytest.mark.parametrize(
     "arguments, said",
     [
-        ("--n_aug 27", "27 is not a whole number, at least 0 and at most 26"),
-        ("--batch_size 0", "0 is not a whole number, at least 1"),
+        ("--n_aug 27", "'27' is not a whole number, at least 0 and at most 26"),
+        ("--batch_size 0", "'0' is not a whole number, at least 1"),
         ("--learning_rate fast", "'fast' is not a number, more than 0"),
-        ("--learning_rate nan", "nan is not a number"),
+        ("--learning_rate nan", "'nan' is not a number"),
         ("--lr_decay_epochs 1,x", "'1,x' is not a list of numbers"),
         ("--world-size 6", "--multiprocessing-distributed"),
         ("--world-size 6 --multiprocessing-distributed --rank 6", "--rank 6: with --world-size 6 it is 0 to 5"),

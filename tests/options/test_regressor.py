@@ -2,20 +2,20 @@
 
 import pytest
 
-from learning.regression.fit.settings import Grid
+from learning.regression.fit.settings import Grid, search_grid
 from options.prediction import parse_prediction_options
 from options.regressor import parse_regressor_options
 
 
 def test_defaults():
     options = parse_regressor_options(["--scores", "s.csv"])
-    assert options.grid == Grid() and options.kinds is None and options.shares == (70, 10, 20)
+    assert search_grid(options) == Grid() and options.kinds is None and options.shares == (70, 10, 20)
 
 
 def test_a_grid_of_ones_own():
     given = "--scores s.csv --estimator ridge --standardize yes --ridge_alphas 1,10 --kind content"
     options = parse_regressor_options(given.split(" "))
-    assert options.grid == Grid(("ridge",), (True,), (1.0, 10.0)) and options.kinds == ("content_aware",)
+    assert search_grid(options) == Grid(("ridge",), (True,), (1.0, 10.0)) and options.kinds == ("content_aware",)
 
 
 @pytest.mark.parametrize(
@@ -28,14 +28,20 @@ def test_a_grid_of_ones_own():
         (["--scores", "s", "--root", "."], "--root goes with --database"),
         (["--database", "csiq", "--root", ".", "--lower_is_better"], "for a database it is known"),
         (["--scores", "s", "--shares", "70,30"], "--shares takes three numbers over 0"),
-        (["--scores", "s", "--shares", "70,30,0"], "--shares takes three numbers over 0"),
-        (["--scores", "s", "--ridge_alphas", "1,-1"], "--ridge_alphas takes numbers over 0"),
-        (["--scores", "s", "--l1_ratios", "2"], "--l1_ratios takes numbers over 0 and at most 1"),
+        (
+            ["--scores", "s", "--shares", "70,30,0"],
+            "'70,30,0' is not a list of numbers",
+        ),
+        (
+            ["--scores", "s", "--ridge_alphas", "1,-1"],
+            "separated by commas, each more than 0",
+        ),
+        (["--scores", "s", "--l1_ratios", "2"], "each more than 0 and at most 1"),
         (["--scores", "s", "--shares", "70,nan,20"], "is not a list of numbers"),
         (["--scores", "s", "--ridge_alphas", "1,inf"], "is not a list of numbers"),
-        (["--scores", "s", "--memory", "inf"], "inf is not a number"),
+        (["--scores", "s", "--memory", "inf"], "'inf' is not a number"),
         (["--scores", "s", "--splits", "f.csv", "--n_splits", "3"], "--splits f.csv names the splits"),
-        (["--scores", "s", "--n_splits", "0"], "0 is not a whole number, at least 1"),
+        (["--scores", "s", "--n_splits", "0"], "'0' is not a whole number, at least 1"),
         (["--scores", "s", "--output", "r.pkl"], "the name must end in .skops"),
     ],
 )

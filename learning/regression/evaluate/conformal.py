@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-LEVELS = tuple(round(level / 100, 2) for level in range(50, 100))
+from common.names import INTERVAL_LEVELS
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def prediction_intervals(calibrated: np.ndarray, mos: np.ndarray) -> PredictionI
     """Intervals from held-out predictions on the opinions' scale: (splits, n), NaN where an image was not tested."""
     tested = np.flatnonzero(~np.isnan(calibrated).all(axis=0))
     errors = np.abs(np.nanmedian(calibrated[:, tested], axis=0) - mos[tested])
-    widths = {level: conformal_half_width(errors, level) for level in LEVELS}
+    widths = {level: conformal_half_width(errors, level) for level in INTERVAL_LEVELS}
     recorded = {level: width for level, width in widths.items() if width is not None}
     return PredictionIntervals(tuple(recorded), tuple(recorded.values()), _coverage(calibrated, mos, tested, errors))
 

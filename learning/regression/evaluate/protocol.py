@@ -61,7 +61,7 @@ class TestResults:
 class Evaluation:
     """The search, the test of both kinds of choice on every split, and the regressor fitted on all images.
 
-    ``choice`` is the one of CHOICES that is reported first, ``n_parameters`` the logistic's number of parameters.
+    ``choice`` is the one of SELECTIONS that is reported first, ``n_parameters`` the logistic's number of parameters.
     """
 
     splits: list[Split]

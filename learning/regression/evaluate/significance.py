@@ -16,11 +16,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from common.names import N_RESAMPLES
 from learning.regression.evaluate.held_out import HeldOut
 from learning.regression.evaluate.metrics import evaluate, plcc, srcc
 from learning.regression.evaluate.resampled_metrics import metrics_of_resamples, srcc_of_resamples
 from learning.regression.evaluate.results import CONFIDENCE, METRICS, Interval
-from learning.regression.fit.settings import N_RESAMPLES
 
 RESAMPLES_AT_A_TIME = 256
 """Bootstrap samples whose metrics are computed together; memory grows with it."""

@@ -1,4 +1,4 @@
-"""What a fit and its evaluation can be asked for. Imports numpy alone, so that options stay fast to parse."""
+"""The candidates of a search."""
 
 from __future__ import annotations
 
@@ -6,17 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-CHOICES = ("nested", "shared")
-"""How hyper-parameters are chosen; ``evaluation`` explains both."""
-
-LOGISTICS = (4, 5)
-"""Numbers of parameters of the logistic before PLCC fit and RMSE fit; ``metrics`` has the formulas."""
-
-N_RESAMPLES = 1000
-"""Resamples of a bootstrap interval."""
-
-N_SPLITS, SHARES = 10, (70, 10, 20)
-"""Random splits, and the shares of their training, validation and test images in percent."""
+from options.regressor import RegressorOptions
 
 
 @dataclass(frozen=True)
@@ -55,3 +45,15 @@ class Grid:
             for standardized in self.standardized
             for estimator, l1_ratio, alphas in families
         ]
+
+
+def search_grid(options: RegressorOptions) -> Grid:
+    """The candidates that a command line asks for."""
+    default = Grid()
+    return Grid(
+        estimators=default.estimators if options.estimator == "both" else (options.estimator,),
+        standardized=default.standardized if options.standardize == "both" else (options.standardize == "yes",),
+        ridge_alphas=options.ridge_alphas or default.ridge_alphas,
+        elasticnet_alphas=options.elasticnet_alphas or default.elasticnet_alphas,
+        l1_ratios=options.l1_ratios or default.l1_ratios,
+    )

@@ -14,7 +14,7 @@ import torch
 from common import log
 from common.atomic_files import check_not_read, check_outside, check_target, check_writable
 from common.errors import UserError
-from common.names import pooling_of
+from common.names import CHECKPOINTS, pooling_of
 from datasets.features.files import FeatureFolder, FeaturePlan, claim_folder, read_encoder
 from datasets.features.stamps import FileStamp, QuickStamp
 from datasets.images.decoding import DecodedImage
@@ -31,8 +31,8 @@ from learning.regression.model.quality_maps import map_file, write_maps
 from learning.regression.model.scorer import load_scorer
 from networks.embedded import MODEL_CARD, REGRESSOR, EmbeddedModel, embedded_model, is_available
 from networks.features import FeatureExtractor
-from options.features import CHECKPOINTS, ComputeOptions
-from options.prediction import PredictionOptions, is_page
+from options.features import ComputeOptions
+from options.prediction import PredictionOptions
 
 if TYPE_CHECKING:
     from datasets.opinions.scores import OpinionScores
@@ -80,7 +80,7 @@ def predict_quality(options: PredictionOptions) -> int:
     if not scores.of_images:
         raise UserError("no image could be scored")
     rows = [(row.given, scores.of_images.get(listing.images[row.image].name)) for row in listing.rows]
-    page = options.output is not None and is_page(options.output)
+    page = options.wants_page
     if options.output and not page:
         write_scores(options.output, rows, interval)
     print_scores([(given, score) for given, score in rows if score is not None], interval)

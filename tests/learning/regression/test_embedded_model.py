@@ -8,6 +8,7 @@ from PIL import Image
 
 import hubconf
 from common.errors import UserError
+from common.names import CHECKPOINTS
 from datasets.features.files import FeatureFolder
 from datasets.images import read_image
 from datasets.images.lists import list_images
@@ -17,7 +18,7 @@ from learning.extraction.extractors import load_extractors
 from learning.regression.model.files import load_regressor
 from learning.regression.model.predict import choose_model, predict_quality
 from networks.embedded import ENCODERS, MODELS, REGRESSOR, embedded_model
-from options.features import CHECKPOINTS, ComputeOptions
+from options.features import ComputeOptions
 from options.prediction import parse_prediction_options
 from tests.images import photograph
 
