@@ -91,7 +91,7 @@ def matrix_across(sets: Sequence[ScoredSet], options: AcrossOptions) -> Matrix:
                 srcc[row, row] = evaluation.nested.spread("srcc").median
                 plcc[row, row] = evaluation.nested.spread("plcc").median
             else:
-                metrics = evaluate(evaluation.pipeline.predict(test.features.astype(np.float64)), test.mos)
+                metrics = evaluate(evaluation.model.predict(test.features), test.mos)
                 srcc[row, column], plcc[row, column] = metrics.srcc, metrics.plcc
     return Matrix([one.name for one in sets], srcc, plcc)
 

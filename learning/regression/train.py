@@ -374,7 +374,7 @@ def write_results(
     """Writes the regressor, its description, its held-out predictions and the report; returns the paths."""
     output = options.output
     write_held_out(held_out_file(output), held_out)
-    save_regressor(output, evaluation.pipeline, description, held_out_file(output))
+    save_regressor(output, evaluation.model, description, held_out_file(output))
     if options.no_report:
         return _outputs(options)[:-1]
     pictures = find_pictures(scores.images, options.labels_folder, options.images)

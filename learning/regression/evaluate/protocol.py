@@ -13,14 +13,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.pipeline import Pipeline
 
 from learning.regression.evaluate.conformal import PredictionIntervals, prediction_intervals
 from learning.regression.evaluate.held_out import HeldOut
 from learning.regression.evaluate.mappings import IDENTITY, OpinionMapping
 from learning.regression.evaluate.metrics import Metrics, fit_line, fit_mapping
 from learning.regression.evaluate.results import Spread
-from learning.regression.fit.search import Search, SplitResult, evaluate_on_test, fit, search, shared_gram
+from learning.regression.fit.linear_model import LinearModel
+from learning.regression.fit.search import Search, SplitResult, evaluate_on_test, fit, search
 from learning.regression.fit.settings import Grid, Hyperparameters
 from learning.regression.fit.splits import Split
 
@@ -69,12 +69,12 @@ class Evaluation:
     shared: TestResults
     nested: TestResults
     choice: str
-    pipeline: Pipeline
+    model: LinearModel
     n_parameters: int = 4
 
     @property
     def hyperparameters(self) -> Hyperparameters:
-        """The shared choice, with which the pipeline is fitted."""
+        """The shared choice, with which the model is fitted."""
         return self.search.best
 
     @property
@@ -97,7 +97,7 @@ class Evaluation:
 
         Candidates are chosen by rank correlation, which ignores that a strong penalty draws all predictions to the
         mean. A logistic so steep that it is a step would make predictions equal; a line replaces it. It is fitted to
-        the shared choice's predictions, since the pipeline has the same penalty.
+        the shared choice's predictions, since the model has the same penalty.
         """
         predictions = self.shared.predictions(len(mos))
         tested = np.flatnonzero(~np.isnan(predictions).all(axis=0))
@@ -127,11 +127,10 @@ def run_protocol(
 
     ``advance_tests`` is called with 1 after each of the ``n_test_fits``.
     """
-    gram = shared_gram(features, splits, n_threads)
-    found = search(features, mos, splits, grid, n_threads, memory, advance, gram)
+    found = search(features, mos, splits, grid, n_threads, memory, advance)
 
     def test(split: Split, hyperparameters: Hyperparameters) -> SplitResult:
-        result = evaluate_on_test(features, mos, split, hyperparameters, n_parameters, gram)
+        result = evaluate_on_test(features, mos, split, hyperparameters, n_parameters)
         advance_tests(1)
         return result
 
@@ -143,9 +142,9 @@ def run_protocol(
             advance_tests(1)
         else:
             nested.append(test(split, own))
-    pipeline = fit(features, mos, found.best, gram=gram)
+    model = fit(features, mos, found.best)
     advance_tests(1)
-    return Evaluation(splits, found, TestResults(shared), TestResults(nested), choice, pipeline, n_parameters)
+    return Evaluation(splits, found, TestResults(shared), TestResults(nested), choice, model, n_parameters)
 
 
 def n_test_fits(splits: list[Split]) -> int:

@@ -13,7 +13,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -22,9 +22,6 @@ from common.errors import UserError, in_short
 from common.names import GIVEN, differ_in_pooling, pooling_of, short_identity
 from learning.regression.fit.linear_model import LinearModel, read_linear_model, write_linear_model
 from learning.regression.model.description import RegressorDescription
-
-if TYPE_CHECKING:
-    from sklearn.pipeline import Pipeline
 
 FORMAT = "Re-IQA regressor 1"
 
@@ -99,14 +96,14 @@ def weights_file(path: Path) -> Path:
 
 
 def save_regressor(
-    path: Path, pipeline: Pipeline, description: RegressorDescription, held_out: Path | None = None
+    path: Path, model: LinearModel, description: RegressorDescription, held_out: Path | None = None
 ) -> None:
     """Writes the three files, each completely or not at all; the description has the digest of ``held_out``, too."""
-    from learning.regression.model.pipeline_files import linear_model, write_pipeline
+    from learning.regression.model.pipeline_files import fitted_pipeline, write_pipeline
 
-    write_pipeline(path, pipeline)
+    write_pipeline(path, fitted_pipeline(model, description.hyperparameters))
     digest = _sha256(path)
-    write_linear_model(weights_file(path), linear_model(pipeline), digest)
+    write_linear_model(weights_file(path), model, digest)
     content = {
         "format": FORMAT,
         "sha256": digest,

@@ -16,6 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from common.atomic_files import whole_file
 from common.errors import UserError
 from learning.regression.fit.linear_model import LinearModel
+from learning.regression.fit.settings import Hyperparameters
 
 STEPS = (StandardScaler, Ridge, ElasticNet)
 """The types that a pipeline may consist of."""
@@ -68,3 +69,22 @@ def linear_model(pipeline: Pipeline) -> LinearModel:
             scale = scale if step.scale_ is None else step.scale_
     estimator = pipeline.steps[-1][1]
     return LinearModel(mean, scale, np.ravel(estimator.coef_), np.asarray(estimator.intercept_).item())
+
+
+def fitted_pipeline(model: LinearModel, hyperparameters: Hyperparameters | None = None) -> Pipeline:
+    """scikit-learn's pipeline of a model, with the attributes that ``fit`` would set, for export.
+
+    It has a StandardScaler where the model subtracts a mean. Unknown ``hyperparameters`` give scikit-learn's default.
+    """
+    regressor: Ridge | ElasticNet = Ridge()
+    if hyperparameters is not None and hyperparameters.l1_ratio is None:
+        regressor = Ridge(alpha=hyperparameters.alpha)
+    elif hyperparameters is not None:
+        regressor = ElasticNet(alpha=hyperparameters.alpha, l1_ratio=hyperparameters.l1_ratio)
+    regressor.coef_, regressor.intercept_, regressor.n_features_in_ = model.weights, model.intercept, len(model.weights)
+    if not model.mean.any():
+        return Pipeline([("regressor", regressor)])
+    scaler = StandardScaler()
+    scaler.mean_, scaler.scale_, scaler.var_ = model.mean, model.scale, model.scale**2
+    scaler.n_features_in_ = len(model.weights)
+    return Pipeline([("standardize", scaler), ("regressor", regressor)])

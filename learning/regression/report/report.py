@@ -209,7 +209,7 @@ def _facts(scores: OpinionScores, evaluation: Evaluation, description: Regressor
     )
     return {
         "scores": f"{scores.source}. {scores.inversion}" if scores.inversion else scores.source,
-        "features": f"{evaluation.pipeline.n_features_in_:,d} values, {encoders}",
+        "features": f"{len(evaluation.model.weights):,d} values, {encoders}",
         "splits": description.protocol,
         "regressor": str(evaluation.hyperparameters),
         "chosen by": f"median SRCC on the validation parts, {evaluation.search.median.max():.4f}, of "

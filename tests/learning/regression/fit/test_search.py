@@ -2,119 +2,23 @@
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
-from sklearn.linear_model import ElasticNet, Lasso, Ridge
+from sklearn.linear_model import ElasticNet, Ridge
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+import learning.regression.fit.search as search_module
 from learning.regression.evaluate.metrics import srcc
 from learning.regression.evaluate.protocol import run_protocol
-from learning.regression.fit.elastic_net import solve_elastic_net
-from learning.regression.fit.linear_paths import elasticnet_path, ridge_path, solve_shifted
-from learning.regression.fit.search import evaluate_on_test, fit, search
+from learning.regression.fit.search import evaluate_on_test, search
 from learning.regression.fit.settings import Grid, Hyperparameters
 from learning.regression.fit.splits import random_splits
-
-ALPHAS = np.logspace(6, -3, 19)
-MEMORY = 2**30
-
-
-def features_and_mos(n_images, n_features, seed=0, signal=1.0):
-    """Positive, correlated features of unequal spread with a column that never varies, and scores."""
-    rng = np.random.default_rng(seed)
-    factors = rng.normal(size=(n_images, 12))
-    features = factors @ rng.normal(size=(12, n_features)) + 0.3 * rng.normal(size=(n_images, n_features))
-    features = np.maximum(features, 0) * rng.gamma(2, 0.3, n_features)
-    features[:, 0] = 0.7
-    mos = signal * factors[:, :4].sum(axis=1) + rng.normal(size=n_images)
-    return features.astype(np.float32), mos
-
-
-@pytest.mark.parametrize("standardized", [False, True])
-@pytest.mark.parametrize(("n_images", "n_features"), [(80, 300), (300, 80), (90, 90)])
-def test_ridge_path_is_scikit_learns_ridge(n_images, n_features, standardized):
-    """Fewer images than features, more, and as many: the dual and the primal form."""
-    features, mos = features_and_mos(n_images + 20, n_features)
-    train, others = features[:n_images], features[n_images:]
-    ours = ridge_path(train, mos[:n_images], others, standardized, ALPHAS)
-    for alpha, predicted in zip(ALPHAS, ours, strict=True):
-        candidate = Hyperparameters("ridge", standardized, alpha)
-        theirs = fit(train, mos[:n_images], candidate).predict(others.astype(np.float64))
-        assert predicted == pytest.approx(theirs, abs=1e-5 * mos.std()), alpha
-
-
-@given(st.integers(1, 40), st.integers(0, 40), st.integers(1, 12), st.integers(0, 9))
-@example(33, 26, 11, 5)  # every shift becomes a pole
-@settings(max_examples=40, deadline=None)
-def test_shifted_systems_are_solved(size, rank, n_shifts, seed):
-    """Also a matrix of low rank, and zero."""
-    rng = np.random.default_rng(seed)
-    factor = rng.normal(size=(size, rank)) * np.logspace(2, -2, rank) if rank else np.zeros((size, 1))
-    matrix, target = factor @ factor.T, rng.normal(size=size)
-    shifts = np.logspace(3, -2, n_shifts)
-    for shift, solution in zip(shifts, solve_shifted(matrix, target, shifts).T, strict=True):
-        residual = matrix @ solution + shift * solution - target
-        assert np.linalg.norm(residual) <= 1e-7 * np.linalg.norm(target)
-
-
-def test_a_target_of_zeros_is_solved_by_zeros():
-    assert not solve_shifted(np.eye(3), np.zeros(3), np.array([1.0, 2.0])).any()
-
-
-@pytest.mark.parametrize("l1_ratio", [0.1, 0.5, 0.9])
-@pytest.mark.parametrize("standardized", [False, True])
-@pytest.mark.parametrize(("n_images", "n_features"), [(100, 60), (50, 120)])
-def test_elasticnet_path_is_scikit_learns_run_to_convergence(n_images, n_features, standardized, l1_ratio):
-    features, mos = features_and_mos(n_images + 20, n_features)
-    train, others, opinions = features[:n_images], features[n_images:], mos[:n_images]
-    alphas = [1.0, 0.3, 0.1, 0.01]
-    ours, unconverged = elasticnet_path(train, opinions, others, standardized, l1_ratio, alphas)
-    assert not unconverged.any()
-    for alpha, predicted in zip(alphas, ours, strict=True):
-        steps = [StandardScaler()] if standardized else []
-        theirs = make_pipeline(*steps, ElasticNet(alpha=alpha, l1_ratio=l1_ratio, tol=1e-8, max_iter=1_000_000))
-        expected = theirs.fit(train.astype(np.float64), opinions).predict(others.astype(np.float64))
-        tolerance = 2e-3
-        assert predicted == pytest.approx(expected, abs=tolerance * mos.std()), alpha
-        fitted = fit(train, opinions, Hyperparameters("elasticnet", standardized, alpha, l1_ratio))
-        assert fitted.predict(others.astype(np.float64)) == pytest.approx(expected, abs=tolerance * mos.std())
-
-
-def test_an_l1_ratio_of_1_is_the_lasso():
-    features, mos = features_and_mos(120, 30)
-    ours, unconverged = elasticnet_path(features[:100], mos[:100], features[100:], True, 1.0, [1.0, 0.1])
-    theirs = make_pipeline(StandardScaler(), Lasso(alpha=0.1, tol=1e-10, max_iter=100_000))
-    expected = theirs.fit(features[:100].astype(np.float64), mos[:100]).predict(features[100:].astype(np.float64))
-    assert not unconverged.any() and ours[1] == pytest.approx(expected, abs=1e-2 * mos.std())
-
-
-@given(st.integers(2, 30), st.integers(1, 40), st.floats(0.05, 0.95), st.integers(-6, 3), st.integers(0, 9))
-@settings(max_examples=60, deadline=None)
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_elasticnet_satisfies_its_optimality_conditions(n_images, n_features, l1_ratio, exponent, seed):
-    """Also for collinear features and penalties close to 0; w_j = S(z_j'(t - Z w), l1) / l2 at the optimum."""
-    rng = np.random.default_rng(seed)
-    features = rng.normal(size=(n_images, max(1, n_features // 3))) @ rng.normal(
-        size=(max(1, n_features // 3), n_features)
-    )
-    target, alpha = rng.normal(size=n_images), 10.0**exponent
-    solution = solve_elastic_net(features, target, alpha, l1_ratio)
-    assert solution.converged
-    w = solution.weights
-    residual = target - features @ w
-    primal = residual @ residual / 2 + n_images * alpha * (l1_ratio * abs(w).sum() + (1 - l1_ratio) * w @ w / 2)
-    reference = ElasticNet(alpha=alpha, l1_ratio=l1_ratio, fit_intercept=False, tol=1e-10, max_iter=20_000)
-    v = reference.fit(features, target).coef_
-    r = target - features @ v
-    theirs = r @ r / 2 + n_images * alpha * (l1_ratio * abs(v).sum() + (1 - l1_ratio) * v @ v / 2)
-    assert primal <= theirs + 2e-6 * (target @ target)
+from tests.learning.regression.fit.problems import MEMORY, features_and_mos
 
 
 def test_the_search_agrees_with_grid_search_cv():
     features, mos = features_and_mos(150, 400)
-    features, alphas = features.astype(np.float32), tuple(np.logspace(-1, 5, 13).tolist())
+    alphas = tuple(np.logspace(-1, 5, 13).tolist())
     splits = random_splits(150, None, 5, (70, 10, 20), 0)
     found = search(features, mos, splits, Grid(("ridge",), (False,), alphas), 2, MEMORY)
     reference = GridSearchCV(
@@ -126,14 +30,32 @@ def test_the_search_agrees_with_grid_search_cv():
     assert found.best.alpha == alphas[::-1][np.argmax(np.median(theirs, axis=0)[::-1])]
 
 
-def test_threads_and_memory_change_nothing():
+def test_the_choice_is_that_of_scikit_learns_elastic_net():
+    features, mos = features_and_mos(100, 40)
+    splits = random_splits(100, None, 3, (60, 20, 20), 0)
+    grid = Grid(estimators=("elasticnet",), elasticnet_alphas=(1.0, 0.1, 0.01))
+    found = search(features, mos, splits, grid, 1, MEMORY)
+    theirs = np.empty_like(found.srcc)
+    for row, split in enumerate(splits):
+        for column, one in enumerate(found.candidates):
+            steps = [StandardScaler()] if one.standardized else []
+            model = make_pipeline(*steps, ElasticNet(alpha=one.alpha, l1_ratio=one.l1_ratio, tol=1e-9, max_iter=10**6))
+            model.fit(features[split.train].astype(float), mos[split.train])
+            theirs[row, column] = srcc(model.predict(features[split.validation].astype(float)), mos[split.validation])
+    assert found.srcc == pytest.approx(theirs, abs=0.01)
+    assert found.best == found.candidates[int(np.argmax(np.median(theirs, axis=0)))]
+
+
+def test_processes_and_memory_change_nothing(monkeypatch):
+    monkeypatch.setattr(search_module, "FEWEST_VALUES", 0)
     features, mos = features_and_mos(60, 50)
     splits = random_splits(60, None, 3, (70, 10, 20), 0)
     grid = Grid(ridge_alphas=(1, 10), elasticnet_alphas=(0.1,), l1_ratios=(0.5,))
     done = []
     one = search(features, mos, splits, grid, 1, MEMORY, done.append)
-    two = search(features, mos, splits, grid, 4, 1)
-    assert np.array_equal(one.srcc, two.srcc) and sum(done) == 3 * len(grid.paths()) and one.srcc.size == 3 * 2 * 3
+    for threads, memory in ((2, MEMORY), (4, 1)):
+        assert np.array_equal(one.srcc, search(features, mos, splits, grid, threads, memory).srcc)
+    assert sum(done) == 3 * len(grid.paths()) and one.srcc.size == 3 * 2 * 3
 
 
 def test_the_stronger_penalty_wins_a_tie():
@@ -194,6 +116,6 @@ def test_the_calibration_keeps_the_order_of_predictions(signal):
         features, mos = features_and_mos(40, 20, seed, signal)
         grid = Grid(("ridge",), (True,), (1.0, 100.0))
         evaluation = run_protocol(features, mos, random_splits(40, None, 5, (70, 10, 20), seed), grid, 1, MEMORY)
-        predicted = np.sort(evaluation.pipeline.predict(features.astype(np.float64)))
+        predicted = np.sort(evaluation.model.predict(features))
         scores = evaluation.calibration(mos)(predicted)
         assert len(np.unique(scores.round(6))) > 0.9 * len(scores) and (np.diff(scores) >= 0).all()

@@ -1,0 +1,54 @@
+"""Ridge for a path of penalties, from one reduction of the inner products to tridiagonal form.
+
+scikit-learn minimises |t - Z w|^2 + alpha |w|^2 for centred features Z (n, p) and opinions t. The solution is
+w = (Z'Z + alpha I)^-1 Z't, the primal form, and w = Z' (Z Z' + alpha I)^-1 t, the dual form, whose matrix is smaller
+where features outnumber images.
+
+An orthogonal Q reduces the matrix to A = Q T Q' with a tridiagonal T (Elden, BIT 17, 1977). Each penalty's
+(A + alpha I)^-1 b = Q (T + alpha I)^-1 Q'b then costs next to nothing. The eigenvectors of ``scipy.linalg.eigh`` would
+do the same in fewer lines and three times the time: 2.0 s and 0.7 s for n = 2,100.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.linalg import solve, solve_banded
+from scipy.linalg.lapack import dormqr, dsytrd, dsytrd_lwork
+
+from learning.regression.fit.training_part import TrainingPart
+
+
+def ridge_weights(part: TrainingPart, alphas: Sequence[float]) -> np.ndarray:
+    """Weights (p, k) for k penalties."""
+    features, target = part.features, part.target
+    n_images, n_features = features.shape
+    if n_features > n_images:
+        return features.T @ solve_shifted(part.image_products(), target, alphas)
+    return solve_shifted(features.T @ features, features.T @ target, alphas)
+
+
+def solve_shifted(matrix: np.ndarray, target: np.ndarray, shifts: Sequence[float]) -> np.ndarray:
+    """Solves (A + s I) x = b for k shifts s > 0: (n, k).
+
+    ``matrix`` A is symmetric and positive semidefinite, (n, n) float64; ``target`` b is (n,).
+    """
+    n = len(matrix)
+    shifts = np.maximum(shifts, 4 * np.finfo(np.float64).eps * np.trace(matrix))  # what float64 can tell from 0
+    if len(shifts) == 1 or n < 3:
+        return np.stack([solve(matrix + shift * np.eye(n), target, assume_a="pos") for shift in shifts], axis=1)
+    lwork, _ = dsytrd_lwork(n, lower=1)
+    reduced, diagonal, beside, tau, _ = dsytrd(matrix.T, lower=1, lwork=int(lwork))  # .T: copied faster, and the same
+    # The first row and column of Q are those of I. LAPACK keeps the rest below the diagonal, as for a QR factorisation.
+    reflectors = np.asfortranarray(reduced[1:, :-1])
+
+    def rotate(trans: str, vectors: np.ndarray) -> np.ndarray:
+        """Q'V for "T" and QV for "N"."""
+        rotated, _, _ = dormqr("L", trans, reflectors, tau, np.asfortranarray(vectors[1:]), 64 * n)
+        return np.concatenate([vectors[:1], rotated])
+
+    rotated = rotate("T", target[:, None])[:, 0]
+    above, below = np.append(0, beside), np.append(beside, 0)
+    solutions = [solve_banded((1, 1), np.stack([above, diagonal + shift, below]), rotated) for shift in shifts]
+    return rotate("N", np.stack(solutions, axis=1))
