@@ -38,7 +38,7 @@ def parse_dlp_options(arguments: Sequence[str] | None = None) -> DlpOptions:
         "--scores",
         type=Path,
         metavar="SCORES.csv",
-        help="write the score of every version here; a later run with the same file computes only what is missing",
+        help="write the score of every version here",
     )
     parser.add_argument(
         "--max_side",
