@@ -12,16 +12,16 @@ import re
 import shlex
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from common import machine
 from common.names import POOLINGS
-from learning.regression.across import read_set
+from learning.regression.evaluate.cross_database import read_set
+from learning.regression.evaluate.intervals import bootstrap_intervals
 from learning.regression.evaluate.protocol import run_protocol
-from learning.regression.evaluate.significance import bootstrap_intervals
 from learning.regression.fit.settings import Grid
 from learning.regression.fit.splits import random_splits
 from networks import build_encoder
@@ -84,11 +84,11 @@ def judge(checkpoint: Path, scored: Path, folder: Path) -> str:
         arguments = f"--amp --pooling {pooling} -j 0"
         run("demo_quality_aware_feats.py", arguments, "--ckpt", checkpoint, "--input", scored, "--output_dir", output)
         data = read_set(pooling, str(output), str(scored / "mos.csv"))
-        splits = random_splits(len(data.mos), data.groups, N_SPLITS, SHARES, seed=0)
+        mos, groups = data.scores.mos, data.scores.groups
+        splits = random_splits(len(mos), groups, N_SPLITS, SHARES, seed=0)
         memory = machine.memory() // 4
-        evaluation = run_protocol(data.features, data.mos, splits, Grid(("ridge",)), 1, memory, choice="shared")
-        images = [str(row) for row in range(len(data.mos))]
-        held_out = evaluation.held_out(images, data.mos, data.groups)
+        evaluation = run_protocol(data.features, mos, splits, Grid(("ridge",)), 1, memory, choice="shared")
+        held_out = replace(evaluation.reported, groups=groups)
         srcc = bootstrap_intervals(held_out, n_resamples=N_RESAMPLES)["srcc"]
         columns.append(f"{srcc.estimate:.3f} [{srcc.low:.3f}, {srcc.high:.3f}]")
     return "".join(f"{column:<24s}" for column in columns)

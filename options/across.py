@@ -39,9 +39,7 @@ def parse_across_options(arguments: Sequence[str] | None = None) -> AcrossOption
         help="number of random splits, where a table has no column split",
     )
     parser.add_argument("--seed", type=number(int, 0), default=0, help="random seed for the splits")
-    parser.add_argument(
-        "--output", type=Path, metavar="MATRIX.csv", help="write the matrix there, and as a page (.html) beside it"
-    )
+    parser.add_argument("--output", type=Path, metavar="MATRIX.csv", help="write the matrix there")
     parser.add_argument("-j", "--num_threads", type=number(int, 1), help="threads (default: all cores)")
     options = AcrossOptions(**vars(parser.parse_args(arguments)))
     names = [name for name, *_ in options.set]

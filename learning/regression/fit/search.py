@@ -1,4 +1,4 @@
-"""From features to opinion: linear regressors, the search over their hyper-parameters, and their test.
+"""From features to opinion: linear regressors and the search over their hyper-parameters.
 
 The protocol of the literature: on each of several splits, every candidate learns from the training part and is ranked
 by its SRCC on the validation part; the candidate with the best median is refitted on training and validation parts,
@@ -24,7 +24,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from learning.regression.evaluate.metrics import Metrics, evaluate, srcc
+from learning.regression.evaluate.metrics import srcc
 from learning.regression.fit.blas import shifted_factor
 from learning.regression.fit.elastic_net import GAP, elasticnet_solutions
 from learning.regression.fit.elastic_net_of_gram import elasticnet_weights
@@ -225,15 +225,6 @@ def _is_raw_ridge(path: Path) -> bool:
     return path[0].estimator == "ridge" and not path[0].standardized
 
 
-@dataclass(frozen=True)
-class SplitResult:
-    """The predictions of a refitted candidate for the images of a split's test part, and their metrics."""
-
-    images: np.ndarray
-    predicted: np.ndarray
-    metrics: Metrics
-
-
 def unfitted_pipeline(hyperparameters: Hyperparameters) -> Pipeline:
     """The scikit-learn pipeline of a candidate."""
     steps = [("standardize", StandardScaler())] if hyperparameters.standardized else []
@@ -305,17 +296,3 @@ def _fit_elasticnet(regressor: ElasticNet, features: np.ndarray, mos: np.ndarray
     (solution,) = elasticnet_solutions(centred, target, regressor.l1_ratio, [regressor.alpha])
     intercept = float(mos.mean() - means @ solution.weights)
     _set_weights(regressor, solution.weights, intercept, float(target @ target))
-
-
-def evaluate_on_test(
-    features: np.ndarray,
-    mos: np.ndarray,
-    split: Split,
-    hyperparameters: Hyperparameters,
-    n_parameters: int = 4,
-    gram: SharedGram | None = None,
-) -> SplitResult:
-    """Refits on the training and validation parts of a split and predicts its test part."""
-    pipeline = fit(features, mos, hyperparameters, split.train_and_validation, gram)
-    predicted = pipeline.predict(features[split.test].astype(np.float64))
-    return SplitResult(split.test, predicted, evaluate(predicted, mos[split.test], n_parameters))
