@@ -28,7 +28,7 @@ from options.compare import CompareOptions
 
 
 @dataclass(frozen=True)
-class TestedRegressor:
+class EvaluatedRegressor:
     """A regressor's name, the choice of hyper-parameters behind its predictions, and the predictions."""
 
     name: str
@@ -55,13 +55,13 @@ def compare_regressors(options: CompareOptions) -> None:
     print_comparison(regressors, pairs, options.alpha)
 
 
-def read_regressors(paths: Sequence[Path], n_parameters: int = 4) -> list[TestedRegressor]:
+def read_regressors(paths: Sequence[Path], n_parameters: int = 4) -> list[EvaluatedRegressor]:
     """The regressors with their held-out predictions; UserError where files are missing or do not fit together."""
     regressors = []
     for path in paths:
         held_out = held_out_file(path)
         choice = read_description(description_file(path), held_out).choice
-        regressors.append(TestedRegressor(str(path.with_suffix("")), choice, read_held_out(held_out, n_parameters)))
+        regressors.append(EvaluatedRegressor(str(path.with_suffix("")), choice, read_held_out(held_out, n_parameters)))
     for other in regressors[1:]:
         _check_same_test(regressors[0], other)
     if len({one.choice for one in regressors}) > 1:
@@ -72,7 +72,7 @@ def read_regressors(paths: Sequence[Path], n_parameters: int = 4) -> list[Tested
     return regressors
 
 
-def _check_same_test(first: TestedRegressor, second: TestedRegressor) -> None:
+def _check_same_test(first: EvaluatedRegressor, second: EvaluatedRegressor) -> None:
     """UserError, naming the first difference, unless both were tested on the same images by the same splits."""
     a, b = first.held_out, second.held_out
     names = f"{first.name} and {second.name}"
@@ -96,7 +96,7 @@ def _check_same_test(first: TestedRegressor, second: TestedRegressor) -> None:
         )
 
 
-def compared_pairs(regressors: Sequence[TestedRegressor], n_resamples: int, seed: int) -> list[PairResult]:
+def compared_pairs(regressors: Sequence[EvaluatedRegressor], n_resamples: int, seed: int) -> list[PairResult]:
     """Both tests of every pair; Holm's correction over all pairs, for each test."""
     held_out = [one.held_out for one in regressors]
     residuals = [one.mapped[one.tested] - one.mos[one.tested] for one in held_out]
@@ -175,7 +175,7 @@ def sign_matrix(n_regressors: int, pairs: Sequence[PairResult], alpha: float) ->
     return matrix
 
 
-def print_comparison(regressors: Sequence[TestedRegressor], pairs: Sequence[PairResult], alpha: float) -> None:
+def print_comparison(regressors: Sequence[EvaluatedRegressor], pairs: Sequence[PairResult], alpha: float) -> None:
     """The regressors, the tests of every pair, and the matrix of signs."""
     held_out = regressors[0].held_out
     letters = [chr(ord("A") + index) if index < 26 else f"M{index + 1}" for index in range(len(regressors))]

@@ -12,6 +12,7 @@ import numpy as np
 from common.errors import UserError
 from datasets.opinions.scores import OpinionScores
 from datasets.opinions.tables import read_csv, write_csv
+from learning.regression.evaluate.mappings import OpinionMapping
 from learning.regression.evaluate.metrics import fit_mapping, metrics_of
 from learning.regression.evaluate.results import Metrics, Spread
 
@@ -49,24 +50,30 @@ class HeldOut:
         return np.flatnonzero(~np.isnan(self.predictions).all(axis=0))
 
     @cached_property
+    def mappings(self) -> list[OpinionMapping]:
+        """The logistic that was fitted to the test part of every split."""
+        return [fit_mapping(predicted, mos, self.n_parameters) for _, predicted, mos in self.parts()]
+
+    @cached_property
     def metrics(self) -> list[Metrics]:
         """The metrics on the test part of every split."""
-        return [metrics_of(predicted, mos, self.n_parameters) for _, predicted, mos in self.parts()]
+        parts = zip(self.parts(), self.mappings, strict=True)
+        return [metrics_of(predicted, mos, mapping) for (_, predicted, mos), mapping in parts]
 
     def spread(self, metric: str) -> Spread:
         """Median and spread of one of METRICS over the test parts."""
         return Spread.of([getattr(of_split, metric) for of_split in self.metrics])
 
-    @cached_property
+    @property
     def mapped_splits(self) -> np.ndarray:
         """(splits, n) predictions on the opinions' scale; NaN where a split did not test on an image.
 
-        Each split's predictions are mapped by the logistic fitted to its test part, as for PLCC and RMSE, since the
-        scale of the predictions depends on the split's penalty.
+        Each split's predictions are mapped by its own logistic, as for PLCC and RMSE, since the scale of the
+        predictions depends on the split's penalty.
         """
         mapped = np.full(self.predictions.shape, np.nan)
-        for row, (rows, predicted, mos) in zip(mapped, self.parts(), strict=True):
-            row[rows] = fit_mapping(predicted, mos, self.n_parameters)(predicted)
+        for row, (rows, predicted, _), mapping in zip(mapped, self.parts(), self.mappings, strict=True):
+            row[rows] = mapping(predicted)
         return mapped
 
     @property

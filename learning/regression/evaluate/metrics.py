@@ -12,10 +12,13 @@ from learning.regression.evaluate.mappings import OpinionMapping
 from learning.regression.evaluate.results import Metrics
 
 
-def metrics_of(predicted: np.ndarray, mos: np.ndarray, n_parameters: int = 4) -> Metrics:
-    """All metrics of (n,) predictions against (n,) opinions; the logistic has 4 or 5 parameters."""
+def metrics_of(predicted: np.ndarray, mos: np.ndarray, mapping: OpinionMapping | None = None) -> Metrics:
+    """All metrics of (n,) predictions against (n,) opinions.
+
+    ``mapping`` is the curve that was fitted to them; None: the logistic with 4 parameters is fitted here.
+    """
     predicted, mos = np.asarray(predicted, np.float64), np.asarray(mos, np.float64)
-    mapping = fit_mapping(predicted, mos, n_parameters)
+    mapping = mapping or fit_mapping(predicted, mos)
     mapped = mapping(predicted)
     return Metrics(
         srcc=float(srcc(predicted, mos)),
