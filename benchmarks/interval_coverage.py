@@ -17,9 +17,9 @@ import numpy as np
 
 from benchmarks.table import Row, print_table
 from learning.regression.evaluate.held_out import HeldOut
-from learning.regression.evaluate.metrics import evaluate
+from learning.regression.evaluate.intervals import bootstrap_intervals
+from learning.regression.evaluate.metrics import metrics_of
 from learning.regression.evaluate.results import LABELS, METRICS
-from learning.regression.evaluate.significance import bootstrap_intervals
 
 POPULATION = 400_000
 """Images from which the population's values are computed; their own error is a fiftieth of an interval."""
@@ -83,7 +83,7 @@ def simulate(setting: Setting, rng: np.random.Generator) -> HeldOut:
         drawn = rng.permutation(setting.n_groups)[: setting.n_groups // 5]
         tested = np.isin(groups, drawn) if setting.n_splits > 1 else np.ones(len(mos), bool)
         row[tested] = _by_ridge(features, mos, tested) if setting.fitted else predicted[tested]
-    return HeldOut([""] * len(mos), mos, groups if setting.group_size > 1 else None, predictions)
+    return HeldOut(mos, predictions, groups=groups if setting.group_size > 1 else None)
 
 
 def _by_ridge(features: np.ndarray, mos: np.ndarray, tested: np.ndarray) -> np.ndarray:
@@ -97,7 +97,7 @@ def coverage(
 ) -> Coverage:
     """The share of simulations whose interval contains the true value."""
     rng = np.random.default_rng(seed)
-    population = evaluate(*draw(n_population // setting.group_size, setting.group_size, rng))
+    population = metrics_of(*draw(n_population // setting.group_size, setting.group_size, rng))
     intervals = [
         bootstrap_intervals(simulate(setting, rng), n_resamples=n_resamples, seed=simulation)
         for simulation in range(n_simulations)

@@ -20,7 +20,7 @@ class AcrossOptions:
     estimator: str = option("both", "regressors", choices=("ridge", "elasticnet", "both"))
     n_splits: int = option(N_SPLITS, "number of random splits, where a table has no column split", at_least=1)
     seed: int = option(0, "random seed for the splits", at_least=0)
-    output: Path | None = option(None, "write the matrix there, and as a page (.html) beside it", metavar="MATRIX.csv")
+    output: Path | None = option(None, "write the matrix there", metavar="MATRIX.csv")
     num_threads: int | None = option(None, "threads (default: all cores)", short="-j", at_least=1)
 
     def __post_init__(self) -> None:

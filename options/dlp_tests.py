@@ -18,10 +18,7 @@ class DlpOptions(ScoringOptions):
 
     input: tuple[str, ...] = option(REQUIRED, f"undistorted photographs: {INPUT_HELP}", nargs="+")
     output: Path | None = option(None, "write the results here: a row per kind", metavar="TABLE.csv")
-    scores: Path | None = option(
-        None, "write the score of every version here; a later run with the same file computes only what is missing",
-        metavar="SCORES.csv",
-    )  # fmt: skip
+    scores: Path | None = option(None, "write the score of every version here", metavar="SCORES.csv")
     max_side: int = option(
         768, "reduce larger photographs to this long side before they are distorted, pixels", at_least=1
     )

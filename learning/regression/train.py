@@ -1,10 +1,9 @@
-"""The work of train_regressor.py, step by step: data, splits, evaluation, description, files."""
+"""The work of train_regressor.py in the order of the protocol: data, splits, evaluation, description, files, report."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -18,84 +17,57 @@ from datasets.opinions.databases import read_database
 from datasets.opinions.scores import OpinionScores, identical_across, read_scores
 from learning.regression.evaluate.breakdown import breakdown
 from learning.regression.evaluate.held_out import HeldOut, held_out_file, write_held_out
+from learning.regression.evaluate.intervals import bootstrap_intervals
 from learning.regression.evaluate.observers import observer_spread
-from learning.regression.evaluate.protocol import Evaluation, TestResults, n_test_fits, run_protocol
-from learning.regression.evaluate.results import LABELS, METRICS, Breakdown, ObserverSpread
-from learning.regression.evaluate.significance import bootstrap_intervals
-from learning.regression.fit.identical_images import (
-    Digests,
-    digests_of,
-    grouped_by_content,
-    warn_of_identical_parts,
-)
+from learning.regression.evaluate.protocol import Evaluation, run_protocol
+from learning.regression.evaluate.results import LABELS, METRICS, ObserverSpread
+from learning.regression.fit.identical_images import Digests, digests_of, grouped_by_content, warn_of_identical_parts
 from learning.regression.fit.settings import search_grid
 from learning.regression.fit.split_files import read_splits, write_splits
 from learning.regression.fit.splits import Split, official_split, random_splits, splits_in_words
-from learning.regression.model.description import BootstrapIntervals, RegressorDescription, Sources, describe
+from learning.regression.model.description import BootstrapIntervals, Sources, describe
 from learning.regression.model.files import description_file, save_regressor, weights_file
 from learning.regression.report.report import find_pictures, write_report
 from options.regressor import RegressorOptions
 
 
-@dataclass(frozen=True)
-class LabelledFeatures:
-    """Scored images and their ``features``, (n + m, values of all kinds) float32.
-
-    The first n rows are those of ``scores``, the last m those of ``only_train``, the images of ``--also_train``.
-    ``digests`` tell which images are identical.
-    """
-
-    scores: OpinionScores
-    only_train: OpinionScores | None
-    features: np.ndarray
-    files: FeatureFiles
-    digests: Digests
-
-    @property
-    def images(self) -> list[str]:
-        """Names of the n + m images."""
-        return self.scores.images + (self.only_train.images if self.only_train else [])
-
-    @property
-    def mos(self) -> np.ndarray:
-        """(n + m,) scores."""
-        return np.concatenate([self.scores.mos, self.only_train.mos]) if self.only_train else self.scores.mos
-
-    def training_splits(self, splits: list[Split]) -> list[Split]:
-        """``splits`` of the n images, with all m others in the training parts."""
-        others = np.arange(len(self.scores), len(self.features))
-        return [Split(np.concatenate([one.train, others]), one.validation, one.test) for one in splits]
-
-
 def train_regressor(options: RegressorOptions) -> None:
     """Evaluates and fits a regressor as the options say, and writes it, its description and its report."""
-    check_target(options.output)
+    output, held_out_path = options.output, held_out_file(options.output)
+    written = [output, weights_file(output), description_file(output), held_out_path]
+    written += [] if options.no_report else [options.report]
+    check_target(output)
     read = [options.features, *filter(None, (options.scores, options.also_train, options.splits_file))]
-    check_not_read("--output", held_out_file(options.output), read)
+    check_not_read("--output", held_out_path, read)
     if options.write_splits is not None:
         check_not_read("--write_splits", options.write_splits, read)
-        if options.write_splits.resolve() in (path.resolve() for path in _outputs(options)):
+        if options.write_splits.resolve() in (path.resolve() for path in written):
             raise UserError(f"--write_splits {options.write_splits} is a file that --output writes; name another file")
-    data = read_data(options)
-    splits, protocol = make_splits(data.scores, options)
-    if options.write_splits is not None:
-        write_splits(options.write_splits, splits, data.scores.images)
-    if data.only_train is not None:
-        protocol += f"; {len(data.only_train):,d} images of {data.only_train.source} train in every split"
-    _print_data(data, protocol)
-    splits = data.training_splits(splits)
-    warn_of_identical_parts(data.images, splits, data.digests)
-    n_constant = sum(np.ptp(data.mos[split.test]) == 0 for split in splits)
-    if n_constant:
-        log.warning(f"all scores of the test part are equal in {n_constant} of {len(splits)} splits; their SRCC is 0")
 
-    evaluation = evaluate(data, splits, options)
+    data = read_data(options)
     scores = data.scores
-    held_out = evaluation.held_out(scores.images, scores.mos, scores.groups, scores.kinds, scores.levels)
+    splits, protocol = make_splits(data, options)
+    evaluation = run_protocol(
+        data.features,
+        data.mos,
+        splits,
+        search_grid(options),
+        options.num_threads,
+        int(options.memory * 2**30),
+        options.choice,
+        options.logistic,
+        ProgressBar,
+    )
     print_evaluation(evaluation)
+    held_out = evaluation.reported.labelled(scores)
     intervals = make_intervals(held_out, options)
-    by_distortion = breakdown(held_out, options.logistic)
-    print_breakdown(by_distortion)
+    by_distortion = breakdown(held_out)
+    for name, results in by_distortion.tables.items() if by_distortion else ():
+        log.info(f"\nheld-out images by {name} of distortion: median over the splits, logistic of all kinds and levels")
+        log.info("images     SRCC PLCC fit RMSE fit  " + name)
+        for one in results:
+            values = ("-" if value is None else f"{value:.4f}" for value in (one.srcc, one.plcc, one.rmse))
+            log.info(f"{one.n_images:6,d}" + "".join(f"{value:>9}" for value in values) + f"  {one.label}")
     observers = spread_of_observers(scores, held_out, options)
 
     sources = Sources(
@@ -107,30 +79,59 @@ def train_regressor(options: RegressorOptions) -> None:
         note=options.note or "",
     )
     description = describe(evaluation, scores.mos, sources, intervals, observers, by_distortion)
-    _print_prediction_intervals(description)
-    written = write_results(scores, evaluation, held_out, description, options)
+    conformal = description.prediction_intervals
+    if conformal is not None and conformal.coverage is not None:
+        log.info(
+            f"intervals  90 % of opinions lie within {conformal.half_width(0.9):.3g} of the prediction; on held-out "
+            f"images {conformal.coverage:.1%} did"
+        )
+
+    write_held_out(held_out_path, held_out)
+    save_regressor(output, evaluation.model, description, held_out_path)
+    if not options.no_report:
+        pictures = find_pictures(scores.images, options.labels_folder, options.images)
+        if not pictures:
+            log.warning(
+                "the report is without pictures, as the image files were not found; --images names their folder"
+            )
+        write_report(options.report, scores, evaluation, held_out, description, pictures)
     log.info(f"\nwritten    {', '.join(map(str, written))}")
 
 
-def _outputs(options: RegressorOptions) -> list[Path]:
-    output = options.output
-    return [output, weights_file(output), description_file(output), held_out_file(output), options.report]
+@dataclass(frozen=True)
+class LabelledFeatures:
+    """``images`` with their ``mos`` (n + m,) and ``features``, (n + m, values of all kinds) float32.
+
+    The first n rows are those of ``scores``, the last m those of ``only_train``, the images of ``--also_train``.
+    ``digests`` tell which images are identical.
+    """
+
+    images: list[str]
+    mos: np.ndarray
+    features: np.ndarray
+    scores: OpinionScores
+    only_train: OpinionScores | None
+    files: FeatureFiles
+    digests: Digests
 
 
 def read_data(options: RegressorOptions) -> LabelledFeatures:
     """Scores and features; UserError where they do not belong together or hold nothing to learn."""
-    scores = _read_scores(options)
+    if options.scores is not None:
+        scores = read_scores(options.scores, options.lower_is_better)
+    else:
+        assert options.database is not None, "one of --scores and --database is required"
+        scores = read_database(options.database, options.labels_folder)
     files = FeatureFiles(options.features, options.kinds)
     scores, names = _with_features(scores, files, options.skip_missing)
-    only_train = None
+    images, mos, only_train = scores.images, scores.mos, None
     if options.also_train is not None:
         only_train = read_scores(options.also_train, options.lower_is_better)
         if only_train.official_split is not None:
             log.warning(f"the column split of {only_train.source} is not used: all its images train in every split")
         only_train, others = _with_features(only_train, files, options.skip_missing)
-        _check_disjoint(scores, names, only_train, others)
-        _check_scale(scores, only_train)
-        names = names + others
+        images, names = images + only_train.images, names + others
+        mos = np.concatenate([mos, only_train.mos])
     unused = len(files.names) - len(names)
     if unused:
         log.warning(f"{unused:,d} images have features but no score and are not used")
@@ -139,54 +140,20 @@ def read_data(options: RegressorOptions) -> LabelledFeatures:
     features = files.read(names)
     digests = digests_of(files.file_digests(names), features)
     if only_train is not None:
-        _check_different(scores, only_train, digests)
+        _check_only_train(scores, only_train, names, digests)
     if options.group_identical:
         scores = grouped_by_content(scores, [of_kind[: len(scores)] for of_kind in digests])
-    return LabelledFeatures(scores, only_train, features, files, digests)
 
-
-def _check_disjoint(scores: OpinionScores, names: list[str], only_train: OpinionScores, others: list[str]) -> None:
-    """UserError where an image, or a group, is in both tables: it would be trained and tested on.
-
-    ``names`` and ``others`` are those of the images' features, which the tables may call by different paths. A group of
-    ``only_train`` may also be the name of a scored photograph, of which its images are versions.
-    """
-    groups, other_groups = (set() if one.groups is None else set(one.groups) for one in (scores, only_train))
-    sources = other_groups & (set(names) | set(scores.images))
-    for what, both in (("image", set(names) & set(others) | sources), ("group", groups & other_groups)):
-        if both:
-            raise UserError(
-                f"--also_train {only_train.source}: {what} {min(both)} is in {scores.source} as well; its images train "
-                "in every split, so no split may test on the same image or group"
-            )
-
-
-def _check_different(scores: OpinionScores, only_train: OpinionScores, digests: Digests) -> None:
-    """UserError where an image of ``only_train`` is identical to a scored one; ``digests`` are of both tables."""
-    n = len(scores)
-    for of_kind in digests:
-        for one, other in identical_across(of_kind, range(n), range(n, n + len(only_train))):
-            raise UserError(
-                f"--also_train {only_train.source}: image {only_train.images[other - n]} is identical to "
-                f"{scores.images[one]} of {scores.source}, on which a split would test; leave it out of one table"
-            )
-
-
-def _check_scale(scores: OpinionScores, only_train: OpinionScores) -> None:
-    """UserError where the ranges of the two tables do not overlap."""
-    (low, high), (other_low, other_high) = ((one.mos.min(), one.mos.max()) for one in (scores, only_train))
-    if other_low > high or other_high < low:
-        raise UserError(
-            f"--also_train {only_train.source}: its scores are from {other_low:g} to {other_high:g}, those of "
-            f"{scores.source} from {low:g} to {high:g}; both must be on the same scale"
-        )
-
-
-def _read_scores(options: RegressorOptions) -> OpinionScores:
-    if options.scores is not None:
-        return read_scores(options.scores, options.lower_is_better)
-    assert options.database is not None, "one of --scores and --database is required"
-    return read_database(options.database, options.labels_folder)
+    lowest, highest = scores.mos.min(), scores.mos.max()
+    log.info(f"scores     {scores.source}: {len(scores):,d} images, {lowest:g} to {highest:g}, higher is better")
+    if scores.inversion:
+        log.info(f"           {scores.inversion}")
+    kinds = "of another program" if files.kinds == [GIVEN] else " and ".join(files.kinds)
+    log.info(f"features   {kinds}, {features.shape[1]} values, from {files.source}")
+    unknown = [kind for kind in files.kinds if kind != GIVEN and not files.encoders[kind]]
+    if unknown:
+        log.warning(f"the encoder of the {' and '.join(unknown)} features is unknown: no encoder.json beside them")
+    return LabelledFeatures(images, mos, features, scores, only_train, files, digests)
 
 
 def _with_features(scores: OpinionScores, files: FeatureFiles, skip_missing: bool) -> tuple[OpinionScores, list[str]]:
@@ -209,73 +176,72 @@ def _with_features(scores: OpinionScores, files: FeatureFiles, skip_missing: boo
     return kept, [matched[image] for image in kept.images]
 
 
-def make_splits(scores: OpinionScores, options: RegressorOptions) -> tuple[list[Split], str]:
-    """The splits, and how they were made in words."""
+def _check_only_train(scores: OpinionScores, only_train: OpinionScores, names: list[str], digests: Digests) -> None:
+    """UserError where an image, or a group, of ``only_train`` is tested on as well, or where the scales differ.
+
+    ``names`` are those of the features of all images, which the tables may call by different paths, and ``digests`` are
+    theirs. A group of ``only_train`` may also be the name of a scored photograph, of which its images are versions.
+    """
+    n, table = len(scores), f"--also_train {only_train.source}"
+    groups, other_groups = (set() if one.groups is None else set(one.groups) for one in (scores, only_train))
+    shared_images = set(names[:n]) & set(names[n:]) | other_groups & (set(names[:n]) | set(scores.images))
+    for what, shared in (("image", shared_images), ("group", groups & other_groups)):
+        if shared:
+            raise UserError(
+                f"{table}: {what} {min(shared)} is in {scores.source} as well; its images train in every split, so no "
+                "split may test on the same image or group"
+            )
+    (low, high), (other_low, other_high) = ((one.mos.min(), one.mos.max()) for one in (scores, only_train))
+    if other_low > high or other_high < low:
+        raise UserError(
+            f"{table}: its scores are from {other_low:g} to {other_high:g}, those of {scores.source} from {low:g} to "
+            f"{high:g}; both must be on the same scale"
+        )
+    for of_kind in digests:
+        for one, other in identical_across(of_kind, range(n), range(n, len(names))):
+            raise UserError(
+                f"{table}: image {only_train.images[other - n]} is identical to {scores.images[one]} of "
+                f"{scores.source}, on which a split would test; leave it out of one table"
+            )
+
+
+def make_splits(data: LabelledFeatures, options: RegressorOptions) -> tuple[list[Split], str]:
+    """The splits, and how they were made in words; the images of ``--also_train`` are in all training parts."""
+    scores, parts = data.scores, data.scores.official_split
+    if options.splits == "official" and parts is None:
+        raise UserError(f"{scores.source} has no official split; --splits random makes random splits")
     if options.splits_file is not None:
         splits = read_splits(options.splits_file, scores)
         sizes = "/".join(str(len(part)) for part in splits[0].parts().values())
-        return (
-            splits,
-            f"{len(splits)} from {options.splits_file}, {sizes} images for train/validation/test in the first",
-        )
-    parts = scores.official_split
-    if options.splits == "official" and parts is None:
-        raise UserError(f"{scores.source} has no official split; --splits random makes random splits")
-    if parts is not None and options.splits != "random":
+        protocol = f"{len(splits)} from {options.splits_file}, {sizes} images for train/validation/test in the first"
+    elif parts is not None and options.splits != "random":
         splits = official_split(parts, scores.groups)
-        return splits, splits_in_words(splits, True, scores.groups, options.seed)
-    splits = random_splits(len(scores), scores.groups, options.n_splits, options.shares, options.seed)
-    return splits, splits_in_words(splits, False, scores.groups, options.seed)
-
-
-def _print_data(data: LabelledFeatures, protocol: str) -> None:
-    scores, files = data.scores, data.files
-    log.info(
-        f"scores     {scores.source}: {len(scores):,d} images, {scores.mos.min():g} to {scores.mos.max():g}, "
-        "higher is better"
-    )
-    if scores.inversion:
-        log.info(f"           {scores.inversion}")
-    kinds = "of another program" if files.kinds == [GIVEN] else " and ".join(files.kinds)
-    log.info(f"features   {kinds}, {data.features.shape[1]} values, from {files.source}")
+        protocol = splits_in_words(splits, True, scores.groups, options.seed)
+    else:
+        splits = random_splits(len(scores), scores.groups, options.n_splits, options.shares, options.seed)
+        protocol = splits_in_words(splits, False, scores.groups, options.seed)
+    if options.write_splits is not None:
+        write_splits(options.write_splits, splits, scores.images)
+    if data.only_train is not None:
+        others = np.arange(len(scores), len(data.images))
+        splits = [Split(np.concatenate([one.train, others]), one.validation, one.test) for one in splits]
+        protocol += f"; {len(others):,d} images of {data.only_train.source} train in every split"
     log.info(f"splits     {protocol}")
-    unknown = [kind for kind in files.kinds if kind != GIVEN and not files.encoders[kind]]
-    if unknown:
-        log.warning(f"the encoder of the {' and '.join(unknown)} features is unknown: no encoder.json beside them")
+    warn_of_identical_parts(data.images, splits, data.digests)
+    n_constant = sum(np.ptp(data.mos[split.test]) == 0 for split in splits)
+    if n_constant:
+        log.warning(f"all scores of the test part are equal in {n_constant} of {len(splits)} splits; their SRCC is 0")
+    return splits, protocol
 
 
-def evaluate(data: LabelledFeatures, splits: list[Split], options: RegressorOptions) -> Evaluation:
-    """The protocol, with a progress bar for the search, which counts paths of penalties, and one for the tests."""
-    grid = search_grid(options)
-    bar = ProgressBar(len(splits) * len(grid.paths()), "path")
-    test_bar: ProgressBar | None = None
-
-    def advance_tests(n_fits: int) -> None:
-        nonlocal test_bar
-        if test_bar is None:  # its clock starts when the search has ended
-            bar.close()
-            test_bar = ProgressBar(n_test_fits(splits), "test fit")
-        test_bar.add(n_fits)
-
-    evaluation = run_protocol(
-        data.features,
-        data.mos,
-        splits,
-        grid,
-        options.num_threads,
-        int(options.memory * 2**30),
-        bar.add,
-        options.choice,
-        options.logistic,
-        advance_tests,
-    )
-    if test_bar is not None:
-        test_bar.close()
-    return evaluation
+TITLES = {
+    "nested": "test, hyper-parameters chosen within each split",
+    "shared": "test, one choice of hyper-parameters for all splits (test images influence the choice)",
+}
 
 
 def print_evaluation(evaluation: Evaluation) -> None:
-    """The search's choice and the metrics on the test parts."""
+    """The search's choice, and the metrics on the test parts; those of the reported choice first."""
     search = evaluation.search
     log.info(
         f"search     {search.srcc.size:,d} fits; best median validation SRCC {search.median.max():.4f}: {search.best}"
@@ -285,27 +251,19 @@ def print_evaluation(evaluation: Evaluation) -> None:
         log.warning(f"{n_unconverged:,d} ElasticNet fits did not converge and were judged as they were")
     both = {"nested": evaluation.nested, "shared": evaluation.shared}
     for choice in sorted(both, key=lambda choice: choice != evaluation.choice):
-        _print_results(both[choice], TITLES[choice])
-
-
-TITLES = {
-    "nested": "test, hyper-parameters chosen within each split",
-    "shared": "test, one choice of hyper-parameters for all splits (test images influence the choice)",
-}
-
-
-def _print_results(results: TestResults, title: str) -> None:
-    log.info(f"\n{title}")
-    log.info("           median    25 %    75 %   lowest  highest")
-    for metric in METRICS:
-        spread = results.spread(metric)
-        values = (spread.median, spread.lower_quartile, spread.upper_quartile, spread.lowest, spread.highest)
-        log.info(f"{LABELS[metric]:8} " + " ".join(f"{value:8.4f}" for value in values))
-    if results.linear_mappings:
-        log.warning(
-            f"the logistic did not converge on {results.linear_mappings} of {len(results.splits)} splits; PLCC fit and "
-            "RMSE fit are after a straight line there"
-        )
+        held_out = both[choice]
+        log.info(f"\n{TITLES[choice]}")
+        log.info("           median    25 %    75 %   lowest  highest")
+        for metric in METRICS:
+            spread = held_out.spread(metric)
+            values = (spread.median, spread.lower_quartile, spread.upper_quartile, spread.lowest, spread.highest)
+            log.info(f"{LABELS[metric]:8} " + " ".join(f"{value:8.4f}" for value in values))
+        n_lines = sum(metrics.mapping == "linear" for metrics in held_out.metrics)
+        if n_lines:
+            log.warning(
+                f"the logistic did not converge on {n_lines} of {len(evaluation.splits)} splits; PLCC fit and RMSE fit "
+                "are after a straight line there"
+            )
 
 
 def make_intervals(held_out: HeldOut, options: RegressorOptions) -> BootstrapIntervals | None:
@@ -313,7 +271,7 @@ def make_intervals(held_out: HeldOut, options: RegressorOptions) -> BootstrapInt
     if not options.n_bootstrap:
         return None
     began = time.perf_counter()
-    found = bootstrap_intervals(held_out, options.logistic, options.n_bootstrap, options.seed)
+    found = bootstrap_intervals(held_out, options.n_bootstrap, options.seed)
     seconds = time.perf_counter() - began
     unit = "images" if held_out.groups is None else "groups"
     log.info(
@@ -322,16 +280,6 @@ def make_intervals(held_out: HeldOut, options: RegressorOptions) -> BootstrapInt
     for metric, interval in found.items():
         log.info(f"{LABELS[metric]:8} {interval.estimate:8.4f}   [{interval.low:.4f}, {interval.high:.4f}]")
     return BootstrapIntervals(found, options.n_bootstrap, options.seed)
-
-
-def print_breakdown(found: Breakdown | None) -> None:
-    """A table per kind and a table per level of distortion, where the database has them."""
-    for name, results in found.tables.items() if found else ():
-        log.info(f"\nheld-out images by {name} of distortion: median over the splits, logistic of all kinds and levels")
-        log.info("images     SRCC PLCC fit RMSE fit  " + name)
-        for one in results:
-            values = ("-" if value is None else f"{value:.4f}" for value in (one.srcc, one.plcc, one.rmse))
-            log.info(f"{one.n_images:6,d}" + "".join(f"{value:>9}" for value in values) + f"  {one.label}")
 
 
 def spread_of_observers(scores: OpinionScores, held_out: HeldOut, options: RegressorOptions) -> ObserverSpread | None:
@@ -344,41 +292,10 @@ def spread_of_observers(scores: OpinionScores, held_out: HeldOut, options: Regre
     if n_raters is None:
         log.warning("the table has the observers' std but not their number; --n_raters gives it")
         return None
-    tested = held_out.tested
-    mapped = held_out.mapped(options.logistic)[tested]
-    spread = observer_spread(mapped, held_out.mos[tested], std[tested], n_raters[tested], options.logistic)
+    spread = observer_spread(held_out, std, n_raters)
     log.info(
         f"\nobservers  std {spread.mean_std:.3g}, {spread.mean_raters:.3g} raters an image; SRCC between two halves of "
         f"them {spread.ceiling:.4f}"
     )
     log.info(f"           outlier ratio {spread.outlier_ratio:.4f}, epsilon-insensitive RMSE {spread.rmse_epsilon:.4f}")
     return spread
-
-
-def _print_prediction_intervals(description: RegressorDescription) -> None:
-    intervals = description.prediction_intervals
-    if intervals is not None and intervals.coverage is not None:
-        log.info(
-            f"intervals  90 % of opinions lie within {intervals.half_width(0.9):.3g} of the prediction; on held-out "
-            f"images {intervals.coverage:.1%} did"
-        )
-
-
-def write_results(
-    scores: OpinionScores,
-    evaluation: Evaluation,
-    held_out: HeldOut,
-    description: RegressorDescription,
-    options: RegressorOptions,
-) -> list[Path]:
-    """Writes the regressor, its description, its held-out predictions and the report; returns the paths."""
-    output = options.output
-    write_held_out(held_out_file(output), held_out)
-    save_regressor(output, evaluation.model, description, held_out_file(output))
-    if options.no_report:
-        return _outputs(options)[:-1]
-    pictures = find_pictures(scores.images, options.labels_folder, options.images)
-    if not pictures:
-        log.warning("the report is without pictures, as the image files were not found; --images names their folder")
-    write_report(options.report, scores, evaluation, held_out, description, pictures)
-    return _outputs(options)

@@ -9,7 +9,6 @@ kinds are on one scale.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -21,22 +20,27 @@ FEWEST_IMAGES = 5
 """A split with fewer test images of a kind says nothing about it, and is left out of the kind's median."""
 
 
-def breakdown(held_out: HeldOut, n_parameters: int = 4) -> Breakdown | None:
+def breakdown(held_out: HeldOut) -> Breakdown | None:
     """Results of the held-out predictions per kind and per level; None where the database has neither."""
-    if held_out.kinds is None and held_out.levels is None:
-        return None
-    mapped = held_out.mapped_splits(n_parameters)
-    return Breakdown(
-        *(
-            () if labels is None else _per_label(held_out, mapped, labels)
-            for labels in (held_out.kinds, held_out.levels)
-        )
-    )
+    both = [() if labels is None else _per_label(held_out, labels) for labels in (held_out.kinds, held_out.levels)]
+    return Breakdown(*both) if any(both) else None
 
 
-def _per_label(held_out: HeldOut, mapped: np.ndarray, labels: np.ndarray) -> tuple[PartResult, ...]:
-    """A result for each of the (n,) ``labels``; ``mapped`` is (splits, n) after the logistic."""
-    return tuple(_of_images(label, held_out, mapped, labels == label) for label in sorted_labels(labels))
+def _per_label(held_out: HeldOut, labels: np.ndarray) -> tuple[PartResult, ...]:
+    """A result for the images with each of the (n,) ``labels``."""
+    results = []
+    for label in sorted_labels(labels):
+        values, images = [], set()
+        for (rows, predicted, mos), mapped in zip(held_out.parts(), held_out.mapped_splits, strict=True):
+            chosen = labels[rows] == label
+            images.update(rows[chosen])
+            if chosen.sum() >= FEWEST_IMAGES:
+                after = mapped[rows][chosen]
+                rmse = np.sqrt(np.mean((after - mos[chosen]) ** 2))
+                values.append((srcc(predicted[chosen], mos[chosen]), plcc(after, mos[chosen]), rmse))
+        medians = np.median(values, axis=0).tolist() if values else [None] * 3
+        results.append(PartResult(label, len(images), len(values), *medians))
+    return tuple(results)
 
 
 def sorted_labels(labels: Sequence[str | None] | np.ndarray) -> list[str]:
@@ -46,21 +50,3 @@ def sorted_labels(labels: Sequence[str | None] | np.ndarray) -> list[str]:
         return sorted(different, key=float)
     except ValueError:
         return sorted(different)
-
-
-def _of_images(label: str, held_out: HeldOut, mapped: np.ndarray, chosen: np.ndarray) -> PartResult:
-    """The result for the images that ``chosen``, bool (n,), marks."""
-    tested = ~np.isnan(held_out.predictions) & chosen
-    values = [
-        _metrics(predictions[rows], of_split[rows], held_out.mos[rows])
-        for predictions, of_split, rows in zip(held_out.predictions, mapped, tested, strict=True)
-        if rows.sum() >= FEWEST_IMAGES
-    ]
-    medians: list[Any] = np.median(values, axis=0).tolist() if values else [None] * 3
-    return PartResult(label, int(tested.any(axis=0).sum()), len(values), *medians)
-
-
-def _metrics(predicted: np.ndarray, mapped: np.ndarray, mos: np.ndarray) -> tuple[float, float, float]:
-    """SRCC, PLCC and RMSE of (n,) predictions, before and after the logistic, and opinions."""
-    rmse = float(np.sqrt(np.mean((mapped - mos) ** 2)))
-    return float(srcc(predicted, mos)), float(plcc(mapped, mos)), rmse

@@ -2,37 +2,52 @@
 
 The tests are those of Ma et al. (Waterloo Exploration Database, IEEE TIP 26(2), 2017). D and L follow their
 definitions. P differs in the choice of pairs, see ``preference_consistency``.
-
-Arrays: ``undistorted`` (n,) scores of the photographs; ``distorted`` (n, kinds, levels) scores of their versions, the
-mildest level first; ``unchanged`` (n, kinds, levels), True where a version is pixel by pixel the photograph (the
-mildest blur; a colour distortion of a grey photograph), so that no model can tell them apart.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from common import log
+from common.atomic_files import check_not_read, check_target
+from common.errors import UserError
+from common.progress_bar import ProgressBar
+from datasets.distortions import DISTORTIONS, N_LEVELS, distort
+from datasets.images import read_image
+from datasets.images.lists import ListedImage, list_images
+from datasets.images.resampling import resize
+from datasets.opinions.tables import write_csv
 from learning.regression.evaluate.metrics import srcc
+from learning.regression.model.predict import choose_model, load_pixel_scorer
+from options.dlp_tests import DlpOptions
 
 LEVELS_APART = 3
 """Levels of one kind that are at least this far apart differ in quality on any two photographs."""
 
+Scorer = Callable[[Sequence[np.ndarray]], np.ndarray]
+"""Images of one size, uint8 (H, W, 3) each -> (n,) scores, higher for better images."""
+
 
 @dataclass(frozen=True)
 class DlpScores:
-    """The scores of photographs and their versions, as the module describes them.
+    """The scores of the photographs ``images``, ``undistorted`` (n,), and of their versions.
 
-    ``ordered`` (kinds,) is False for a kind whose quality does not fall from level to level.
+    ``distorted`` (n, kinds, levels) has the mildest level first. ``unchanged`` (n, kinds, levels) is True where a
+    version is pixel by pixel the photograph (the mildest blur; a colour distortion of a grey photograph), so that no
+    model can tell them apart. ``ordered`` (kinds,) is False for a kind whose quality does not fall from level to level.
     """
 
-    kinds: Sequence[str]
-    ordered: np.ndarray
+    images: Sequence[str]
     undistorted: np.ndarray
     distorted: np.ndarray
     unchanged: np.ndarray
+    kinds: Sequence[str] = tuple(DISTORTIONS)
+    ordered: Sequence[bool] = tuple(kind.ordered for kind in DISTORTIONS.values())
 
 
 @dataclass(frozen=True)
@@ -43,13 +58,103 @@ class DlpResult:
     count what they are computed from; a value is None where there is nothing.
     """
 
-    label: str
-    n_distorted: int
+    kind: str
     d: float | None
-    n_lists: int
     l: float | None  # noqa: E741  (the test's name)
-    n_pairs: int
     p: float | None
+    n_distorted: int
+    n_lists: int
+    n_pairs: int
+
+
+def run_dlp_tests(options: DlpOptions) -> int:
+    """Scores, tests, prints and writes; the exit status is 1 if a photograph or a folder could not be read."""
+    for option, path in (("--output", options.output), ("--scores", options.scores)):
+        if path is not None:
+            check_target(path)
+            check_not_read(option, path, options.input)
+    listing = list_images(options.input)
+    scorer = load_pixel_scorer(choose_model(options.regressor, options.checkpoints), options.compute)
+    scores, failed = score_photographs(listing.images, scorer, options.max_side, options.seed)
+    for sentence in (*listing.unreadable, *failed):
+        log.error(sentence)
+    if not scores.images:
+        raise UserError(f"no photograph could be read in {' '.join(options.input)}")
+    if options.scores is not None:
+        write_scores(options.scores, scores)
+    results = dlp_results(scores)
+    print_results(results, len(scores.images))
+    if options.output is not None:
+        write_results(options.output, results)
+    return 1 if failed or listing.unreadable else 0
+
+
+def score_photographs(
+    images: Sequence[ListedImage], scorer: Scorer, max_side: int, seed: int
+) -> tuple[DlpScores, list[str]]:
+    """The scores of all photographs that can be read, and a sentence for each other one.
+
+    Photographs with a long side of more than ``max_side`` are reduced before they are distorted. One photograph and one
+    kind are in memory at a time.
+    """
+    names, undistorted, distorted, unchanged, failed = [], [], [], [], []
+    n_reduced = 0
+    bar = ProgressBar(len(images), "photograph")
+    for listed in images:
+        bar.add(1)
+        try:
+            original = read_image(listed.path)
+        except UserError as error:
+            failed.append(error.sentence)
+            continue
+        image = reduced(original, max_side)
+        n_reduced += image is not original
+        score, of_versions, same = score_photograph(image, scorer, seed)
+        names.append(listed.name)
+        undistorted.append(score)
+        distorted.append(of_versions)
+        unchanged.append(same)
+    bar.close()
+    if n_reduced:
+        log.info(f"photographs reduced to a long side of {max_side} pixels: {n_reduced:,d}")
+    return DlpScores(names, np.array(undistorted), np.array(distorted), np.array(unchanged)), failed
+
+
+def reduced(image: np.ndarray, max_side: int) -> np.ndarray:
+    """``image``, uint8 (H, W, 3), reduced (bicubic, antialiased) so that its long side is at most ``max_side``."""
+    height, width = image.shape[:2]
+    if max(height, width) <= max_side:
+        return image
+    scale = max_side / max(height, width)
+    return resize(image, max(1, round(width * scale)), max(1, round(height * scale)))
+
+
+def score_photograph(image: np.ndarray, scorer: Scorer, seed: int) -> tuple[float, np.ndarray, np.ndarray]:
+    """The score of a photograph, the scores of its versions, (kinds, levels), and which of them are unchanged.
+
+    An unchanged version has the photograph's own score.
+    """
+    undistorted = float(scorer([image])[0])
+    distorted = np.full((len(DISTORTIONS), N_LEVELS), undistorted)
+    unchanged = np.zeros(distorted.shape, bool)
+    for row, kind in enumerate(DISTORTIONS):
+        of_kind = versions(image, kind, seed)
+        unchanged[row] = [np.array_equal(version, image) for version in of_kind]
+        changed = np.flatnonzero(~unchanged[row])
+        if changed.size:
+            distorted[row, changed] = scorer([of_kind[level] for level in changed])
+    return undistorted, distorted, unchanged
+
+
+def versions(image: np.ndarray, kind: str, seed: int) -> list[np.ndarray]:
+    """The five levels of one kind.
+
+    All levels have the same random draws (direction, places, noise), which depend on the pixels, the kind and the
+    seed. So they differ in level only.
+    """
+    digest = hashlib.sha256(f"{seed}:{kind}:".encode() + np.ascontiguousarray(image).tobytes()).digest()
+    entropy = int.from_bytes(digest[:16], "big")
+    return [distort(image, kind, level, np.random.default_rng(entropy)) for level in range(N_LEVELS)]
 
 
 def dlp_results(scores: DlpScores) -> list[DlpResult]:
@@ -68,15 +173,10 @@ def _of_kinds(label: str, scores: DlpScores, kinds: Sequence[int]) -> DlpResult:
         lists += ranking_consistencies(*of_kind)
         concordant, pairs = preference_consistency(*of_kind)
         n_concordant, n_pairs = n_concordant + concordant, n_pairs + pairs
-    return DlpResult(
-        label,
-        n_distorted=len(different),
-        d=discriminability(scores.undistorted, different) if len(different) else None,
-        n_lists=len(lists),
-        l=float(np.mean(lists)) if lists else None,
-        n_pairs=n_pairs,
-        p=n_concordant / n_pairs if n_pairs else None,
-    )
+    d = discriminability(scores.undistorted, different) if len(different) else None
+    l = float(np.mean(lists)) if lists else None  # noqa: E741  (the test's name)
+    p = n_concordant / n_pairs if n_pairs else None
+    return DlpResult(label, d, l, p, len(different), len(lists), n_pairs)
 
 
 def discriminability(undistorted: np.ndarray, distorted: np.ndarray) -> float:
@@ -122,3 +222,43 @@ def preference_consistency(scores: np.ndarray, unchanged: np.ndarray) -> tuple[i
             n_concordant += int(np.searchsorted(worse, scores[:, milder]).sum())
             n_pairs += len(scores) * len(worse)
     return n_concordant, n_pairs
+
+
+def print_results(results: Sequence[DlpResult], n_photographs: int) -> None:
+    """The table, its first row over all kinds."""
+    log.info(f"\n{n_photographs:,d} photographs, {results[0].n_distorted:,d} distorted versions")
+    log.info("\n     D       L       P   kind")
+    for one in results:
+        values = ("-" if value is None else f"{value:.4f}" for value in (one.d, one.l, one.p))
+        log.info(" ".join(f"{value:>7}" for value in values) + f"   {one.kind}")
+    log.info(
+        "\nD: share told apart from the photographs by the best threshold (chance: 0.5). L: rank correlation with the "
+        "levels. P: pairs in the right order."
+    )
+    log.info("A dash: the levels of this kind have no order of quality.")
+
+
+def write_results(path: Path, results: Sequence[DlpResult]) -> None:
+    """A row for all kinds, then one for each: kind, d, l, p, and the numbers of images, lists and pairs behind them."""
+    rows = (
+        (
+            one.kind,
+            *("" if value is None else f"{value:.6f}" for value in (one.d, one.l, one.p)),
+            *(one.n_distorted, one.n_lists, one.n_pairs),
+        )
+        for one in results
+    )
+    write_csv(path, ("kind", "d", "l", "p", "n_distorted", "n_lists", "n_pairs"), rows)
+
+
+def write_scores(path: Path, scores: DlpScores) -> None:
+    """A row for each photograph, without kind and level, and each version; levels are 1 to 5, as in KADID-10k."""
+    rows: list[tuple[str, str, str, str, str]] = []
+    for image, own, distorted, unchanged in zip(
+        scores.images, scores.undistorted.tolist(), scores.distorted.tolist(), scores.unchanged, strict=True
+    ):
+        rows.append((image, "", "", "", repr(own)))
+        for kind, of_levels, same in zip(scores.kinds, distorted, unchanged, strict=True):
+            for level, score in enumerate(of_levels):
+                rows.append((image, kind, str(level + 1), "yes" if same[level] else "", repr(score)))
+    write_csv(path, ("image", "kind", "level", "unchanged", "score"), rows)

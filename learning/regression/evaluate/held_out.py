@@ -2,73 +2,86 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from common.errors import UserError
+from datasets.opinions.scores import OpinionScores
 from datasets.opinions.tables import read_csv, write_csv
-from learning.regression.evaluate.metrics import fit_mapping
-
-
-@dataclass(frozen=True)
-class TestPart:
-    """The images that a split tested on: their ``rows`` in the table, predictions (n,) and opinions (n,)."""
-
-    __test__ = False  # not a test of pytest's
-
-    rows: np.ndarray
-    predicted: np.ndarray
-    mos: np.ndarray
+from learning.regression.evaluate.mappings import OpinionMapping
+from learning.regression.evaluate.metrics import fit_mapping, metrics_of
+from learning.regression.evaluate.results import Metrics, Spread
 
 
 @dataclass(frozen=True)
 class HeldOut:
     """The test-part predictions of every split.
 
-    ``predictions`` is (splits, n), NaN where a split did not test on an image; ``mos`` is (n,); ``groups`` is (n,), or
+    ``mos`` is (n,); ``predictions`` is (splits, n), NaN where a split did not test on an image. ``groups`` is (n,), or
     None where every image is a group of its own. ``kinds`` and ``levels`` of distortion are (n,) text, None for an
-    image without one, or None where no image has one.
+    image without one, or None where no image has one. ``n_parameters`` are those of the logistic of every split.
     """
 
-    images: list[str]
     mos: np.ndarray
-    groups: np.ndarray | None
     predictions: np.ndarray
+    images: list[str] = field(default_factory=list)
+    groups: np.ndarray | None = None
     kinds: np.ndarray | None = None
     levels: np.ndarray | None = None
+    n_parameters: int = 4
 
-    def parts(self) -> list[TestPart]:
-        """The test part of every split."""
-        rows_of_splits = [np.flatnonzero(~np.isnan(predictions)) for predictions in self.predictions]
-        return [
-            TestPart(rows, predictions[rows], self.mos[rows])
-            for rows, predictions in zip(rows_of_splits, self.predictions, strict=True)
-        ]
+    def labelled(self, scores: OpinionScores) -> HeldOut:
+        """The predictions of the first rows, which are those of ``scores``; no split tested on the other rows."""
+        first = self.predictions[:, : len(scores)]
+        return HeldOut(scores.mos, first, scores.images, scores.groups, scores.kinds, scores.levels, self.n_parameters)
 
-    def mapped(self, n_parameters: int = 4) -> np.ndarray:
-        """(n,) predictions on the opinions' scale, the mean over the splits; NaN where an image was not tested."""
-        mapped = self.mapped_splits(n_parameters)
-        means = np.full(len(self.images), np.nan)
-        means[self.tested] = np.nanmean(mapped[:, self.tested], axis=0)
-        return means
-
-    def mapped_splits(self, n_parameters: int = 4) -> np.ndarray:
-        """(splits, n) predictions on the opinions' scale; NaN where a split did not test on an image.
-
-        Each split's predictions are mapped by the logistic fitted to its test part, as for PLCC and RMSE, since the
-        scale of the predictions depends on the split's penalty.
-        """
-        mapped = np.full(self.predictions.shape, np.nan)
-        for row, part in zip(mapped, self.parts(), strict=True):
-            row[part.rows] = fit_mapping(part.predicted, part.mos, n_parameters)(part.predicted)
-        return mapped
+    def parts(self) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Rows, predictions and opinions of the test part of every split, (m,) each."""
+        tested = [np.flatnonzero(~np.isnan(predictions)) for predictions in self.predictions]
+        return [(rows, of_split[rows], self.mos[rows]) for rows, of_split in zip(tested, self.predictions, strict=True)]
 
     @property
     def tested(self) -> np.ndarray:
         """Rows of the images that at least one split tested on."""
         return np.flatnonzero(~np.isnan(self.predictions).all(axis=0))
+
+    @cached_property
+    def mappings(self) -> list[OpinionMapping]:
+        """The logistic that was fitted to the test part of every split."""
+        return [fit_mapping(predicted, mos, self.n_parameters) for _, predicted, mos in self.parts()]
+
+    @cached_property
+    def metrics(self) -> list[Metrics]:
+        """The metrics on the test part of every split."""
+        parts = zip(self.parts(), self.mappings, strict=True)
+        return [metrics_of(predicted, mos, mapping) for (_, predicted, mos), mapping in parts]
+
+    def spread(self, metric: str) -> Spread:
+        """Median and spread of one of METRICS over the test parts."""
+        return Spread.of([getattr(of_split, metric) for of_split in self.metrics])
+
+    @property
+    def mapped_splits(self) -> np.ndarray:
+        """(splits, n) predictions on the opinions' scale; NaN where a split did not test on an image.
+
+        Each split's predictions are mapped by its own logistic, as for PLCC and RMSE, since the scale of the
+        predictions depends on the split's penalty.
+        """
+        mapped = np.full(self.predictions.shape, np.nan)
+        for row, (rows, predicted, _), mapping in zip(mapped, self.parts(), self.mappings, strict=True):
+            row[rows] = mapping(predicted)
+        return mapped
+
+    @property
+    def mapped(self) -> np.ndarray:
+        """(n,) predictions on the opinions' scale, the mean over the splits; NaN where an image was not tested."""
+        means = np.full(len(self.mos), np.nan)
+        means[self.tested] = np.nanmean(self.mapped_splits[:, self.tested], axis=0)
+        return means
 
 
 def held_out_file(path: Path) -> Path:
@@ -81,32 +94,17 @@ def write_held_out(path: Path, held_out: HeldOut) -> None:
 
     The columns kind and level follow the group where the database has them.
     """
-    n_splits = len(held_out.predictions)
-    optional = {"kind": held_out.kinds, "level": held_out.levels}
-    known = {name: values for name, values in optional.items() if values is not None}
-    columns = ("image", "mos", "group", *known, *(f"split_{number}" for number in range(1, n_splits + 1)))
-    groups = [""] * len(held_out.images) if held_out.groups is None else held_out.groups
-    rows = (
-        (
-            image,
-            repr(float(mos)),
-            group,
-            *(label or "" for label in labels),
-            *("" if np.isnan(value) else repr(float(value)) for value in of_image),
-        )
-        for image, mos, group, labels, of_image in zip(
-            held_out.images,
-            held_out.mos,
-            groups,
-            zip(*known.values(), strict=True) if known else [()] * len(held_out.images),
-            held_out.predictions.T,
-            strict=True,
-        )
-    )
-    write_csv(path, columns, rows)
+    columns: dict[str, Iterable[str]] = {"image": held_out.images, "mos": map(repr, held_out.mos.tolist())}
+    columns["group"] = [""] * len(held_out.images) if held_out.groups is None else held_out.groups
+    for name, labels in (("kind", held_out.kinds), ("level", held_out.levels)):
+        if labels is not None:
+            columns[name] = (label or "" for label in labels)
+    for number, predictions in enumerate(held_out.predictions.tolist(), start=1):
+        columns[f"split_{number}"] = ("" if np.isnan(value) else repr(value) for value in predictions)
+    write_csv(path, list(columns), zip(*columns.values(), strict=True))
 
 
-def read_held_out(path: Path) -> HeldOut:
+def read_held_out(path: Path, n_parameters: int = 4) -> HeldOut:
     """Reads what ``write_held_out`` wrote; UserError where the file is missing or damaged."""
     table = read_csv(path, ("image",), "held-out predictions")
     splits = [column for column in table if str(column).startswith("split_")]
@@ -123,4 +121,4 @@ def read_held_out(path: Path) -> HeldOut:
         table[name].where(table[name] != "", None).to_numpy(object) if name in table else None
         for name in ("kind", "level")
     )
-    return HeldOut(table["image"].tolist(), mos, groups, predictions, kinds, levels)
+    return HeldOut(mos, predictions, table["image"].tolist(), groups, kinds, levels, n_parameters)

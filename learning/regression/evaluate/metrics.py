@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import OptimizeWarning, curve_fit
 from scipy.stats import kendalltau, rankdata
 
-from learning.regression.evaluate.mappings import CURVES, OpinionMapping
+from learning.regression.evaluate.mappings import OpinionMapping
+from learning.regression.evaluate.results import Metrics
+
+
+def metrics_of(predicted: np.ndarray, mos: np.ndarray, mapping: OpinionMapping | None = None) -> Metrics:
+    """All metrics of (n,) predictions against (n,) opinions.
+
+    ``mapping`` is the curve that was fitted to them; None: the logistic with 4 parameters is fitted here.
+    """
+    predicted, mos = np.asarray(predicted, np.float64), np.asarray(mos, np.float64)
+    mapping = mapping or fit_mapping(predicted, mos)
+    mapped = mapping(predicted)
+    return Metrics(
+        srcc=float(srcc(predicted, mos)),
+        plcc=float(plcc(mapped, mos)),
+        krcc=krcc(predicted, mos),
+        rmse=float(np.sqrt(np.mean((mapped - mos) ** 2))),
+        mapping=mapping.kind,
+        plcc_raw=float(plcc(predicted, mos)),
+    )
 
 
 def plcc(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -44,42 +61,26 @@ def fit_mapping(predicted: np.ndarray, mos: np.ndarray, n_parameters: int = 4) -
     # Fitted on standardised predictions, so that the tolerances mean the same for every scale.
     centre, spread = predicted.mean(), predicted.std()
     z = (predicted - centre) / spread
-    kind = "logistic" if n_parameters == 4 else "logistic5"
-    start = _start(kind, z, mos)
+    start: tuple[float, ...]
+    if n_parameters == 4:
+        kind, start = "logistic", (mos.max(), mos.min(), 0.0, 0.5)
+    else:
+        kind, start = "logistic5", (np.ptp(mos) / 2, 2.0, 0.0, fit_line(z, mos).parameters[1] / 2, mos.mean())
     try:
         with warnings.catch_warnings():
             # The warning is about the parameters' covariance, which is not used.
             warnings.simplefilter("ignore", OptimizeWarning)
-            found, _ = curve_fit(CURVES[kind], z, mos, start, maxfev=5000)
+            found, _ = curve_fit(lambda x, *b: OpinionMapping(kind, b)(x), z, mos, start, maxfev=5000)
     except RuntimeError:
         return fit_line(predicted, mos)
-    return OpinionMapping(kind, _of_predictions(kind, found, centre, spread))
-
-
-def _start(kind: str, z: np.ndarray, mos: np.ndarray) -> tuple[float, ...]:
-    """Where the fit to standardised predictions ``z`` starts."""
+    # The same curve as a function of the predictions.
     if kind == "logistic":
-        return mos.max(), mos.min(), 0.0, 0.5
-    return np.ptp(mos) / 2, 2.0, 0.0, fit_line(z, mos).parameters[1] / 2, mos.mean()
-
-
-def _of_predictions(
-    kind: str, parameters: Sequence[float] | np.ndarray, centre: float, spread: float
-) -> tuple[float, ...]:
-    """Parameters of a logistic of (x - centre) / spread -> its parameters as a function of x."""
-    if kind == "logistic":
-        b1, b2, b3, b4 = parameters
-        return _floats(b1, b2, centre + spread * b3, spread * b4)
-    b1, b2, b3, b4, b5 = parameters
-    return _floats(b1, b2 / spread, centre + spread * b3, b4 / spread, b5 - b4 * centre / spread)
-
-
-def _floats(*values: float) -> tuple[float, ...]:
-    return tuple(float(value) for value in values)
-
-
-def _is_constant(values: np.ndarray) -> bool:
-    return bool(values.std() <= 1e-12 * np.abs(values).max())
+        b1, b2, b3, b4 = found
+        parameters = [b1, b2, centre + spread * b3, spread * b4]
+    else:
+        b1, b2, b3, b4, b5 = found
+        parameters = [b1, b2 / spread, centre + spread * b3, b4 / spread, b5 - b4 * centre / spread]
+    return OpinionMapping(kind, tuple(float(value) for value in parameters))
 
 
 def fit_line(predicted: np.ndarray, mos: np.ndarray) -> OpinionMapping:
@@ -89,32 +90,5 @@ def fit_line(predicted: np.ndarray, mos: np.ndarray) -> OpinionMapping:
     return OpinionMapping("linear", (float(mos.mean() - slope * centre), float(slope)))
 
 
-@dataclass(frozen=True)
-class Metrics:
-    """The agreement of predictions with opinions.
-
-    ``plcc_raw`` is of the predictions as they are; ``plcc`` and ``rmse`` are after ``mapping``, ``rmse`` in units of
-    the opinions.
-    """
-
-    srcc: float
-    plcc: float
-    krcc: float
-    rmse: float
-    mapping: OpinionMapping
-    plcc_raw: float
-
-
-def evaluate(predicted: np.ndarray, mos: np.ndarray, n_parameters: int = 4) -> Metrics:
-    """All metrics of (n,) predictions against (n,) opinions; the logistic has 4 or 5 parameters."""
-    predicted, mos = np.asarray(predicted, np.float64), np.asarray(mos, np.float64)
-    mapping = fit_mapping(predicted, mos, n_parameters)
-    mapped = mapping(predicted)
-    return Metrics(
-        srcc=float(srcc(predicted, mos)),
-        plcc=float(plcc(mapped, mos)),
-        krcc=krcc(predicted, mos),
-        rmse=float(np.sqrt(np.mean((mapped - mos) ** 2))),
-        mapping=mapping,
-        plcc_raw=float(plcc(predicted, mos)),
-    )
+def _is_constant(values: np.ndarray) -> bool:
+    return bool(values.std() <= 1e-12 * np.abs(values).max())

@@ -5,15 +5,31 @@ from __future__ import annotations
 import numpy as np
 from scipy import stats
 
+from learning.regression.evaluate.held_out import HeldOut
 from learning.regression.evaluate.metrics import srcc
 from learning.regression.evaluate.results import ObserverSpread
 
 N_SIMULATIONS = 200
 
 
-def confidence_half_widths(std: np.ndarray, n_raters: np.ndarray) -> np.ndarray:
-    """(n,) half-widths of the 95 % confidence intervals of mean opinions: t(0.975, N - 1) std / sqrt(N)."""
-    return stats.t.ppf(0.975, n_raters - 1) * std / np.sqrt(n_raters)
+def observer_spread(held_out: HeldOut, std: np.ndarray, n_raters: np.ndarray) -> ObserverSpread:
+    """The observers' agreement, and that of held-out predictions after the logistic with them.
+
+    ``std`` and ``n_raters``, which is at least 2, are (n,), of all images.
+    """
+    tested = held_out.tested
+    mos, std, n_raters = held_out.mos[tested], std[tested], n_raters[tested]
+    errors = np.abs(held_out.mapped[tested] - mos)
+    half_widths = stats.t.ppf(0.975, n_raters - 1) * std / np.sqrt(n_raters)  # of 95 % confidence intervals of opinions
+    excess = np.maximum(0, errors - half_widths)
+    return ObserverSpread(
+        mean_std=float(std.mean()),
+        mean_raters=float(n_raters.mean()),
+        ceiling=srcc_ceiling(mos, std, n_raters),
+        outlier_ratio=float(np.mean(errors > half_widths)),  # 7.5.2.2
+        # 7.7, rmse*: the parameters of the mapping are subtracted from the number of images.
+        rmse_epsilon=float(np.sqrt(np.sum(excess**2) / max(1, len(mos) - held_out.n_parameters))),
+    )
 
 
 def srcc_ceiling(mos: np.ndarray, std: np.ndarray, n_raters: np.ndarray, seed: int = 0) -> float:
@@ -25,31 +41,3 @@ def srcc_ceiling(mos: np.ndarray, std: np.ndarray, n_raters: np.ndarray, seed: i
     error = std / np.sqrt(n_raters / 2)
     first, second = mos + error * rng.standard_normal((2, N_SIMULATIONS, len(mos)))
     return float(np.median([float(srcc(a, b)) for a, b in zip(first, second, strict=True)]))
-
-
-def outlier_ratio(predicted: np.ndarray, mos: np.ndarray, half_widths: np.ndarray) -> float:
-    """Share of (n,) predictions outside the confidence interval of their opinion (P.1401, 7.5.2.2)."""
-    return float(np.mean(np.abs(predicted - mos) > half_widths))
-
-
-def rmse_epsilon(predicted: np.ndarray, mos: np.ndarray, half_widths: np.ndarray, n_parameters: int) -> float:
-    """Root mean square of what errors exceed the confidence interval by (P.1401, 7.7: rmse*).
-
-    ``n_parameters`` of the mapping are subtracted from the number of images.
-    """
-    excess = np.maximum(0, np.abs(predicted - mos) - half_widths)
-    return float(np.sqrt(np.sum(excess**2) / max(1, len(mos) - n_parameters)))
-
-
-def observer_spread(
-    mapped: np.ndarray, mos: np.ndarray, std: np.ndarray, n_raters: np.ndarray, n_parameters: int = 4
-) -> ObserverSpread:
-    """All of it, for (n,) predictions after a logistic with ``n_parameters``; ``n_raters`` is at least 2."""
-    half_widths = confidence_half_widths(std, n_raters)
-    return ObserverSpread(
-        mean_std=float(std.mean()),
-        mean_raters=float(n_raters.mean()),
-        ceiling=srcc_ceiling(mos, std, n_raters),
-        outlier_ratio=outlier_ratio(mapped, mos, half_widths),
-        rmse_epsilon=rmse_epsilon(mapped, mos, half_widths, n_parameters),
-    )

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from common.progress_bar import ProgressBar
 from learning.regression.evaluate.conformal import PredictionIntervals, prediction_intervals
 from learning.regression.evaluate.held_out import HeldOut
 from learning.regression.evaluate.mappings import IDENTITY, OpinionMapping
-from learning.regression.evaluate.metrics import Metrics, fit_line, fit_mapping
-from learning.regression.evaluate.results import Spread
+from learning.regression.evaluate.metrics import fit_line, fit_mapping
 from learning.regression.fit.linear_model import LinearModel
-from learning.regression.fit.search import Search, SplitResult, evaluate_on_test, fit, search
+from learning.regression.fit.search import Search, fit, search
 from learning.regression.fit.settings import Grid, Hyperparameters
 from learning.regression.fit.splits import Split
 
@@ -29,48 +29,18 @@ STEEPEST = 0.25
 
 
 @dataclass(frozen=True)
-class TestResults:
-    """The results on the test part of every split."""
-
-    __test__ = False  # not a test of pytest's
-
-    splits: list[SplitResult]
-
-    @property
-    def metrics(self) -> list[Metrics]:
-        return [result.metrics for result in self.splits]
-
-    def spread(self, metric: str) -> Spread:
-        """Median and spread of one of METRICS over the test parts."""
-        return Spread.of([getattr(metrics, metric) for metrics in self.metrics])
-
-    @property
-    def linear_mappings(self) -> int:
-        """Number of splits on which the logistic did not converge, so that PLCC and RMSE are after a line."""
-        return sum(metrics.mapping.kind == "linear" for metrics in self.metrics)
-
-    def predictions(self, n_images: int) -> np.ndarray:
-        """(splits, n_images) predictions, NaN where a split did not test on an image."""
-        predictions = np.full((len(self.splits), n_images), np.nan)
-        for row, result in zip(predictions, self.splits, strict=True):
-            row[result.images] = result.predicted
-        return predictions
-
-
-@dataclass(frozen=True)
 class Evaluation:
     """The search, the test of both kinds of choice on every split, and the regressor fitted on all images.
 
-    ``choice`` is the one of SELECTIONS that is reported first, ``n_parameters`` the logistic's number of parameters.
+    ``choice`` is the one of CHOICES that is reported first.
     """
 
     splits: list[Split]
     search: Search
-    shared: TestResults
-    nested: TestResults
+    shared: HeldOut
+    nested: HeldOut
     choice: str
     model: LinearModel
-    n_parameters: int = 4
 
     @property
     def hyperparameters(self) -> Hyperparameters:
@@ -78,37 +48,31 @@ class Evaluation:
         return self.search.best
 
     @property
-    def reported(self) -> TestResults:
+    def reported(self) -> HeldOut:
         return self.nested if self.choice == "nested" else self.shared
 
-    def held_out(
-        self,
-        images: list[str],
-        mos: np.ndarray,
-        groups: np.ndarray | None,
-        kinds: np.ndarray | None = None,
-        levels: np.ndarray | None = None,
-    ) -> HeldOut:
-        """The predictions of the reported choice; the arguments are the fields of ``HeldOut``."""
-        return HeldOut(images, mos, groups, self.reported.predictions(len(mos)), kinds, levels)
-
-    def calibration(self, mos: np.ndarray) -> OpinionMapping:
+    @property
+    def calibration(self) -> OpinionMapping:
         """The curve that maps the regressor's predictions to the opinions' scale and keeps their order.
 
         Candidates are chosen by rank correlation, which ignores that a strong penalty draws all predictions to the
         mean. A logistic so steep that it is a step would make predictions equal; a line replaces it. It is fitted to
         the shared choice's predictions, since the model has the same penalty.
         """
-        predictions = self.shared.predictions(len(mos))
-        tested = np.flatnonzero(~np.isnan(predictions).all(axis=0))
-        predicted, opinions = np.nanmedian(predictions[:, tested], axis=0), mos[tested]
-        mapping, line = fit_mapping(predicted, opinions), fit_line(predicted, opinions)
-        steep = mapping.kind == "logistic" and abs(mapping.parameters[3]) < STEEPEST * predicted.std()
-        return next((one for one in (mapping, line) if one.increases and not (steep and one is mapping)), IDENTITY)
+        tested = self.shared.tested
+        predicted, opinions = np.nanmedian(self.shared.predictions[:, tested], axis=0), self.shared.mos[tested]
+        logistic, line = fit_mapping(predicted, opinions), fit_line(predicted, opinions)
+        steep = logistic.kind == "logistic" and abs(logistic.parameters[3]) < STEEPEST * predicted.std()
+        return next((curve for curve in ([line] if steep else [logistic, line]) if curve.increases), IDENTITY)
 
-    def prediction_intervals(self, mos: np.ndarray) -> PredictionIntervals:
+    @property
+    def prediction_intervals(self) -> PredictionIntervals:
         """Half-widths of conformal intervals around calibrated predictions."""
-        return prediction_intervals(self.calibration(mos)(self.shared.predictions(len(mos))), mos)
+        return prediction_intervals(self.calibration(self.shared.predictions), self.shared.mos)
+
+
+def _no_bar(total: int, unit: str) -> ProgressBar:
+    return ProgressBar(total, unit, visible=False)
 
 
 def run_protocol(
@@ -118,35 +82,29 @@ def run_protocol(
     grid: Grid,
     n_threads: int,
     memory: int,
-    advance: Callable[[int], None] = lambda n_paths: None,
     choice: str = "nested",
     n_parameters: int = 4,
-    advance_tests: Callable[[int], None] = lambda n_fits: None,
+    make_bar: Callable[[int, str], ProgressBar] = _no_bar,
 ) -> Evaluation:
-    """Searches, tests and fits; arguments as in ``regression.search``, ``n_parameters`` are the logistic's.
+    """Searches, tests and fits; arguments as in ``search``, ``n_parameters`` are the logistic's.
 
-    ``advance_tests`` is called with 1 after each of the ``n_test_fits``.
+    ``make_bar(total, unit)`` shows the progress of the search, and then that of the fits for the tests.
     """
-    found = search(features, mos, splits, grid, n_threads, memory, advance)
+    bar = make_bar(len(splits) * len(grid.paths()), "path")
+    found = search(features, mos, splits, grid, n_threads, memory, bar.add)
+    bar.close()
 
-    def test(split: Split, hyperparameters: Hyperparameters) -> SplitResult:
-        result = evaluate_on_test(features, mos, split, hyperparameters, n_parameters)
-        advance_tests(1)
-        return result
+    def test(split: Split, hyperparameters: Hyperparameters) -> np.ndarray:
+        return fit(features, mos, hyperparameters, split.train_and_validation).predict(features[split.test])
 
-    shared = [test(split, found.best) for split in splits]
-    nested = []
-    for split, own, result in zip(splits, found.best_in_each_split(), shared, strict=True):
-        if own == found.best:
-            nested.append(result)
-            advance_tests(1)
-        else:
-            nested.append(test(split, own))
+    bar = make_bar(2 * len(splits) + 1, "test fit")
+    shared, nested = np.full((2, len(splits), len(mos)), np.nan)
+    for row, (split, own) in enumerate(zip(splits, found.best_in_each_split(), strict=True)):
+        shared[row, split.test] = test(split, found.best)
+        nested[row, split.test] = shared[row, split.test] if own == found.best else test(split, own)
+        bar.add(2)
     model = fit(features, mos, found.best)
-    advance_tests(1)
-    return Evaluation(splits, found, TestResults(shared), TestResults(nested), choice, model, n_parameters)
-
-
-def n_test_fits(splits: list[Split]) -> int:
-    """Number of fits after a search: for each split and kind of choice, and on all images."""
-    return 2 * len(splits) + 1
+    bar.add(1)
+    bar.close()
+    of_shared, of_nested = (HeldOut(mos, predictions, n_parameters=n_parameters) for predictions in (shared, nested))
+    return Evaluation(splits, found, of_shared, of_nested, choice, model)

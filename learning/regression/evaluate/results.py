@@ -19,6 +19,23 @@ CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
+class Metrics:
+    """The agreement of predictions with opinions.
+
+    ``plcc_raw`` is of the predictions as they are; earlier versions of this program did not record it. ``plcc`` and
+    ``rmse`` are after a fitted curve of the kind ``mapping`` (see ``OpinionMapping``), ``rmse`` in units of the
+    opinions.
+    """
+
+    srcc: float
+    plcc: float
+    krcc: float
+    rmse: float
+    mapping: str
+    plcc_raw: float | None = None
+
+
+@dataclass(frozen=True)
 class Spread:
     """The distribution of a metric over the splits."""
 

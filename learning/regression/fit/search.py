@@ -17,7 +17,7 @@ import numpy as np
 from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
 
-from learning.regression.evaluate.metrics import Metrics, evaluate, srcc
+from learning.regression.evaluate.metrics import srcc
 from learning.regression.fit.elastic_net import elastic_net_weights
 from learning.regression.fit.linear_model import LinearModel
 from learning.regression.fit.ridge import ridge_weights
@@ -144,25 +144,3 @@ def fit(
     part = TrainingPart(features[rows], mos[rows], hyperparameters.standardized)
     weights, _ = _weights(part, [hyperparameters])
     return part.model(weights[:, 0])
-
-
-@dataclass(frozen=True)
-class SplitResult:
-    """The predictions of a refitted candidate for the images of a split's test part, and their metrics."""
-
-    images: np.ndarray
-    predicted: np.ndarray
-    metrics: Metrics
-
-
-def evaluate_on_test(
-    features: np.ndarray,
-    mos: np.ndarray,
-    split: Split,
-    hyperparameters: Hyperparameters,
-    n_parameters: int = 4,
-) -> SplitResult:
-    """Refits on the training and validation parts of a split and predicts its test part."""
-    model = fit(features, mos, hyperparameters, split.train_and_validation)
-    predicted = model.predict(features[split.test])
-    return SplitResult(split.test, predicted, evaluate(predicted, mos[split.test], n_parameters))

@@ -12,26 +12,23 @@ import numpy as np
 from common.names import GIVEN, KINDS
 from learning.regression.evaluate.conformal import PredictionIntervals
 from learning.regression.evaluate.mappings import OpinionMapping, read_mapping
-from learning.regression.evaluate.results import CONFIDENCE, METRICS, Breakdown, Interval, ObserverSpread, Spread
+from learning.regression.evaluate.results import (
+    CONFIDENCE,
+    METRICS,
+    Breakdown,
+    Interval,
+    Metrics,
+    ObserverSpread,
+    Spread,
+)
 from learning.regression.fit.settings import Hyperparameters
 
 if TYPE_CHECKING:
-    from learning.regression.evaluate.protocol import Evaluation, TestResults
+    from learning.regression.evaluate.held_out import HeldOut
+    from learning.regression.evaluate.protocol import Evaluation
 
 PACKAGES = ("numpy", "scikit-learn", "skops")
 """Packages whose versions a regressor records."""
-
-
-@dataclass(frozen=True)
-class SplitSummary:
-    """Metrics on the test part of one split; ``plcc`` and ``rmse`` after a ``mapping`` of this kind."""
-
-    srcc: float
-    plcc: float
-    krcc: float
-    rmse: float
-    mapping: str
-    plcc_raw: float | None = None
 
 
 @dataclass(frozen=True)
@@ -39,18 +36,11 @@ class ResultsSummary:
     """Spread of every metric over the splits, and the metrics on each split."""
 
     spreads: Mapping[str, Spread] = field(default_factory=dict)
-    splits: tuple[SplitSummary, ...] = ()
+    splits: tuple[Metrics, ...] = ()
 
     @classmethod
-    def of(cls, results: TestResults) -> ResultsSummary:
-        spreads = {metric: results.spread(metric) for metric in METRICS}
-        return cls(
-            spreads,
-            tuple(
-                SplitSummary(one.srcc, one.plcc, one.krcc, one.rmse, one.mapping.kind, one.plcc_raw)
-                for one in results.metrics
-            ),
-        )
+    def of(cls, held_out: HeldOut) -> ResultsSummary:
+        return cls({metric: held_out.spread(metric) for metric in METRICS}, tuple(held_out.metrics))
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -62,7 +52,7 @@ class ResultsSummary:
     def from_json(cls, content: Mapping[str, Any]) -> ResultsSummary:
         return cls(
             {metric: Spread(**spread) for metric, spread in content.get("figures", {}).items()},
-            tuple(SplitSummary(**split) for split in content.get("figures_per_split", ())),
+            tuple(Metrics(**split) for split in content.get("figures_per_split", ())),
         )
 
 
@@ -221,7 +211,7 @@ def describe(
     return RegressorDescription(
         kinds=sources.kinds,
         encoders=sources.encoders,
-        calibration=evaluation.calibration(mos),
+        calibration=evaluation.calibration,
         score_range=(float(mos.min()), float(mos.max())),
         versions={name: version(name) for name in PACKAGES},
         scores=sources.scores,
@@ -236,7 +226,7 @@ def describe(
         choice=evaluation.choice,
         nested=ResultsSummary.of(evaluation.nested),
         intervals=intervals,
-        prediction_intervals=evaluation.prediction_intervals(mos),
+        prediction_intervals=evaluation.prediction_intervals,
         observers=observers,
         breakdown=by_distortion,
     )

@@ -36,7 +36,7 @@ from options.prediction import PredictionOptions
 
 if TYPE_CHECKING:
     from datasets.opinions.scores import OpinionScores
-    from learning.regression.evaluate.metrics import Metrics
+    from learning.regression.evaluate.results import Metrics
 
 DEFAULT_REGRESSOR = Path("regressor.skops")
 """Used if it exists and the user names no other; train_regressor.py writes this file by default."""
@@ -374,14 +374,14 @@ def compare_with_labels(
     interval: ScoreInterval | None = None,
 ) -> None:
     """Prints how well the scores agree with the labels; UserError if fewer than two images have both."""
-    from learning.regression.evaluate.metrics import evaluate  # imports scipy, which scores alone do not need
+    from learning.regression.evaluate.metrics import metrics_of  # imports scipy, which scores alone do not need
 
     matched = match_names(labels.images, list(scores), f"--input {' '.join(options.input)}")
     rows = [row for row, image in enumerate(labels.images) if image in matched]
     if len(rows) < 2:
         raise UserError(f"{len(rows)} images of --labels {options.labels} are among the scored ones; 2 are needed")
     predicted = np.array([scores[matched[labels.images[row]]] for row in rows])
-    print_agreement(evaluate(predicted, labels.mos[rows]), len(rows), len(labels), labels.inversion)
+    print_agreement(metrics_of(predicted, labels.mos[rows]), len(rows), len(labels), labels.inversion)
     if interval is not None:
         inside = np.abs(predicted - labels.mos[rows]) <= interval.half_width
         log.info(f"{inside.mean():.1%} of these opinions lie in their interval, at level {interval.level:g}")
@@ -392,5 +392,5 @@ def print_agreement(metrics: Metrics, n_compared: int, n_labels: int, inversion:
     about = f"\nagainst the opinions on {n_compared:,d} of {n_labels:,d} labelled images"
     log.info(about + (f". {inversion}" if inversion else ""))
     log.info("  ".join(f"{LABELS[name]} {getattr(metrics, name):.4f}" for name in METRICS))
-    if metrics.mapping.kind == "linear":
+    if metrics.mapping == "linear":
         log.info("notice: the logistic did not converge; PLCC and RMSE are after a straight line")

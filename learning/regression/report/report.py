@@ -77,7 +77,7 @@ def write_report(
     pictures: dict[str, Path],
 ) -> None:
     """Writes the page; ``description`` is the one saved with the regressor, ``pictures`` is from ``find_pictures``."""
-    mos, predicted, tested = scores.mos, held_out.mapped(evaluation.n_parameters), held_out.tested
+    mos, predicted, tested = scores.mos, held_out.mapped, held_out.tested
 
     def thumbnails(rows: np.ndarray) -> list[_Picture]:
         return [
@@ -193,7 +193,7 @@ def _split_rows(evaluation: Evaluation) -> list[list[str]]:
     ):
         sizes = [f"{len(part):,d}" for part in split.parts().values()]
         values = [f"{getattr(metrics, metric):.4f}" for metric in METRICS]
-        rows.append([str(number), *sizes, *values, metrics.mapping.kind])
+        rows.append([str(number), *sizes, *values, metrics.mapping])
     return rows
 
 
@@ -215,7 +215,8 @@ def _facts(scores: OpinionScores, evaluation: Evaluation, description: Regressor
         "chosen by": f"median SRCC on the validation parts, {evaluation.search.median.max():.4f}, of "
         f"{len(evaluation.search.candidates)} candidates; then fitted on train and validation parts for the test, and "
         "on all images for use",
-        "PLCC fit, RMSE fit": f"after a logistic with {evaluation.n_parameters} parameters, fitted on each test part",
+        "PLCC fit, RMSE fit": f"after a logistic with {evaluation.reported.n_parameters} parameters, fitted on each "
+        "test part",
         "95 % intervals": _intervals_in_words(description),
         "prediction intervals": _prediction_intervals_in_words(description),
         "observers": _observers_in_words(description),

@@ -1,6 +1,7 @@
 """Metrics per kind and level, against a calculation by scipy for each split and kind."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from scipy.stats import pearsonr, spearmanr
 from learning.regression.evaluate.breakdown import breakdown, sorted_labels
 from learning.regression.evaluate.held_out import HeldOut
 from learning.regression.evaluate.mappings import IDENTITY
-from learning.regression.evaluate.metrics import evaluate
+from learning.regression.evaluate.metrics import fit_mapping
 from learning.regression.evaluate.results import Breakdown, PartResult
 from learning.regression.model.description import RegressorDescription
 
@@ -22,7 +23,7 @@ def held_out(n=90, n_splits=3, seed=0):
     levels = np.array([*"12345"], dtype=object)[rng.integers(5, size=n)]
     predictions = mos + np.where(kinds == "easy", 0.3, 3) * rng.normal(size=(n_splits, n))
     tested = np.arange(n) % n_splits == np.arange(n_splits)[:, None]
-    return HeldOut([f"{i}.png" for i in range(n)], mos, None, np.where(tested, predictions, np.nan), kinds, levels)
+    return HeldOut(mos, np.where(tested, predictions, np.nan), kinds=kinds, levels=levels)
 
 
 def test_the_median_over_the_splits_by_scipy():
@@ -33,7 +34,7 @@ def test_the_median_over_the_splits_by_scipy():
         expected = []
         for predictions in data.predictions:
             part = ~np.isnan(predictions)
-            curve = evaluate(predictions[part], data.mos[part]).mapping
+            curve = fit_mapping(predictions[part], data.mos[part])
             rows = part & (data.kinds == kind)
             x, y = predictions[rows], data.mos[rows]
             expected.append(
@@ -63,8 +64,8 @@ def test_numbers_sort_by_value_and_names_by_letter():
 
 def test_a_database_without_kinds_has_none():
     data = held_out()
-    assert breakdown(HeldOut(data.images, data.mos, None, data.predictions)) is None
-    found = breakdown(HeldOut(data.images, data.mos, None, data.predictions, levels=data.levels))
+    assert breakdown(replace(data, kinds=None, levels=None)) is None
+    found = breakdown(replace(data, kinds=None))
     assert found.per_kind == () and list(found.tables) == ["level"] and len(found.per_level) == 5
 
 

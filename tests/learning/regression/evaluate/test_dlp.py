@@ -1,7 +1,6 @@
 """The D-, L- and P-test: hand-made scores with known values, and the command from photographs to table."""
 
 import csv
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,21 +8,15 @@ from PIL import Image
 from scipy.stats import spearmanr
 
 from datasets.distortions import DISTORTIONS, N_LEVELS
-from learning.regression.dlp_tests import run_tests
 from learning.regression.evaluate.dlp import (
     DlpScores,
     discriminability,
     dlp_results,
     preference_consistency,
     ranking_consistencies,
-)
-from learning.regression.evaluate.dlp_scores import (
-    ScoresFile,
-    photograph_key,
-    read_photographs,
     reduced,
+    run_dlp_tests,
     score_photograph,
-    together,
     versions,
 )
 from options.dlp_tests import parse_dlp_options
@@ -37,7 +30,8 @@ def scores_of(function, n=4):
     undistorted = np.array([function(photo, -1) for photo in range(n)], float)
     one = np.array([[function(photo, level) for level in range(N_LEVELS)] for photo in range(n)], float)
     distorted = np.repeat(one[:, None], len(KINDS), axis=1)
-    return DlpScores(KINDS, np.array([True, True, False]), undistorted, distorted, np.zeros(distorted.shape, bool))
+    unchanged, ordered = np.zeros(distorted.shape, bool), (True, True, False)
+    return DlpScores([""] * n, undistorted, distorted, unchanged, KINDS, ordered)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +52,7 @@ def test_scorers_with_known_results(function, d, l, p):  # noqa: E741
         assert one.l == pytest.approx(l) and one.p == pytest.approx(p)
         assert d is None or one.d == d
         assert (one.n_lists, one.n_pairs) == (4 * n_kinds, 3 * 16 * n_kinds), "levels 0-3, 0-4 and 1-4"
-    assert overall.n_distorted == 60 and [one.label for one in (overall, first, second)] == ["all", "first", "second"]
+    assert overall.n_distorted == 60 and [one.kind for one in (overall, first, second)] == ["all", "first", "second"]
     assert unordered.l is None and unordered.p is None and unordered.n_pairs == 0
     assert unordered.d is not None, "a kind without order can still be told from the photographs"
 
@@ -99,10 +93,11 @@ def test_unchanged_versions_are_one_image():
     unchanged = np.array([[1, 1, 0, 0, 0], [1, 1, 1, 1, 1], [0, 0, 1, 0, 0]], bool)
     expected = [spearmanr([9, 7, 5, 6], [4, 3, 2, 1]).statistic, spearmanr(scores[2], [5, 4, 3, 2, 1]).statistic]
     assert ranking_consistencies(scores, unchanged) == pytest.approx(expected), "the grey photograph has no list"
-    every = DlpScores(("one",), np.array([True]), np.array([9.0, 3, 5]), scores[:, None], unchanged[:, None])
+    one_kind = {"kinds": ("one",), "ordered": (True,)}
+    every = DlpScores([*"abc"], np.array([9.0, 3, 5]), scores[:, None], unchanged[:, None], **one_kind)
     overall = dlp_results(every)[0]
     assert overall.n_distorted == 7 and overall.n_lists == 2 and overall.n_pairs == 3 * 2 * 3
-    nothing = DlpScores(("one",), np.array([True]), np.zeros(2), np.zeros((2, 1, 5)), np.ones((2, 1, 5), bool))
+    nothing = DlpScores([*"ab"], np.zeros(2), np.zeros((2, 1, 5)), np.ones((2, 1, 5), bool), **one_kind)
     assert (dlp_results(nothing)[1].d, dlp_results(nothing)[1].l, dlp_results(nothing)[1].p) == (None, None, None)
 
 
@@ -131,14 +126,12 @@ def test_versions_depend_on_the_pixels_and_the_seed_alone():
         first, again, other = (versions(image, kind, seed) for seed in (0, 0, 1))
         assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
         assert kind == "motion_blur" or not np.array_equal(first[4], other[4])
-    scores = score_photograph(image, brightness, "key", 0)
+    undistorted, distorted, unchanged = score_photograph(image, brightness, 0)
     row = list(DISTORTIONS).index("mean_shift")
-    assert scores.unchanged[row].tolist() == [False, False, True, False, False]
-    assert scores.distorted[row, 2] == scores.undistorted == image.mean()
+    assert unchanged[row].tolist() == [False, False, True, False, False]
+    assert distorted[row, 2] == undistorted == image.mean()
     expected = [version.mean() for version in versions(image, "jpeg", 0)]
-    assert scores.distorted[list(DISTORTIONS).index("jpeg")].tolist() == expected
-    keys = {photograph_key(pixels, model, seed) for pixels in (image, image[1:]) for model in "ab" for seed in (0, 1)}
-    assert len(keys) == 8
+    assert distorted[list(DISTORTIONS).index("jpeg")].tolist() == expected
 
 
 def test_large_photographs_are_reduced():
@@ -147,38 +140,15 @@ def test_large_photographs_are_reduced():
     assert reduced(small, 40) is small
 
 
-def test_scores_come_back_from_the_file(tmp_path):
-    path = tmp_path / "s.csv"
-    file = ScoresFile(path)
-    both = [score_photograph(photograph(40, 50, top=top), brightness, f"key{top}", 0) for top in (0, 30)]
-    for name, scores in zip(("a,.png", "\udcff.png"), both, strict=True):
-        file.add(name, scores)
-    file.save()
-    again = ScoresFile(path)
-    assert again.find("a,.png", "other key") is None and again.find("b.png", "key0") is None
-    for name, scores in zip(("a,.png", "\udcff.png"), both, strict=True):
-        found = again.find(name, scores.key)
-        assert found.undistorted == scores.undistorted and np.array_equal(found.distorted, scores.distorted)
-        assert np.array_equal(found.unchanged, scores.unchanged)
-    assert together(both).distorted.shape == (2, len(DISTORTIONS), N_LEVELS)
-    lines = path.read_text(errors="surrogateescape").splitlines()
-    path.write_text("\n".join(lines[:-1]) + "\n", errors="surrogateescape")
-    assert list(read_photographs(path)) == [("a,.png", "key0")], "an incomplete photograph is computed again"
-    again.add("a,.png", replace(both[0], key="another model"))
-    again.save()
-    kept = [("a,.png", "key0"), ("\udcff.png", "key30"), ("a,.png", "another model")]
-    assert list(read_photographs(path)) == kept, "the scores of another model replace none"
-
-
 def test_the_command_from_photographs_to_table(tmp_path, monkeypatch, capsys):
-    """The embedded model; an unreadable photograph; a second run that computes nothing."""
+    """The embedded model; an unreadable photograph; the scores of all versions, from which the table follows."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photos").mkdir()
     Image.fromarray(photograph(48, 64)).save("photos/a.png")
     Image.fromarray(photograph(90, 64, top=20)).save("photos/b.png")
     (tmp_path / "photos/broken.jpg").write_text("no image")
     arguments = ["--input", "photos", "--scores", "s.csv", "--output", "t.csv", "--max_side", "64", "--device", "cpu"]
-    assert run_tests(parse_dlp_options(arguments)) == 1
+    assert run_dlp_tests(parse_dlp_options(arguments)) == 1
     printed = capsys.readouterr()
     assert "broken.jpg" in printed.err and "2 photographs" in printed.out
     assert "photographs reduced to a long side of 64 pixels: 1" in printed.out
@@ -190,37 +160,16 @@ def test_the_command_from_photographs_to_table(tmp_path, monkeypatch, capsys):
     assert lists["jpeg"] == "2" and lists["contrast"] == "0"
     assert lists["color_block"] == "0", "photographs as small as these get no block at any level"
     assert lists["all"] == str(2 * 23)
-    written, table = (tmp_path / "s.csv").read_bytes(), (tmp_path / "t.csv").read_bytes()
-
-    def no_score(self, images):
-        raise AssertionError("computed again")
-
-    monkeypatch.setattr("learning.regression.model.predict.PixelScorer.__call__", no_score)
-    assert run_tests(parse_dlp_options(arguments)) == 1
-    assert (tmp_path / "s.csv").read_bytes() == written and (tmp_path / "t.csv").read_bytes() == table
-    with pytest.raises(AssertionError, match="computed again"):
-        run_tests(parse_dlp_options([*arguments, "--seed", "1"]))
-
-
-def test_an_interrupted_run_keeps_its_scores(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for name, top in (("a.png", 0), ("b.png", 20)):
-        Image.fromarray(photograph(40, 50, top=top)).save(name)
-    from learning.regression.model import predict
-
-    real, calls = predict.PixelScorer.__call__, []
-
-    def interrupted(self, images):
-        calls.append(len(images))
-        if len(calls) > len(DISTORTIONS) + 3:
-            raise KeyboardInterrupt
-        return real(self, images)
-
-    monkeypatch.setattr(predict.PixelScorer, "__call__", interrupted)
-    options = parse_dlp_options(["--input", "a.png", "b.png", "--scores", "s.csv", "--device", "cpu"])
-    with pytest.raises(KeyboardInterrupt):
-        run_tests(options)
-    assert [name for name, _ in read_photographs(tmp_path / "s.csv")] == ["a.png"]
+    with open("s.csv", newline="") as file:
+        scores = list(csv.DictReader(file))
+    versions_of_two = [("", "")] + [(kind, level) for kind in DISTORTIONS for level in "12345"]
+    assert [(row["kind"], row["level"]) for row in scores] == 2 * versions_of_two
+    assert {row["image"] for row in scores[:131]} == {"a.png"} and {row["image"] for row in scores[131:]} == {"b.png"}
+    assert next(row["score"] for row in scores if row["unchanged"] and row["image"] == "a.png") == scores[0]["score"]
+    changed = [float(row["score"]) for row in scores if row["kind"] and not row["unchanged"]]
+    assert rows[0]["n_distorted"] == str(len(changed))
+    whole = discriminability(np.array([float(scores[at]["score"]) for at in (0, 131)]), np.array(changed))
+    assert float(rows[0]["d"]) == pytest.approx(whole, abs=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,11 @@ from sklearn.preprocessing import FunctionTransformer
 from common.errors import UserError
 from learning.regression.evaluate.conformal import PredictionIntervals
 from learning.regression.evaluate.mappings import OpinionMapping
-from learning.regression.evaluate.results import Interval, ObserverSpread, Spread
+from learning.regression.evaluate.results import Interval, Metrics, ObserverSpread, Spread
 from learning.regression.fit.linear_model import LinearModel, write_linear_model
 from learning.regression.fit.search import fit
 from learning.regression.fit.settings import Hyperparameters
-from learning.regression.model.description import BootstrapIntervals, RegressorDescription, ResultsSummary, SplitSummary
+from learning.regression.model.description import BootstrapIntervals, RegressorDescription, ResultsSummary
 from learning.regression.model.files import (
     description_file,
     load_regressor,
@@ -64,7 +64,7 @@ def test_an_old_description_with_the_keys_that_a_prediction_needs_is_read(saved)
 
 
 def test_a_description_survives_json():
-    spread, split = Spread(0.1, 0.2, 0.3, 0.4, 0.5), SplitSummary(0.1, 0.2, 0.3, 0.4, "logistic", 0.5)
+    spread, split = Spread(0.1, 0.2, 0.3, 0.4, 0.5), Metrics(0.1, 0.2, 0.3, 0.4, "logistic", 0.5)
     summary = ResultsSummary({"srcc": spread}, (split,))
     complete = replace(
         DESCRIPTION,

@@ -10,8 +10,8 @@ from PIL import Image
 
 from datasets.opinions.scores import OpinionScores, score_table
 from learning.regression.evaluate.breakdown import breakdown
+from learning.regression.evaluate.intervals import bootstrap_intervals
 from learning.regression.evaluate.protocol import run_protocol
-from learning.regression.evaluate.significance import bootstrap_intervals
 from learning.regression.fit.settings import Grid
 from learning.regression.fit.splits import official_split, random_splits
 from learning.regression.model.description import BootstrapIntervals, Sources, describe
@@ -53,7 +53,7 @@ def test_a_page_with_everything_inside(tmp_path, official):
     splits = official_split(parts) if official else random_splits(60, None, 4, (70, 10, 20), 0)
     evaluation = run_protocol(features, mos, splits, Grid(ridge_alphas=(1, 10), elasticnet_alphas=(0.1,)), 1, 2**30)
     sources = Sources(("quality_aware",), {"quality_aware": None}, "<scores>.csv", "Inverted.", "some", "A note.")
-    held_out = evaluation.held_out(names, mos, None)
+    held_out = evaluation.reported.labelled(scores)
     intervals = BootstrapIntervals(bootstrap_intervals(held_out, n_resamples=20), 20, 0)
     kinds = np.array(["blur & <noise>", "jpeg", None] * 20, dtype=object)
     by_distortion = breakdown(replace(held_out, kinds=kinds))

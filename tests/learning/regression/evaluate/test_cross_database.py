@@ -1,15 +1,18 @@
 """Trained on one database, tested on another."""
 
+import csv
 import os
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from common.errors import UserError
-from learning.regression.across import ScoredSet, matrix_across, write_matrix, write_page
+from datasets.opinions.scores import OpinionScores, score_table
+from learning.regression.evaluate.cross_database import ScoredSet, matrix_across, train_and_test_across
 from learning.regression.evaluate.metrics import srcc
 from learning.regression.fit.search import fit
 from learning.regression.fit.settings import Hyperparameters
@@ -22,29 +25,50 @@ def sets_of(names):
     return [argument for name in names for argument in ("--set", name, "f.npz", "s.csv")]
 
 
+def scores_of(mos, parts=None):
+    return OpinionScores(score_table([f"{row}.png" for row in range(len(mos))], mos, splits=parts), "s.csv")
+
+
 def make_set(name, weights, seed):
     features = np.random.default_rng(seed).normal(size=(60, len(weights))).astype(np.float32)
-    return ScoredSet(name, features, features @ weights, None)
+    return ScoredSet(name, scores_of(features @ weights), features)
 
 
-def test_sets_that_agree_and_one_that_disagrees(tmp_path):
+def test_sets_that_agree_and_one_that_disagrees():
     """b follows the same rule as a, c the opposite one."""
     weights = np.array([1.0, 0.5, 0, 0])
     sets = [make_set("a", weights, 0), make_set("b", weights, 1), make_set("c", -weights, 2)]
     options = parse_across_options([*sets_of("abc"), "--estimator", "ridge", "--n_splits", "2", "-j", "1"])
-    matrix = matrix_across(sets, options)
-    assert (np.sign(matrix.srcc) == [[1, 1, -1], [1, 1, -1], [-1, -1, 1]]).all()
-    assert (np.abs(matrix.srcc) > 0.95).all()
-    by_hand = fit(sets[0].features, sets[0].mos, Hyperparameters("ridge", True, 1e-3)).predict(sets[1].features)
-    assert matrix.srcc[0, 1] == pytest.approx(float(srcc(by_hand, sets[1].mos)), abs=0.02)
-    write_matrix(tmp_path / "m.csv", matrix)
-    assert len((tmp_path / "m.csv").read_text().splitlines()) == 10
-    write_page(tmp_path / "m.html", matrix, sets, 2)
-    page = (tmp_path / "m.html").read_text()
-    assert page.count("<td style=") == 18 and page.count('class="own"') == 6
-    assert f">{matrix.srcc[0, 1]:.3f}</td>" in page and "rgb(255, 255, 255)" in page, "white where it is negative"
+    srcc_matrix, plcc_matrix = matrix_across(sets, options)
+    assert (np.sign(srcc_matrix) == [[1, 1, -1], [1, 1, -1], [-1, -1, 1]]).all()
+    assert (np.abs(srcc_matrix) > 0.95).all()
+    by_hand = fit(sets[0].features, sets[0].scores.mos, Hyperparameters("ridge", True, 1e-3)).predict(sets[1].features)
+    assert srcc_matrix[0, 1] == pytest.approx(float(srcc(by_hand, sets[1].scores.mos)), abs=0.02)
+    assert plcc_matrix[0, 2] > 0.95, "the logistic turns the order round"
     with pytest.raises(UserError, match="a has 4 features and d 2"):
         matrix_across([sets[0], make_set("d", weights[:2], 3)], options)
+
+
+def test_the_matrix_is_printed_and_written(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for seed, name in enumerate("ab"):
+        one, images = make_set(name, np.array([1.0, 0.5, 0, 0]), seed), [f"{i}.png" for i in range(60)]
+        np.savez(f"{name}.npz", names=np.array(images), quality_aware=one.features)
+        rows = [f"{image},{mos!r}" for image, mos in zip(images, one.scores.mos.tolist(), strict=True)]
+        Path(f"{name}.csv").write_text("\n".join(["image,mos", *rows]) + "\n")
+    sets = [argument for name in "ab" for argument in ("--set", name, f"{name}.npz", f"{name}.csv")]
+    arguments = [*sets, "--estimator", "ridge", "--n_splits", "2", "-j", "1", "--output", "m.csv"]
+    train_and_test_across(parse_across_options(arguments))
+    printed = capsys.readouterr().out
+    with open("m.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["train"], row["test"]) for row in rows] == [("a", "a"), ("a", "b"), ("b", "a"), ("b", "b")]
+    for row in rows:
+        assert f"{float(row['srcc']):.4f}" in printed and f"{float(row['plcc']):.4f}" in printed
+    assert printed.index("SRCC, row: trained on") < printed.index("PLCC fit, row") < printed.index("written    m.csv")
+    Path("b.csv").write_text("image,mos\nnone.png,1\n")
+    with pytest.raises(UserError, match=r"b: image none\.png of b\.csv has no features in b\.npz"):
+        train_and_test_across(parse_across_options(arguments))
 
 
 def test_images_of_two_sets_are_named(capsys):
@@ -72,10 +96,10 @@ def test_the_diagonal_follows_an_official_split():
     """The test part follows the opposite rule, which only this split shows."""
     one = make_set("a", np.array([1.0, 0.5, 0, 0]), 0)
     parts = np.repeat(["train", "validation", "test"], (40, 10, 10)).astype(object)
-    mos = np.where(parts == "test", -one.mos, one.mos)
+    scores = scores_of(np.where(parts == "test", -1, 1) * one.scores.mos, parts)
     options = parse_across_options([*sets_of("ab"), "--estimator", "ridge", "-j", "1"])
-    matrix = matrix_across([replace(one, mos=mos, official=parts), make_set("b", np.ones(4), 1)], options)
-    assert matrix.srcc[0, 0] < -0.95
+    matrix = matrix_across([replace(one, scores=scores), make_set("b", np.ones(4), 1)], options)
+    assert matrix[0, 0, 0] < -0.95
 
 
 def test_two_sets_need_two_names(capsys):
@@ -84,7 +108,7 @@ def test_two_sets_need_two_names(capsys):
     assert "a name of its own" in capsys.readouterr().err
 
 
-def test_a_page_cannot_replace_the_matrix(capsys):
+def test_the_matrix_is_a_csv(capsys):
     with pytest.raises(SystemExit):
         parse_across_options([*sets_of("ab"), "--output", "m.html"])
     assert "the name must end in .csv" in capsys.readouterr().err

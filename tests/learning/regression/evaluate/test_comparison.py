@@ -5,11 +5,21 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from common.errors import UserError
-from learning.regression.compare import compare, main, read_models, sign_matrix
+from learning.regression.compare import main
+from learning.regression.evaluate.comparison import (
+    compared_pairs,
+    holm,
+    pitman_morgan,
+    read_regressors,
+    sign_matrix,
+    srcc_difference,
+)
 from learning.regression.evaluate.held_out import HeldOut, held_out_file, read_held_out, write_held_out
 from learning.regression.evaluate.mappings import IDENTITY
+from learning.regression.evaluate.results import Interval
 from learning.regression.fit.search import fit
 from learning.regression.fit.settings import Hyperparameters
 from learning.regression.model.description import RegressorDescription
@@ -31,7 +41,7 @@ def models(tmp_path):
         predictions[0, 40:] = predictions[1, :20] = np.nan
         path = tmp_path / f"{name}.skops"
         save_regressor(path, pipeline, RegressorDescription(("quality_aware",), {}, IDENTITY, (0.0, 1.0)))
-        held_out = HeldOut([f"\udcff{i},.png" for i in range(N)], mos, None, predictions)
+        held_out = HeldOut(mos, predictions, [f"\udcff{i},.png" for i in range(N)])
         write_held_out(held_out_file(path), held_out)
         paths.append(path.with_suffix(".json"))
     return paths
@@ -54,13 +64,13 @@ def test_held_out_predictions_come_back_as_they_were(models, tmp_path):
 
 
 def test_the_better_model_wins(models, capsys, monkeypatch):
-    options = parse_compare_options([*map(str, models), "--n_bootstrap", "300"])
-    pairs = compare(read_models(models), options)
+    pairs = compared_pairs(read_regressors(models), n_resamples=300, seed=0)
     by_regressor = [path.with_suffix(".skops") for path in models]
-    assert [model.name for model in read_models(by_regressor)] == [model.name for model in read_models(models)]
+    assert [model.name for model in read_regressors(by_regressor)] == [model.name for model in read_regressors(models)]
     assert [(pair.first, pair.second) for pair in pairs] == [(0, 1), (0, 2), (1, 2)]
     assert sign_matrix(3, pairs, 0.05) == [["--", "11", "11"], ["00", "--", "--"], ["00", "--", "--"]]
-    assert all(pair.p_srcc_holm >= pair.difference.p_value for pair in pairs)
+    one_pair = compared_pairs(read_regressors(models[:2]), n_resamples=300, seed=0)
+    assert one_pair[0].p_srcc < pairs[0].p_srcc and one_pair[0].srcc_difference == pairs[0].srcc_difference
     monkeypatch.setattr("sys.argv", ["compare", *map(str, models), "--n_bootstrap", "100"])
     with pytest.raises(SystemExit) as caught:
         main()
@@ -74,12 +84,10 @@ def test_different_images_opinions_and_splits_are_refused(models):
     def refused(changed, match):
         write_held_out(path, changed)
         with pytest.raises(UserError, match=match):
-            read_models(models)
+            read_regressors(models)
 
     refused(replace(original, images=["other.png", *original.images[1:]]), "different images: image 1 is .* and other")
-    refused(
-        HeldOut(original.images[:50], original.mos[:50], None, original.predictions[:, :50]), "only one has .*50,.png"
-    )
+    refused(HeldOut(original.mos[:50], original.predictions[:, :50], original.images[:50]), "only one has .*50,.png")
     refused(replace(original, mos=original.mos + np.eye(N)[3]), "different opinions of .*3,.png")
     refused(replace(original, predictions=original.predictions[:1]), "tested on 2 and 1 splits")
     moved = original.predictions.copy()
@@ -87,15 +95,15 @@ def test_different_images_opinions_and_splits_are_refused(models):
     refused(replace(original, predictions=moved), "different splits: in split 2 only one tested on .*25,.png")
     path.unlink()
     with pytest.raises(UserError, match=r"held-out predictions .* does not exist"):
-        read_models(models)
+        read_regressors(models)
 
 
 def test_different_choices_of_hyperparameters_are_reported(models, capsys):
-    read_models(models[:2])
+    read_regressors(models[:2])
     assert "--choice" not in capsys.readouterr().err
     description = json.loads(models[1].read_text())
     models[1].write_text(json.dumps(description | {"choice": "nested"}))
-    read_models(models[:2])
+    read_regressors(models[:2])
     assert "fit all with the same --choice" in capsys.readouterr().err
 
 
@@ -105,14 +113,50 @@ def test_held_out_predictions_of_another_fit_are_refused(models):
     pipeline = fit(np.eye(12, 2, dtype=np.float32), np.arange(12.0), Hyperparameters("ridge", True, 1))
     description = RegressorDescription(("quality_aware",), {}, IDENTITY, (0.0, 1.0))
     save_regressor(path, pipeline, description, held_out_file(path))
-    assert read_models(models[:2])
+    assert read_regressors(models[:2])
     held_out = read_held_out(held_out_file(path))
     write_held_out(held_out_file(path), replace(held_out, predictions=held_out.predictions + 1))
     with pytest.raises(UserError, match=r"held_out\.csv and .*json do not belong together"):
-        read_models(models[:2])
+        read_regressors(models[:2])
 
 
 def test_one_model_is_not_enough(capsys):
     with pytest.raises(SystemExit):
         parse_compare_options(["a.json"])
     assert "at least two" in capsys.readouterr().err
+
+
+def test_equal_models_are_rarely_told_apart_and_different_ones_are():
+    rng = np.random.default_rng(2)
+    rejected = 0
+    for seed in range(60):
+        mos = rng.normal(size=80)
+        first, second = (HeldOut(mos, (mos + rng.normal(size=80))[None]) for _ in range(2))
+        rejected += srcc_difference(first, second, 100, seed)[1] < 0.05
+    assert rejected <= 8, "60 tests at 5 %: 3 on average, more than 8 in one of 200 runs"
+    mos = rng.normal(size=80)
+    better, worse = (HeldOut(mos, (mos + noise * rng.normal(size=80))[None]) for noise in (0.3, 2))
+    interval, p_value = srcc_difference(better, worse, 200)
+    assert p_value < 0.02 and 0 < interval.low < interval.estimate < interval.high
+    assert srcc_difference(better, better, 100) == (Interval(0, 0, 0), 1)
+
+
+def test_pitman_morgan_by_the_formula_and_by_its_rate():
+    """t = (F - 1) sqrt(n - 2) / (2 sqrt(F (1 - r^2))), F the ratio of variances, r the residuals' correlation."""
+    rng = np.random.default_rng(3)
+    common = rng.normal(size=50)
+    first, second = common + 0.5 * rng.normal(size=50), common + 0.8 * rng.normal(size=50)
+    ratio, r = first.var() / second.var(), np.corrcoef(first, second)[0, 1]
+    t = (ratio - 1) * np.sqrt(48) / (2 * np.sqrt(ratio * (1 - r**2)))
+    assert pitman_morgan(first, second) == pytest.approx(2 * stats.t.sf(abs(t), 48))
+    rejected = 0
+    for _ in range(1000):
+        common = rng.normal(size=40)
+        rejected += pitman_morgan(common + rng.normal(size=40), common + rng.normal(size=40)) < 0.05
+    assert 30 <= rejected <= 72, "5 % of 1000, give or take three standard deviations"
+    assert pitman_morgan(first, first) == 1
+
+
+def test_holm_by_hand():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.5, 0.9]) == [1.0, 1.0] and holm([0.02]) == [0.02]

@@ -1,0 +1,127 @@
+"""Trained on one database, tested on another: the matrix train x test of SRCC and PLCC fit.
+
+Off the diagonal, a regressor is fitted on all images of one database, with hyper-parameters chosen on its own splits,
+and tested on all images of another. On the diagonal is the median over the database's splits (the official one, or
+random ones), with hyper-parameters chosen within each split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+
+import numpy as np
+
+from common import log, machine
+from common.atomic_files import check_not_read, check_target
+from common.errors import UserError
+from common.names import SHARES, short_identity
+from datasets.features.files import FeatureFiles
+from datasets.opinions.scores import OpinionScores, read_scores
+from datasets.opinions.tables import write_csv
+from learning.regression.evaluate.metrics import metrics_of
+from learning.regression.evaluate.protocol import run_protocol
+from learning.regression.fit.identical_images import digests_of
+from learning.regression.fit.settings import Grid
+from learning.regression.fit.splits import official_split, random_splits
+from options.across import AcrossOptions
+
+
+@dataclass(frozen=True)
+class ScoredSet:
+    """A database and its ``features`` (n, p) float32.
+
+    ``encoders`` is kind of features -> fingerprint of the encoder, or None where it is not recorded.
+    """
+
+    name: str
+    scores: OpinionScores
+    features: np.ndarray
+    encoders: Mapping[str, str | None] = field(default_factory=dict)
+
+
+def train_and_test_across(options: AcrossOptions) -> None:
+    """Reads the databases that the options name, trains on each, tests on all, and prints and writes the matrix."""
+    if options.output is not None:
+        check_target(options.output)
+        check_not_read("--output", options.output, [source for _, *sources in options.set for source in sources])
+    sets = [read_set(*one) for one in options.set]
+    names, matrix = [one.name for one in sets], matrix_across(sets, options)
+    for title, values in zip(("SRCC", "PLCC fit"), matrix, strict=True):
+        log.info(f"\n{title}, row: trained on, column: tested on (diagonal: own splits)")
+        log.info(" " * 16 + "".join(f"{name[:14]:>15}" for name in names))
+        for name, row in zip(names, values, strict=True):
+            log.info(f"{name[:15]:16}" + "".join(f"{value:15.4f}" for value in row))
+    if options.output is not None:
+        rows = (
+            (train, test, *(f"{value:.6f}" for value in matrix[:, row, column]))
+            for row, train in enumerate(names)
+            for column, test in enumerate(names)
+        )
+        write_csv(options.output, ("train", "test", "srcc", "plcc"), rows)
+        log.info(f"\nwritten    {options.output}")
+
+
+def read_set(name: str, features: str, scores: str) -> ScoredSet:
+    """Scores and features of a database; UserError where an image has no features."""
+    table, files = read_scores(scores), FeatureFiles(features)
+    matched = files.match(table.images)
+    missing = next((image for image in table.images if image not in matched), None)
+    if missing is not None:
+        raise UserError(f"{name}: image {missing} of {scores} has no features in {features}")
+    return ScoredSet(name, table, files.read([matched[image] for image in table.images]), files.encoders)
+
+
+def matrix_across(sets: Sequence[ScoredSet], options: AcrossOptions) -> np.ndarray:
+    """SRCC and PLCC fit, (2, train, test); UserError where the sets have features of different encoders."""
+    for one in sets[1:]:
+        _check_same_encoders(sets[0], one)
+    _warn_of_shared_images(sets)
+    grid = Grid() if options.estimator == "both" else Grid(estimators=(options.estimator,))
+    threads, memory = options.num_threads or machine.n_cores(), machine.memory() // 2
+    matrix = np.empty((2, len(sets), len(sets)))
+    for row, train in enumerate(sets):
+        parts, groups = train.scores.official_split, train.scores.groups
+        if parts is not None:
+            splits = official_split(parts, groups)
+        else:
+            splits = random_splits(len(train.scores), groups, options.n_splits, SHARES, options.seed)
+        evaluation = run_protocol(train.features, train.scores.mos, splits, grid, threads, memory)
+        for column, test in enumerate(sets):
+            if column == row:
+                matrix[:, row, row] = [evaluation.nested.spread(metric).median for metric in ("srcc", "plcc")]
+            else:
+                metrics = metrics_of(evaluation.model.predict(test.features), test.scores.mos)
+                matrix[:, row, column] = metrics.srcc, metrics.plcc
+    return matrix
+
+
+def _check_same_encoders(a: ScoredSet, b: ScoredSet) -> None:
+    """UserError where the features of two sets are of different kinds, encoders or lengths."""
+    if a.encoders.keys() != b.encoders.keys():
+        kinds = [" and ".join(one.encoders) for one in (a, b)]
+        raise UserError(f"{a.name} has {kinds[0]} features and {b.name} {kinds[1]}; both need the same kinds")
+    for kind, encoder in a.encoders.items():
+        other = b.encoders[kind]
+        if encoder and other and encoder != other:
+            raise UserError(
+                f"the {kind} features of {a.name} are of encoder {short_identity(encoder)}, and those of {b.name} of "
+                f"{short_identity(other)}; one encoder must have computed both"
+            )
+    if a.features.shape[1] != b.features.shape[1]:
+        raise UserError(
+            f"{a.name} has {a.features.shape[1]} features and {b.name} {b.features.shape[1]}; one encoder must have "
+            "computed both"
+        )
+
+
+def _warn_of_shared_images(sets: Sequence[ScoredSet]) -> None:
+    """Warns of images that are in two sets: a regressor is tested on what it has learned there."""
+    digests = [set(digests_of([], one.features)[-1]) for one in sets]
+    for (one, of_one), (other, of_other) in combinations(zip(sets, digests, strict=True), 2):
+        shared = len(of_one & of_other)
+        if shared:
+            log.warning(
+                f"{shared:,d} images of {one.name} are in {other.name} too: trained and tested on the same ones"
+            )

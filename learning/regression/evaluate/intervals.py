@@ -1,0 +1,107 @@
+"""How certain a metric is: bootstrap intervals of the medians over the splits.
+
+Intervals are percentile bootstrap intervals (Efron, Tibshirani, An Introduction to the Bootstrap, 1993, ch. 13), moved
+by the bootstrap's own estimate of its bias (ibid., ch. 10): an image that is drawn twice ties with itself. With few
+groups the intervals are wider, as Student's t is wider than the normal distribution (Hesterberg, The American
+Statistician 69(4), 2015, section 3.3). The interval of RMSE, a scale, is a basic bootstrap interval of its logarithm
+(Davison, Hinkley, Bootstrap Methods and their Application, 1997, section 5.2). Groups are resampled, not images: images
+of one group (a scene, a prompt) are not independent. The regressors and the curves of the test parts stay as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from scipy import stats
+
+from common.names import N_RESAMPLES
+from learning.regression.evaluate.held_out import HeldOut
+from learning.regression.evaluate.resampled_metrics import metrics_of_resamples
+from learning.regression.evaluate.results import CONFIDENCE, METRICS, Interval
+
+RESAMPLES_AT_A_TIME = 256
+"""Bootstrap samples whose metrics are computed together; memory grows with it."""
+
+
+def bootstrap_intervals(held_out: HeldOut, n_resamples: int = N_RESAMPLES, seed: int = 0) -> dict[str, Interval]:
+    """The interval of the median over the splits, for each of METRICS.
+
+    A resample keeps the splits, the predictions and the curves, and changes how often each image counts in the test
+    parts. A test part with fewer than two images is left out of the median.
+    """
+    parts = list(zip(held_out.parts(), held_out.mapped_splits, strict=True))
+    blocks = [
+        [
+            metrics_of_resamples(predicted, mapped[rows], mos, counts[:, rows])
+            for (rows, predicted, mos), mapped in parts
+        ]
+        for counts in resampled_counts(held_out, n_resamples, seed)
+    ]
+    of_parts = np.concatenate(blocks, axis=1)  # (parts, samples, metrics)
+    medians = np.nanmedian(of_parts[:, ~np.isnan(of_parts).all(axis=(0, 2))], axis=0)
+    intervals, n_groups = {}, n_tested_groups(held_out)
+    for metric, resampled in zip(METRICS, medians.T, strict=True):
+        estimate = float(np.median([getattr(of_split, metric) for of_split in held_out.metrics]))
+        if metric == "rmse":
+            intervals[metric] = interval_of_scale(estimate, resampled, n_groups)
+        else:
+            intervals[metric] = interval_of(estimate, resampled, n_groups, lowest=-1, highest=1)
+    return intervals
+
+
+def resampled_counts(held_out: HeldOut, n_resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """How often each of the n images is in each bootstrap sample of the groups, in blocks of (samples, n)."""
+    rng, n_images, groups = np.random.default_rng(seed), len(held_out.mos), held_out.groups
+    codes = np.arange(n_images) if groups is None else np.unique(groups.astype(str), return_inverse=True)[1]
+    n_groups = int(codes.max()) + 1
+    for start in range(0, n_resamples, RESAMPLES_AT_A_TIME):
+        block = np.empty((min(RESAMPLES_AT_A_TIME, n_resamples - start), n_images), np.int32)
+        for counts in block:
+            counts[:] = np.bincount(rng.integers(n_groups, size=n_groups), minlength=n_groups)[codes]
+        yield block
+
+
+def n_tested_groups(held_out: HeldOut) -> int:
+    """The number of groups whose images were tested, or 2 if it is smaller."""
+    tested = held_out.tested
+    return max(2, len(tested) if held_out.groups is None else len(set(held_out.groups[tested])))
+
+
+def interval_of(
+    estimate: float, resampled: np.ndarray, n_groups: int, lowest: float = -np.inf, highest: float = np.inf
+) -> Interval:
+    """The interval that holds the middle of the ``resampled`` values, moved so that their mean is the estimate.
+
+    With very many groups, the middle is the share CONFIDENCE of the values; with few groups, it is a larger share. The
+    metric lies between ``lowest`` and ``highest``.
+    """
+    ends = np.percentile(without_bias(estimate, resampled), _percents(n_groups))
+    low, high = np.clip(ends, lowest, highest).tolist()
+    return Interval(float(estimate), low, high)
+
+
+def interval_of_scale(estimate: float, resampled: np.ndarray, n_groups: int) -> Interval:
+    """The interval of a positive scale such as RMSE, from its ratio to the ``resampled`` values.
+
+    The error of a scale grows with it: where the estimate is too small by chance, so are the differences between the
+    resamples. The middle of the resamples themselves would therefore end too low.
+    """
+    positive = resampled[resampled > 0]
+    if not estimate or not len(positive):
+        return Interval(float(estimate), float(estimate), float(estimate))
+    logs = np.log(positive)
+    low, high = estimate / np.exp(np.percentile(logs - logs.mean(), _percents(n_groups)))[::-1]
+    return Interval(float(estimate), float(low), float(high))
+
+
+def without_bias(estimate: float, resampled: np.ndarray) -> np.ndarray:
+    """The ``resampled`` values, moved so that their mean is the ``estimate``."""
+    return resampled - (resampled.mean() - estimate)
+
+
+def _percents(n_groups: int) -> tuple[float, float]:
+    """The percentiles of the resamples between which the interval lies: 2.5 and 97.5 with very many groups."""
+    quantile = stats.t.ppf((1 + CONFIDENCE) / 2, n_groups - 1) * np.sqrt(n_groups / (n_groups - 1))
+    tail = 100 * float(stats.norm.sf(quantile))
+    return tail, 100 - tail
