@@ -27,7 +27,8 @@ def run_tests(options: DlpOptions) -> int:
     # Imported after the options are parsed: torch takes seconds, and --help needs none of it.
     from learning.regression.evaluate.dlp import dlp_results
     from learning.regression.evaluate.dlp_scores import ScoresFile, score_photographs, together
-    from learning.regression.model.predict import choose_model, load_pixel_scorer
+    from learning.regression.model.pixel_scorer import load_pixel_scorer
+    from learning.regression.model.predict import choose_model
 
     for option, path in (("--output", options.output), ("--scores", options.scores)):
         if path is not None:

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.optimize import OptimizeWarning, curve_fit
 from scipy.stats import kendalltau, rankdata
 
-from learning.regression.evaluate.mappings import CURVES, OpinionMapping
+from networks.opinion_mapping import OpinionMapping
 
 
 def plcc(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -50,7 +50,7 @@ def fit_mapping(predicted: np.ndarray, mos: np.ndarray, n_parameters: int = 4) -
         with warnings.catch_warnings():
             # The warning is about the parameters' covariance, which is not used.
             warnings.simplefilter("ignore", OptimizeWarning)
-            found, _ = curve_fit(CURVES[kind], z, mos, start, maxfev=5000)
+            found, _ = curve_fit(lambda x, *b: OpinionMapping(kind, b)(x), z, mos, start, maxfev=5000)
     except RuntimeError:
         return fit_line(predicted, mos)
     return OpinionMapping(kind, _of_predictions(kind, found, centre, spread))

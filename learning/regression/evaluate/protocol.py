@@ -17,12 +17,12 @@ from sklearn.pipeline import Pipeline
 
 from learning.regression.evaluate.conformal import PredictionIntervals, prediction_intervals
 from learning.regression.evaluate.held_out import HeldOut
-from learning.regression.evaluate.mappings import IDENTITY, OpinionMapping
 from learning.regression.evaluate.metrics import Metrics, fit_line, fit_mapping
 from learning.regression.evaluate.results import Spread
 from learning.regression.fit.search import Search, SplitResult, evaluate_on_test, fit, search, shared_gram
 from learning.regression.fit.settings import Grid, Hyperparameters
 from learning.regression.fit.splits import Split
+from networks.opinion_mapping import IDENTITY, OpinionMapping
 
 STEEPEST = 0.25
 """The smallest width of a logistic that serves as calibration, in standard deviations of the predictions."""

@@ -11,8 +11,8 @@ from collections.abc import Callable
 import numpy as np
 from scipy.special import expit
 
-from learning.regression.evaluate.mappings import N_PARAMETERS, OpinionMapping
 from learning.regression.evaluate.results import METRICS
+from networks.opinion_mapping import N_PARAMETERS, OpinionMapping
 
 REFIT_STEPS = 15
 """Most steps of the fit to a bootstrap sample."""
@@ -135,7 +135,7 @@ def _refitted(mapping: OpinionMapping, predicted: np.ndarray, mos: np.ndarray, c
         return mapped
     centre, spread = predicted.mean(), predicted.std()
     z, curve = (predicted - centre) / spread, _CURVES[mapping.kind]
-    parameters = np.tile(mapping.of_standardized(centre, spread), (len(counts), 1))
+    parameters = np.tile(_of_standardized(mapping, centre, spread), (len(counts), 1))
     damping = np.full(len(counts), 1e-3)
     values, slopes = curve(z, parameters[rows])
     mapped[rows] = values
@@ -156,6 +156,15 @@ def _refitted(mapping: OpinionMapping, predicted: np.ndarray, mos: np.ndarray, c
         if not rows.size:
             break
     return mapped
+
+
+def _of_standardized(mapping: OpinionMapping, centre: float, spread: float) -> tuple[float, ...]:
+    """The parameters of the same logistic as a function of (x - centre) / spread."""
+    if mapping.kind == "logistic":
+        b1, b2, b3, b4 = mapping.parameters
+        return b1, b2, (b3 - centre) / spread, b4 / spread
+    b1, b2, b3, b4, b5 = mapping.parameters
+    return b1, b2 * spread, (b3 - centre) / spread, b4 * spread, b5 + b4 * centre
 
 
 def _step(slopes: np.ndarray, residuals: np.ndarray, weights: np.ndarray, damping: np.ndarray) -> np.ndarray:

@@ -195,7 +195,7 @@ def test_the_command_from_photographs_to_table(tmp_path, monkeypatch, capsys):
     def no_score(self, images):
         raise AssertionError("computed again")
 
-    monkeypatch.setattr("learning.regression.model.predict.PixelScorer.__call__", no_score)
+    monkeypatch.setattr("learning.regression.model.pixel_scorer.PixelScorer.__call__", no_score)
     assert run_tests(parse_dlp_options(arguments)) == 1
     assert (tmp_path / "s.csv").read_bytes() == written and (tmp_path / "t.csv").read_bytes() == table
     with pytest.raises(AssertionError, match="computed again"):
@@ -206,9 +206,9 @@ def test_an_interrupted_run_keeps_its_scores(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name, top in (("a.png", 0), ("b.png", 20)):
         Image.fromarray(photograph(40, 50, top=top)).save(name)
-    from learning.regression.model import predict
+    from learning.regression.model import pixel_scorer
 
-    real, calls = predict.PixelScorer.__call__, []
+    real, calls = pixel_scorer.PixelScorer.__call__, []
 
     def interrupted(self, images):
         calls.append(len(images))
@@ -216,7 +216,7 @@ def test_an_interrupted_run_keeps_its_scores(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return real(self, images)
 
-    monkeypatch.setattr(predict.PixelScorer, "__call__", interrupted)
+    monkeypatch.setattr(pixel_scorer.PixelScorer, "__call__", interrupted)
     options = parse_dlp_options(["--input", "a.png", "b.png", "--scores", "s.csv", "--device", "cpu"])
     with pytest.raises(KeyboardInterrupt):
         run_tests(options)

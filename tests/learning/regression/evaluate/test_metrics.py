@@ -6,8 +6,8 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from learning.regression.evaluate.mappings import OpinionMapping
 from learning.regression.evaluate.metrics import evaluate, fit_line, fit_mapping, krcc, srcc
+from networks.opinion_mapping import OpinionMapping
 
 values = st.lists(st.integers(-5, 5), min_size=3, max_size=30)
 

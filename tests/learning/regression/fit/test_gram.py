@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import skops.io
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import ElasticNet
@@ -17,7 +18,6 @@ from learning.regression.fit.search import evaluate_on_test, fit, search, shared
 from learning.regression.fit.settings import Grid, Hyperparameters
 from learning.regression.fit.splits import random_splits
 from learning.regression.model.files import save_regressor
-from learning.regression.model.pipeline_files import read_pipeline
 from tests.learning.regression.fit.test_search import MEMORY, features_and_mos
 from tests.learning.regression.model.test_files import DESCRIPTION
 
@@ -120,7 +120,7 @@ def test_a_fit_by_products_is_the_fit_by_features(tmp_path, estimator, alpha, l1
     values = features.astype(np.float64)
     assert by_products.predict(values) == pytest.approx(plain.predict(values), abs=1e-3 * mos.std())
     save_regressor(tmp_path / "r.skops", by_products, DESCRIPTION)
-    loaded = read_pipeline(tmp_path / "r.skops")
+    loaded = skops.io.load(tmp_path / "r.skops")
     assert np.array_equal(loaded.predict(values), by_products.predict(values))
 
 
