@@ -22,9 +22,10 @@ from torch import nn
 
 from common.errors import UserError
 from common.names import ARCHITECTURES
-from networks.checkpoint_files import State, read_file
-from networks.encoder import STAGES
-from networks.resnet import ResNet
+
+from .checkpoint_files import State, read_file
+from .encoder import STAGES
+from .resnet import ResNet
 
 __all__ = [
     "Checkpoint",

@@ -33,7 +33,7 @@ def describe(file: Path, export: Path | None, float16: bool = False) -> None:
     # These import torch, which --help does not need.
     import safetensors.torch
 
-    from networks.checkpoint_formats import describe_differences, fingerprint, read_checkpoint
+    from .checkpoint_formats import describe_differences, fingerprint, read_checkpoint
 
     if export and export.suffix != ".safetensors":
         raise UserError(f"--export {export}: the name must end in .safetensors")
