@@ -78,6 +78,12 @@ def write_report(
             found.append((scores.images[row], predicted[row], mos[row], picture))
         return found
 
+    n_splits = len(evaluation.splits)
+    where = f"the median over {n_splits} test parts" if n_splits > 1 else "on the test part"
+    answer = f"SRCC {evaluation.reported.spread('srcc').median:.3f}, {where}"
+    if description.intervals:
+        interval = description.intervals.metrics["srcc"]
+        answer += f"; with 95 % confidence between {interval.low:.3f} and {interval.high:.3f}"
     # The table's name with its folder: most are called alike.
     source = "/".join(part for part in Path(scores.source).parts[-2:] if part != Path(scores.source).anchor)
     write_page(
@@ -87,11 +93,11 @@ def write_report(
         note=description.note,
         lead=f"{len(mos):,d} images with opinion scores from {mos.min():g} to {mos.max():g}, higher is better. "
         f"{scores.inversion} Every metric is of images that the regressor had not seen.",
-        answer=_answer(evaluation, description),
+        answer=f"{answer}. {CHOICE_TEXTS[evaluation.choice].capitalize()}.",
         cards=_cards(evaluation, description),
         columns=list(LABELS.values()),
         comparison=_comparison(evaluation, description, mos),
-        breakdown=_breakdown_rows(description),
+        breakdown=description.breakdown.tables if description.breakdown else {},
         scatter_plot=scatter_plot(predicted[tested], mos[tested]),
         split_plot=split_plot(evaluation),
         search_plot=search_plot(evaluation.search),
@@ -99,21 +105,10 @@ def write_report(
         images_found=bool(pictures),
         ranked=with_thumbnails(ranking[even_steps]),
         largest_errors=with_thumbnails(by_error[:N_PICTURES]),
-        split_rows=_split_rows(evaluation),
+        splits=list(zip(evaluation.splits, evaluation.reported.metrics, strict=True)),
+        metrics=METRICS,
         facts=_facts(scores, evaluation, description),
     )
-
-
-def _answer(evaluation: Evaluation, description: RegressorDescription) -> str:
-    """How good and how sure, in two sentences."""
-    n_splits = len(evaluation.splits)
-    srcc = evaluation.reported.spread("srcc").median
-    where = f"the median over {n_splits} test parts" if n_splits > 1 else "on the test part"
-    sentence = f"SRCC {srcc:.3f}, {where}"
-    if description.intervals:
-        interval = description.intervals.metrics["srcc"]
-        sentence += f"; with 95 % confidence between {interval.low:.3f} and {interval.high:.3f}"
-    return f"{sentence}. {CHOICE_TEXTS[evaluation.choice].capitalize()}."
 
 
 def _digits(metric: str, value: float) -> str:
@@ -151,30 +146,6 @@ def _comparison(evaluation: Evaluation, description: RegressorDescription, mos: 
         rows.append(["ceiling: one half of the observers against the other", f"{description.observers.ceiling:.3f}"])
     rows.append(["the mean opinion for every image", "0", "0", "0", "0", _digits("rmse", mos.std())])
     return [row + [""] * (1 + len(METRICS) - len(row)) for row in rows]
-
-
-def _breakdown_rows(description: RegressorDescription) -> dict[str, list[list[str]]]:
-    """Kind and level of distortion -> rows: label, number of images, SRCC, PLCC fit, RMSE fit."""
-    found = description.breakdown
-    return {
-        name: [
-            [one.label, f"{one.n_images:,d}"]
-            + ["-" if value is None else f"{value:.3f}" for value in (one.srcc, one.plcc, one.rmse)]
-            for one in results
-        ]
-        for name, results in (found.tables if found else {}).items()
-    }
-
-
-def _split_rows(evaluation: Evaluation) -> list[list[str]]:
-    rows = []
-    for number, (split, metrics) in enumerate(
-        zip(evaluation.splits, evaluation.reported.metrics, strict=True), start=1
-    ):
-        sizes = [f"{len(part):,d}" for part in split.parts().values()]
-        values = [f"{getattr(metrics, metric):.4f}" for metric in METRICS]
-        rows.append([str(number), *sizes, *values, metrics.mapping.kind])
-    return rows
 
 
 def _facts(scores: OpinionScores, evaluation: Evaluation, description: RegressorDescription) -> dict[str, str]:
