@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from networks.scorer import QualityScorer
 
-dependencies = ["numpy", "safetensors", "sklearn", "skops", "torch", "torchvision"]
+dependencies = ["numpy", "safetensors", "torch"]
 """Packages that torch.hub looks for before it calls an entry."""
 
 
@@ -27,7 +27,7 @@ def re_iqa(
     By default it is the embedded model. ``regressor`` is the path of a file that train_regressor.py wrote;
     ``quality_checkpoint`` and ``content_checkpoint`` are the encoders that it was fitted with.
     """
-    from learning.regression.model.scorer import load_scorer
+    from networks.scorer import load_scorer
 
     return load_scorer(regressor, {"quality_aware": quality_checkpoint, "content_aware": content_checkpoint})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from networks.checkpoint_formats import Checkpoint, tensor_dictionaries
+from .checkpoint_formats import Checkpoint, tensor_dictionaries
 
 CLASSIFIER = "fc."
 """In a ResNet's state_dict: the layer between the pooled features and the classes."""

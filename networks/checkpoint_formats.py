@@ -21,9 +21,10 @@ from torch import nn
 
 from common.errors import UserError
 from common.names import ARCHITECTURES
-from networks.checkpoint_files import State, read_file
-from networks.encoder import STAGES
-from networks.resnet import ResNet
+
+from .checkpoint_files import State, read_file
+from .encoder import STAGES
+from .resnet import ResNet
 
 WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 """Names that DistributedDataParallel, torch.compile, FSDP and activation checkpointing insert, anywhere in a name."""

@@ -33,8 +33,8 @@ def describe(file: Path, export: Path | None, float16: bool = False) -> None:
     # These import torch, which --help does not need.
     import safetensors.torch
 
-    from networks.checkpoint_contents import epoch, head_kind, left_out, program
-    from networks.checkpoint_formats import describe_differences, fingerprint, read_checkpoint
+    from .checkpoint_contents import epoch, head_kind, left_out, program
+    from .checkpoint_formats import describe_differences, fingerprint, read_checkpoint
 
     if export and export.suffix != ".safetensors":
         raise UserError(f"--export {export}: the name must end in .safetensors")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
@@ -19,24 +18,11 @@ ENCODERS: Mapping[str, Path] = MappingProxyType(
 )
 """Kind of features -> the embedded encoder's weights, float16. The content-aware one may be absent."""
 
-REGRESSOR = MODELS / "regressor.skops"
+REGRESSOR = MODELS / "regressor.safetensors"
 """The embedded regressor; ``regressor.json`` beside it describes it."""
 
 MODEL_CARD = MODELS / "MODEL_CARD.md"
 """Training data, metrics and limits of the embedded model."""
-
-
-@dataclass(frozen=True)
-class EmbeddedModel:
-    """Paths of the embedded model's files: the regressor, and the encoder for each kind of features."""
-
-    regressor: Path
-    encoders: Mapping[str, Path]
-
-
-def is_available() -> bool:
-    """Whether this copy of the project contains the embedded model."""
-    return REGRESSOR.is_file() and ENCODERS["quality_aware"].is_file()
 
 
 def embedded_encoder(kind: str) -> Path:
@@ -50,11 +36,11 @@ def embedded_encoder(kind: str) -> Path:
     return path
 
 
-def embedded_model() -> EmbeddedModel:
-    """The embedded model; UserError where this copy of the project does not contain it."""
+def embedded_regressor() -> Path:
+    """The embedded regressor; UserError where this copy of the project does not contain it."""
     if not REGRESSOR.is_file():
         raise UserError(
             f"this copy of the project contains no embedded model ({REGRESSOR} does not exist); "
             "name a regressor (train_regressor.py makes one) and the checkpoints of its encoders instead"
         )
-    return EmbeddedModel(REGRESSOR, ENCODERS)
+    return REGRESSOR

@@ -5,7 +5,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from common.names import ARCHITECTURES, HEADS
-from networks.resnet import ResNet
+
+from .resnet import ResNet
 
 
 def build_encoder(arch: str = "resnet50", zero_init_residual: bool = False) -> nn.Module:

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from common.names import LAYER4_MEAN
-from networks.checkpoint_formats import fingerprint
-from networks.compilation import CompiledForFrequentShapes
-from networks.pooling import identity, pooled_network, pooled_size
-from networks.strips import STRIP_PIXELS, StripNetwork
+
+from .checkpoint_formats import fingerprint
+from .compilation import CompiledForFrequentShapes
+from .pooling import identity, pooled_network, pooled_size
+from .strips import STRIP_PIXELS, StripNetwork
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

@@ -2,60 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from common.names import LAYER4_MEAN
-from networks.encoder import stage_maps
-from networks.features import fold_batchnorm, normalize
-from networks.halving import half_size
-from networks.pooling import StagesMeanStd, pooled_network, pooled_size
+from common.errors import UserError
+from common.names import CONTENT_AWARE, LAYER4_MEAN, pooling_of
+
+from .checkpoint_formats import fingerprint, load_encoder
+from .embedded import embedded_encoder, embedded_regressor
+from .encoder import stage_maps
+from .features import fold_batchnorm, normalize
+from .halving import half_size
+from .opinion_mapping import IDENTITY, OpinionMapping
+from .pooling import StagesMeanStd, identity, pooled_network, pooled_size
+from .regressor import LinearModel, ScoringDescription, load_regressor
 
 
-@dataclass(frozen=True)
-class Calibration:
-    """A curve from the linear sum to the scale of the opinions.
+def load_scorer(
+    regressor: str | Path | None = None, checkpoints: Mapping[str, str | Path | None] | None = None
+) -> QualityScorer:
+    """The scorer of a regressor and its encoders: images (N, 3, H, W) in [0, 1] -> (N,) scores.
 
-    ``linear``: b1 + b2 x.
-    ``logistic``: b2 + (b1 - b2) / (1 + exp(-(x - b3) / |b4|)) (VQEG, Final Report phase I, 2000).
-    ``logistic5``: b1 (1/2 - 1 / (1 + exp(b2 (x - b3)))) + b4 x + b5 (Sheikh, Sabir, Bovik, IEEE TIP 15(11), 2006).
+    ``checkpoints`` maps "quality_aware" and "content_aware" to a checkpoint. Without ``regressor`` it is the embedded
+    one; its kinds of features that have no checkpoint use the embedded encoder. Raises UserError where a file is
+    missing or damaged, or where an encoder is not the one that the regressor was fitted with.
     """
-
-    kind: str = "linear"
-    parameters: tuple[float, ...] = (0.0, 1.0)
-
-    def __post_init__(self) -> None:
-        expected = {"linear": 2, "logistic": 4, "logistic5": 5}
-        if expected.get(self.kind) != len(self.parameters):
-            raise ValueError(f"unknown calibration '{self.kind}' with {len(self.parameters)} parameters")
-
-    def __call__(self, sums: Tensor) -> Tensor:
-        """(N,) linear sums -> (N,) scores."""
-        b = self.parameters
-        if self.kind == "linear":
-            return b[0] + b[1] * sums
-        if self.kind == "logistic":
-            return b[1] + (b[0] - b[1]) * torch.sigmoid((sums - b[2]) / max(abs(b[3]), 1e-12))
-        return b[0] * (torch.sigmoid(b[1] * (sums - b[2])) - 0.5) + b[3] * sums + b[4]
-
-
-@dataclass(frozen=True)
-class LinearHead:
-    """A linear regressor: intercept + sum of weights (features - mean) / scale, then the calibration.
-
-    The arrays are (F,), for the features of all encoders side by side, of each the full scale and then the half scale.
-    """
-
-    mean: np.ndarray
-    scale: np.ndarray
-    weights: np.ndarray
-    intercept: float
-    calibration: Calibration = Calibration()
+    path = Path(regressor) if regressor is not None else embedded_regressor()
+    fitted = load_regressor(path, ScoringDescription)
+    encoders = []
+    for kind in fitted.description.kinds:
+        named = (checkpoints or {}).get(kind)
+        if named is None and regressor is not None:
+            raise UserError(f"the regressor {path} takes {kind} features: name the checkpoint of their encoder, too")
+        checkpoint = named if named is not None else embedded_encoder(kind)
+        network = load_encoder(checkpoint)
+        pooling = pooling_of(fitted.description.encoders.get(kind))
+        fitted.check_encoder(kind, identity(fingerprint(network.state_dict()), pooling), f"checkpoint {checkpoint}")
+        encoders.append(ScorerEncoder(network, kind == CONTENT_AWARE, pooling))
+    try:
+        return QualityScorer(encoders, fitted.model, fitted.description.calibration)
+    except ValueError as error:
+        raise UserError(f"regressor {path}: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -75,7 +68,8 @@ class QualityScorer(nn.Module):
     8-bit images, and is differentiable with respect to the images, also as a loss. Weights are fixed: parameters need
     no gradient, and BatchNorms are folded into the convolutions, so ``train`` changes nothing.
 
-    ``encoders`` stand in the order of the head's features. Raises ValueError where the head has another number of them.
+    The features of ``model`` are those of ``encoders`` side by side, of each the full scale and then the half scale.
+    Raises ValueError where the model has another number of features.
     """
 
     mean: Tensor
@@ -83,20 +77,20 @@ class QualityScorer(nn.Module):
     weights: Tensor
     intercept: Tensor
 
-    def __init__(self, encoders: Sequence[ScorerEncoder], head: LinearHead):
+    def __init__(self, encoders: Sequence[ScorerEncoder], model: LinearModel, calibration: OpinionMapping = IDENTITY):
         super().__init__()
         self.sizes = tuple(pooled_size(encoder.network, encoder.pooling) for encoder in encoders)
         self.normalized = tuple(encoder.normalized for encoder in encoders)
         n_features = 2 * sum(self.sizes)
-        for name, values in (("mean", head.mean), ("scale", head.scale), ("weights", head.weights)):
+        for name, values in (("mean", model.mean), ("scale", model.scale), ("weights", model.weights)):
             if np.shape(values) != (n_features,):
                 raise ValueError(
-                    f"the encoders have {n_features} features at two scales, the head's {name} "
+                    f"the encoders have {n_features} features at two scales, the model's {name} "
                     f"has the shape {np.shape(values)}"
                 )
             self.register_buffer(name, torch.as_tensor(values, dtype=torch.float32))
-        self.register_buffer("intercept", torch.tensor(head.intercept, dtype=torch.float32))
-        self.calibration = head.calibration
+        self.register_buffer("intercept", torch.tensor(model.intercept, dtype=torch.float32))
+        self.calibration = calibration
         self.networks = nn.ModuleList(
             pooled_network(fold_batchnorm(encoder.network), encoder.pooling) for encoder in encoders
         )

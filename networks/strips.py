@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from common.names import LAYER4_MEAN, STAGES_DIFFERENCES
-from networks.encoder import STAGES
-from networks.pooling import log_differences, map_means, mean_of_directions, row_means, to_below, to_the_right
+
+from .encoder import STAGES
+from .pooling import log_differences, map_means, mean_of_directions, row_means, to_below, to_the_right
 
 STRIP_PIXELS = 250_000
 """Pixels of the image in one strip. Its maps take 0.15 GB in a ResNet-50, measured at an image width of 4,000."""

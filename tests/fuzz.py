@@ -36,12 +36,13 @@ from PIL import Image, PngImagePlugin
 from common.errors import UserError
 from datasets.images import read_image
 from datasets.opinions.scores import read_scores
-from learning.regression.evaluate.mappings import IDENTITY
 from learning.regression.fit.search import fit
 from learning.regression.fit.settings import Hyperparameters
 from learning.regression.model.description import RegressorDescription
-from learning.regression.model.files import description_file, load_regressor, save_regressor
+from learning.regression.model.files import save_regressor
 from networks.checkpoint_formats import read_checkpoint
+from networks.opinion_mapping import IDENTITY
+from networks.regressor import description_file, load_regressor, weights_file
 from tests.images import photograph
 
 HANG_SECONDS = 5
@@ -155,7 +156,7 @@ def regressor_seeds() -> Seeds:
             path = Path(folder) / "r.skops"
             pipeline = fit(features, features[:, 0], Hyperparameters("ridge", standardized, 1.0))
             save_regressor(path, pipeline, RegressorDescription(("quality_aware",), {}, IDENTITY, (0.0, 1.0)))
-            seeds += [("skops", path.read_bytes()), ("json", description_file(path).read_bytes())]
+            seeds += [(file.suffix[1:], file.read_bytes()) for file in (weights_file(path), description_file(path))]
     return seeds
 
 
@@ -291,13 +292,12 @@ def read_mutated_image(path: Path) -> None:
 def read_mutated_regressor(path: Path) -> None:
     """The half that was not mutated is made anew, and made to fit, so that the digest does not stop everything."""
     whole = dict(regressor_seeds()[:2])
-    skops, about = path.with_suffix(".skops"), path.with_suffix(".json")
     if path.suffix == ".json":
-        skops.write_bytes(whole["skops"])
+        weights_file(path).write_bytes(whole["safetensors"])
     else:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        about.write_text(json.dumps(json.loads(whole["json"]) | {"sha256": digest}))
-    load_regressor(skops)
+        description_file(path).write_text(json.dumps(json.loads(whole["json"]) | {"weights_sha256": digest}))
+    load_regressor(path, RegressorDescription)
 
 
 def read_mutated_table(path: Path) -> None:

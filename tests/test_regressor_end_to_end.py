@@ -81,18 +81,18 @@ def test_the_figures_are_printed_saved_and_reported(work):
     about = json.loads((work / "r.json").read_text())
     assert "72 images, 0 to 5, higher is better" in said and "by group (12 groups)" in said
     assert about["kinds"] == ["quality_aware", "content_aware"] and about["score_range"] == [0, 5]
-    median, shared = (results["figures"]["srcc"]["median"] for results in (about["nested"], about))
+    median, shared = (about[choice]["spreads"]["srcc"]["median"] for choice in ("nested", "shared"))
     assert said.index("chosen within each split") < said.index("one choice of hyper-parameters for all splits")
     assert f"{shared:8.4f}" in said and about["intervals"]["metrics"]["srcc"]["low"] < median
     assert f"{median:8.4f}" in said and f"{median:.3f}" in (work / "r.html").read_text()
     assert shared > 0.4, "even random filters tell blurred from sharp"
     assert all(len(fingerprint) == 64 for fingerprint in about["encoders"].values())
-    assert len(about["figures_per_split"]) == 10
-    (blur,) = about["per_kind"]
+    assert len(about["shared"]["splits"]) == 10
+    (blur,) = about["breakdown"]["per_kind"]
     assert (
         blur["label"] == "blur"
         and f"{blur['srcc']:.4f}" in said
-        and [*"012345"] == [one["label"] for one in about["per_level"]]
+        and [*"012345"] == [one["label"] for one in about["breakdown"]["per_level"]]
     )
     assert said.index("95 % intervals") < said.index("held-out images by kind of distortion")
     assert "By level of distortion" in (work / "r.html").read_text()

@@ -26,8 +26,9 @@ from learning.regression.fit.settings import search_grid
 from learning.regression.fit.split_files import read_splits, write_splits
 from learning.regression.fit.splits import Split, official_split, random_splits, splits_in_words
 from learning.regression.model.description import BootstrapIntervals, Sources, describe
-from learning.regression.model.files import description_file, save_regressor, weights_file
+from learning.regression.model.files import save_regressor
 from learning.regression.report.report import find_pictures, write_report
+from networks.regressor import description_file, weights_file
 from options.regressor import RegressorOptions
 
 

@@ -6,13 +6,14 @@ import torch
 
 from common.names import LAYER4_MEAN, POOLINGS
 from datasets.images.resampling import half_size_exactly
-from networks import Calibration, LinearHead, QualityScorer, ScorerEncoder, build_encoder
+from networks import LinearModel, OpinionMapping, QualityScorer, ScorerEncoder, build_encoder
 from networks.features import FeatureExtractor
+from networks.opinion_mapping import IDENTITY
 from networks.pooling import pooled_size
 from tests.images import photograph
 
 CPU = torch.device("cpu")
-LOGISTIC = Calibration("logistic", (90.0, 10.0, 0.2, 0.7))
+LOGISTIC = OpinionMapping("logistic", (90.0, 10.0, 0.2, 0.7))
 
 
 def trained_encoder(seed: int) -> torch.nn.Module:
@@ -25,14 +26,13 @@ def trained_encoder(seed: int) -> torch.nn.Module:
     return encoder.eval()
 
 
-def random_head(n_features: int, calibration: Calibration = LOGISTIC) -> LinearHead:
+def random_model(n_features: int) -> LinearModel:
     rng = np.random.default_rng(0)
-    return LinearHead(
+    return LinearModel(
         mean=rng.normal(0.5, 0.3, n_features),
         scale=rng.uniform(0.5, 2, n_features),
         weights=rng.normal(0, n_features**-0.5, n_features),
         intercept=0.3,
-        calibration=calibration,
     )
 
 
@@ -52,7 +52,7 @@ def scorer(pooling, encoders):
     quality, content = encoders
     pooled = pooled_size(quality, pooling) + pooled_size(content, LAYER4_MEAN)
     parts = [ScorerEncoder(quality, False, pooling), ScorerEncoder(content, True)]
-    return QualityScorer(parts, random_head(2 * pooled))
+    return QualityScorer(parts, random_model(2 * pooled), LOGISTIC)
 
 
 def to_tensor(*images: np.ndarray) -> torch.Tensor:
@@ -69,8 +69,8 @@ def test_it_has_the_scores_of_extraction_and_regressor(scorer, encoders, pooling
         FeatureExtractor(encoders[1], True, CPU),
     ]
     features = torch.cat([extractor.at_two_scales(full, half) for extractor in extractors], dim=1).double().numpy()
-    head = random_head(features.shape[1])
-    total = head.intercept + ((features - head.mean) / head.scale) @ head.weights
+    model = random_model(features.shape[1])
+    total = model.intercept + ((features - model.mean) / model.scale) @ model.weights
     b1, b2, b3, b4 = LOGISTIC.parameters
     expected = b2 + (b1 - b2) / (1 + np.exp(-(total - b3) / b4))
     with torch.no_grad():
@@ -104,7 +104,7 @@ def test_the_map_adds_up_to_the_sum(scorer, pooling):
 def test_the_map_shows_where_features_are(encoders):
     """A change in one corner of the image changes the map there, and hardly elsewhere."""
     network = encoders[0]
-    scorer = QualityScorer([ScorerEncoder(network, False)], random_head(1024))
+    scorer = QualityScorer([ScorerEncoder(network, False)], random_model(1024))
     plain, changed = (to_tensor(photograph(256, 256)) for _ in range(2))
     changed[..., :64, :64] = 0.5
     with torch.no_grad():
@@ -117,15 +117,16 @@ def test_it_has_the_right_gradient(pooling):
     """In float64, on a small network whose activations have no kinks near the images."""
     torch.manual_seed(0)
     encoder = build_encoder("resnet18").eval()
-    head = random_head(2 * pooled_size(encoder, pooling), Calibration("logistic5", (3.0, 0.5, 0.1, 0.2, 1.0)))
-    scorer = QualityScorer([ScorerEncoder(encoder, True, pooling)], head).double()
+    model = random_model(2 * pooled_size(encoder, pooling))
+    curve = OpinionMapping("logistic5", (3.0, 0.5, 0.1, 0.2, 1.0))
+    scorer = QualityScorer([ScorerEncoder(encoder, True, pooling)], model, curve).double()
     images = (0.2 + 0.6 * torch.rand(1, 3, 20, 18, dtype=torch.float64)).requires_grad_()
     assert torch.autograd.gradcheck(scorer, (images,), eps=1e-7, atol=1e-5, rtol=1e-3, fast_mode=True)
 
 
 def test_it_serves_as_a_loss():
     """Steps along the gradient raise the score; the weights stay as they are."""
-    scorer = QualityScorer([ScorerEncoder(trained_encoder(0), False)], random_head(1024))
+    scorer = QualityScorer([ScorerEncoder(trained_encoder(0), False)], random_model(1024))
     images = to_tensor(photograph(64, 64)).requires_grad_()
     before = scorer(images)
     before.sum().backward()
@@ -138,23 +139,26 @@ def test_it_serves_as_a_loss():
 @pytest.mark.parametrize(
     "calibration, expected",
     [
-        (Calibration(), 0.5),
-        (Calibration("linear", (1.0, 2.0)), 2.0),
-        (Calibration("logistic", (5.0, 1.0, 0.5, -2.0)), 3.0),
-        (Calibration("logistic5", (4.0, 1.0, 0.5, 2.0, 1.0)), 2.0),
+        (IDENTITY, 0.5),
+        (OpinionMapping("linear", (1.0, 2.0)), 2.0),
+        (OpinionMapping("logistic", (5.0, 1.0, 0.5, -2.0)), 3.0),
+        (OpinionMapping("logistic5", (4.0, 1.0, 0.5, 2.0, 1.0)), 2.0),
     ],
 )
-def test_calibrations(calibration, expected):
+def test_curves_of_tensors_and_of_arrays(calibration, expected):
     assert calibration(torch.tensor([0.5])).item() == pytest.approx(expected)
+    assert calibration(np.array([0.5])).item() == pytest.approx(expected)
+    x = np.linspace(-800, 900, 50)
+    assert calibration(x) == pytest.approx(calibration(torch.from_numpy(x)).numpy(), rel=1e-12, abs=1e-12)
 
 
 def test_wrong_input_is_named(encoders):
-    scorer = QualityScorer([ScorerEncoder(encoders[0], False)], random_head(1024))
+    scorer = QualityScorer([ScorerEncoder(encoders[0], False)], random_model(1024))
     with pytest.raises(ValueError, match=r"not torch.uint8 \(1, 3, 8, 8\); divide 8-bit images by 255"):
         scorer(torch.zeros(1, 3, 8, 8, dtype=torch.uint8))
     with pytest.raises(ValueError, match=r"\(3, 8, 8\)"):
         scorer(torch.zeros(3, 8, 8))
-    with pytest.raises(ValueError, match=r"1024 features at two scales, the head's mean has the shape \(1000,\)"):
-        QualityScorer([ScorerEncoder(encoders[0], False)], random_head(1000))
-    with pytest.raises(ValueError, match="unknown calibration 'cubic'"):
-        Calibration("cubic", (1.0, 2.0))
+    with pytest.raises(ValueError, match=r"1024 features at two scales, the model's mean has the shape \(1000,\)"):
+        QualityScorer([ScorerEncoder(encoders[0], False)], random_model(1000))
+    with pytest.raises(ValueError, match="unknown curve 'cubic'"):
+        OpinionMapping("cubic", (1.0, 2.0))

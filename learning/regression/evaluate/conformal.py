@@ -27,6 +27,10 @@ class PredictionIntervals:
     half_widths: tuple[float, ...]
     coverage: float | None
 
+    def __post_init__(self) -> None:
+        if len(self.levels) != len(self.half_widths):
+            raise ValueError(f"{len(self.levels)} levels and {len(self.half_widths)} half-widths")
+
     def half_width(self, level: float) -> float:
         """Half-width at ``level``, or at the next higher one that is recorded; ValueError where there is none."""
         for recorded, half_width in zip(self.levels, self.half_widths, strict=True):

@@ -23,7 +23,8 @@ from datasets.images.lists import ListedImage, list_images
 from datasets.images.resampling import resize
 from datasets.opinions.tables import write_csv
 from learning.regression.evaluate.metrics import srcc
-from learning.regression.model.predict import choose_model, load_pixel_scorer
+from learning.regression.model.pixel_scorer import load_pixel_scorer
+from learning.regression.model.predict import choose_model
 from options.dlp_tests import DlpOptions
 
 LEVELS_APART = 3

@@ -12,9 +12,9 @@ import numpy as np
 from common.errors import UserError
 from datasets.opinions.scores import OpinionScores
 from datasets.opinions.tables import read_csv, write_csv
-from learning.regression.evaluate.mappings import OpinionMapping
 from learning.regression.evaluate.metrics import fit_mapping, metrics_of
 from learning.regression.evaluate.results import Metrics, Spread
+from networks.opinion_mapping import OpinionMapping
 
 
 @dataclass(frozen=True)

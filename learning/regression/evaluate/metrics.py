@@ -8,8 +8,8 @@ import numpy as np
 from scipy.optimize import OptimizeWarning, curve_fit
 from scipy.stats import kendalltau, rankdata
 
-from learning.regression.evaluate.mappings import OpinionMapping
 from learning.regression.evaluate.results import Metrics
+from networks.opinion_mapping import OpinionMapping
 
 
 def metrics_of(predicted: np.ndarray, mos: np.ndarray, mapping: OpinionMapping | None = None) -> Metrics:

@@ -17,12 +17,12 @@ import numpy as np
 from common.progress_bar import ProgressBar
 from learning.regression.evaluate.conformal import PredictionIntervals, prediction_intervals
 from learning.regression.evaluate.held_out import HeldOut
-from learning.regression.evaluate.mappings import IDENTITY, OpinionMapping
 from learning.regression.evaluate.metrics import fit_line, fit_mapping
-from learning.regression.fit.linear_model import LinearModel
 from learning.regression.fit.search import Search, fit, search
 from learning.regression.fit.settings import Grid, Hyperparameters
 from learning.regression.fit.splits import Split
+from networks.opinion_mapping import IDENTITY, OpinionMapping
+from networks.regressor import LinearModel
 
 STEEPEST = 0.25
 """The smallest width of a logistic that serves as calibration, in standard deviations of the predictions."""

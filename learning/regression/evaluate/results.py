@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -110,10 +108,3 @@ class Breakdown:
         """Results by "kind" and by "level", without those that are empty."""
         both = {"kind": self.per_kind, "level": self.per_level}
         return {name: results for name, results in both.items() if results}
-
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> Breakdown:
-        per_kind, per_level = (
-            tuple(PartResult(**one) for one in content.get(name, ())) for name in ("per_kind", "per_level")
-        )
-        return cls(per_kind, per_level)

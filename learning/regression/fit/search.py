@@ -19,11 +19,11 @@ from threadpoolctl import threadpool_limits
 
 from learning.regression.evaluate.metrics import srcc
 from learning.regression.fit.elastic_net import elastic_net_weights
-from learning.regression.fit.linear_model import LinearModel
 from learning.regression.fit.ridge import ridge_weights
 from learning.regression.fit.settings import Grid, Hyperparameters
 from learning.regression.fit.splits import Split
 from learning.regression.fit.training_part import MOST_FEATURES_PER_IMAGE, TrainingPart
+from networks.regressor import LinearModel
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
-from learning.regression.fit.linear_model import LinearModel
+from networks.regressor import LinearModel
 
 MOST_FEATURES_PER_IMAGE = 2
 """With more features than this for each image, inner products of features take more than they save."""

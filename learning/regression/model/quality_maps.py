@@ -34,20 +34,22 @@ LOWER, HIGHER = np.array([202, 0, 32]), np.array([5, 113, 176])
 """RGB of places that lower and raise the score: the ends of ColorBrewer's RdBu, which colour-blind readers can tell."""
 
 
-def write_maps(images: Sequence[ListedImage], scorer: QualityScorer, folder: Path) -> dict[str, str]:
-    """Writes ``map_file(folder, name)`` for each image; returns name -> sentence for each image that has no map."""
-    failed = {}
+def write_maps(images: Sequence[ListedImage], scorer: QualityScorer, folder: Path) -> tuple[dict[str, Path], list[str]]:
+    """Writes the picture of each image; returns name -> picture, and a sentence for each image that has none."""
+    maps, failed = {}, []
     for image in images:
         try:
             pixels = read_image(image.path)
             picture = draw_map(pixels, local_deviations(pixels, scorer))
         except UserError as error:
-            failed[image.name] = f"{image.path}: no map: {error}"
-            log.error(failed[image.name])
+            failed.append(f"{image.path}: no map: {error}")
+            log.error(failed[-1])
             continue
-        with whole_file(map_file(folder, image.name), durable=False) as path:
+        maps[image.name] = map_file(folder, image.name)
+        with whole_file(maps[image.name], durable=False) as path:
             Image.fromarray(picture).save(path)
-    return failed
+    log.info(f"{len(maps):,d} maps written, {len(failed):,d} failed: {folder}")
+    return maps, failed
 
 
 def map_file(folder: Path, name: str) -> Path:

@@ -9,8 +9,8 @@ from sklearn.linear_model import Ridge
 from common.errors import UserError
 from learning.regression.evaluate.held_out import read_held_out
 from learning.regression.fit.split_files import read_splits
-from learning.regression.model.files import load_regressor
 from learning.regression.train import read_data, train_regressor
+from networks.regressor import ScoringDescription, load_regressor
 from options.regressor import parse_regressor_options
 
 N, M, P = 40, 25, 6
@@ -57,7 +57,7 @@ def test_every_split_and_the_regressor_learn_from_both_tables(folder, capsys):
         assert np.array_equal(np.flatnonzero(~np.isnan(predictions)), np.sort(split.test))
         assert predictions[split.test] == pytest.approx(expected, abs=1e-5)
     assert json.loads((folder / "r.json").read_text())["n_images"] == N
-    fitted = load_regressor(folder / "r.skops").model.predict(features[:5])
+    fitted = load_regressor(folder / "r.skops", ScoringDescription).model.predict(features[:5])
     assert fitted == pytest.approx(Ridge(alpha=ALPHA).fit(features.astype(float), mos).predict(features[:5]), abs=1e-5)
 
 

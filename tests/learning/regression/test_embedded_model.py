@@ -15,9 +15,10 @@ from datasets.images.lists import list_images
 from learning.distributed.process_group import ProcessContext
 from learning.extraction.extract import extract_features
 from learning.extraction.extractors import load_extractors
-from learning.regression.model.files import load_regressor
-from learning.regression.model.predict import choose_model, predict_quality
-from networks.embedded import ENCODERS, MODELS, REGRESSOR, embedded_model
+from learning.regression.model.description import RegressorDescription
+from learning.regression.model.predict import ModelFiles, choose_model, predict_quality
+from networks.embedded import ENCODERS, MODELS, REGRESSOR
+from networks.regressor import load_regressor
 from options.features import ComputeOptions
 from options.prediction import parse_prediction_options
 from tests.images import photograph
@@ -59,7 +60,7 @@ def test_the_embedded_regressor_has_intervals(photographs, capsys):
     options = parse_prediction_options(["--input", "wide.png", "--output", "s.csv", "-j", "0", "--interval", "0.9"])
     assert predict_quality(options) == 0
     name, score, low, high = Path("s.csv").read_text().splitlines()[1].split(",")
-    half_width = load_regressor(REGRESSOR).interval_half_width(0.9)
+    half_width = load_regressor(REGRESSOR, RegressorDescription).description.score_interval(0.9).half_width
     assert name == "wide.png" and 20 < half_width < 40
     assert float(high) - float(score) == pytest.approx(half_width, abs=1e-3)
     assert float(score) - float(low) == pytest.approx(half_width, abs=1e-3)
@@ -85,7 +86,7 @@ def test_features_of_another_pooling_are_refused(photographs):
 
 
 def test_the_description_holds_no_path_of_the_machine_that_made_it():
-    text = embedded_model().regressor.with_suffix(".json").read_text()
+    text = REGRESSOR.with_suffix(".json").read_text()
     assert '"scores": "clive_half/mos.csv"' in text and ': "/' not in text
     assert (MODELS / "MODEL_CARD.md").is_file()
     assert ENCODERS["quality_aware"].stat().st_size < 25e6
@@ -93,6 +94,7 @@ def test_the_description_holds_no_path_of_the_machine_that_made_it():
 
 def test_encoders_of_the_users_own_are_not_left_out_in_silence(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert choose_model(None, CHECKPOINTS) == embedded_model() and not capsys.readouterr().err
-    assert choose_model(None, {**CHECKPOINTS, "quality_aware": tmp_path / "mine.pth"}) == embedded_model()
+    embedded = ModelFiles(REGRESSOR, ENCODERS)
+    assert choose_model(None, CHECKPOINTS) == embedded and not capsys.readouterr().err
+    assert choose_model(None, {**CHECKPOINTS, "quality_aware": tmp_path / "mine.pth"}) == embedded
     assert "--quality_ckpt and --content_ckpt are not used: the embedded model" in capsys.readouterr().err

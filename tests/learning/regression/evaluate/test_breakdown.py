@@ -1,7 +1,7 @@
 """Metrics per kind and level, against a calculation by scipy for each split and kind."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -9,10 +9,10 @@ from scipy.stats import pearsonr, spearmanr
 
 from learning.regression.evaluate.breakdown import breakdown, sorted_labels
 from learning.regression.evaluate.held_out import HeldOut
-from learning.regression.evaluate.mappings import IDENTITY
 from learning.regression.evaluate.metrics import fit_mapping
 from learning.regression.evaluate.results import Breakdown, PartResult
 from learning.regression.model.description import RegressorDescription
+from networks.opinion_mapping import IDENTITY
 
 
 def held_out(n=90, n_splits=3, seed=0):
@@ -73,5 +73,5 @@ def test_the_description_keeps_it():
     results = (PartResult("blur", 20, 3, 0.5, 0.6, 1.5), PartResult("rare", 2, 0, None, None, None))
     for found in (None, Breakdown(results, ()), Breakdown((), results)):
         description = RegressorDescription(("quality_aware",), {}, IDENTITY, (0.0, 1.0), breakdown=found)
-        content = json.loads(json.dumps(description.to_json()))
+        content = json.loads(json.dumps(asdict(description)))
         assert RegressorDescription.from_json(content).breakdown == found

@@ -18,12 +18,12 @@ from learning.regression.evaluate.comparison import (
     srcc_difference,
 )
 from learning.regression.evaluate.held_out import HeldOut, held_out_file, read_held_out, write_held_out
-from learning.regression.evaluate.mappings import IDENTITY
 from learning.regression.evaluate.results import Interval
 from learning.regression.fit.search import fit
 from learning.regression.fit.settings import Hyperparameters
 from learning.regression.model.description import RegressorDescription
 from learning.regression.model.files import save_regressor
+from networks.opinion_mapping import IDENTITY
 from options.compare import parse_compare_options
 
 N = 60

@@ -2,39 +2,53 @@
 
 import hashlib
 import json
-import zipfile
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
+import safetensors.numpy
 import skops.io
-from sklearn.linear_model import Ridge
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import FunctionTransformer
 
 from common.errors import UserError
 from learning.regression.evaluate.conformal import PredictionIntervals
-from learning.regression.evaluate.mappings import OpinionMapping
-from learning.regression.evaluate.results import Interval, Metrics, ObserverSpread, Spread
-from learning.regression.fit.linear_model import LinearModel, write_linear_model
+from learning.regression.evaluate.results import Breakdown, Interval, ObserverSpread, PartResult, Spread
 from learning.regression.fit.search import fit
 from learning.regression.fit.settings import Hyperparameters
 from learning.regression.model.description import BootstrapIntervals, RegressorDescription, ResultsSummary
-from learning.regression.model.files import (
-    description_file,
-    load_regressor,
-    read_description,
-    save_regressor,
-    weights_file,
-)
-from learning.regression.model.pipeline_files import read_pipeline
+from learning.regression.model.files import read_description, save_regressor
+from networks import regressor
+from networks.opinion_mapping import OpinionMapping
+from networks.regressor import FORMER_FORMAT, ScoringDescription, description_file, weights_file
 
 DESCRIPTION = RegressorDescription(
     kinds=("quality_aware",),
     encoders={"quality_aware": "a" * 64},
     calibration=OpinionMapping("linear", (1.0, 2.0)),
-    score_range=(1, 5),
+    score_range=(1.0, 5.0),
 )
+RESULTS = ResultsSummary({"srcc": Spread(0.1, 0.2, 0.3, 0.4, 0.5)}, (Metrics(0.1, 0.2, 0.3, 0.4, "logistic", 0.5),))
+COMPLETE = replace(
+    DESCRIPTION,
+    versions={"numpy": "2"},
+    scores="s.csv",
+    note="n",
+    inversion="t",
+    protocol="p",
+    hyperparameters=Hyperparameters("elasticnet", True, 0.1, 0.5),
+    validation_srcc=0.5,
+    shared=RESULTS,
+    nested=RESULTS,
+    choice="nested",
+    intervals=BootstrapIntervals({"srcc": Interval(0.5, 0.4, 0.6)}, 1000, 3),
+    prediction_intervals=PredictionIntervals((0.5, 0.9), (0.2, 0.4), 0.91),
+    observers=ObserverSpread(1.0, 20.0, 0.9, 0.1, 0.2),
+    breakdown=Breakdown((PartResult("blur", 20, 3, 0.5, 0.6, 1.5), PartResult("rare", 2, 0, None, None, None))),
+    n_images=7,
+)
+
+
+def load_regressor(path):
+    return regressor.load_regressor(path, RegressorDescription)
 
 
 @pytest.fixture
@@ -46,180 +60,158 @@ def saved(tmp_path):
     return tmp_path / "r.skops", pipeline, features
 
 
-def test_it_comes_back_as_it_was(saved):
+def test_it_comes_back_as_it_was_by_any_of_its_files(saved):
     path, pipeline, features = saved
-    regressor = load_regressor(path)
-    assert np.array_equal(regressor.predict(features), 1 + 2 * pipeline.predict(features.astype(np.float64)))
-    assert type(read_pipeline(path)) is Pipeline and regressor.kinds == ("quality_aware",)
-    assert regressor.description == DESCRIPTION
+    expected = 1 + 2 * pipeline.predict(features.astype(np.float64))
+    for file in (path, weights_file(path), description_file(path)):
+        loaded = load_regressor(file)
+        assert loaded.predict(features) == pytest.approx(expected, rel=1e-12, abs=1e-12)
+        assert loaded.description == DESCRIPTION
+    exported = skops.io.load(path)
+    assert np.array_equal(1 + 2 * exported.predict(features.astype(np.float64)), expected)
+    path.unlink()
+    assert load_regressor(path).description == DESCRIPTION, "the pipeline is not read"
+
+
+@pytest.mark.parametrize("missing", [("safetensors",), ("json",), ("safetensors", "json")])
+def test_missing_files_are_named(saved, missing):
+    for ending in missing:
+        saved[0].with_suffix(f".{ending}").unlink()
+    names = " and ".join(f"r.{ending}" for ending in missing)
+    with pytest.raises(UserError, match=rf"r\.skops: {names} do(es)? not exist beside it; train_regressor.py writes"):
+        load_regressor(saved[0])
+
+
+def test_a_description_survives_json(saved):
+    path, pipeline, _ = saved
+    save_regressor(path, pipeline, COMPLETE)
+    assert load_regressor(path).description == read_description(description_file(path)) == COMPLETE
+
+
+def test_a_description_of_the_former_format_is_read(saved):
+    """As commit b8bcb8a wrote it: other names, results of the shared choice and the breakdown at the top."""
+    path, *_ = saved
+    content = json.loads(description_file(path).read_text()) | json.loads(json.dumps(asdict(COMPLETE)))
+    breakdown, inversion = content.pop("breakdown"), content.pop("inversion")
+    shared, nested = (
+        {"figures": found["spreads"], "figures_per_split": found["splits"]}
+        for found in (content.pop("shared"), content.pop("nested"))
+    )
+    former = {"format": FORMER_FORMAT, "sha256": "0" * 64, "turned": inversion, "nested": nested,
+              "srcc_chosen_within_each_split": 0.3}  # fmt: skip
+    description_file(path).write_text(json.dumps(content | former | shared | breakdown))
+    assert load_regressor(path).description == COMPLETE
 
 
 def test_an_old_description_with_the_keys_that_a_prediction_needs_is_read(saved):
     path, *_ = saved
     about = description_file(path)
-    content = json.loads(about.read_text())
-    needed = ("format", "sha256", "kinds", "encoders", "calibration", "score_range")
+    content = json.loads(about.read_text()) | {"format": FORMER_FORMAT}
+    needed = ("format", "weights_sha256", "kinds", "encoders", "calibration", "score_range")
     about.write_text(json.dumps({key: content[key] for key in needed}))
     assert load_regressor(path).description == DESCRIPTION
 
 
-def test_a_description_survives_json():
-    spread, split = Spread(0.1, 0.2, 0.3, 0.4, 0.5), Metrics(0.1, 0.2, 0.3, 0.4, "logistic", 0.5)
-    summary = ResultsSummary({"srcc": spread}, (split,))
-    complete = replace(
-        DESCRIPTION,
-        versions={"numpy": "2"},
-        scores="s.csv",
-        note="n",
-        inversion="t",
-        protocol="p",
-        hyperparameters=Hyperparameters("elasticnet", True, 0.1, 0.5),
-        validation_srcc=0.5,
-        shared=summary,
-        nested=summary,
-        choice="nested",
-        intervals=BootstrapIntervals({"srcc": Interval(0.5, 0.4, 0.6)}, 1000, 3),
-        prediction_intervals=PredictionIntervals((0.5, 0.9), (0.2, 0.4), 0.91),
-        observers=ObserverSpread(1.0, 20.0, 0.9, 0.1, 0.2),
-        srcc_chosen_within_each_split=0.3,
-        n_images=7,
-    )
-    assert RegressorDescription.from_json(json.loads(json.dumps(complete.to_json()))) == complete
-
-
-def test_a_prediction_interval_is_given_or_refused_with_a_sentence(saved):
-    path, pipeline, _ = saved
+def test_a_prediction_interval_is_given_or_refused_with_a_sentence():
     with pytest.raises(UserError, match="records no prediction intervals"):
-        load_regressor(path).interval_half_width(0.9)
-    with_intervals = replace(DESCRIPTION, prediction_intervals=PredictionIntervals((0.5, 0.9), (0.2, 0.4), None))
-    save_regressor(path, pipeline, with_intervals)
-    regressor = load_regressor(path)
-    assert (regressor.interval_half_width(0.9), regressor.interval_half_width(0.6)) == (0.4, 0.4)
+        DESCRIPTION.score_interval(0.9)
+    assert (COMPLETE.score_interval(0.9).half_width, COMPLETE.score_interval(0.6).half_width) == (0.4, 0.4)
     with pytest.raises(UserError, match=r"no prediction interval at level 0\.95: the highest level recorded is 0\.9"):
-        regressor.interval_half_width(0.95)
+        COMPLETE.score_interval(0.95)
 
 
 def test_another_encoder_is_refused(saved):
-    regressor = load_regressor(saved[0])
-    regressor.check_encoder("quality_aware", "a" * 64, "x")
-    regressor.check_encoder("quality_aware", None, "x")
+    loaded = load_regressor(saved[0])
+    loaded.check_encoder("quality_aware", "a" * 64, "x")
+    loaded.check_encoder("quality_aware", None, "x")
     with pytest.raises(UserError, match="fitted on quality_aware features of encoder aaaaaaaaaaaa, and x is of bbb"):
-        regressor.check_encoder("quality_aware", "b" * 64, "x")
+        loaded.check_encoder("quality_aware", "b" * 64, "x")
     with pytest.raises(UserError, match="with --pooling layer4_mean, and x is with stages_mean_std; name another"):
-        regressor.check_encoder("quality_aware", "a" * 64 + ":stages_mean_std", "x", "name another folder")
+        loaded.check_encoder("quality_aware", "a" * 64 + ":stages_mean_std", "x", "name another folder")
     with pytest.raises(UserError, match="takes 6 quality_aware features, and these images have 5"):
-        regressor.predict(np.zeros((2, 5), np.float32))
+        loaded.predict(np.zeros((2, 5), np.float32))
 
 
-def test_a_changed_file_is_refused(saved):
-    path, *_ = saved
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-    with pytest.raises(UserError, match="do not belong together, or one was changed"):
-        load_regressor(path)
+@pytest.mark.parametrize("at", [8, -1])
+def test_changed_weights_and_those_of_another_regressor_are_refused(saved, at):
+    weights = weights_file(saved[0])
+    content = bytearray(weights.read_bytes())
+    content[at] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(UserError, match=r"r\.safetensors and .*r\.json do not belong together, or one was changed"):
+        load_regressor(saved[0])
 
 
-def test_a_foreign_type_is_refused_and_does_nothing(saved, tmp_path):
-    """Even where the JSON was made to fit it."""
-    path, *_ = saved
-    skops.io.dump(Pipeline([("evil", FunctionTransformer(func=print))]), path)
-    _fit_digest(path)
-    with pytest.raises(UserError, match="is unsafe: it holds"):
-        load_regressor(path)
-
-
-def _fit_digest(path):
-    about = description_file(path)
-    content = json.loads(about.read_text()) | {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
-    about.write_text(json.dumps(content))
-
-
-@pytest.mark.parametrize("damage", ["empty", "text", "zip", "estimator"])
-def test_what_is_no_regressor_is_refused(saved, damage):
-    path, *_ = saved
-    if damage == "zip":
-        with zipfile.ZipFile(path, "w") as archive:
-            archive.writestr("schema.json", "{}")
-    elif damage == "estimator":
-        skops.io.dump(read_pipeline(path)[-1], path)
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"", "does not hold a regressor's weights, or is damaged"),
+        (b"no weights", "does not hold a regressor's weights, or is damaged"),
+        ({"weights": np.ones(6)}, "or is damaged: KeyError: 'mean'"),
+        ({"scale": np.ones(5)}, "its arrays have different lengths"),
+        ({"mean": np.full(6, np.nan)}, "it holds values that are not finite"),
+        ({"intercept": np.ones(2)}, "or is damaged"),
+    ],
+)  # fmt: skip
+def test_what_are_no_weights_is_refused(saved, content, sentence):
+    """Even where the JSON was made to fit them."""
+    weights, about = weights_file(saved[0]), description_file(saved[0])
+    if isinstance(content, bytes):
+        weights.write_bytes(content)
     else:
-        path.write_text({"empty": "", "text": "no regressor"}[damage])
-    _fit_digest(path)
-    with pytest.raises(UserError, match=r"is not a regressor, or is damaged|not a scikit-learn pipeline"):
-        load_regressor(path)
+        others = {} if "weights" in content else safetensors.numpy.load_file(weights)
+        safetensors.numpy.save_file(others | content, weights)
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    about.write_text(json.dumps(json.loads(about.read_text()) | {"weights_sha256": digest}))
+    with pytest.raises(UserError, match=sentence):
+        load_regressor(saved[0])
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": "x"}', "null", '{"format": "Re-IQA regressor 1"}'])
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": "x"}', "null", '{"format": "Re-IQA regressor 2"}'])
 def test_what_is_no_description_is_refused(saved, text):
     description_file(saved[0]).write_text(text)
-    with pytest.raises(UserError, match="describe a regressor"):
+    with pytest.raises(UserError, match="does not describe a regressor, or is damaged"):
         load_regressor(saved[0])
 
 
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("kinds", []), ("kinds", ["foo"]), ("kinds", ["quality_aware", "quality_aware"]), ("score_range", "abc"),
-        ("score_range", [1]), ("encoders", {"quality_aware": 3}),
-        ("calibration", {"kind": "linear", "parameters": [1]}),
-        ("calibration", {"kind": "cubic", "parameters": [1, 2]}), ("calibration", None),
+        ("kinds", []), ("kinds", ["foo"]), ("kinds", ["quality_aware", "quality_aware"]), ("encoders", {"content": 3}),
+        ("encoders", ["a"]), ("calibration", {"kind": "linear", "parameters": [1]}), ("calibration", None),
+        ("calibration", {"kind": "cubic", "parameters": [1, 2]}), ("calibration", {"kind": "linear"}),
+        ("calibration", {"kind": "linear", "parameters": [1, float("nan")]}),
     ],
 )  # fmt: skip
 def test_a_description_that_makes_no_sense_is_refused(saved, key, value):
     about = description_file(saved[0])
     about.write_text(json.dumps(json.loads(about.read_text()) | {key: value}))
-    with pytest.raises(UserError, match="does not describe a regressor, or is damaged"):
-        load_regressor(saved[0])
+    for kind in (ScoringDescription, RegressorDescription):
+        with pytest.raises(UserError, match="does not describe a regressor, or is damaged"):
+            regressor.load_regressor(saved[0], kind)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "sentence"),
+    [
+        ("score_range", "abc", r"score_range is 'abc', not tuple\[float, float\]"),
+        ("score_range", [1], r"score_range is \[1\], not"), ("score_range", [0, 10**400], "score_range is 1000"),
+        ("n_images", 1.5, "n_images is 1.5, not int"), ("note", None, "note is None, not str"),
+        ("validation_srcc", True, "validation_srcc is True, not float"),
+        ("prediction_intervals", {"levels": [0.5], "half_widths": [], "coverage": None}, "1 levels and 0 half-widths"),
+        ("shared", {"splits": [{"srcc": 1}]}, "splits has no entry 'plcc'"), ("versions", {"numpy": 2}, "versions"),
+    ],
+)  # fmt: skip
+def test_a_record_that_makes_no_sense_is_named(saved, key, value, sentence):
+    """It does not keep the regressor from scoring for a program that does not read the record."""
+    about = description_file(saved[0])
+    about.write_text(json.dumps(json.loads(about.read_text()) | {key: value}))
+    with pytest.raises(UserError, match=f"r.json does not describe a regressor, or is damaged: .*{sentence}"):
+        read_description(about)
+    assert regressor.load_regressor(saved[0], ScoringDescription).description.kinds == ("quality_aware",)
 
 
 def test_the_sentence_on_another_file_is_short(saved):
     path, _, _ = saved
     with pytest.raises(UserError, match=r"is damaged: byte \d+ is not utf-8$"):
         read_description(path)
-
-
-def test_what_is_not_finite_or_not_fitted_is_refused(saved):
-    path, *_ = saved
-    pipeline = read_pipeline(path)
-    pipeline[-1].coef_[0] = np.nan
-    skops.io.dump(pipeline, path)
-    _fit_digest(path)
-    with pytest.raises(UserError, match="holds values that are not finite"):
-        load_regressor(path)
-    skops.io.dump(make_pipeline(Ridge()), path)
-    _fit_digest(path)
-    with pytest.raises(UserError, match="has not fitted"):
-        load_regressor(path)
-
-
-def test_a_missing_half_is_named(saved):
-    description_file(saved[0]).unlink()
-    with pytest.raises(UserError, match=r"r\.json does not exist"):
-        load_regressor(saved[0])
-
-
-def test_weights_give_the_pipelines_scores(saved):
-    path, pipeline, features = saved
-    from_weights = load_regressor(path)
-    weights_file(path).unlink()  # as an earlier version left it
-    from_pipeline = load_regressor(path)
-    expected = DESCRIPTION.calibration(pipeline.predict(features.astype(np.float64)))
-    for regressor in (from_weights, from_pipeline):
-        assert np.allclose(regressor.predict(features), expected, rtol=1e-12, atol=1e-12)
-
-
-def test_changed_weights_are_refused_and_those_of_another_pipeline_not_used(saved):
-    path, _, features = saved
-    expected = load_regressor(path).predict(features)
-    content = bytearray(weights_file(path).read_bytes())
-    content[-1] ^= 1
-    weights_file(path).write_bytes(content)
-    with pytest.raises(UserError, match=r"r\.safetensors and .*r\.json do not belong together"):
-        load_regressor(path)
-
-    write_linear_model(weights_file(path), LinearModel(*np.zeros((3, 6)), 0.0), "0" * 64)
-    about = description_file(path)
-    digest = hashlib.sha256(weights_file(path).read_bytes()).hexdigest()
-    about.write_text(json.dumps(json.loads(about.read_text()) | {"weights_sha256": digest}))
-    assert np.allclose(load_regressor(path).predict(features), expected, rtol=1e-12, atol=1e-12)

@@ -1,9 +1,10 @@
 """Scores: one row for each row of the input, for the pixels that are there, whatever the company and the spelling."""
 
 import csv
+import json
 import re
 import shutil
-from dataclasses import replace
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -15,11 +16,11 @@ from learning.regression.evaluate.conformal import PredictionIntervals
 from learning.regression.fit.search import fit
 from learning.regression.fit.settings import Hyperparameters
 from learning.regression.model.description import RegressorDescription
-from learning.regression.model.files import load_regressor, save_regressor
-from learning.regression.model.pipeline_files import read_pipeline
+from learning.regression.model.files import save_regressor
 from learning.regression.model.predict import predict_quality
 from networks import build_encoder
 from networks.checkpoint_formats import fingerprint
+from networks.opinion_mapping import IDENTITY
 from options.prediction import parse_prediction_options
 from tests.images import noise_image, photograph
 
@@ -35,22 +36,13 @@ def model(tmp_path_factory):
         torch.save(state, folder / f"{kind}.pth")
         encoders[kind] = fingerprint(state)
     rng = np.random.default_rng(0)
-    pipeline = fit(
-        rng.normal(size=(60, 2048)).astype(np.float32), rng.uniform(0, 100, 60), Hyperparameters("ridge", True, 1.0)
-    )
-    save_regressor(folder / "r.skops", pipeline, description(encoders))
+    features, mos = rng.normal(size=(60, 2048)).astype(np.float32), rng.uniform(0, 100, 60)
+    save_regressor(folder / "r.skops", fit(features, mos, Hyperparameters("ridge", True, 1.0)), description(encoders))
     return folder
 
 
 def description(encoders):
-    return RegressorDescription.from_json(
-        {
-            "kinds": list(encoders),
-            "encoders": encoders,
-            "calibration": {"kind": "linear", "parameters": [0, 1]},
-            "score_range": [0, 100],
-        }
-    )
+    return RegressorDescription(tuple(encoders), encoders, IDENTITY, (0.0, 100.0))
 
 
 def score(model, *arguments):
@@ -111,13 +103,11 @@ def test_one_row_for_each_row_of_the_input(model, photos):
 
 def calibrated(model, intervals):
     """The regressor of ``model`` once more, with these prediction intervals: its path."""
-    regressor = load_regressor(model / "r.skops")
-    save_regressor(
-        model / "i.skops",
-        read_pipeline(model / "r.skops"),
-        replace(regressor.description, prediction_intervals=intervals),
-    )
-    return model / "i.skops"
+    shutil.copy(model / "r.safetensors", model / "i.safetensors")
+    content = json.loads((model / "r.json").read_text())
+    content["prediction_intervals"] = intervals and asdict(intervals)
+    (model / "i.json").write_text(json.dumps(content))
+    return model / "i.safetensors"
 
 
 def test_each_score_has_its_interval(model, photos, capsys):

@@ -55,8 +55,8 @@ def test_an_image_of_too_many_pixels_has_no_map_and_the_next_one_has(scorer, tmp
     for name, width in (("large.png", 140), ("small.png", 110)):
         Image.fromarray(photograph(120, width)).save(tmp_path / name)
     images = [ListedImage(str(tmp_path / name), name) for name in ("large.png", "small.png")]
-    failed = write_maps(images, scorer, tmp_path / "maps")
-    assert list(failed) == ["large.png"] and "large.png: no map: 16,800 pixels" in failed["large.png"]
+    maps, (sentence,) = write_maps(images, scorer, tmp_path / "maps")
+    assert list(maps) == ["small.png"] and "large.png: no map: 16,800 pixels" in sentence
     assert [path.name for path in (tmp_path / "maps").iterdir()] == ["small.png.png"]
     with pytest.raises(UserError, match="maps are drawn for up to"):
         local_deviations(photograph(120, 140), scorer)

@@ -66,7 +66,7 @@ def test_a_page_with_everything_inside(tmp_path, official):
     checker = Checker()
     checker.feed(page)
     assert not checker.open and checker.pictures > 10
-    assert all(address.startswith(("data:image/jpeg;base64,", "#")) for address in checker.addresses)
+    assert all(address.startswith(("data:image/webp;base64,", "#")) for address in checker.addresses)
     assert not re.search(r"https?://(?!www\.w3\.org|purl\.org|creativecommons\.org|matplotlib\.org)", page)
     assert "By kind of distortion" in page and "blur &amp; &lt;noise&gt;" in page and "By level" not in page
     assert "&lt;b&gt;&amp;" in page and "<b>&" not in page and "A note." in page and "Inverted." in page

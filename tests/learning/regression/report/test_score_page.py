@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from learning.regression.evaluate.mappings import OpinionMapping
-from learning.regression.model.description import RegressorDescription
+from learning.regression.model.description import RegressorDescription, ScoreInterval
 from learning.regression.model.quality_maps import map_file
-from learning.regression.report.score_page import THUMBNAIL_BYTES, PageTexts, ScoredImage, thumbnail, write_page
+from learning.regression.report.pages import THUMBNAIL_BYTES, thumbnail
+from learning.regression.report.score_page import PageTexts, ScoredImage, write_score_page
+from networks.opinion_mapping import OpinionMapping
 from tests.images import noise_image, photograph
 
 DESCRIPTION = RegressorDescription(
@@ -61,21 +62,22 @@ def images(tmp_path):
 
 
 def test_the_page_shows_every_image_and_loads_nothing(images, tmp_path):
-    texts = PageTexts("the <model>", "3 images scored, 1 failed", ["image <x> cannot be read"], card="# card <1>")
-    write_page(tmp_path / "p.html", images, DESCRIPTION, texts)
+    texts = PageTexts("the <model>", "# card <1>", "3 images scored, 1 failed", ["image <x> cannot be read"])
+    write_score_page(tmp_path / "p.html", images, DESCRIPTION, ScoreInterval(0.9, 8.5, 0.895), texts)
     page = Page((tmp_path / "p.html").read_text(encoding="utf-8"))
     assert page.figures == [[HOSTILE, 60.5, 1], ["gone ?.png", 50.25, 0], ["a.png", 40.0, 2]]
     assert page.tags.count("script") == 1 and all(source.startswith("data:image/webp;") for source in page.sources)
     for text in ("the <model>", "3 images scored, 1 failed", "image <x> cannot be read", "# card <1>", "no picture"):
         assert text in page.texts
     assert any("mos & <scores>.csv" in text for text in page.texts)
+    assert "31.5 to 48.5" in page.texts and any("the 90 % interval held 89.5%" in text for text in page.texts)
     assert "Scores from 40 to 60.5, median 50.2; higher is better" in " ".join(page.texts)
     picture = Image.open(io.BytesIO(base64.b64decode(page.sources[-1].partition(",")[2])))
     assert picture.size == (80, 60) and np.asarray(picture).min() > 250  # the map, without the photograph
 
 
 def test_the_texts_on_maps_and_problems_are_there_only_with_them(images, tmp_path):
-    write_page(tmp_path / "p.html", images[1:2], DESCRIPTION, PageTexts("m", "c"))
+    write_score_page(tmp_path / "p.html", images[1:2], DESCRIPTION, None, PageTexts("m", "", "c"))
     text = (tmp_path / "p.html").read_text(encoding="utf-8")
     assert "Quality of 1 image<" in text and not re.search(r"Point at|Files with problems|<details>", text)
 
@@ -88,7 +90,7 @@ def test_a_thumbnail_is_small_whatever_the_image():
 def test_an_image_that_cannot_be_read_again_is_named(tmp_path):
     Image.new("RGB", (30, 20)).save(tmp_path / "large.png")
     images = [ScoredImage(name, str(tmp_path / name), 1.0) for name in ("large.png", "gone.png")]
-    unread = write_page(tmp_path / "p.html", images, DESCRIPTION, PageTexts("m", "c"), max_pixels=599)
+    unread = write_score_page(tmp_path / "p.html", images, DESCRIPTION, None, PageTexts("m", "", "c"), max_pixels=599)
     assert "large.png has 30x20 pixels" in unread[0] and "gone.png does not exist" in unread[1]
     page = (tmp_path / "p.html").read_text()
     assert "large.png has 30x20 pixels" in page and "gone.png does not exist" in page

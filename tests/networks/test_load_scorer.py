@@ -7,16 +7,16 @@ import torch
 from common.errors import UserError
 from common.names import LAYER4_MEAN, STAGES_DIFFERENCES
 from datasets.images.resampling import half_size_exactly
-from learning.regression.evaluate.mappings import OpinionMapping
 from learning.regression.fit.search import fit
 from learning.regression.fit.settings import Hyperparameters
 from learning.regression.model.description import RegressorDescription
-from learning.regression.model.files import load_regressor, save_regressor
-from learning.regression.model.scorer import load_scorer
-from networks import build_encoder, embedded
+from learning.regression.model.files import save_regressor
+from networks import build_encoder, embedded, load_scorer
 from networks.checkpoint_formats import fingerprint
 from networks.features import FeatureExtractor
+from networks.opinion_mapping import OpinionMapping
 from networks.pooling import identity
+from networks.regressor import ScoringDescription, load_regressor
 from tests.images import photograph
 
 CPU = torch.device("cpu")
@@ -51,7 +51,7 @@ def test_it_has_the_scores_of_the_regressor(tmp_path, kinds, standardized, pooli
     image = photograph(96, 128)
     full, half = (torch.from_numpy(one)[None] for one in (image, half_size_exactly(image)))
     features = torch.cat([extractor.at_two_scales(full, half) for extractor in extractors], dim=1)
-    expected = load_regressor(regressor).predict(features.numpy())
+    expected = load_regressor(regressor, ScoringDescription).predict(features.numpy())
     scorer = load_scorer(str(regressor), checkpoints)
     with torch.no_grad():
         found = scorer(torch.from_numpy(image).permute(2, 0, 1)[None] / 255).numpy()
@@ -93,21 +93,19 @@ def models(tmp_path, monkeypatch):
     """A folder for an embedded model in place of the project's."""
     folder = tmp_path / "models"
     folder.mkdir()
-    monkeypatch.setattr(embedded, "REGRESSOR", folder / "r.skops")
+    monkeypatch.setattr(embedded, "REGRESSOR", folder / "r.safetensors")
     monkeypatch.setattr(embedded, "ENCODERS", {kind: folder / f"{kind}.pth" for kind in KINDS})
     return folder
 
 
 def test_the_embedded_model_is_the_default(models, hub):
     write_model(models, KINDS[:1], True, STAGES_DIFFERENCES)
-    assert embedded.is_available()
     with torch.no_grad():
         assert hub("re_iqa")(torch.rand(1, 3, 48, 64)).shape == (1,)
         assert hub("quality_aware_encoder")(torch.rand(1, 3, 48, 64)).shape == (1, 512)
 
 
 def test_a_missing_embedded_model_is_a_sentence(models, hub):
-    assert not embedded.is_available()
     with pytest.raises(UserError, match=r"contains no embedded model .*name a regressor"):
         hub("re_iqa")
     with pytest.raises(UserError, match=r"contains no embedded content-aware encoder .*name a checkpoint instead"):

@@ -1,0 +1,89 @@
+"""A module as an ONNX file with any number and size of images, compared with the module before it is kept."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from common.atomic_files import whole_file
+from common.errors import UserError
+
+SIZES = ((1, 96, 128), (2, 97, 131), (3, 64, 201), (1, 224, 160), (2, 33, 34))
+"""Batch size, height and width of the images on which a file is compared: even, odd, tall, wide, small."""
+
+TOLERANCE = 1e-4
+"""Largest difference between file and module, as a share of the largest result (at least 1)."""
+
+PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+REQUIREMENTS = "requirements-export.txt"
+
+Run: TypeAlias = Callable[[Tensor], Tensor]
+"""(N, 3, H, W) images -> scores or features."""
+
+
+def require_packages() -> None:
+    """UserError where one of the optional packages is missing."""
+    missing = [package for package in PACKAGES if importlib.util.find_spec(package) is None]
+    if missing:
+        raise UserError(
+            f"ONNX export needs {', '.join(PACKAGES)}; missing: {', '.join(missing)}: pip install -r {REQUIREMENTS}"
+        )
+
+
+def export_onnx(module: nn.Module, path: Path) -> float:
+    """Writes ``module`` as ONNX, after a comparison in onnxruntime; returns the largest difference.
+
+    Raises UserError where the results of the file differ, or where it cannot be written.
+    """
+    with whole_file(path) as temporary:
+        program = torch.onnx.export(trace(module), dynamo=True, verbose=False, input_names=["images"])
+        assert program is not None  # as always with dynamo
+        program.save(temporary)
+        return largest_difference(module, run_onnx(temporary), path)
+
+
+def trace(module: nn.Module) -> ExportedProgram:
+    """``module``, images (N, 3, H, W) -> results, as a program for any N, H and W."""
+    shapes = ({0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC},)
+    config = importlib.import_module("torch.fx.experimental._config")
+    # Lets feature maps have sides of 1 pixel; torch versions without this setting assume 2 or more.
+    known = hasattr(config, "backed_size_oblivious")
+    with config.patch(backed_size_oblivious=True) if known else contextlib.nullcontext():
+        return torch.export.export(module, (torch.rand(2, 3, 96, 128),), dynamic_shapes=shapes)
+
+
+def run_onnx(path: Path) -> Run:
+    """The ONNX file as a function, on the CPU."""
+    onnxruntime = importlib.import_module("onnxruntime")
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
+
+
+def largest_difference(module: nn.Module, exported: Run, path: Path) -> float:
+    """The largest difference between ``module`` and ``exported``, as a share of the largest result (at least 1).
+
+    Images of every size are noise, once with 8-bit values and once without. Raises UserError above TOLERANCE.
+    """
+    generator = torch.Generator().manual_seed(0)
+    largest = 0.0
+    for n, height, width in SIZES:
+        noise = torch.rand((n, 3, height, width), generator=generator)
+        for images in (noise, (255 * noise).round() / 255):
+            with torch.no_grad():
+                expected = module(images)
+                difference = (exported(images) - expected).abs().max() / expected.abs().max().clamp(min=1)
+            if not difference <= TOLERANCE:
+                raise UserError(
+                    f"{path} was not written: for images of {width}x{height} its results would differ by "
+                    f"{difference:.1e} of the largest one, and {TOLERANCE:g} is allowed"
+                )
+            largest = max(largest, float(difference))
+    return largest

@@ -1,0 +1,187 @@
+"""The regressor as data: a linear model of features and a curve to the opinions' scale. Imports no torch.
+
+Two files belong together and are the regressor. ``quality.safetensors`` holds the linear model. ``quality.json``
+describes it: the calibration, the encoders, so that the regressor is not used with features of different ones, and the
+SHA-256 of the other file. Users name either of them, or ``quality.skops``, scikit-learn's pipeline for other programs,
+which stands beside them and is not read. Reading executes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from common.atomic_files import whole_file
+from common.errors import UserError, in_short
+from common.names import GIVEN, KINDS, differ_in_pooling, pooling_of, short_identity
+from common.typed_json import read_dataclass
+
+from .opinion_mapping import OpinionMapping
+
+FORMAT = "Re-IQA regressor 2"
+FORMER_FORMAT = "Re-IQA regressor 1"
+"""It differs in how the evaluation is recorded; what a score needs is the same."""
+
+_OTHER_CHECKPOINT = "use the checkpoint that it was fitted with, or fit another (train_regressor.py)"
+
+
+@dataclass(frozen=True)
+class LinearModel:
+    """((features - mean) / scale) . weights + intercept; ``mean``, ``scale`` and ``weights`` are (F,) float64."""
+
+    mean: np.ndarray
+    scale: np.ndarray
+    weights: np.ndarray
+    intercept: float
+
+    def predict(self, features: np.ndarray) -> np.ndarray:
+        """(n, F) -> (n,), computed in float64."""
+        return (features.astype(np.float64) - self.mean) / self.scale @ self.weights + self.intercept
+
+
+Description = TypeVar("Description", bound="ScoringDescription")
+
+
+@dataclass(frozen=True)
+class ScoringDescription:
+    """The part of a regressor's description that a score needs.
+
+    ``kinds`` are the kinds of features, side by side in this order; ``encoders`` maps each kind to the identity of its
+    encoder, or None where that is unknown. ``calibration`` maps the linear model's predictions to the opinions' scale.
+    """
+
+    kinds: tuple[str, ...]
+    encoders: Mapping[str, str | None]
+    calibration: OpinionMapping
+
+    def __post_init__(self) -> None:
+        if self.kinds not in ((GIVEN,), KINDS, *((kind,) for kind in KINDS)):
+            raise ValueError(f"unknown kinds of features {list(self.kinds)}")
+
+    @classmethod
+    def from_json(cls: type[Description], content: dict[str, Any]) -> Description:
+        """The fields of this class in the JSON file; ValueError where one that has no default is missing or wrong."""
+        return read_dataclass(cls, content)
+
+
+@dataclass(frozen=True)
+class Regressor(Generic[Description]):
+    """A fitted linear model and its description."""
+
+    model: LinearModel
+    description: Description
+
+    def predict(self, features: np.ndarray) -> np.ndarray:
+        """(n, features of all kinds) float32 -> (n,) scores on the opinions' scale, higher for better images.
+
+        Raises UserError where the number of features is not the model's.
+        """
+        expected = len(self.model.weights)
+        if features.shape[1] != expected:
+            raise UserError(
+                f"the regressor takes {expected} {' and '.join(self.description.kinds)} features, and these images "
+                f"have {features.shape[1]}; their encoder has a different architecture"
+            )
+        return self.description.calibration(self.model.predict(features))
+
+    def check_encoder(self, kind: str, identity: str | None, where: str, remedy: str = _OTHER_CHECKPOINT) -> None:
+        """UserError where the regressor was fitted on features of a different encoder; an unknown encoder passes."""
+        own = self.description.encoders.get(kind)
+        if not own or not identity or own == identity:
+            return
+        fitted, found = f"of encoder {short_identity(own)}", f"of {short_identity(identity)}"
+        if differ_in_pooling(own, identity):
+            fitted, found = f"with --pooling {pooling_of(own)}", f"with {pooling_of(identity)}"
+        raise UserError(f"the regressor was fitted on {kind} features {fitted}, and {where} is {found}; {remedy}")
+
+
+def weights_file(path: Path) -> Path:
+    """The path of the weights of the regressor at ``path``."""
+    return path.with_suffix(".safetensors")
+
+
+def description_file(path: Path) -> Path:
+    """The path of the description of the regressor at ``path``."""
+    return path.with_suffix(".json")
+
+
+def load_regressor(path: str | os.PathLike, kind: type[Description]) -> Regressor[Description]:
+    """Reads the regressor that any of its files names, and of its description the fields of ``kind``.
+
+    Raises UserError where a file is missing or damaged, where the files do not belong together, or where the regressor
+    was fitted on features of another program.
+    """
+    path = Path(path)
+    weights, about = weights_file(path), description_file(path)
+    missing = [file.name for file in (weights, about) if not file.is_file()]
+    if missing:
+        raise UserError(
+            f"regressor {path}: {' and '.join(missing)} {'do' if missing[1:] else 'does'} not exist beside it; "
+            f"train_regressor.py writes {weights.name} and {about.name}, and both are needed"
+        )
+    description = load_description(about, kind, {"weights_sha256": weights})
+    if description.kinds == (GIVEN,):
+        raise UserError(
+            f"regressor {path} was fitted on features of another program, which this one cannot compute for images; "
+            "python -m learning.regression.compare accepts it"
+        )
+    return Regressor(_read_weights(weights), description)
+
+
+def load_description(path: Path, kind: type[Description], recorded: Mapping[str, Path]) -> Description:
+    """The description in a JSON file; ``recorded`` is entry -> the file whose SHA-256 the entry is.
+
+    Raises UserError where the description is missing, damaged or of another format, or where a file is not the one
+    that was written with it. An entry that an earlier version did not write is not checked.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict) or "format" not in content:
+            raise ValueError("it has no entry 'format'")
+        if content["format"] not in (FORMAT, FORMER_FORMAT):
+            raise ValueError(f"its format is {content['format']}, and this program reads {FORMAT}")
+        description = kind.from_json(content)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} does not describe a regressor, or is damaged: {in_short(error)}") from None
+    for entry, file in recorded.items():
+        try:
+            same = content.get(entry) in (None, sha256_of(file))
+        except OSError as error:
+            raise UserError(f"{file} cannot be read: {error.strerror}") from None
+        if not same:
+            raise UserError(f"{file} and {path} do not belong together, or one was changed; fit the regressor again")
+    return description
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def write_weights(path: Path, model: LinearModel) -> None:
+    """Writes the linear model, completely or not at all."""
+    arrays = {"mean": model.mean, "scale": model.scale, "weights": model.weights}
+    with whole_file(path) as temporary:
+        save_file({**arrays, "intercept": np.array([model.intercept])}, temporary)
+
+
+def _read_weights(path: Path) -> LinearModel:
+    try:
+        arrays = load_file(path)
+        model = LinearModel(arrays["mean"], arrays["scale"], arrays["weights"], arrays["intercept"].item())
+        if model.weights.ndim != 1 or not model.mean.shape == model.scale.shape == model.weights.shape:
+            raise ValueError("its arrays have different lengths")
+        if not all(np.isfinite(array).all() for array in arrays.values()):
+            raise ValueError("it holds values that are not finite")
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} does not hold a regressor's weights, or is damaged: {in_short(error)}") from None
+    return model
