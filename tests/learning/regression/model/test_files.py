@@ -11,7 +11,7 @@ import skops.io
 
 from common.errors import UserError
 from learning.regression.evaluate.conformal import PredictionIntervals
-from learning.regression.evaluate.results import Breakdown, Interval, ObserverSpread, PartResult, Spread
+from learning.regression.evaluate.results import Breakdown, Interval, Metrics, ObserverSpread, PartResult, Spread
 from learning.regression.fit.search import fit
 from learning.regression.fit.settings import Hyperparameters
 from learning.regression.model.description import BootstrapIntervals, RegressorDescription, ResultsSummary
