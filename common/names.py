@@ -24,27 +24,6 @@ KINDS = (QUALITY_AWARE, CONTENT_AWARE)
 GIVEN = "given"
 """The kind of features that another program computed: a regressor on them can be evaluated, but not score images."""
 
-DATABASE_NAMES = (
-    "koniq",
-    "kadid",
-    "tid2013",
-    "tid2008",
-    "live",
-    "csiq",
-    "clive",
-    "spaq",
-    "flive",
-    "livemd",
-    "pipal",
-    "cid2013",
-    "agiqa1k",
-    "agiqa3k",
-    "uhdiqa",
-    "piq23",
-    "bid",
-)
-"""The databases that ``datasets.opinions.databases`` reads, by their names on the command line."""
-
 
 def pooling_of(identity: str | None) -> str:
     """The pooling in an encoder's identity; the released one for features without an identity."""

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.machine import memory, n_cores
-from common.names import DATABASE_NAMES, KINDS
+from common.names import KINDS
+from datasets.opinions.databases import DATABASES
 from learning.regression.fit.settings import CHOICES as HYPERPARAMETER_CHOICES
 from learning.regression.fit.settings import LOGISTICS, N_RESAMPLES, N_SPLITS, SHARES, Grid
 from options.argument_types import Parser, number, numbers
@@ -134,7 +135,7 @@ def _add_data_options(group: argparse._ArgumentGroup) -> None:
         help="table (.csv, .tsv or .xlsx) with the columns image and mos, and optionally group, split, kind, level, "
         "std and n_raters",
     )
-    scores.add_argument("--database", choices=DATABASE_NAMES, help="read the scores from the database's label files")
+    scores.add_argument("--database", choices=DATABASES, help="read the scores from the database's label files")
     group.add_argument("--root", type=Path, help="folder where the database was unpacked")
     group.add_argument(
         "--also_train",
