@@ -9,9 +9,9 @@ def compute() -> int:
     from options.features import parse_feature_options
 
     options = parse_feature_options(CONTENT_AWARE)
-    from learning.extraction.feature_script import compute_features
+    from learning.extraction.extract import extract
 
-    return compute_features(options)
+    return extract(options)
 
 
 def main() -> None:

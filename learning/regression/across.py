@@ -60,7 +60,7 @@ class Matrix:
 def read_set(name: str, features: str, scores: str) -> ScoredSet:
     """Scores and features of a database; UserError where an image has no features."""
     # These import pandas, which --help does not need.
-    from datasets.features.files import FeatureFiles
+    from datasets.features.reading import FeatureFiles
     from datasets.opinions.scores import read_scores
 
     table, files = read_scores(scores), FeatureFiles(features)

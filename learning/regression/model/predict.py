@@ -15,14 +15,14 @@ from common import log
 from common.atomic_files import check_not_read, check_outside, check_target, check_writable
 from common.errors import UserError
 from common.names import pooling_of
-from datasets.features.files import FeatureFolder, FeaturePlan, claim_folder, read_encoder
-from datasets.features.stamps import FileStamp, QuickStamp
-from datasets.images.decoding import DecodedImage
+from datasets.features.files import FeatureFolder, FeaturePlan, check_precision, claim_folder, read_encoder
+from datasets.features.stamps import FileStamp
+from datasets.images.decoding import DecodedImage, UnreadableImage
 from datasets.images.lists import ImageListing, ListedImage, list_images, match_names
 from datasets.images.resampling import half_size_exactly
 from datasets.opinions.tables import shown, write_csv
 from learning.distributed.process_group import ProcessContext
-from learning.extraction.compute import ComputedFeatures, FailedImage, compute_features
+from learning.extraction.compute import ComputedFeatures, compute_features
 from learning.extraction.extract import Extraction
 from learning.extraction.extractors import extraction_device, load_extractors
 from learning.regression.evaluate.results import LABELS, METRICS
@@ -179,6 +179,7 @@ def score_listing(
     remedy = "name another folder by --features, or fit a regressor on these features (train_regressor.py)"
     for kind in regressor.kinds:
         regressor.check_encoder(kind, read_encoder(options.features, kind), f"that of {options.features}", remedy)
+        check_precision(options.features, kind, options.compute.amp)
     folder = FeatureFolder(options.features, regressor.kinds)
     plan = folder.plan(listing.images)
     to_do = [listing.images[position] for position in plan.to_do]
@@ -186,7 +187,7 @@ def score_listing(
     if to_do:
         extractors = matching_extractors(regressor, checkpoints, options.compute)
         for kind, extractor in extractors.items():
-            claim_folder(options.features, kind, extractor.identity)
+            claim_folder(options.features, kind, extractor.identity, options.compute.amp)
         scores = _scores_of(to_do, extractors, regressor, options, folder, plan)
     for start in range(0, len(plan.fresh), ROWS_AT_ONCE):
         images = [listing.images[position].name for position in plan.fresh[start : start + ROWS_AT_ONCE]]
@@ -221,7 +222,7 @@ def score_features(features: ComputedFeatures, regressor: Regressor) -> float:
     return float(regressor.predict(side_by_side[None])[0])
 
 
-NO_FILE = FileStamp(QuickStamp(0, 0, 0, 0), "")
+NO_FILE = FileStamp(0, 0, 0, "")
 """The stamp of an image that is in memory only."""
 
 
@@ -242,7 +243,7 @@ class PixelScorer:
             for index, image in enumerate(images)
         )
         for result in compute_features(decoded, self.extractors, self.batch_size):
-            if isinstance(result, FailedImage):
+            if isinstance(result, UnreadableImage):
                 raise UserError(result.reason)
             scores[result.index] = score_features(result, self.regressor)
         return scores
