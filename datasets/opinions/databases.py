@@ -20,10 +20,10 @@ import numpy as np
 
 from common.errors import UserError
 from datasets.opinions.scores import (
-    SPLIT_NAMES,
     OpinionScores,
     check_unique,
     read_numbers,
+    read_splits,
     read_spread,
     score_table,
     with_identical_grouped,
@@ -202,26 +202,13 @@ def _koniq(root: Path) -> pd.DataFrame:
     path = root / "koniq10k_scores_and_distributions.csv"
     scores = _labels(path, "image_name", "MOS", std="SD", n_raters="c_total")
     sets_path = root / "koniq10k_distributions_sets.csv"
-    sets = _labels(sets_path, "image_name", "MOS", ("set",)).set_index("image")["set"]
-    missing = scores[~scores["image"].isin(sets.index)]
-    if len(missing):
-        raise UserError(f"label file {sets_path} lacks image {missing['image'].iloc[0]}")
-    return score_table(
-        scores["image"],
-        scores["mos"],
-        splits=_splits(scores["image"].map(sets), sets_path),
-        std=scores["std"],
-        n_raters=scores["n_raters"],
-    )
-
-
-def _splits(sets: pd.Series, path: Path) -> list[str]:
-    """The parts of an official split, as this project calls them."""
-    names = sets.str.strip().str.lower()
-    unknown = sets[~names.isin(SPLIT_NAMES)]
-    if len(unknown):
-        raise UserError(f"label file {path}: set {unknown.iloc[0]!r} is not training, validation or test")
-    return [SPLIT_NAMES[name] for name in names]
+    sets = _labels(sets_path, "image_name", "MOS", ("set",))
+    parts = dict(zip(sets["image"], read_splits(sets["set"], f"label file {sets_path}"), strict=True))
+    missing = [image for image in scores["image"] if image not in parts]
+    if missing:
+        raise UserError(f"label file {sets_path} lacks image {missing[0]}")
+    splits = [parts[image] for image in scores["image"]]
+    return score_table(scores["image"], scores["mos"], splits=splits, std=scores["std"], n_raters=scores["n_raters"])
 
 
 KADID_KINDS = (
@@ -449,7 +436,7 @@ def _agiqa3k(root: Path) -> pd.DataFrame:
 def _uhdiqa(root: Path) -> pd.DataFrame:
     path = root / "uhd-iqa-metadata.csv"
     labels = _labels(path, "image_name", "quality_mos", ("set",))
-    return score_table(labels["image"], labels["mos"], splits=_splits(labels["set"], path))
+    return score_table(labels["image"], labels["mos"], splits=read_splits(labels["set"], f"label file {path}"))
 
 
 @database("piq23", "PIQ23 (overall quality)")

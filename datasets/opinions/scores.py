@@ -152,7 +152,7 @@ def read_scores(csv_path: str | os.PathLike, lower_is_better: bool = False) -> O
         images,
         -mos if lower_is_better else mos,
         groups=_read_groups(table["group"], where) if "group" in table else None,
-        splits=_read_splits(table["split"], where) if "split" in table else None,
+        splits=read_splits(table["split"], where) if "split" in table else None,
         std=read_spread(table["std"], where, "std") if "std" in table else None,
         n_raters=read_spread(table["n_raters"], where, "n_raters") if "n_raters" in table else None,
         kinds=_read_labels(table["kind"]) if "kind" in table else None,
@@ -217,7 +217,8 @@ def _read_labels(column: pd.Series) -> list[str | None]:
     return [unicodedata.normalize("NFC", name.strip()) or None for name in column]
 
 
-def _read_splits(column: pd.Series, where: str) -> list[str]:
+def read_splits(column: pd.Series, where: str) -> list[str]:
+    """The parts of an official split, as SPLIT_NAMES calls them; UserError, with the line, for an unknown part."""
     names = column.str.strip().str.lower()
     unknown = names[~names.isin(SPLIT_NAMES)]
     if len(unknown):

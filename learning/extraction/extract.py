@@ -154,15 +154,8 @@ def extract_features(
     extraction = Extraction([images[position] for position in plan.to_do], extractors, compute, context)
     for image, features in extraction:
         folder.write(image, plan.names[image.name], features.values, features.stamp)
-    own = Summary(
-        written=extraction.n_computed,
-        stale=plan.n_stale,
-        skipped=len(plan.fresh),
-        failed=extraction.failed,
-        seconds=extraction.seconds,
-        waited=extraction.waited,
-    )
-    parts = gather_objects(own, context)
+    extraction.summary.stale, extraction.summary.skipped = plan.n_stale, len(plan.fresh)
+    parts = gather_objects(extraction.summary, context)
     return Summary(
         written=sum(part.written for part in parts),
         stale=sum(part.stale for part in parts),
@@ -176,8 +169,7 @@ def extract_features(
 class Extraction:
     """One pass over ``images``: iterating yields each image with its features.
 
-    An image that cannot be read or computed is printed and not yielded; ``failed`` holds a sentence for each. The pass
-    took ``seconds``, of which ``waited`` were spent waiting for decoded images.
+    An image that cannot be read or computed is printed and not yielded; ``summary`` has a sentence for each.
     """
 
     def __init__(
@@ -191,9 +183,7 @@ class Extraction:
         self._extractors = extractors
         self._compute = compute
         self._context = context or ProcessContext()
-        self.n_computed = 0
-        self.failed: list[str] = []
-        self.seconds = self.waited = 0.0
+        self.summary = Summary()
 
     def __iter__(self) -> Iterator[tuple[ListedImage, ComputedFeatures]]:
         n_processes, is_first = self._context.world_size, self._context.is_first
@@ -205,14 +195,14 @@ class Extraction:
         began = time.perf_counter()
         for result in compute_features(self._decoded(), self._extractors, self._compute.batch_size):
             if isinstance(result, UnreadableImage):
-                self.failed.append(result.reason)
+                self.summary.failed.append(result.reason)
                 log.error(result.reason)
             else:
-                self.n_computed += 1
+                self.summary.written += 1
                 yield self._images[result.index], result
             bar.add(n_processes)
         bar.close()
-        self.seconds = time.perf_counter() - began
+        self.summary.seconds = time.perf_counter() - began
 
     def _decoded(self) -> Iterator[DecodedImage | UnreadableImage]:
         """The images, decoded by worker processes; a GPU needs many, and one decodes ahead of a CPU."""
@@ -222,10 +212,9 @@ class Extraction:
             n_workers = min(machine.n_cores(), 16) if on_gpu else 1
         asked = time.perf_counter()
         for image in decode_images([image.path for image in self._images], n_workers, self._compute.max_pixels):
-            self.waited += time.perf_counter() - asked
+            self.summary.waited += time.perf_counter() - asked
             yield image
             asked = time.perf_counter()
-        self.waited += time.perf_counter() - asked
 
 
 LONG_LIST = 200

@@ -212,7 +212,7 @@ def _scores_of(
         if keep is not None and plan is not None:
             keep.write(image, plan.names[image.name], features.values, features.stamp)
         scores.of_images[image.name] = score_features(features, regressor)
-    scores.failed = extraction.failed
+    scores.failed = extraction.summary.failed
     return scores
 
 
