@@ -14,7 +14,6 @@ import torch
 
 from common import log, machine
 from common.errors import UserError
-from common.folder_lock import LOCK, hold
 from common.progress_bar import ProgressBar
 from datasets.features.files import FeatureFolder, claim_folder, feature_file, write_single_file
 from datasets.images.decoding import DecodedImage, UnreadableImage, decode_images
@@ -116,6 +115,8 @@ def _locked(parts: Path, single_file: Path, overwrite: bool) -> Iterator[None]:
     if sys.platform == "win32":
         yield
         return
+    from common.folder_lock import LOCK, hold  # imports fcntl, which Windows lacks
+
     lock = hold(parts)
     # A process that has done its work removes the folder with its lock: then this is a lock on nothing.
     while not (parts / LOCK).exists() or not os.path.samestat(os.fstat(lock.fileno()), (parts / LOCK).stat()):
