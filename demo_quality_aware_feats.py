@@ -8,9 +8,9 @@ from options.features import parse_feature_options
 def compute() -> int:
     options = parse_feature_options(QUALITY_AWARE)
     # Imported below the options: --help needs no torch, which takes seconds.
-    from learning.extraction.feature_script import compute_features
+    from learning.extraction.extract import extract
 
-    return compute_features(options)
+    return extract(options)
 
 
 def main() -> None:

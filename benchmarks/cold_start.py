@@ -23,8 +23,8 @@ from datasets.sample_images import dead_leaves
 ROOT = Path(__file__).parent.parent
 SCRIPTS = (
     "main_contrast.py", "demo_quality_aware_feats.py", "predict_quality.py", "train_regressor.py",
-    "-m datasets.training_csv", "-m datasets.distortions", "-m datasets.sample_images", "-m datasets.sample_opinions",
-    "-m datasets.sample_scores", "-m networks.checkpoints", "-m networks.export", "-m learning.regression.compare",
+    "-m datasets.training_csv", "-m datasets.distortions", "-m datasets.sample_images",
+    "-m networks.checkpoints", "-m networks.export", "-m learning.regression.compare",
     "-m learning.regression.across", "-m learning.regression.dlp_tests",
 )  # fmt: skip
 N_RUNS = 5

@@ -56,27 +56,6 @@ N_SPLITS, SHARES = 10, (70, 10, 20)
 INTERVAL_LEVELS = tuple(round(level / 100, 2) for level in range(50, 100))
 """Levels of prediction intervals that a regressor records."""
 
-DATABASE_NAMES = (
-    "koniq",
-    "kadid",
-    "tid2013",
-    "tid2008",
-    "live",
-    "csiq",
-    "clive",
-    "spaq",
-    "flive",
-    "livemd",
-    "pipal",
-    "cid2013",
-    "agiqa1k",
-    "agiqa3k",
-    "uhdiqa",
-    "piq23",
-    "bid",
-)
-"""The databases that ``datasets.opinions.databases`` reads, by their names on the command line."""
-
 
 def pooling_of(identity: str | None) -> str:
     """The pooling in an encoder's identity; the released one for features without an identity."""

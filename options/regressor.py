@@ -6,7 +6,8 @@ from pathlib import Path
 
 from common.errors import UserError
 from common.machine import memory, n_cores
-from common.names import DATABASE_NAMES, KINDS, LOGISTICS, N_RESAMPLES, N_SPLITS, SELECTIONS, SHARES
+from common.names import KINDS, LOGISTICS, N_RESAMPLES, N_SPLITS, SELECTIONS, SHARES
+from datasets.opinions.databases import DATABASES
 from options.builder import Computed, option, parse
 
 CHOICES = {"both": KINDS, **{kind.removesuffix("_aware"): (kind,) for kind in KINDS}}
@@ -29,7 +30,7 @@ class RegressorOptions:
         "table (.csv, .tsv or .xlsx) with the columns image and mos, and optionally group, split, kind, level, std and "
         "n_raters; required, unless --database is given",
     )
-    database: str | None = option(None, "read the scores from the database's label files", choices=DATABASE_NAMES)
+    database: str | None = option(None, "read the scores from the database's label files", choices=DATABASES)
     root: Path | None = option(None, "folder where the database was unpacked")
     also_train: Path | None = option(
         None,

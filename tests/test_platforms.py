@@ -12,7 +12,7 @@ import main_contrast
 from common.atomic_files import whole_file
 from common.errors import UserError
 from datasets.features.files import FeatureFolder
-from datasets.features.stamps import FileStamp, QuickStamp
+from datasets.features.stamps import FileStamp
 from datasets.images.lists import ListedImage
 from options.contrast import parse_contrast_options
 from tests.runs import ROOT
@@ -34,7 +34,7 @@ SCRIPTS = ("demo_quality_aware_feats", "demo_content_aware_feats", "predict_qual
 @pytest.mark.processes
 def test_inference_needs_no_fcntl():
     modules = [
-        "learning.extraction.feature_script",
+        "learning.extraction.extract",
         "learning.regression.model.predict",
         "learning.regression.fit.search",
     ]
@@ -87,7 +87,7 @@ def test_files_are_synchronised_through_a_descriptor_for_writing(tmp_path, monke
 def test_a_folder_of_features_has_no_open_file(tmp_path):
     """Windows could not remove it after its features are in a single file."""
     folder = FeatureFolder(tmp_path, ["quality_aware"])
-    stamp = FileStamp(QuickStamp(1, 2, 3, 4), "5")
+    stamp = FileStamp(1, 2, 3, "5")
     folder.write(ListedImage("a.png", "a.png"), "a", {"quality_aware": np.ones(4, np.float32)}, stamp)
     opened = [os.path.realpath(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")]
     assert not [path for path in opened if path.startswith(str(tmp_path))]

@@ -1,58 +1,45 @@
-"""Features on disk: writing them, reading those of scored images, and which encoder they are of.
+"""Features on disk: how they are named, which image and encoder they are of, and writing them.
 
 A folder holds ``feats_<kind>/<name>_<kind>_features.npy``, (1, n_features) float32 each, and beside them
-``encoder.json``, the fingerprint of the encoder, and a journal of the image files (``datasets.features.sources``). The
-name of features is the image's without its ending; with the ending, where another image has that name already, or one
-that differs in the case of letters only. Features without a record in the journal, as after copying files between
-folders, are computed again. Folders of older versions have no journal; their features are kept.
+``encoder.json``, which says how they are computed (encoder, pooling, precision), and a journal of the image files
+(``datasets.features.sources``). The name of features is the image's without its ending; with the ending, where another
+image has that name already. Features without a line in the journal, as after copying files between folders, are
+computed again. Folders of older versions have no journal; their features are kept.
 
 A single file (.npz) holds ``names`` (n,), for each kind an (n, n_features) array and its ``<kind>_encoder``, and of the
 image files ``size`` (bytes), ``mtime_ns`` and ``sha256``, (n,) each.
-
-Features of another program are read from a table (.csv) with a column ``image`` and a column for each feature, or from
-a single file with ``names`` (n,) and ``features`` (n, n_features).
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
+import io
 import json
 import os
 import shutil
-import time
 import zipfile
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from common.atomic_files import check_writable, cut_name, whole_file, write_array
+from common.atomic_files import check_writable, cut_name, whole_file
 from common.errors import UserError
-from common.names import GIVEN, KINDS, differ_in_pooling, pooling_of, short_identity
-from datasets.features.sources import SourceRecord, SourceRecords, folded
-from datasets.features.stamps import FileStamp, quick_stamp, stamp_file
-from datasets.images.lists import PATH_COLUMNS, ListedImage, match_names
-from datasets.images.reading import open_image_file
-from datasets.opinions.tables import read_csv
+from common.names import differ_in_pooling, pooling_of, short_identity
+from datasets.features.sources import Source, Sources, folded
+from datasets.features.stamps import FileStamp, is_unchanged
+from datasets.images.lists import ListedImage
 
 LONGEST_NAME = 200
 """Bytes of the last part of a name, of the 255 that file systems allow: kind and ending of the file follow it."""
 
-_ENCODER = "encoder.json"
 _RECORDS_ALL = "images_recorded"
-
-TABLE_ENDINGS = (".csv", ".tsv", ".txt", ".xlsx")
-"""Endings of tables with features of another program."""
-
-_FEATURES = "features"
-"""The array of a single file (.npz) that holds features of another program."""
+"""In encoder.json: the folder was begun by a version that records the image of all features."""
 
 
-# Where features are kept, and which encoder they are of.
+# How the features in a folder are computed.
 
 
 def feature_file(output_dir: Path, kind: str, name: str) -> Path:
@@ -60,59 +47,63 @@ def feature_file(output_dir: Path, kind: str, name: str) -> Path:
     return output_dir / f"feats_{kind}" / f"{name}_{kind}_features.npy"
 
 
-def has_features(output_dir: Path, kinds: Iterable[str], name: str) -> bool:
-    """Whether the folder holds an image's features of all ``kinds``."""
-    # os.path accepts names that are too long for the file system; pathlib raises.
-    return all(os.path.exists(feature_file(output_dir, kind, name)) for kind in kinds)  # noqa: PTH110
+def _read_claim(output_dir: Path, kind: str) -> dict:
+    """The content of encoder.json; empty where there is none."""
+    path = output_dir / f"feats_{kind}" / "encoder.json"
+    try:
+        claim = dict(json.loads(path.read_text(encoding="utf-8")))
+        claim["fingerprint"] = str(claim["fingerprint"])
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(f"{path} is damaged; remove its folder and compute the features again") from None
+    return claim
 
 
 def read_encoder(output_dir: Path, kind: str) -> str | None:
-    """Fingerprint of the encoder that computed the features of ``kind`` in a folder; None where it is not known."""
-    path = output_dir / f"feats_{kind}" / _ENCODER
-    try:
-        return str(_read_claim(path)["fingerprint"])
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, ValueError, KeyError, TypeError):
-        raise UserError(f"{path} is damaged; remove its folder and compute the features again") from None
+    """Identity of the encoder that computed the features of ``kind`` in a folder; None where it is not known."""
+    return _read_claim(output_dir, kind).get("fingerprint")
 
 
-def _read_claim(path: Path) -> dict:
-    return dict(json.loads(path.read_text(encoding="utf-8")))
+def check_precision(output_dir: Path, kind: str, amp: bool) -> None:
+    """UserError where a folder holds features of ``kind`` with the other precision: the two would be mixed.
 
-
-def _records_all(output_dir: Path, kind: str) -> bool:
-    """Whether the folder was begun by a version that records the image of all features."""
-    try:
-        return bool(_read_claim(output_dir / f"feats_{kind}" / _ENCODER).get(_RECORDS_ALL))
-    except (OSError, ValueError, TypeError):
-        return False
-
-
-def claim_folder(output_dir: Path, kind: str, fingerprint: str) -> None:
-    """Records the encoder whose features of ``kind`` a folder holds, before the first is written.
-
-    Raises UserError where the folder holds features of a different encoder: the two would be mixed.
+    Older versions did not record it; their features count as computed without --amp.
     """
-    path = output_dir / f"feats_{kind}" / _ENCODER
-    known = read_encoder(output_dir, kind)
-    if known == fingerprint:
-        return
-    if known is not None and differ_in_pooling(known, fingerprint):
+    claim = _read_claim(output_dir, kind)
+    if claim and bool(claim.get("amp")) != amp:
+        held, asked = ("with", "without") if claim.get("amp") else ("without", "with")
         raise UserError(
-            f"{path.parent} holds features with --pooling {pooling_of(known)}, not {pooling_of(fingerprint)}; name "
+            f"{output_dir / f'feats_{kind}'} holds features computed {held} --amp, not {asked}; compute {held} it, "
+            "name another folder, or remove this one"
+        )
+
+
+def claim_folder(output_dir: Path, kind: str, identity: str, amp: bool = False) -> None:
+    """Records how the features of ``kind`` in a folder are computed, before the first is written.
+
+    Raises UserError where the folder holds features of a different encoder, pooling or precision.
+    """
+    folder = output_dir / f"feats_{kind}"
+    known = read_encoder(output_dir, kind)
+    if known is None:
+        check_writable(folder)
+        # Beside older features without a record of their encoder, it stays unknown.
+        if not any(folder.rglob("*.npy")):
+            with whole_file(folder / "encoder.json") as temporary:
+                claim = {"fingerprint": identity, "amp": amp, _RECORDS_ALL: True}
+                temporary.write_text(json.dumps(claim) + "\n", encoding="utf-8")
+    elif known != identity and differ_in_pooling(known, identity):
+        raise UserError(
+            f"{folder} holds features with --pooling {pooling_of(known)}, not {pooling_of(identity)}; name "
             "another folder, or remove this one"
         )
-    if known is not None:
+    elif known != identity:
         raise UserError(
-            f"{path.parent} holds features of another encoder ({short_identity(known)}, and this one is "
-            f"{short_identity(fingerprint)}); name another folder, or remove this one"
+            f"{folder} holds features of another encoder ({short_identity(known)}, and this one is "
+            f"{short_identity(identity)}); name another folder, or remove this one"
         )
-    check_writable(path.parent)
-    if any(path.parent.rglob("*.npy")):
-        return  # Older features without a record of their encoder: it stays unknown.
-    with whole_file(path) as temporary:
-        temporary.write_text(json.dumps({"fingerprint": fingerprint, _RECORDS_ALL: True}) + "\n", encoding="utf-8")
+    check_precision(output_dir, kind, amp)
 
 
 # Planning and writing.
@@ -138,107 +129,83 @@ class FeatureFolder:
     def __init__(self, folder: Path, kinds: Sequence[str], rank: int = 0):
         self.folder = folder
         self.kinds = list(kinds)
-        self._records = {kind: SourceRecords(folder / f"feats_{kind}", rank) for kind in kinds}
+        self._sources = {kind: Sources(folder / f"feats_{kind}", rank) for kind in kinds}
 
     def plan(self, images: Sequence[ListedImage], own: slice = slice(None), overwrite: bool = False) -> FeaturePlan:
-        """Names the features of all ``images``, and sorts those of the slice ``own`` into fresh and to do."""
+        """Names the features of all ``images``, and sorts those of the slice ``own`` into fresh and to do.
+
+        Raises UserError for two images whose names some disks do not tell apart.
+        """
         plan = FeaturePlan(self.names(images))
-        older = {kind for kind in self.kinds if not _records_all(self.folder, kind)}
+        older = {kind for kind in self.kinds if not _read_claim(self.folder, kind).get(_RECORDS_ALL)}
         for position in range(len(images))[own]:
             image = images[position]
             name = plan.names[image.name]
-            recorded = all(kind in older or self._records[kind].get(name) for kind in self.kinds)
-            if overwrite or not recorded or not has_features(self.folder, self.kinds, name):
-                plan.to_do.append(position)
-            elif self._is_fresh(image, name):
-                plan.fresh.append(position)
-            else:
-                plan.to_do.append(position)
-                plan.n_stale += 1
+            has_all, is_stale = not overwrite, False
+            for kind in self.kinds if has_all else ():
+                source = self.source(kind, name)
+                if source is None:  # of a folder of an older version, features without any record are kept
+                    unrecorded = kind in older and self._sources[kind].image(name) is None
+                    has_all &= unrecorded and feature_file(self.folder, kind, name).exists()
+                else:
+                    has_all &= source.image == image.name
+                    is_stale |= not is_unchanged(image.path, source.stamp)
+            plan.n_stale += has_all and is_stale
+            (plan.fresh if has_all and not is_stale else plan.to_do).append(position)
         return plan
+
+    def source(self, kind: str, name: str) -> Source | None:
+        """The source of the features that are there under this name; None where there are none, or it is not known."""
+        try:
+            content = feature_file(self.folder, kind, name).read_bytes()
+        except OSError:
+            return None
+        return self._sources[kind].of(name, hashlib.sha256(content).hexdigest())
 
     def names(self, images: Sequence[ListedImage]) -> dict[str, str]:
         """Image name -> name of its features: that of features of this image, or else a free one."""
+        alike: dict[str, ListedImage] = {}
+        for image in images:
+            other = alike.setdefault(folded(image.name), image)
+            if other is not image:
+                raise UserError(
+                    f"images {other.path} and {image.path}: their names differ in upper and lower case or in Unicode "
+                    "form alone, and some disks would keep one file of features for both; rename one of them"
+                )
         stems = Counter(folded(_stem(image.name)) for image in images)
         names: dict[str, str] = {}
-        taken: set[str] = set()
-        folded_taken: set[str] = set()
+        taken = set()
         for image in images:
-            stem, full = _stem(image.name), image.name
-            candidates = [_shortened(name) for name in (stem, full)] + [_shortened(full, always=True)]
-            own = (name for name in candidates if self._owner_is(name, image.name) and not self._is_shared(name))
-            several = stems[folded(stem)] > 1
-            free = (name for name in candidates[several:] if self._is_free(name, image.name))
-            possible = chain(
-                (name for name in own if name not in taken), (name for name in free if folded(name) not in folded_taken)
-            )
-            name = next(possible, candidates[-1])
+            stem = _stem(image.name)
+            short, full = _short_enough(stem), _short_enough(image.name)
+            owners = {name: self._owner(name) for name in (short, full)}
+            own = [name for name, owner in owners.items() if owner == image.name]
+            name = own[0] if own else short if owners[short] is None and stems[folded(stem)] == 1 else full
+            if folded(name) in taken:  # x.png.jpg was alone first, and has the name x.png
+                name = _short_enough(image.name, always=True)
             names[image.name] = name
-            taken.add(name)
-            folded_taken.add(folded(name))
+            taken.add(folded(name))
         return names
 
-    def _is_free(self, name: str, image: str) -> bool:
-        """Whether no image but ``image`` has features of this name, or of one that a disk may not tell apart."""
-        alike = (record for kind in self.kinds for record in self._records[kind].alike(name))
-        return self._owner_is(name, None, image) and all(record.image == image for record in alike)
-
-    def _is_shared(self, name: str) -> bool:
-        """Whether features of another name are in the same file, as on disks that do not tell A from a."""
-        for kind in self.kinds:
-            path = feature_file(self.folder, kind, name)
-            for record in self._records[kind].alike(name):
-                with contextlib.suppress(OSError):
-                    if path.samefile(feature_file(self.folder, kind, record.features)):
-                        return True
-        return False
-
-    def _owner_is(self, name: str, *owners: str | None) -> bool:
-        """Whether the recorded image of these features, None where there is no record, is one of ``owners``."""
-        records = [self._records[kind].get(name) for kind in self.kinds]
-        return all((record.image if record else None) in owners for record in records)
-
-    def _is_fresh(self, image: ListedImage, name: str) -> bool:
-        """Whether the features were computed from the content that the file has now; true where nothing is known."""
-        stamp: FileStamp | None = None
-        for kind in self.kinds:
-            record = self._records[kind].get(name)
-            quick = quick_stamp(image.path)
-            if record is None or quick is None or (quick == record.stamp.quick and record.is_settled):
-                continue
-            if stamp is None:
-                try:
-                    with open_image_file(image.path) as file:
-                        stamp = stamp_file(file)
-                except UserError:
-                    return False  # to be reported when it is read
-            if stamp.sha256 != record.stamp.sha256:
-                return False
-            record = SourceRecord(name, image.name, stamp, time.time_ns())
-            if record.is_settled:
-                with contextlib.suppress(UserError):  # the next time is faster where the folder can be written
-                    self._records[kind].add(record)
-        return True
+    def _owner(self, name: str) -> str | None:
+        """The image that features of this name are recorded for."""
+        images = (sources.image(name) for sources in self._sources.values())
+        return next((image for image in images if image is not None), None)
 
     def write(self, image: ListedImage, name: str, values: Mapping[str, np.ndarray], stamp: FileStamp) -> None:
         """Writes features of an image, kind -> (n_features,) float32, as (1, n_features) each, and their record."""
         for kind, features in values.items():
-            path = feature_file(self.folder, kind, name)
-            # In this order, a process that is killed leaves no features with the record of others.
-            with contextlib.suppress(OSError):
-                path.unlink()
-            self._records[kind].add(SourceRecord(name, image.name, stamp))
-            write_array(path, features[None], durable=False)
+            content = io.BytesIO()
+            np.save(content, features[None], allow_pickle=False)
+            with whole_file(feature_file(self.folder, kind, name), durable=False) as temporary:
+                temporary.write_bytes(content.getbuffer())
+            digest = hashlib.sha256(content.getbuffer()).hexdigest()
+            self._sources[kind].add(name, Source(image.name, stamp, digest))
 
     def read(self, names: Sequence[str]) -> np.ndarray:
         """(len(names), features of all kinds side by side) float32, as ``FeatureFiles.read`` gives it."""
-        of_kinds = [_read_rows([feature_file(self.folder, kind, name) for name in names]) for kind in self.kinds]
+        of_kinds = [read_rows([feature_file(self.folder, kind, name) for name in names]) for kind in self.kinds]
         return np.concatenate(of_kinds, axis=1)
-
-    def stamp(self, name: str) -> FileStamp | None:
-        """The stamp of the file that features were computed from, where it is recorded."""
-        record = self._records[self.kinds[0]].get(name)
-        return record.stamp if record else None
 
 
 def _stem(name: str) -> str:
@@ -246,45 +213,44 @@ def _stem(name: str) -> str:
     return str(path.with_suffix("")) if path.name else name
 
 
-def _shortened(name: str, always: bool = False) -> str:
+def _short_enough(name: str, always: bool = False) -> str:
     """The name, or one of its own that is short enough for a file system: its beginning and a digest."""
     folder, _, last = name.rpartition("/")
-    encoded = os.fsencode(last)
-    if len(encoded) <= LONGEST_NAME and not always:
+    if len(os.fsencode(last)) <= LONGEST_NAME and not always:
         return name
     digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
-    beginning = cut_name(last, LONGEST_NAME - 17)
-    return f"{folder}/{beginning}~{digest}".lstrip("/")
+    return f"{folder}/{cut_name(last, LONGEST_NAME - 17)}~{digest}".lstrip("/")
 
 
-def write_single_file(target: Path, features: FeatureFolder, images: Sequence[ListedImage]) -> int:
+def write_single_file(target: Path, features: FeatureFolder, images: Sequence[ListedImage], n_failed: int) -> int:
     """Moves the features of ``images`` into one .npz, row by row, and returns the number of rows.
 
-    Images without features are left out, and the folder is removed. Memory does not grow with the number of rows.
-    Raises UserError where no image has features.
+    ``n_failed`` images have no features and are left out. The folder is removed. Memory does not grow with the number
+    of rows. Raises UserError where no image has features, or where those of more images are missing.
     """
-    folder, names = features.folder, features.names(images)
-    complete = [image for image, name in names.items() if has_features(folder, features.kinds, name)]
-    if not complete:
+    folder, plan = features.folder, features.plan(images)
+    complete = [images[position].name for position in plan.fresh]
+    if n_failed == len(images):
         raise UserError(f"{target} was not written: no image gave features")
-    stamps = [features.stamp(names[image]) for image in complete]
+    if len(complete) != len(images) - n_failed:
+        raise UserError(
+            f"{target} was not written: {folder} holds features of {len(complete):,d} images, and "
+            f"{len(images) - n_failed:,d} were computed; have files changed, or been removed? The same command resumes"
+        )
+    names = [plan.names[image] for image in complete]
+    sources = [features.source(features.kinds[0], name) for name in names]
     with whole_file(target) as temporary, zipfile.ZipFile(temporary, "w", allowZip64=True) as archive:
         _write_array(archive, "names", np.array(complete))
-        _write_array(archive, "size", np.array([stamp.quick.size if stamp else -1 for stamp in stamps]))
-        _write_array(archive, "mtime_ns", np.array([stamp.quick.mtime_ns if stamp else -1 for stamp in stamps]))
-        _write_array(archive, "sha256", np.array([stamp.sha256 if stamp else "" for stamp in stamps]))
+        _write_array(archive, "size", np.array([source.stamp.size if source else -1 for source in sources]))
+        _write_array(archive, "mtime_ns", np.array([source.stamp.mtime_ns if source else -1 for source in sources]))
+        _write_array(archive, "sha256", np.array([source.stamp.sha256 if source else "" for source in sources]))
         for kind in features.kinds:
-            _write_rows(archive, kind, [feature_file(folder, kind, names[image]) for image in complete])
+            _write_rows(archive, kind, [feature_file(folder, kind, name) for name in names])
             encoder = read_encoder(folder, kind)
             if encoder:
-                _write_array(archive, single_file_encoder(kind), np.array(encoder))
-    shutil.rmtree(folder)
+                _write_array(archive, f"{kind}_encoder", np.array(encoder))
+    shutil.rmtree(folder, ignore_errors=True)  # its lock is open, which some file servers keep
     return len(complete)
-
-
-def single_file_encoder(kind: str) -> str:
-    """The name, in a single file, of the array with the encoder's fingerprint."""
-    return f"{kind}_encoder"
 
 
 def _write_array(archive: zipfile.ZipFile, name: str, values: np.ndarray) -> None:
@@ -302,189 +268,12 @@ def _write_rows(archive: zipfile.ZipFile, kind: str, paths: Sequence[Path]) -> N
             entry.write(_read_row(path).astype("<f4", copy=False).tobytes())
 
 
-# Reading.
-
-
-class FeatureFiles:
-    """The features in a folder or a single file: of ``kinds``, or of the kinds that it holds.
-
-    ``names`` are those of the images that have features of every kind; ``encoders`` is kind -> fingerprint or None.
-    Raises UserError where there are none.
-    """
-
-    def __init__(self, source: str | os.PathLike, kinds: Sequence[str] | None = None):
-        self.source = Path(source)
-        self._files: _Folder | _SingleFile | _Table
-        if self.source.is_dir():
-            self._files = _Folder(self.source)
-        elif self.source.is_file() and self.source.suffix.lower() in TABLE_ENDINGS:
-            self._files = _Table(self.source)
-        elif self.source.is_file():
-            self._files = _SingleFile(self.source)
-        else:
-            raise UserError(f"features {self.source} do not exist")
-        self.kinds = [kind for kind in (*KINDS, GIVEN) if kind in (kinds or self._files.kinds)]
-        missing = [kind for kind in self.kinds if kind not in self._files.kinds]
-        if missing or not self.kinds:
-            raise UserError(
-                f"features {self.source}: no {' or '.join(missing or KINDS)} features there; "
-                "demo_quality_aware_feats.py and demo_content_aware_feats.py write them"
-            )
-        self.names = self._files.names(self.kinds)
-        if not self.names:
-            raise UserError(f"features {self.source}: no image has {' and '.join(self.kinds)} features there")
-        self.encoders = {kind: self._files.encoder(kind) for kind in self.kinds}
-
-    def match(self, images: Sequence[str]) -> dict[str, str]:
-        """Image, as a table calls it -> the name of its features, for those that have any."""
-        return match_names(images, self.names, f"features {self.source}")
-
-    def read(self, names: Sequence[str]) -> np.ndarray:
-        """(len(names), features of all kinds side by side) float32, in the order of ``names``.
-
-        Raises UserError, with the file, for features that are damaged, not finite, or of different lengths.
-        """
-        return np.concatenate([self._files.rows(kind, names) for kind in self.kinds], axis=1)
-
-    def file_digests(self, names: Sequence[str]) -> list[str | None]:
-        """SHA-256 of the image files from which the features of ``names`` were computed; None where not recorded."""
-        return self._files.file_digests(self.kinds[0], names)
-
-
-class _Folder:
-    """Features in a folder, one file for each image and kind."""
-
-    def __init__(self, folder: Path):
-        self._folder = folder
-        self._features: dict[str, dict[str, str]] = {}
-        self._digests: dict[str, dict[str, str]] = {}
-        self.kinds = [kind for kind in KINDS if (folder / f"feats_{kind}").is_dir()]
-
-    def names(self, kinds: Sequence[str]) -> list[str]:
-        """The images that have features of all ``kinds``, sorted; with their endings, where these are recorded."""
-        self._features = {kind: self._features_of_kind(kind) for kind in kinds}
-        return sorted(set.intersection(*(set(of_kind) for of_kind in self._features.values())))
-
-    def _features_of_kind(self, kind: str) -> dict[str, str]:
-        """Image name -> name of its features."""
-        root, ending = self._folder / f"feats_{kind}", f"_{kind}_features.npy"
-        found = (Path(parent, file) for parent, _, files in os.walk(root) for file in files if file.endswith(ending))
-        features = sorted(path.relative_to(root).as_posix().removesuffix(ending) for path in found)
-        records = SourceRecords(root)
-        recorded = {name: record for name in features if (record := records.get(name))}
-        self._digests[kind] = {record.image: record.stamp.sha256 for record in recorded.values()}
-        return {(recorded[name].image if name in recorded else name): name for name in features}
-
-    def file_digests(self, kind: str, names: Sequence[str]) -> list[str | None]:
-        return [self._digests[kind].get(name) for name in names]
-
-    def encoder(self, kind: str) -> str | None:
-        return read_encoder(self._folder, kind)
-
-    def rows(self, kind: str, names: Sequence[str]) -> np.ndarray:
-        """(len(names), n_features) float32; UserError where lengths differ."""
-        return _read_rows([feature_file(self._folder, kind, self._features[kind][name]) for name in names])
-
-
-class _SingleFile:
-    """Features in one .npz, a row for each image."""
-
-    def __init__(self, path: Path):
-        self._path = path
-        self._read: dict[str, np.ndarray] = {}
-        self._rows: dict[str, int] = {}
-        try:
-            self._archive = np.load(path, allow_pickle=False)
-            self.kinds = [kind for kind in KINDS if kind in self._archive]
-            self._arrays = {kind: kind for kind in self.kinds}
-            if not self.kinds and _FEATURES in self._archive:
-                self.kinds, self._arrays = [GIVEN], {GIVEN: _FEATURES}
-        except Exception as error:  # numpy's readers raise any exception for a damaged file
-            raise UserError(f"features {path} cannot be read: {error}") from None
-
-    def names(self, kinds: Sequence[str]) -> list[str]:
-        """The images in the file."""
-        names = self._array("names")
-        if names.ndim != 1 or names.dtype.kind != "U":
-            raise UserError(f"features {self._path}: array 'names' is not a list of names")
-        self._rows = {name: row for row, name in enumerate(names.tolist())}
-        return list(self._rows)
-
-    def encoder(self, kind: str) -> str | None:
-        name = single_file_encoder(kind)
-        return str(self._array(name)) if name in self._archive else None
-
-    def rows(self, kind: str, names: Sequence[str]) -> np.ndarray:
-        """(len(names), n_features) float32; UserError where the array does not fit the names."""
-        everything = self._array(self._arrays[kind])
-        if everything.ndim != 2 or len(everything) != len(self._rows) or everything.dtype.kind != "f":
-            raise UserError(
-                f"features {self._path}: array '{self._arrays[kind]}' is {everything.dtype} {everything.shape}, and "
-                f"there are {len(self._rows)} names"
-            )
-        rows = everything[[self._rows[name] for name in names]].astype(np.float32, copy=False)
-        wrong = np.flatnonzero(~np.isfinite(rows).all(axis=1))
-        if wrong.size:
-            raise UserError(f"features {self._path}: the {kind} features of {names[wrong[0]]} are not finite")
-        return rows
-
-    def file_digests(self, kind: str, names: Sequence[str]) -> list[str | None]:
-        if "sha256" not in self._archive:
-            return [None] * len(names)
-        digests = self._array("sha256")
-        return [str(digests[self._rows[name]]) or None for name in names]
-
-    def _array(self, name: str) -> np.ndarray:
-        try:
-            if name not in self._read:
-                self._read[name] = self._archive[name]
-            return self._read[name]
-        except KeyError:
-            raise UserError(f"features {self._path} hold no array '{name}'") from None
-        except Exception as error:
-            raise UserError(f"features {self._path}: array '{name}' cannot be read: {error}") from None
-
-
-class _Table:
-    """Features of another program: a row for each image, a column for each feature."""
-
-    def __init__(self, path: Path):
-        from datasets.opinions.scores import read_numbers  # imports pandas, which features in a folder do not need
-
-        where = f"features {path}"
-        table = read_csv(path, PATH_COLUMNS, "features")
-        name = next(column for column in PATH_COLUMNS if column in table)
-        repeated = table[name][table[name].duplicated()]
-        if len(repeated):
-            raise UserError(f"{where}, line {repeated.index[0]}: image {repeated.iloc[0]} has features above already")
-        columns = [column for column in table if column not in PATH_COLUMNS]
-        if not columns:
-            raise UserError(f"{where} have no column but '{name}'; each other column is a feature")
-        values = [read_numbers(table[column], where, f"feature {column}") for column in columns]
-        self._rows = dict(zip(table[name], np.stack(values, axis=1).astype(np.float32), strict=True))
-        self.kinds = [GIVEN]
-
-    def names(self, kinds: Sequence[str]) -> list[str]:
-        """The images in the table."""
-        return list(self._rows)
-
-    def encoder(self, kind: str) -> str | None:
-        return None
-
-    def rows(self, kind: str, names: Sequence[str]) -> np.ndarray:
-        """(len(names), n_features) float32."""
-        return np.stack([self._rows[name] for name in names])
-
-    def file_digests(self, kind: str, names: Sequence[str]) -> list[str | None]:
-        return [None] * len(names)
-
-
-def _read_rows(paths: Sequence[Path]) -> np.ndarray:
+def read_rows(paths: Sequence[Path]) -> np.ndarray:
     """(len(paths), n_features) float32; UserError for files that are damaged, not finite, or of different lengths."""
-    rows: np.ndarray | None = None
+    rows = np.empty((0, 0), np.float32)
     for index, path in enumerate(paths):
         row = _read_row(path)
-        if rows is None:
+        if index == 0:
             rows = np.empty((len(paths), row.size), np.float32)
         elif row.size != rows.shape[1]:
             raise UserError(
@@ -492,7 +281,7 @@ def _read_rows(paths: Sequence[Path]) -> np.ndarray:
                 "encoders"
             )
         rows[index] = row
-    return np.empty((0, 0), np.float32) if rows is None else rows
+    return rows
 
 
 def _read_row(path: Path) -> np.ndarray:

@@ -14,24 +14,26 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
-import scipy.io
 
 from common.errors import UserError
 from datasets.opinions.scores import (
-    SPLIT_NAMES,
     OpinionScores,
     check_unique,
     read_numbers,
+    read_splits,
     read_spread,
     score_table,
     with_identical_grouped,
 )
-from datasets.opinions.tables import ENCODING, ENCODING_ERRORS, listed, read_csv, visible
+from datasets.opinions.tables import ENCODING, ENCODING_ERRORS, frame, listed, read_csv, visible
 
-Reader = Callable[[Path], pd.DataFrame]
+if TYPE_CHECKING:
+    import pandas as pd
+
+Reader = Callable[[Path], "pd.DataFrame"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,12 @@ DATABASES: dict[str, Database] = {}
 """Name on the command line -> database."""
 
 
-def _database(name: str, title: str, inversion: str = "", has_copies: bool = False) -> Callable[[Reader], Reader]:
+def database(name: str, title: str, inversion: str = "", has_copies: bool = False) -> Callable[[Reader], Reader]:
+    """Registers the reader of a database: folder -> its table, made by ``score_table``, in which higher is better.
+
+    ``name`` is the one of --database. --help lists the names, so pandas and scipy are imported in functions here.
+    """
+
     def register(read: Reader) -> Reader:
         DATABASES[name] = Database(title, read, inversion, has_copies)
         return read
@@ -64,15 +71,15 @@ def read_database(name: str, root: str | os.PathLike) -> OpinionScores:
 
     Raises UserError, naming the file, where a file is missing or differs from the distributed form.
     """
-    database = DATABASES[name]
+    known = DATABASES[name]
     if not Path(root).is_dir():
-        raise UserError(f"--root {root} is not a folder; unpack {database.title} there")
-    table = database.read(Path(root))
+        raise UserError(f"--root {root} is not a folder; unpack {known.title} there")
+    table = known.read(Path(root))
     wrong = np.flatnonzero(~np.isfinite(table["mos"]))
     if wrong.size:
-        raise UserError(f"{database.title} in {root}: the score of {table['image'].iloc[wrong[0]]} is not a number")
-    scores = OpinionScores(table, database.title, database.inversion)
-    return with_identical_grouped(scores, file_digests(Path(root), scores.images)) if database.has_copies else scores
+        raise UserError(f"{known.title} in {root}: the score of {table['image'].iloc[wrong[0]]} is not a number")
+    scores = OpinionScores(table, known.title, known.inversion)
+    return with_identical_grouped(scores, file_digests(Path(root), scores.images)) if known.has_copies else scores
 
 
 def file_digests(root: Path, images: Iterable[str]) -> list[str | None]:
@@ -93,40 +100,29 @@ def file_digests(root: Path, images: Iterable[str]) -> list[str | None]:
     ]
 
 
-@dataclass(frozen=True)
-class _Columns:
-    """What the columns of a label file are called; ``others`` must be there too, ``std`` and ``n_raters`` may be."""
+def _labels(
+    path: Path,
+    image: str,
+    mos: str,
+    others: tuple[str, ...] = (),
+    std: str = "",
+    n_raters: str = "",
+    sheet: str | None = None,
+) -> pd.DataFrame:
+    """The columns image, mos, std and n_raters (NaN where they are not there) of a label file, and ``others``.
 
-    image: str
-    mos: str
-    others: tuple[str, ...] = ()
-    std: str = ""
-    n_raters: str = ""
-
-
-def _labels(path: Path, columns: _Columns, sheet: str | None = None) -> pd.DataFrame:
-    """The columns image, mos, std and n_raters (NaN where they are not there) of a label file, and ``others``."""
+    ``image``, ``mos``, ``std`` and ``n_raters`` are the names in the file; ``others`` must be there too.
+    """
     where = f"label file {path}"
-    spread = tuple(filter(None, (columns.std, columns.n_raters)))
-    table = read_csv(
-        path,
-        (columns.image,),
-        "label file",
-        optional=columns.others,
-        numbers=(columns.mos, *spread),
-        sheet=sheet,
-    )
-    for column in (columns.mos, *columns.others):
+    numbers = tuple(filter(None, (mos, std, n_raters)))
+    table = read_csv(path, (image,), "label file", optional=others, numbers=numbers, sheet=sheet)
+    for column in (mos, *others):
         if column not in table:
             raise UserError(f"{where} has no column '{column}'; its columns are: {listed(table)}")
-    check_unique(table[columns.image], where)
-    labels = table[list(columns.others)].copy()
-    labels["image"] = table[columns.image]
-    labels["mos"] = read_numbers(table[columns.mos], where)
-    labels["std"] = read_spread(table[columns.std], where, "std") if columns.std in table else np.nan
-    labels["n_raters"] = (
-        read_spread(table[columns.n_raters], where, "n_raters") if columns.n_raters in table else np.nan
-    )
+    check_unique(table[image], where)
+    labels = table[list(others)].assign(image=table[image], mos=read_numbers(table[mos], where))
+    for name, column in (("std", std), ("n_raters", n_raters)):
+        labels[name] = read_spread(table[column], where, name) if column in table else np.nan
     return labels
 
 
@@ -152,33 +148,40 @@ def _pairs(path: Path, image_first: bool, separator: str | None = None) -> pd.Da
         raise UserError(f"label file {path} cannot be read: {error.strerror}") from None
     if not rows:
         raise UserError(f"label file {path} lists no images")
-    table = pd.DataFrame(rows, columns=["image", "mos"], index=lines)
+    images, mos = zip(*rows, strict=True)
+    table = frame({"image": images, "mos": mos}, lines)
     check_unique(table["image"], f"label file {path}")
     return table.assign(mos=read_numbers(table["mos"], f"label file {path}"))
 
 
-def _matrix(path: Path, *names: str) -> list[np.ndarray]:
-    """Variables of a MATLAB file, flattened; cells of text become arrays of str."""
+NAMES, NUMBERS = "U", "fiu"
+"""What a variable of a MATLAB file holds, by numpy's kinds."""
+
+
+def _matrix(path: Path, kind: str, *variables: str) -> list[np.ndarray]:
+    """Variables of a MATLAB file, flattened, all NAMES or all NUMBERS; cells of text become arrays of str."""
+    import scipy.io  # a fifth of a second, which --help does not need
+
     try:
         with open(path, "rb") as file:
-            content = scipy.io.loadmat(file, variable_names=names)
+            content = scipy.io.loadmat(file, variable_names=variables)
     except FileNotFoundError:
         raise UserError(f"label file {path} does not exist") from None
     except Exception as error:  # damaged files raise errors of many kinds in scipy's reader
         raise UserError(f"label file {path} is not a MATLAB file, or is damaged: {error}") from None
-    missing = [name for name in names if name not in content]
+    missing = [name for name in variables if name not in content]
     if missing:
         raise UserError(f"label file {path} holds no variable {missing[0]}")
     try:
-        return [_texts(content[name]) if content[name].dtype == object else content[name].ravel() for name in names]
+        arrays = [content[name].ravel() for name in variables]
+        values = [np.array([_text(cell) for cell in one]) if one.dtype == object else one for one in arrays]
     except (IndexError, AttributeError):
         raise UserError(
-            f"label file {path}: {' or '.join(names)} differs from the form that the database distributes"
+            f"label file {path}: {' or '.join(variables)} differs from the form that the database distributes"
         ) from None
-
-
-def _texts(cells: np.ndarray) -> np.ndarray:
-    return np.array([_text(cell) for cell in cells.ravel()])
+    if any(one.dtype.kind not in kind for one in values):
+        raise UserError(f"label file {path} holds {'numbers' if kind == NAMES else 'names'} in the wrong variable")
+    return values
 
 
 def _text(cell: np.ndarray) -> str:
@@ -188,46 +191,24 @@ def _text(cell: np.ndarray) -> str:
     return str(cell)
 
 
-def _check_kinds(path: Path, kind: str, *values: np.ndarray) -> None:
-    """UserError where a variable is not of numpy's ``kind``: "U" for names, "fiu" for numbers."""
-    for value in values:
-        if value.dtype.kind not in kind:
-            raise UserError(f"label file {path} holds {'names' if kind != 'U' else 'numbers'} in the wrong variable")
-
-
 def _same_length(path: Path, expected: int, *values: np.ndarray) -> None:
     for value in values:
         if len(value) != expected:
             raise UserError(f"label file {path} holds {len(value)} entries where {expected} belong")
 
 
-@_database("koniq", "KonIQ-10k")
+@database("koniq", "KonIQ-10k")
 def _koniq(root: Path) -> pd.DataFrame:
-    scores = _labels(
-        root / "koniq10k_scores_and_distributions.csv",
-        _Columns("image_name", "MOS", std="SD", n_raters="c_total"),
-    )
+    path = root / "koniq10k_scores_and_distributions.csv"
+    scores = _labels(path, "image_name", "MOS", std="SD", n_raters="c_total")
     sets_path = root / "koniq10k_distributions_sets.csv"
-    sets = _labels(sets_path, _Columns("image_name", "MOS", ("set",))).set_index("image")["set"]
-    missing = scores[~scores["image"].isin(sets.index)]
-    if len(missing):
-        raise UserError(f"label file {sets_path} lacks image {missing['image'].iloc[0]}")
-    return score_table(
-        scores["image"],
-        scores["mos"],
-        splits=_splits(scores["image"].map(sets), sets_path),
-        std=scores["std"],
-        n_raters=scores["n_raters"],
-    )
-
-
-def _splits(sets: pd.Series, path: Path) -> list[str]:
-    """The parts of an official split, as this project calls them."""
-    names = sets.str.strip().str.lower()
-    unknown = sets[~names.isin(SPLIT_NAMES)]
-    if len(unknown):
-        raise UserError(f"label file {path}: set {unknown.iloc[0]!r} is not training, validation or test")
-    return [SPLIT_NAMES[name] for name in names]
+    sets = _labels(sets_path, "image_name", "MOS", ("set",))
+    parts = dict(zip(sets["image"], read_splits(sets["set"], f"label file {sets_path}"), strict=True))
+    missing = [image for image in scores["image"] if image not in parts]
+    if missing:
+        raise UserError(f"label file {sets_path} lacks image {missing[0]}")
+    splits = [parts[image] for image in scores["image"]]
+    return score_table(scores["image"], scores["mos"], splits=splits, std=scores["std"], n_raters=scores["n_raters"])
 
 
 KADID_KINDS = (
@@ -250,14 +231,14 @@ TID_KINDS = (
 """Kinds 1 to 24 of TID2013 (Ponomarenko et al., Signal Process. Image Commun. 30, 2015); TID2008 has the first 17."""
 
 
-@_database("kadid", "KADID-10k")
+@database("kadid", "KADID-10k")
 def _kadid(root: Path) -> pd.DataFrame:
     """Its "dmos" is the mean of degradation category ratings: 5 is imperceptible.
 
     Its "var" is their standard deviation, not their variance: I01_01_01.png has 4.57 and 0.496, and of 30 ratings from
     1 to 5, 17 fives and 13 fours have just these.
     """
-    labels = _labels(root / "dmos.csv", _Columns("dist_img", "dmos", ("ref_img",), std="var"))
+    labels = _labels(root / "dmos.csv", "dist_img", "dmos", ("ref_img",), std="var")
     kinds, levels = _kinds_and_levels(labels["image"], KADID_KINDS, root / "dmos.csv")
     return score_table(
         labels["image"], labels["mos"], groups=labels["ref_img"], std=labels["std"], kinds=kinds, levels=levels
@@ -282,8 +263,8 @@ def _kinds_and_levels(images: Iterable[str], names: tuple[str, ...], path: Path)
 _KIND_AND_LEVEL = re.compile(r"[iI]\d+_(\d+)_(\d+)\.\w+", re.ASCII)
 
 
-@_database("tid2013", "TID2013")
-@_database("tid2008", "TID2008")
+@database("tid2008", "TID2008")
+@database("tid2013", "TID2013")
 def _tid(root: Path) -> pd.DataFrame:
     """mos_std.txt is not read: its values are those of the mean, about 0.13, not of single ratings."""
     path = root / "mos_with_names.txt"
@@ -296,15 +277,13 @@ def _tid(root: Path) -> pd.DataFrame:
 LIVE_FOLDERS = {"jp2k": 227, "jpeg": 233, "wn": 174, "gblur": 174, "fastfading": 174}
 
 
-@_database("live", "LIVE release 2", "In its DMOS lower is better; they are inverted: mos = 100 - DMOS.")
+@database("live", "LIVE release 2", "In its DMOS lower is better; they are inverted: mos = 100 - DMOS.")
 def _live(root: Path) -> pd.DataFrame:
     """The undistorted entries, which repeat the references in every folder, are left out. There are no levels."""
     realigned = root / "dmos_realigned.mat"
     path = realigned if realigned.exists() else root / "dmos.mat"
-    dmos, undistorted = _matrix(path, "dmos_new" if path == realigned else "dmos", "orgs")
-    (references,) = _matrix(root / "refnames_all.mat", "refnames_all")
-    _check_kinds(path, "fiu", dmos, undistorted)
-    _check_kinds(root / "refnames_all.mat", "U", references)
+    dmos, undistorted = _matrix(path, NUMBERS, "dmos_new" if path == realigned else "dmos", "orgs")
+    (references,) = _matrix(root / "refnames_all.mat", NAMES, "refnames_all")
     images = [f"{folder}/img{number}.bmp" for folder, n in LIVE_FOLDERS.items() for number in range(1, n + 1)]
     _same_length(path, len(images), dmos, undistorted)
     _same_length(root / "refnames_all.mat", len(images), references)
@@ -313,7 +292,7 @@ def _live(root: Path) -> pd.DataFrame:
     return table[undistorted == 0].reset_index(drop=True)
 
 
-@_database("csiq", "CSIQ", "In its DMOS lower is better; they are inverted: mos = 1 - DMOS.")
+@database("csiq", "CSIQ", "In its DMOS lower is better; they are inverted: mos = 1 - DMOS.")
 def _csiq(root: Path) -> pd.DataFrame:
     """A file name is reference.kind.level.png."""
     path = root / "csiq_label.txt"
@@ -330,30 +309,29 @@ CLIVE_TRAINING_IMAGES = 7
 """The first entries were shown to train the observers."""
 
 
-@_database("clive", "LIVE Challenge (CLIVE)")
+@database("clive", "LIVE Challenge (CLIVE)")
 def _clive(root: Path) -> pd.DataFrame:
     images_path, mos_path = root / "Data" / "AllImages_release.mat", root / "Data" / "AllMOS_release.mat"
-    (images,) = _matrix(images_path, "AllImages_release")
-    (mos,) = _matrix(mos_path, "AllMOS_release")
+    (images,) = _matrix(images_path, NAMES, "AllImages_release")
+    (mos,) = _matrix(mos_path, NUMBERS, "AllMOS_release")
     std_path = root / "Data" / "AllStdDev_release.mat"
-    std = _matrix(std_path, "AllStdDev_release")[0] if std_path.exists() else np.full(len(mos), np.nan)
-    _check_kinds(images_path, "U", images)
-    _check_kinds(mos_path, "fiu", mos)
-    _check_kinds(std_path, "fiu", std)
+    std = np.full(len(mos), np.nan)
+    if std_path.exists():
+        (std,) = _matrix(std_path, NUMBERS, "AllStdDev_release")
     _same_length(mos_path, len(images), mos)
     _same_length(std_path, len(images), std)
     rated = slice(CLIVE_TRAINING_IMAGES, None)
     return score_table(images[rated], mos[rated], std=std[rated])
 
 
-@_database("spaq", "SPAQ")
+@database("spaq", "SPAQ")
 def _spaq(root: Path) -> pd.DataFrame:
     path = root / "Annotations" / "MOS and Image attribute scores.xlsx"
-    labels = _labels(path, _Columns("Image name", "MOS"))
+    labels = _labels(path, "Image name", "MOS")
     return score_table(labels["image"], labels["mos"])
 
 
-@_database("flive", "FLIVE (PaQ-2-PiQ)")
+@database("flive", "FLIVE (PaQ-2-PiQ)")
 def _flive(root: Path) -> pd.DataFrame:
     """labels_image.csv has the training images and, as is_valid, the validation ones; labels640.csv the test images."""
     test, rest = (_flive_labels(root / file) for file in ("labels640.csv", "labels_image.csv"))
@@ -366,41 +344,40 @@ def _flive(root: Path) -> pd.DataFrame:
 def _flive_labels(path: Path) -> pd.DataFrame:
     """Both of its files have come with either pair of names."""
     try:
-        return _labels(path, _Columns("name_image", "mos_image", ("is_valid",)))
+        return _labels(path, "name_image", "mos_image", ("is_valid",))
     except UserError as error:
         if "no column 'name_image'" not in str(error):
             raise
-    return _labels(path, _Columns("name", "mos", ("is_valid",)))
+    return _labels(path, "name", "mos", ("is_valid",))
 
 
 _HIGHEST_DMOS = 100
 
 
-@_database("livemd", "LIVE Multiply Distorted", "In its DMOS lower is better; they are inverted: mos = 100 - DMOS.")
+@database("livemd", "LIVE Multiply Distorted", "In its DMOS lower is better; they are inverted: mos = 100 - DMOS.")
 def _livemd(root: Path) -> pd.DataFrame:
     """Part 1 is blur followed by JPEG, part 2 blur followed by noise, of the same references.
 
     A name such as iceskater_blur2_jpeg0.bmp gives the level of both; 0 means that it was not applied. An image has two
     levels, so none is read.
     """
-    tables = []
+    images, mos, groups, kinds = [], [], [], []
     for part, folder in (("Part 1", "blurjpeg"), ("Part 2", "blurnoise")):
         lists, scores = root / part / "Imagelists.mat", root / part / "Scores.mat"
-        images, references, reference_of = _matrix(lists, "distimgs", "refimgs", "ref4dist")
-        (dmos,) = _matrix(scores, "DMOSscores")
-        _check_kinds(lists, "U", images, references)
-        _check_kinds(lists, "fiu", reference_of)
-        _check_kinds(scores, "fiu", dmos)
-        _same_length(lists, len(images), reference_of)
-        _same_length(scores, len(images), dmos)
+        files, references = _matrix(lists, NAMES, "distimgs", "refimgs")
+        (reference_of,) = _matrix(lists, NUMBERS, "ref4dist")
+        (dmos,) = _matrix(scores, NUMBERS, "DMOSscores")
+        _same_length(lists, len(files), reference_of)
+        _same_length(scores, len(files), dmos)
         at = reference_of.astype(np.int64) - 1  # MATLAB counts from 1
         if at.min() < 0 or at.max() >= len(references):
             raise UserError(f"label file {lists}: ref4dist names references that refimgs does not hold")
-        paths = [f"{part}/{folder}/{image}" for image in images]
-        kinds = [_livemd_kind(image) for image in images]
-        table = score_table(paths, _HIGHEST_DMOS - dmos.astype(np.float64), groups=references[at], kinds=kinds)
-        tables.append(table[images != references[at]])
-    return pd.concat(tables, ignore_index=True)
+        distorted = np.flatnonzero(files != references[at])
+        images += [f"{part}/{folder}/{files[row]}" for row in distorted]
+        mos += [_HIGHEST_DMOS - float(dmos[row]) for row in distorted]
+        groups += [references[at[row]] for row in distorted]
+        kinds += [_livemd_kind(files[row]) for row in distorted]
+    return score_table(images, mos, groups=groups, kinds=kinds)
 
 
 def _livemd_kind(image: str) -> str | None:
@@ -411,30 +388,29 @@ def _livemd_kind(image: str) -> str | None:
     return " and ".join(name for name, level in (found.group(1, 2), found.group(3, 4)) if level != "0") or None
 
 
-@_database("pipal", "PIPAL")
+@database("pipal", "PIPAL")
 def _pipal(root: Path) -> pd.DataFrame:
     """Train_Label holds a text file for each reference; the scores are Elo ratings, higher is better."""
     folder = root / "Train_Label"
     files = sorted(folder.glob("*.txt"))
     if not files:
         raise UserError(f"label folder {folder} does not exist, or holds no .txt")
-    labels = pd.concat([_pairs(file, image_first=True, separator=",") for file in files])
+    parts = [_pairs(file, image_first=True, separator=",") for file in files]
+    lines = [line for part in parts for line in part.index]
+    labels = frame({name: [cell for part in parts for cell in part[name]] for name in ("image", "mos")}, lines)
     check_unique(labels["image"], f"label folder {folder}")
     groups = [name.split("_")[0] for name in labels["image"]]
     return score_table(labels["image"], labels["mos"], groups=groups)
 
 
-@_database("cid2013", "CID2013")
+@database("cid2013", "CID2013")
 def _cid2013(root: Path) -> pd.DataFrame:
     """Its realigned scores put the six image sets on one scale. The group is the scene's cluster, C01 to C08.
 
     Sets repeat the kind of scene of a cluster, so that a cluster is never parted, also not across sets.
     """
-    labels = _labels(
-        root / "CID2013 data - version 12112014.xlsx",
-        _Columns("Source_ID", "Realigned MOS"),
-        sheet="CID2013 MOS",
-    )
+    path = root / "CID2013 data - version 12112014.xlsx"
+    labels = _labels(path, "Source_ID", "Realigned MOS", sheet="CID2013 MOS")
     wrong = labels["image"][labels["image"].str.count("_") != 3]
     if len(wrong):
         raise UserError(f"label file of {root}, line {wrong.index[0]}: {visible(wrong.iloc[0])} is no Source_ID")
@@ -442,44 +418,44 @@ def _cid2013(root: Path) -> pd.DataFrame:
     return score_table(labels["image"] + ".jpg", labels["mos"], groups=clusters)
 
 
-@_database("agiqa1k", "AGIQA-1K", has_copies=True)
+@database("agiqa1k", "AGIQA-1K", has_copies=True)
 def _agiqa1k(root: Path) -> pd.DataFrame:
     """Images of one prompt, from any model, are one group."""
-    labels = _labels(root / "AIGC_MOS_Zscore.xlsx", _Columns("Image", "MOS", ("Prompt",)))
+    labels = _labels(root / "AIGC_MOS_Zscore.xlsx", "Image", "MOS", ("Prompt",))
     return score_table(labels["image"], labels["mos"], groups=labels["Prompt"].str.strip())
 
 
-@_database("agiqa3k", "AGIQA-3K", has_copies=True)
+@database("agiqa3k", "AGIQA-3K", has_copies=True)
 def _agiqa3k(root: Path) -> pd.DataFrame:
     """Images of one prompt, from any model, are one group. Perceptual quality is read, not alignment to the prompt."""
-    labels = _labels(root / "data.csv", _Columns("name", "mos_quality", ("prompt",), std="std_quality"))
+    labels = _labels(root / "data.csv", "name", "mos_quality", ("prompt",), std="std_quality")
     return score_table(labels["image"], labels["mos"], groups=labels["prompt"].str.strip(), std=labels["std"])
 
 
-@_database("uhdiqa", "UHD-IQA")
+@database("uhdiqa", "UHD-IQA")
 def _uhdiqa(root: Path) -> pd.DataFrame:
     path = root / "uhd-iqa-metadata.csv"
-    labels = _labels(path, _Columns("image_name", "quality_mos", ("set",)))
-    return score_table(labels["image"], labels["mos"], splits=_splits(labels["set"], path))
+    labels = _labels(path, "image_name", "quality_mos", ("set",))
+    return score_table(labels["image"], labels["mos"], splits=read_splits(labels["set"], f"label file {path}"))
 
 
-@_database("piq23", "PIQ23 (overall quality)")
+@database("piq23", "PIQ23 (overall quality)")
 def _piq23(root: Path) -> pd.DataFrame:
     """The scores are just objectionable differences (JOD) within a scene; the scene is the group.
 
     Its "JOD STD" is not read: it is that of the estimate, not of single ratings.
     """
-    labels = _labels(root / "Scores_Overall.csv", _Columns("IMAGE PATH", "JOD", ("SCENE",)))
+    labels = _labels(root / "Scores_Overall.csv", "IMAGE PATH", "JOD", ("SCENE",))
     return score_table(labels["image"], labels["mos"], groups=labels["SCENE"].str.strip())
 
 
-@_database("bid", "BID")
+@database("bid", "BID")
 def _bid(root: Path) -> pd.DataFrame:
     """The workbook has the number of each image in place of its name. Its column "std" is not read: no document says
     whether the column holds the deviation of the ratings or of their mean.
     """
     path = root / "DatabaseGrades.xlsx"
-    labels = _labels(path, _Columns("Image Number", "Average Subjective Grade"))
+    labels = _labels(path, "Image Number", "Average Subjective Grade")
     wrong = labels["image"][~labels["image"].str.fullmatch("[0-9]{1,4}")]
     if len(wrong):
         raise UserError(f"label file {path}, line {wrong.index[0]}: {visible(wrong.iloc[0])} is no number of an image")

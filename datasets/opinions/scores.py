@@ -8,15 +8,18 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike
 
 from common import log
 from common.errors import UserError
 from datasets.images.lists import PATH_COLUMNS
-from datasets.opinions.tables import listed, read_csv, shown, visible
+from datasets.opinions.tables import frame, listed, read_csv, shown, visible
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SPLIT_NAMES = {
     "train": "train", "training": "train",
@@ -65,43 +68,41 @@ class OpinionScores:
     @property
     def groups(self) -> np.ndarray | None:
         """(n,) group of each image, or None; an image without a group is a group of its own."""
-        return None if self.table["group"].isna().all() else self._every_group()
+        return None if self._texts("group") is None else self._every_group()
 
     def _every_group(self) -> np.ndarray:
-        given = self.table["group"]
-        own = pd.Series([f"image {image}" for image in self.images], index=given.index, dtype=object)
-        return given.where(given.notna(), own).to_numpy(object)
+        rows = zip(self.images, self.table["group"], strict=True)
+        return np.array([f"image {image}" if group is None else group for image, group in rows], object)
 
     @property
     def official_split(self) -> np.ndarray | None:
         """(n,) of train, validation and test, or None."""
-        return None if self.table["split"].isna().all() else self.table["split"].to_numpy(object)
+        return self._texts("split")
 
     @property
     def kinds(self) -> np.ndarray | None:
         """(n,) kind of distortion of each image, None for an image without one; None where no image has one."""
-        return self._labels("kind")
+        return self._texts("kind")
 
     @property
     def levels(self) -> np.ndarray | None:
         """(n,) level of distortion of each image, None for an image without one; None where no image has one."""
-        return self._labels("level")
+        return self._texts("level")
 
-    def _labels(self, column: str) -> np.ndarray | None:
-        labels = self.table[column]
-        return None if labels.isna().all() else labels.to_numpy(object)
+    def _texts(self, column: str) -> np.ndarray | None:
+        return None if self.table[column].isna().all() else self.table[column].to_numpy(object)
 
     @property
     def std(self) -> np.ndarray | None:
         """(n,) standard deviation of each image's ratings, float64, or None."""
-        return self._known("std")
+        return self._numbers("std")
 
     @property
     def n_raters(self) -> np.ndarray | None:
         """(n,) number of each image's ratings, float64, at least 2, or None."""
-        return self._known("n_raters")
+        return self._numbers("n_raters")
 
-    def _known(self, column: str) -> np.ndarray | None:
+    def _numbers(self, column: str) -> np.ndarray | None:
         values = self.table[column].to_numpy(np.float64)
         return None if np.isnan(values).any() else values
 
@@ -123,22 +124,13 @@ def score_table(
 ) -> pd.DataFrame:
     """The table of an ``OpinionScores`` from its columns, (n,) each."""
     images = list(images)
-
-    def texts(given: Iterable[str | None] | None) -> pd.Series:
-        return pd.Series([None] * len(images) if given is None else list(given), dtype=object)
-
-    return pd.DataFrame(
-        {
-            "image": pd.Series(images, dtype=object),
-            "mos": np.asarray(mos, np.float64),
-            "group": texts(groups),
-            "split": texts(splits),
-            "std": np.full(len(images), np.nan) if std is None else np.asarray(std, np.float64),
-            "n_raters": np.full(len(images), np.nan) if n_raters is None else np.asarray(n_raters, np.float64),
-            "kind": texts(kinds),
-            "level": texts(levels),
-        }
-    )
+    texts = {"group": groups, "split": splits, "kind": kinds, "level": levels}
+    numbers = {"mos": mos, "std": std, "n_raters": n_raters}
+    given = {name: [None] * len(images) if column is None else list(column) for name, column in texts.items()}
+    table = frame({"image": images, **given})
+    for name, values in numbers.items():
+        table[name] = np.nan if values is None else np.asarray(values, np.float64)
+    return table
 
 
 def read_scores(csv_path: str | os.PathLike, lower_is_better: bool = False) -> OpinionScores:
@@ -160,7 +152,7 @@ def read_scores(csv_path: str | os.PathLike, lower_is_better: bool = False) -> O
         images,
         -mos if lower_is_better else mos,
         groups=_read_groups(table["group"], where) if "group" in table else None,
-        splits=_read_splits(table["split"], where) if "split" in table else None,
+        splits=read_splits(table["split"], where) if "split" in table else None,
         std=read_spread(table["std"], where, "std") if "std" in table else None,
         n_raters=read_spread(table["n_raters"], where, "n_raters") if "n_raters" in table else None,
         kinds=_read_labels(table["kind"]) if "kind" in table else None,
@@ -225,7 +217,8 @@ def _read_labels(column: pd.Series) -> list[str | None]:
     return [unicodedata.normalize("NFC", name.strip()) or None for name in column]
 
 
-def _read_splits(column: pd.Series, where: str) -> list[str]:
+def read_splits(column: pd.Series, where: str) -> list[str]:
+    """The parts of an official split, as SPLIT_NAMES calls them; UserError, with the line, for an unknown part."""
     names = column.str.strip().str.lower()
     unknown = names[~names.isin(SPLIT_NAMES)]
     if len(unknown):
@@ -285,5 +278,5 @@ def with_identical_grouped(scores: OpinionScores, digests: Sequence[str | None])
             group = final(groups[position])
             if group != first:
                 merged_into[group] = first
-    table = scores.table.assign(group=pd.Series([final(group) for group in groups], dtype=object))
+    table = scores.table.assign(group=np.array([final(group) for group in groups], object))
     return OpinionScores(table, scores.source, scores.inversion)

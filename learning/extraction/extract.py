@@ -1,25 +1,35 @@
-"""Features of any number of images: a plan of what is missing, one pass that computes it, and a writer."""
+"""Features of any number of images, into files: list the images, plan what is missing, decode, compute, write."""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from pathlib import Path
 
-import torch.distributed as dist
+import torch
 
 from common import log, machine
+from common.errors import UserError
 from common.progress_bar import ProgressBar
-from datasets.features.files import FeatureFolder, FeaturePlan, claim_folder
-from datasets.images.decoding import decode_images
-from datasets.images.lists import ListedImage
-from learning.distributed.process_group import ProcessContext
-from learning.extraction.compute import ComputedFeatures, FailedImage, compute_features
+from datasets.features.files import FeatureFolder, claim_folder, feature_file, write_single_file
+from datasets.images.decoding import DecodedImage, UnreadableImage, decode_images
+from datasets.images.lists import ImageListing, ListedImage, list_images
+from learning.distributed.process_group import (
+    ProcessContext,
+    environment_context,
+    from_first,
+    gather_objects,
+    join,
+    leave,
+)
+from learning.extraction.compute import ComputedFeatures, compute_features
+from learning.extraction.extractors import extraction_device, load_extractors
 from networks.features import FeatureExtractor
-from options.features import ComputeOptions
-
-T = TypeVar("T")
+from options.features import ComputeOptions, FeatureOptions
 
 
 @dataclass
@@ -37,42 +47,91 @@ class Summary:
     seconds: float = 0.0
     waited: float = 0.0
 
-    def merged(self) -> Summary:
-        """The sum over all processes, in every process."""
-        if not dist.is_initialized():
-            return self
-        gathered: list[Summary | None] = [None] * dist.get_world_size()
-        dist.all_gather_object(gathered, self)
-        parts = [part for part in gathered if part is not None]
-        return Summary(
-            written=sum(part.written for part in parts),
-            stale=sum(part.stale for part in parts),
-            skipped=sum(part.skipped for part in parts),
-            failed=[sentence for part in parts for sentence in part.failed],
-            seconds=max(part.seconds for part in parts),
-            waited=max(part.waited for part in parts),
-        )
 
+def extract(options: FeatureOptions) -> int:
+    """The work of the two feature scripts; returns the exit status.
 
-def default_workers(extractors: Mapping[str, FeatureExtractor]) -> int:
-    """A number of decoding processes that suits the device of the extractors.
-
-    A GPU needs many. On a CPU the network takes nearly all the time, and one worker decodes ahead of it.
+    It is 1 if an image or a folder could not be read. Raises UserError for a mistake that the user can fix.
     """
-    on_gpu = any(extractor.device.type == "cuda" for extractor in extractors.values())
-    return min(machine.n_cores(), 16) if on_gpu else 1
+    log.set_quiet(not (environment_context() or ProcessContext()).is_first)  # also while it waits for the others
+    context = join("gloo")
+    device = extraction_device(options.compute.device, context)
+    if device.type == "cpu":
+        torch.set_num_threads(max(1, torch.get_num_threads() // context.local_size))
+    poolings = dict.fromkeys(options.checkpoints, options.pooling)
+    extractors = load_extractors(options.checkpoints, poolings, options.compute, device)
+
+    # Features for a single file are kept one by one until all are there: this resumes after an interruption too.
+    target, overwrite = options.output_dir, options.overwrite
+    if options.single_file:
+        target, overwrite = options.single_file.with_name(f".{options.single_file.name}.parts"), False
+    with contextlib.ExitStack() as locks:
+
+        def start() -> ImageListing:
+            if options.single_file:
+                locks.enter_context(_locked(target, options.single_file, options.overwrite))
+            return _list(options.input)
+
+        # Rank 0 lists the images: what the others found could differ, and standard input is read once.
+        listing = from_first(start, context)
+        folder = FeatureFolder(target, list(extractors), context.rank)
+        summary = extract_features(listing.images, extractors, folder, context, options.compute, overwrite)
+        leave()
+        if context.is_first:
+            written = [str(feature_file(target, kind, "*").parent) for kind in extractors]
+            if options.single_file:
+                everything = FeatureFolder(target, list(extractors))
+                write_single_file(options.single_file, everything, listing.images, len(summary.failed))
+                written = [str(options.single_file)]
+            log.info(_in_words(summary, listing, written))
+    return 1 if summary.failed or listing.unreadable else 0
 
 
-LONG_LIST = 200
-"""Images from which on a faster way is worth a line, and the minute that --compile takes."""
+def _list(sources: Sequence[str] | None) -> ImageListing:
+    """The images of the sources; by default a photograph that comes with scikit-learn."""
+    if sources is None:
+        from sklearn.datasets import load_sample_images  # takes a second, and few runs need it
+
+        return ImageListing([ListedImage(load_sample_images().filenames[0], "photo_china.jpg")])
+    listing = list_images(sources)
+    for sentence in listing.unreadable:
+        log.error(sentence)
+    return listing
 
 
-def faster_way(n_images: int, extractors: Mapping[str, FeatureExtractor], compute: ComputeOptions) -> str:
-    """A sentence on the options with which this processor is several times as fast; empty where there are none."""
-    on_cpu = all(extractor.device.type == "cpu" for extractor in extractors.values())
-    if n_images < LONG_LIST or not on_cpu or (compute.amp and compute.compile) or not machine.has_amx():
-        return ""
-    return "this processor has AMX: --amp --compile computes features several times as fast, but less exactly"
+@contextlib.contextmanager
+def _locked(parts: Path, single_file: Path, overwrite: bool) -> Iterator[None]:
+    """Locks ``parts``, the folder of features for a single file, and removes it at the end if it is empty.
+
+    Raises UserError where the file exists, also where another process has written it while this one waited for the
+    lock, and where that process is still at work. Windows has no such locks.
+    """
+
+    def check() -> None:
+        if single_file.exists() and not overwrite:
+            raise UserError(f"--single_file {single_file} exists already; --overwrite replaces it")
+
+    check()
+    if sys.platform == "win32":
+        yield
+        return
+    from common.folder_lock import LOCK, hold  # imports fcntl, which Windows lacks
+
+    lock = hold(parts)
+    # A process that has done its work removes the folder with its lock: then this is a lock on nothing.
+    while not (parts / LOCK).exists() or not os.path.samestat(os.fstat(lock.fileno()), (parts / LOCK).stat()):
+        lock.close()
+        lock = hold(parts)
+    try:
+        check()
+        yield
+    finally:
+        features = [path for path in parts.glob("*") if path.name != LOCK] if parts.exists() else []
+        if not features:
+            (parts / LOCK).unlink(missing_ok=True)
+        lock.close()
+        with contextlib.suppress(OSError):  # it holds features, or is gone
+            parts.rmdir()
 
 
 def extract_features(
@@ -87,21 +146,31 @@ def extract_features(
 
     ``images`` is the complete list in every process; each process computes its share. Images that have all their
     features, up to date, are skipped unless ``overwrite``. An image that cannot be read or computed is reported in the
-    summary, and the rest continues. Raises UserError where the folder holds features of a different encoder.
+    summary, and the rest continues. Raises UserError where the folder holds features of a different encoder, pooling or
+    precision. The summary is that of all processes.
     """
     for kind, extractor in extractors.items():
-        claim_folder(folder.folder, kind, extractor.identity)
+        claim_folder(folder.folder, kind, extractor.identity, compute.amp)
     plan = folder.plan(images, slice(context.rank, None, context.world_size), overwrite)
     extraction = Extraction([images[position] for position in plan.to_do], extractors, compute, context)
     for image, features in extraction:
         folder.write(image, plan.names[image.name], features.values, features.stamp)
-    return extraction.summary(plan).merged()
+    extraction.summary.stale, extraction.summary.skipped = plan.n_stale, len(plan.fresh)
+    parts = gather_objects(extraction.summary, context)
+    return Summary(
+        written=sum(part.written for part in parts),
+        stale=sum(part.stale for part in parts),
+        skipped=sum(part.skipped for part in parts),
+        failed=[sentence for part in parts for sentence in part.failed],
+        seconds=max(part.seconds for part in parts),
+        waited=max(part.waited for part in parts),
+    )
 
 
 class Extraction:
     """One pass over ``images``: iterating yields each image with its features.
 
-    An image that cannot be read or computed is printed and not yielded; ``failed`` holds a sentence for each.
+    An image that cannot be read or computed is printed and not yielded; ``summary`` has a sentence for each.
     """
 
     def __init__(
@@ -115,57 +184,58 @@ class Extraction:
         self._extractors = extractors
         self._compute = compute
         self._context = context or ProcessContext()
-        self._n_computed = 0
-        self._seconds = 0.0
-        paths = [image.path for image in images]
-        n_workers = default_workers(extractors) if compute.num_workers is None else compute.num_workers
-        self._inputs = TimedIterable(decode_images(paths, n_workers, compute.max_pixels))
-        self.failed: list[str] = []
+        self.summary = Summary()
 
     def __iter__(self) -> Iterator[tuple[ListedImage, ComputedFeatures]]:
-        n_processes = self._context.world_size
+        n_processes, is_first = self._context.world_size, self._context.is_first
         # Rank 0 shows the progress of all: the ranks have equal shares and are about equally fast.
-        bar = ProgressBar(len(self._images) * n_processes, "image", visible=self._context.is_first)
+        bar = ProgressBar(len(self._images) * n_processes, "image", visible=is_first)
         hint = faster_way(len(self._images), self._extractors, self._compute)
-        if hint and self._context.is_first:
+        if hint and is_first:
             log.info(hint)
         began = time.perf_counter()
-        for result in compute_features(self._inputs, self._extractors, self._compute.batch_size):
-            if isinstance(result, FailedImage):
-                self.failed.append(result.reason)
+        for result in compute_features(self._decoded(), self._extractors, self._compute.batch_size):
+            if isinstance(result, UnreadableImage):
+                self.summary.failed.append(result.reason)
                 log.error(result.reason)
             else:
-                self._n_computed += 1
+                self.summary.written += 1
                 yield self._images[result.index], result
             bar.add(n_processes)
         bar.close()
-        self._seconds = time.perf_counter() - began
+        self.summary.seconds = time.perf_counter() - began
 
-    def summary(self, plan: FeaturePlan) -> Summary:
-        """The outcome, after the last image."""
-        return Summary(
-            written=self._n_computed,
-            stale=plan.n_stale,
-            skipped=len(plan.fresh),
-            failed=self.failed,
-            seconds=self._seconds,
-            waited=self._inputs.seconds,
-        )
-
-
-class TimedIterable(Iterable[T]):
-    """Iterates over ``items`` and adds up the ``seconds`` spent waiting for them."""
-
-    def __init__(self, items: Iterable[T]):
-        self._items = items
-        self.seconds = 0.0
-
-    def __iter__(self) -> Iterator[T]:
-        items = iter(self._items)
-        while True:
+    def _decoded(self) -> Iterator[DecodedImage | UnreadableImage]:
+        """The images, decoded by worker processes; a GPU needs many, and one decodes ahead of a CPU."""
+        n_workers = self._compute.num_workers
+        if n_workers is None:
+            on_gpu = any(extractor.device.type == "cuda" for extractor in self._extractors.values())
+            n_workers = min(machine.n_cores(), 16) if on_gpu else 1
+        asked = time.perf_counter()
+        for image in decode_images([image.path for image in self._images], n_workers, self._compute.max_pixels):
+            self.summary.waited += time.perf_counter() - asked
+            yield image
             asked = time.perf_counter()
-            item = next(items, None)
-            self.seconds += time.perf_counter() - asked
-            if item is None:
-                return
-            yield item
+
+
+LONG_LIST = 200
+"""Images from which on a faster way is worth a line, and the minute that --compile takes."""
+
+
+def faster_way(n_images: int, extractors: Mapping[str, FeatureExtractor], compute: ComputeOptions) -> str:
+    """A sentence on the options with which this processor is several times as fast; empty where there are none."""
+    on_cpu = all(extractor.device.type == "cpu" for extractor in extractors.values())
+    if n_images < LONG_LIST or not on_cpu or (compute.amp and compute.compile) or not machine.has_amx():
+        return ""
+    return "this processor has AMX: --amp --compile computes features several times as fast, but less exactly"
+
+
+def _in_words(summary: Summary, listing: ImageListing, targets: list[str]) -> str:
+    speed = ""
+    if summary.written:
+        speed = f" ({summary.written / summary.seconds:.1f} images/s, waiting {summary.waited / summary.seconds:.0%})"
+    stale = f", {summary.stale:,d} of them anew since their files have changed" if summary.stale else ""
+    return (
+        f"{summary.written:,d} images written{speed}{stale}, {summary.skipped:,d} existed already, "
+        f"{len(summary.failed):,d} failed{listing.account()}: {', '.join(targets)}"
+    )

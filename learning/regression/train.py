@@ -12,7 +12,7 @@ from common.atomic_files import check_not_read, check_target
 from common.errors import UserError
 from common.names import GIVEN
 from common.progress_bar import ProgressBar
-from datasets.features.files import FeatureFiles
+from datasets.features.reading import FeatureFiles
 from datasets.opinions.databases import read_database
 from datasets.opinions.scores import OpinionScores, identical_across, read_scores
 from learning.regression.evaluate.breakdown import breakdown

@@ -17,7 +17,7 @@ from common import log, machine
 from common.atomic_files import check_not_read, check_target
 from common.errors import UserError
 from common.names import SHARES, short_identity
-from datasets.features.files import FeatureFiles
+from datasets.features.reading import FeatureFiles
 from datasets.opinions.scores import OpinionScores, read_scores
 from datasets.opinions.tables import write_csv
 from learning.regression.evaluate.metrics import metrics_of

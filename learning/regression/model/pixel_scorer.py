@@ -8,27 +8,26 @@ from dataclasses import dataclass
 import numpy as np
 
 from common.errors import UserError
-from datasets.features.stamps import FileStamp, QuickStamp
-from datasets.images.decoding import DecodedImage
+from datasets.features.stamps import FileStamp
+from datasets.images.decoding import DecodedImage, UnreadableImage
 from datasets.images.resampling import half_size_exactly
-from learning.extraction.compute import FailedImage, compute_features
+from learning.extraction.compute import compute_features
 from learning.regression.model.predict import ModelFiles, matching_extractors, score_features
 from networks.features import FeatureExtractor
-from networks.regressor import Regressor, ScoringDescription, description_file, load_regressor, sha256_of
+from networks.regressor import Regressor, ScoringDescription, load_regressor
 from options.features import ComputeOptions
 
-NO_FILE = FileStamp(QuickStamp(0, 0, 0, 0), "")
+NO_FILE = FileStamp(0, 0, 0, "")
 """The stamp of an image that is in memory only."""
 
 
 @dataclass(frozen=True)
 class PixelScorer:
-    """Scores images in memory as predict_quality.py scores files. ``identity`` covers all that scores depend on."""
+    """Scores images in memory as predict_quality.py scores files."""
 
     regressor: Regressor
     extractors: Mapping[str, FeatureExtractor]
     batch_size: int
-    identity: str
 
     def __call__(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """(n,) scores of uint8 (H, W, 3) images; UserError where one does not fit into memory."""
@@ -38,7 +37,7 @@ class PixelScorer:
             for index, image in enumerate(images)
         )
         for result in compute_features(decoded, self.extractors, self.batch_size):
-            if isinstance(result, FailedImage):
+            if isinstance(result, UnreadableImage):
                 raise UserError(result.reason)
             scores[result.index] = score_features(result, self.regressor)
         return scores
@@ -48,6 +47,4 @@ def load_pixel_scorer(model: ModelFiles, compute: ComputeOptions) -> PixelScorer
     """The scorer of a regressor and its encoders; UserError where they do not belong together."""
     regressor = load_regressor(model.regressor, ScoringDescription)
     extractors = matching_extractors(regressor, model.encoders, compute)
-    # The description holds the digest of the weights and the fingerprints of the encoders.
-    digest = sha256_of(description_file(model.regressor))
-    return PixelScorer(regressor, extractors, compute.batch_size, digest + (":amp" if compute.amp else ""))
+    return PixelScorer(regressor, extractors, compute.batch_size)

@@ -13,7 +13,7 @@ from common import log
 from common.atomic_files import check_not_read, check_outside, check_target, check_writable
 from common.errors import UserError
 from common.names import CHECKPOINTS, QUALITY_AWARE, pooling_of
-from datasets.features.files import FeatureFolder, claim_folder, read_encoder
+from datasets.features.files import FeatureFolder, check_precision, claim_folder, read_encoder
 from datasets.images.lists import ImageListing, ListedImage, list_images, match_names
 from datasets.opinions.tables import write_csv
 from learning.distributed.process_group import ProcessContext
@@ -166,6 +166,7 @@ def score_images(
         remedy = "name another folder by --features, or fit a regressor on these features (train_regressor.py)"
         for kind in kinds:
             regressor.check_encoder(kind, read_encoder(options.features, kind), f"that of {options.features}", remedy)
+            check_precision(options.features, kind, options.compute.amp)
         folder = FeatureFolder(options.features, kinds)
         plan = folder.plan(images)
         scores.n_stale, names = plan.n_stale, plan.names
@@ -178,13 +179,13 @@ def score_images(
         extractors = matching_extractors(regressor, checkpoints, options.compute)
         if folder is not None:
             for kind, extractor in extractors.items():
-                claim_folder(folder.folder, kind, extractor.identity)
+                claim_folder(folder.folder, kind, extractor.identity, options.compute.amp)
         extraction = Extraction(to_do, extractors, options.compute)
         for image, features in extraction:
             if folder is not None:
                 folder.write(image, names[image.name], features.values, features.stamp)
             scores.of_images[image.name] = score_features(features, regressor)
-        scores.failed = extraction.failed
+        scores.failed = extraction.summary.failed
     return scores
 
 

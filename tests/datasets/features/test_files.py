@@ -1,8 +1,9 @@
 """Features on disk: found for the images of a table, read in their order, never mixed between encoders."""
 
 import hashlib
+import json
 import os
-import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,17 +11,17 @@ import pytest
 from common.errors import UserError
 from datasets.features import files as feature_files
 from datasets.features import sources as feature_sources
-from datasets.features import stamps as file_stamps
+from datasets.features import stamps
 from datasets.features.files import (
-    FeatureFiles,
     FeatureFolder,
+    check_precision,
     claim_folder,
     feature_file,
     read_encoder,
-    single_file_encoder,
     write_single_file,
 )
-from datasets.features.stamps import QuickStamp, stamp_file
+from datasets.features.reading import FeatureFiles
+from datasets.features.stamps import stamp_file
 from datasets.images.lists import ListedImage
 
 NAMES = ["a", "sub/b", "sub/c d"]
@@ -50,7 +51,7 @@ def test_a_single_file_gives_the_same(tmp_path):
         tmp_path / "f.npz",
         names=np.array(["a.png", "sub/b.png"]),
         quality_aware=np.array([[1, 2], [3, 4]], np.float32),
-        **{single_file_encoder("quality_aware"): np.array("abc")},
+        quality_aware_encoder=np.array("abc"),
     )
     files = FeatureFiles(tmp_path / "f.npz")
     assert files.kinds == ["quality_aware"] and files.encoders == {"quality_aware": "abc"}
@@ -108,6 +109,18 @@ def test_a_folder_belongs_to_one_encoder(tmp_path):
     assert read_encoder(tmp_path, "quality_aware") == "quality_aware encoder"
 
 
+def test_a_folder_holds_features_of_one_precision(tmp_path):
+    claim_folder(tmp_path, "quality_aware", "encoder", amp=True)
+    claim_folder(tmp_path, "quality_aware", "encoder", amp=True)
+    with pytest.raises(UserError, match="holds features computed with --amp, not without; compute with it, name"):
+        claim_folder(tmp_path, "quality_aware", "encoder")
+    older = write_folder(tmp_path / "older", ["quality_aware"]) / "feats_quality_aware/encoder.json"
+    older.write_text(json.dumps({"fingerprint": "encoder", "images_recorded": True}))
+    check_precision(tmp_path / "older", "quality_aware", amp=False)
+    with pytest.raises(UserError, match="computed without --amp, not with"):
+        check_precision(tmp_path / "older", "quality_aware", amp=True)
+
+
 def test_older_features_of_an_unknown_encoder_stay_so(tmp_path):
     path = feature_file(tmp_path, "quality_aware", "a")
     path.parent.mkdir()
@@ -130,9 +143,9 @@ class Photographs:
         if times:
             os.utime(path, ns=(times["mtime_ns"], times["mtime_ns"]))
 
-    def extract(self, *names, folder=""):
+    def extract(self, *names, folder="", rank=0):
         """As a run of a script on these images: what was computed, and how many of these were stale."""
-        features = FeatureFolder(self.folder, self.kinds)
+        features = FeatureFolder(self.folder, self.kinds, rank)
         images = [ListedImage(str(self.root / folder / name), name) for name in names]
         plan = features.plan(images)
         for position in plan.to_do:
@@ -159,17 +172,77 @@ def test_features_follow_the_content_of_their_file(photographs):
     assert photographs.extract("a.png") == ([], 0)
     photographs.put("a.png", b"another")
     assert photographs.extract("a.png") == (["a.png"], 1) and photographs.lengths() == {"a.png": 7}
-    (photographs.root / "a.png").touch()
-    assert photographs.extract("a.png") == ([], 0), "a new time of the same content"
+    os.utime(photographs.root / "a.png", ns=(10**18 + 1, 10**18 + 1))
+    assert photographs.extract("a.png") == (["a.png"], 1), "a touched file is computed again"
     assert photographs.extract("a.png") == ([], 0)
 
 
-def test_another_folders_file_of_the_same_name_size_and_time(photographs):
-    """What copying programs and archives preserve does not suffice."""
-    for folder, content in (("monday", b"abc"), ("tuesday", b"xyz")):
+def test_an_earlier_content_does_not_get_the_features_of_a_later_one(photographs):
+    """The file comes back with its size and times; the journal has a line for each content."""
+    photographs.put("a.png", b"one", mtime_ns=10**18 + 1)
+    photographs.extract("a.png")
+    photographs.put("a.png", b"another", mtime_ns=10**18 + 2)
+    photographs.extract("a.png")
+    photographs.put("a.png", b"one", mtime_ns=10**18 + 1)
+    assert photographs.extract("a.png") == (["a.png"], 1) and photographs.lengths() == {"a.png": 3}
+
+
+def test_another_file_of_the_same_name_size_and_time(photographs):
+    """What copying programs and archives preserve does not suffice: the content decides."""
+    for folder, content in (("monday", b"abc"), ("tuesday", b"xyz"), ("copy", b"xyz")):
         photographs.put(f"{folder}/IMG_0001.png", content, mtime_ns=10**18)
     assert photographs.extract("IMG_0001.png", folder="monday") == (["IMG_0001.png"], 0)
     assert photographs.extract("IMG_0001.png", folder="tuesday") == (["IMG_0001.png"], 1)
+    assert photographs.extract("IMG_0001.png", folder="copy") == ([], 0)
+
+
+def test_a_change_within_the_resolution_of_the_times_is_seen(photographs, monkeypatch):
+    """On a disk that counts in whole seconds, a change at once leaves size and times as they were."""
+    status = SimpleNamespace(st_size=3, st_mtime_ns=10**18, st_ctime_ns=10**18)
+    monkeypatch.setattr(stamps, "os", SimpleNamespace(stat=lambda path: status, fstat=lambda number: status))
+    photographs.put("a.png", b"one")
+    photographs.extract("a.png")
+    photographs.put("a.png", b"two")
+    assert photographs.extract("a.png") == (["a.png"], 1)
+    assert photographs.extract("a.png") == ([], 0), "the content is the same"
+
+
+def test_two_processes_with_journals_of_their_own(photographs):
+    """Each rank writes a journal. Features count with the line that was written with them, whatever the clocks say."""
+    for content, rank in ((b"one", 1), (b"another", 0), (b"a third", 1)):
+        photographs.put("a.png", content)
+        assert photographs.extract("a.png", rank=rank)[0] == ["a.png"]
+        assert photographs.extract("a.png") == photographs.extract("a.png", rank=1) == ([], 0)
+        assert photographs.lengths() == {"a.png": len(content)}
+    photographs.put("a.png", b"another")
+    assert photographs.extract("a.png") == (["a.png"], 1)
+
+
+def older_journal(photographs):
+    """Makes the journal one of an older version: with clocks and inodes, and without digests of features."""
+    path = photographs.folder / "feats_quality_aware/sources_0.jsonl"
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    for record in records:
+        del record["written"]
+        record |= {"inode": 7, "recorded_ns": 10**18}
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+
+
+def test_a_folder_with_a_journal_of_an_older_version(photographs):
+    """Its features stay as far as size and times agree; of two contents nobody knows which one the features are of."""
+    for name in ("a.png", "b.png", "c.png"):
+        photographs.put(name, name.encode())
+    photographs.extract("a.png", "b.png", "c.png")
+    photographs.put("b.png", b"later")
+    photographs.extract("b.png")
+    older_journal(photographs)
+    photographs.put("c.png", b"changed since")
+    assert photographs.extract("a.png", "b.png", "c.png") == (["b.png", "c.png"], 1)
+    assert photographs.extract("a.png", "b.png", "c.png") == ([], 0)
+    assert photographs.lengths() == {"a.png": 5, "b.png": 5, "c.png": 13}
+    photographs.put("a.png", b"changed")
+    photographs.extract("a.png")
+    assert photographs.lengths()["a.png"] == 7 and photographs.extract("a.png") == ([], 0)
 
 
 def test_endings_tell_images_apart_whatever_the_runs(photographs):
@@ -211,7 +284,7 @@ def test_older_folders_are_read(photographs):
 
 
 def test_features_copied_from_another_folder_are_not_trusted(photographs, tmp_path):
-    """Without their journal nobody knows of which image they are; an image of the same name is another one."""
+    """Without a line in the journal nobody knows of which image they are; an image of the same name is another one."""
     claim_folder(photographs.folder, "quality_aware", "encoder")
     photographs.put("a.png", b"1")
     photographs.extract("a.png")
@@ -227,54 +300,26 @@ def test_features_copied_from_another_folder_are_not_trusted(photographs, tmp_pa
     assert photographs.lengths() == {"a.png": 1, "b.png": 2}
 
 
-def test_a_change_within_the_resolution_of_the_times_is_seen(photographs, monkeypatch):
-    """On a disk with times of two seconds, a change at once leaves size and times as they were."""
-    stamp = QuickStamp(3, time.time_ns(), time.time_ns(), 7)
-    monkeypatch.setattr(feature_files, "quick_stamp", lambda path: stamp)
-    monkeypatch.setattr(file_stamps, "_quick", lambda status: stamp)
-    photographs.put("a.png", b"one")
-    photographs.extract("a.png")
-    photographs.put("a.png", b"two")
-    assert photographs.extract("a.png") == (["a.png"], 1)
-    monkeypatch.setattr(feature_sources, "_COARSEST_TIMES_NS", 0)
-    assert photographs.extract("a.png") == ([], 0), "the content is the same"
-    monkeypatch.setattr(feature_files, "stamp_file", lambda file: 1 / 0)
-    assert photographs.extract("a.png") == ([], 0), "settled: the content is not read"
-
-
 @pytest.mark.parametrize("names", [("IMG.png", "img.png"), ("caf\u00e9.png", "cafe\u0301.png")])
-def test_a_disk_that_does_not_tell_case_and_unicode_forms_apart(photographs, monkeypatch, names):
+def test_names_that_some_disks_do_not_tell_apart(photographs, monkeypatch, names):
+    """In one list they are refused. In two lists each gets features of its own, also where the disk has one file."""
     first, second = names
     photographs.put(f"x/{first}", b"1")
     photographs.put(f"y/{second}", b"22")
+    images = [ListedImage(f"x/{first}", first), ListedImage(f"y/{second}", second)]
+    with pytest.raises(UserError, match=f"images x/{first} and y/{second}: their names differ in upper and lower case"):
+        FeatureFolder(photographs.folder, photographs.kinds).plan(images)
 
     def one_file_for_all_spellings(folder, kind, name):
         return feature_file(folder, kind, feature_sources.folded(name))
 
-    with monkeypatch.context() as patch:
-        patch.setattr(feature_files, "feature_file", one_file_for_all_spellings)
-        assert photographs.extract(first, folder="x")[0] == [first]
-        assert photographs.extract(second, folder="y")[0] == [second]
-        assert photographs.extract(first, folder="x") == photographs.extract(second, folder="y") == ([], 0)
-        features = FeatureFolder(photographs.folder, photographs.kinds)
-        found = [features.names([ListedImage("", name)])[name] for name in names]
-        assert features.read(found)[:, 0].tolist() == [1, 2]
-        both = FeatureFolder(photographs.root / "new", photographs.kinds).names([ListedImage("", n) for n in names])
-    assert len({feature_sources.folded(name) for name in both.values()}) == 2
-
-
-def test_older_features_of_names_in_upper_and_lower_case_stay_where_files_differ(photographs):
-    """Folders of older versions hold both. Where the disk has one file for the two, both are computed again."""
-    records = feature_sources.SourceRecords(photographs.folder / "feats_quality_aware")
-    for name in ("A", "a"):
-        photographs.put(f"{name}.png", name.encode())
-        with open(photographs.root / f"{name}.png", "rb") as file:
-            records.add(feature_sources.SourceRecord(name, f"{name}.png", stamp_file(file)))
-        np.save(feature_file(photographs.folder, "quality_aware", name), np.ones((1, 4), np.float32))
-    assert photographs.extract("A.png", "a.png") == ([], 0)
-    feature_file(photographs.folder, "quality_aware", "A").unlink()
-    os.link(*(feature_file(photographs.folder, "quality_aware", name) for name in ("a", "A")))
-    assert photographs.extract("A.png", "a.png")[0] == ["A.png", "a.png"]
+    monkeypatch.setattr(feature_files, "feature_file", one_file_for_all_spellings)
+    assert photographs.extract(first, folder="x")[0] == [first]
+    assert photographs.extract(second, folder="y")[0] == [second]
+    assert photographs.extract(first, folder="x") == photographs.extract(second, folder="y") == ([], 0)
+    features = FeatureFolder(photographs.folder, photographs.kinds)
+    found = [features.names([ListedImage("", name)])[name] for name in names]
+    assert features.read(found)[:, 0].tolist() == [1, 2]
 
 
 def test_a_torn_journal_line_is_no_record(photographs):
@@ -285,12 +330,12 @@ def test_a_torn_journal_line_is_no_record(photographs):
     assert photographs.extract("a.png") == ([], 0)
 
 
-def test_a_kill_between_record_and_features_leaves_no_wrong_features(photographs, monkeypatch):
+def test_a_kill_between_features_and_record_leaves_no_wrong_features(photographs, monkeypatch):
     photographs.put("a.png", b"1")
     photographs.extract("a.png")
     photographs.put("a.png", b"22")
     with monkeypatch.context() as patch:
-        patch.setattr(feature_files, "write_array", lambda *_, **__: 1 / 0)
+        patch.setattr(feature_sources.Sources, "add", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             photographs.extract("a.png")
     assert photographs.extract("a.png")[0] == ["a.png"] and photographs.lengths() == {"a.png": 2}
@@ -301,10 +346,17 @@ def test_a_single_file_records_the_images(photographs):
         photographs.put(name, name.encode() * 2)
     photographs.extract("a.png", "b.png")
     images = [ListedImage(str(photographs.root / name), name) for name in ("a.png", "b.png", "missing.png")]
+    features = FeatureFolder(photographs.folder, ["quality_aware"])
     target = photographs.root / "f.npz"
     digests = [hashlib.sha256(name * 2).hexdigest() for name in (b"b.png", b"a.png")]
     assert FeatureFiles(photographs.folder).file_digests(["b.png", "a.png"]) == digests
-    assert write_single_file(target, FeatureFolder(photographs.folder, ["quality_aware"]), images) == 2
+    for n_failed, expected in (
+        (0, "features of 2 images, and 3 were computed"),
+        (2, "features of 2 images, and 1 were"),
+    ):
+        with pytest.raises(UserError, match=f"f.npz was not written: .*{expected}"):
+            write_single_file(target, features, images, n_failed)
+    assert not target.exists() and write_single_file(target, features, images, n_failed=1) == 2
     with np.load(target, allow_pickle=False) as archive:
         assert archive["names"].tolist() == ["a.png", "b.png"] and archive["size"].tolist() == [10, 10]
         assert archive["sha256"].tolist()[0] == hashlib.sha256(b"a.png" * 2).hexdigest()

@@ -7,17 +7,15 @@ from openpyxl import Workbook
 from scipy.io import savemat
 
 from common.errors import UserError
-from common.names import DATABASE_NAMES
-from datasets.opinions.databases import DATABASES, LIVE_FOLDERS, read_database
+from datasets.opinions.databases import DATABASES, LIVE_FOLDERS, database, read_database
+from datasets.opinions.scores import score_table
+from learning.regression.train import read_data
+from options.regressor import parse_regressor_options
 
 
 def cells(texts):
     """A MATLAB cell array of strings, (1, n)."""
     return np.array([texts], dtype=object)
-
-
-def test_the_command_line_offers_every_database():
-    assert set(DATABASES) == set(DATABASE_NAMES)
 
 
 @pytest.fixture
@@ -323,3 +321,22 @@ def test_pipal_without_labels(tmp_path):
 def test_a_missing_root(tmp_path):
     with pytest.raises(UserError, match="is not a folder; unpack KADID-10k there"):
         read_database("kadid", tmp_path / "none")
+
+
+def test_a_new_database_is_one_function_in_one_file(tmp_path):
+    """With its decorator, the command line offers it and train_regressor.py reads it: no other file names it."""
+    (tmp_path / "labels.txt").write_text("a.png 1.5\nb.png 4\n")
+    np.savez(tmp_path / "f.npz", names=np.array(["b.png", "a.png"]), features=np.array([[2.0], [1.0]], np.float32))
+
+    @database("toy", "Toy database", "In its DMOS lower is better; they are inverted: mos = 5 - DMOS.")
+    def read_toy(root):
+        images, dmos = zip(*(line.split() for line in (root / "labels.txt").read_text().splitlines()), strict=True)
+        return score_table(images, [5 - float(score) for score in dmos], groups=["one", "two"])
+
+    try:
+        arguments = ["--database", "toy", "--root", str(tmp_path), "--features", str(tmp_path / "f.npz")]
+        data = read_data(parse_regressor_options(arguments))
+    finally:
+        del DATABASES["toy"]
+    assert data.images == ["a.png", "b.png"] and data.mos.tolist() == [3.5, 1] and data.features.tolist() == [[1], [2]]
+    assert data.scores.source == "Toy database" and "5 - DMOS" in data.scores.inversion

@@ -1,7 +1,6 @@
 """Tables as people's programs write them, byte by byte: read where there is one way to read them, refused otherwise."""
 
 import datetime
-import gzip
 import io
 import unicodedata
 
@@ -46,40 +45,30 @@ ROWS = [["image", "mos"], ["b/a 1.jpg", 3.5], ["c.png", 4]]
         (PLAIN.replace("\n", "\r").encode(), ""),
         (b"\xff\xfe" + PLAIN.encode("utf-16-le"), "read as UTF-16"),
         (b"\xfe\xff" + PLAIN.encode("utf-16-be"), "read as UTF-16"),
-        (PLAIN.encode("utf-16-le"), "read as UTF-16 without a byte-order mark"),
-        (PLAIN.encode("utf-16-be"), "read as UTF-16 without a byte-order mark"),
-        (PLAIN.encode("utf-32"), "read as UTF-32"),
         (PLAIN.replace(",", "\t").encode("utf-16"), "read as UTF-16, tab-separated"),
         (PLAIN.replace(",", "\t").encode(), "read as tab-separated"),
         (PLAIN.replace(",", ";").encode(), "read as semicolon-separated"),
-        (PLAIN.replace(",", "|").encode(), "read as bar-separated"),
-        (PLAIN.replace(",", ";").replace("3.5", "3,5").encode(), "read as semicolon-separated with decimal commas"),
-        (b'image,mos\nb/a 1.jpg,"3,5"\nc.png,4\n', "read with decimal commas"),
-        (b"sep=,\n" + PLAIN.encode(), "read with its sep= line"),
         (
-            b"sep=;\r\nimage;mos\r\nb/a 1.jpg;3,50\r\nc.png;4,00\r\n",
-            "semicolon-separated with decimal commas, its sep=",
+            PLAIN.replace(",", ";").replace("3.5", "3,5").encode(),
+            "read as semicolon-separated with decimal commas in 'mos'",
         ),
-        (b"sep=\t\n" + PLAIN.replace(",", "\t").encode(), "tab-separated"),
-        (b"# exported in 2024\n\n" + PLAIN.encode(), "read with 1 comment line left out"),
         (b"\n,,\n" + PLAIN.encode() + b",\n,,\n\n", ""),
-        (b"image,mos\nb/a 1.jpg,3.5,\nc.png,4,\n", "read with commas at the end of lines left out"),
+        (b"image,mos\nb/a 1.jpg,3.5,\nc.png,4,\n", ""),
         (b"image,mos,\nb/a 1.jpg,3.5,\nc.png,4,\n", ""),
         (b",image,mos\n0,b/a 1.jpg,3.5\n1,c.png,4\n", ""),
-        (PLAIN.replace("mos", " mos ").encode(), r"read with column '\x20mos\x20' as 'mos'"),
-        (PLAIN.replace("mos", "MOS").encode(), "read with column 'MOS' as 'mos'"),
-        (PLAIN.replace("image", "Image Path").encode(), "column 'Image Path' as 'Image_path'"),
-        (PLAIN.replace("image", "image_name").encode(), "column 'image_name' as 'image'"),
-        (PLAIN.replace("jpg", "jpg ").encode(), "read with blanks around 1 name removed"),
-        ("image,mos\nb/a 1.jpg\u00a0,3.5\nc.png,4\n".encode(), "blanks around 1 name removed"),
-        (PLAIN.replace(",3.5", " , 3.5 ").encode(), "blanks around 1 name removed"),
-        (PLAIN.replace("/", "\\").encode(), "read with backslashes in 1 name as slashes"),
+        (PLAIN.replace("mos", " mos ").encode(), ""),
+        (PLAIN.replace("mos", "MOS").encode(), ""),
+        (PLAIN.replace("image", "Image Path").encode(), ""),
+        (PLAIN.replace("image", "image_name").encode(), ""),
+        (PLAIN.replace("jpg", "jpg ").encode(), r"read with 1 names changed ('b/a 1.jpg\x20' to 'b/a 1.jpg')"),
+        ("image,mos\nb/a 1.jpg\u00a0,3.5\nc.png,4\n".encode(), r"names changed ('b/a 1.jpg\xa0' to 'b/a 1.jpg')"),
+        (PLAIN.replace(",3.5", " , 3.5 ").encode(), "1 names changed"),
+        (PLAIN.replace("/", "\\").encode(), r"read with 1 names changed ('b\a 1.jpg' to 'b/a 1.jpg')"),
         (b'image, mos\n"b/a 1.jpg", "3.5"\n"c.png", "4"\n', ""),
         (b"image\tpath\tmos\nb/a 1.jpg\tx\t3.5\nc.png\ty\t4\n", "read as tab-separated"),
         (PLAIN.encode() + b"\n", ""),
-        (gzip.compress(PLAIN.encode(), mtime=0), "read as gzip-compressed"),
         (workbook(ROWS), "read as an Excel workbook, sheet 'Sheet1'"),
-        (workbook([["Scores of 2024"], [], *ROWS, [None, None], []]), "an Excel workbook"),
+        (workbook([[], *ROWS, [None, None], []]), "an Excel workbook"),
         (workbook([["notes"]], "About", [("Scores", ROWS)]), "an Excel workbook, sheet 'Scores'"),
     ],
 )
@@ -99,31 +88,37 @@ def test_one_way_to_read_it(tmp_path, capsys, content, report):
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (b'image,mos\na,"1,055"\nb,"2,100"\n', "line 2: '1,055' can be 1.055 or 1055"),
-        (b"image\tmos\na\t1,055\nb\t950\n", "line 2: '1,055' can be 1.055 or 1055"),
+        (b'image,mos\na,"3,5"\nb,4\n', "line 2: the score '3,5' is not a number"),
+        (b"image\tmos\na\t1,055\nb\t950\n", "line 2: the score '1,055' is not a number"),
         (b"image;mos\na;950\nb;1,055\n", "line 3: '1,055' can be 1.055 or 1055"),
         (b"image;mos\na;3,5\nb;3.5\n", "line 2: '3,5' has a comma and line 3: '3.5' a point"),
         (b'image,mos\na,"1,055.5"\n', "line 2: the score '1,055.5' is not a number"),
-        (b"image;mos\na;1.055,5\n", "line 2: the score '1.055,5' is not a number"),
+        (b"image;mos\na;1.055,5\n", "line 2: '1.055,5' has a comma and line 2: '1.055,5' a point"),
         (b'image,mos\na,"3,"\n', "line 2: the score '3,' is not a number"),
-        (b"sep=x\nimagexmos\naax1\n", "no column 'Image_path' or 'image'; its columns are: sep=x"),
+        (b"sep=;\nimage;mos\na;1\n", "no column 'Image_path' or 'image'; its columns are: sep=;"),
+        (b"# 2024\nimage,mos\na,1\n", "line 2 has 2 fields, but line 1 names 1 columns"),
+        (b"image|mos\na|1\n", "its columns are: image|mos; columns are separated by commas, tabs or semicolons"),
         (b"image,mos\na,3,5\n", "line 2 has 3 fields, but line 1 names 2 columns"),
         (b"image,mos,MOS\na,1,2\n", "columns 'mos' and 'MOS' have the same meaning"),
         (b"image,mos,mos\na,1,2\n", "columns 'mos' and 'mos' have the same meaning"),
         (b"image;a,image,mos\na;1,2,3\n", "can be separated by commas or semicolons"),
         (b'image,mos\na,1\n"b,2\nc,3\n', "line 3: a quotation mark is not closed"),
         (b"image,mos\na,1\na ,2\n", "line 3: image a has a score on line 2 already"),
-        (b"\xff\xfei\0m\0a", "it is UTF-16, and damaged at byte 4"),
-        (b"\x1f\x8bimage", "its compression is damaged"),
+        (b"\xff\xfei\0m\0a", "it is UTF-16, and damaged at byte 6"),
+        (
+            PLAIN.encode("utf-16-le"),
+            r"line 1 'i\x00m\x00a\x00g\x00e\x00,\x00m\x00o\x00s\x00' holds NUL",
+        ),
+        (b"image,mos\na,1\nb\0,2\n", r"line 3 'b\x00,2' holds NUL; save the table as CSV in UTF-8, or as .xlsx"),
         (b"PK\x03\x04image,mos\n", "it is not an Excel workbook (.xlsx), or is damaged"),
         (workbook(ROWS)[:2000], "it is not an Excel workbook (.xlsx), or is damaged"),
         (workbook([]), "it is empty"),
+        (workbook([["a"]], "A", [("B", [["b"]])]), "its columns are: a"),
         (workbook(ROWS, "A", [("B", ROWS)]), "its sheets 'A' and 'B' both hold such a table"),
         (workbook([["image", "mos"], ["a", datetime.datetime(2024, 5, 3)]]), "the score '2024-05-03 00:00:00' is not"),
         (workbook([["image", "mos"], ["a", True]]), "the score 'True' is not a number"),
         (workbook([["image", "mos"], ["a", "#N/A"]]), "the score '#N/A' is not a number"),
-        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1 ...", "it is an old Excel file (.xls)"),
-        (b"<!DOCTYPE html><html>", "it is a web page"),
+        (workbook([["Scores of 2024"], *ROWS]), "no column 'Image_path' or 'image'; its columns are: Scores of 2024"),
         (b"", "it is empty"),
         (b"\n\n", "it is empty"),
         ("image,mos\na,\u22123\n".encode(), "the score '\u22123' is not a number"),
@@ -152,10 +147,10 @@ def test_three_decimals_each_are_no_thousands_between_semicolons(tmp_path):
 
 
 def test_lines_are_those_of_the_file(tmp_path):
-    """Also below a declared separator, comments, blank lines and a name with a line end in it."""
+    """Also below blank lines and a name with a line end in it."""
     path = tmp_path / "scores.csv"
-    path.write_bytes(b'sep=,\r\n# a\r\n\r\nimage,mos\r\n\r\n"a\r\nb",1\r\n\r\nc,x\r\n')
-    with pytest.raises(UserError, match="line 9: the score 'x'"):
+    path.write_bytes(b'\r\n\r\nimage,mos\r\n\r\n"a\r\nb",1\r\n\r\nc,x\r\n')
+    with pytest.raises(UserError, match="line 8: the score 'x'"):
         read_scores(path)
     path.write_bytes(workbook([[], ["image", "mos"], [], ["a", 1], ["b", "x"]]))
     with pytest.raises(UserError, match="line 5: the score 'x'"):
@@ -174,25 +169,7 @@ def test_a_name_on_disk_is_that_name(tmp_path, monkeypatch, capsys):
     table = read_csv(path, ("image",), "--input")
     assert table["image"].tolist() == ["here\\x.png", "blank.png ", decomposed, "other/x.png"]
     printed = capsys.readouterr().out
-    assert "backslashes in 1 name as slashes, 1 name in the encoding of the files" in printed
-
-
-def test_bytes_of_a_windows_code_page_are_names_where_the_files_are(tmp_path, capsys):
-    (tmp_path / "\u00fcber.png").touch()
-    (tmp_path / "list.csv").write_bytes(b"image\n\xfcber.png\n\xfcnter.png\n")
-    names = read_csv(tmp_path / "list.csv", ("image",), "--input")["image"].tolist()
-    assert names == ["\u00fcber.png", "\udcfcnter.png"]
-    assert "read as text that is not UTF-8 with 1 name in the encoding of the files" in capsys.readouterr().out
-
-
-def test_each_folder_is_listed_once(tmp_path, monkeypatch):
-    """A list from Windows may name a million files on a disk far away."""
-    listed = []
-    monkeypatch.setattr("datasets.opinions.tables.os.listdir", lambda folder: listed.append(folder) or [])
-    names = "".join(f"folder{number % 3}\\{number}.png\n" for number in range(1000))
-    (tmp_path / "list.csv").write_text("image\n" + names)
-    assert read_csv(tmp_path / "list.csv", ("image",), "--input")["image"].iloc[7] == "folder1/7.png"
-    assert len(listed) == len(set(listed)) == 8, "here and beside the table: the folder itself, and the three"
+    assert "2 names changed ('caf\u00e9.png' to 'cafe\\u0301.png')" in printed
 
 
 @pytest.mark.parametrize(
@@ -208,15 +185,6 @@ def test_each_folder_is_listed_once(tmp_path, monkeypatch):
 def test_backslashes(tmp_path, given, plain):
     (tmp_path / "list.csv").write_text(f"image,x\n{given},1\n")
     assert read_csv(tmp_path / "list.csv", ("image",), "--input")["image"].tolist() == [plain]
-
-
-def test_byte_order_marks_within_joined_files(tmp_path, capsys):
-    (tmp_path / "scores.csv").write_text("\ufeffimage,mos\n\ufeffa.png,3\n\u200bb.png ,4\nc.png,5\n")
-    table = read_csv(tmp_path / "scores.csv", ("image",), "scores")
-    assert table["image"].tolist() == ["a.png", "b.png", "c.png"]
-    assert "invisible marks around 2 names removed" in capsys.readouterr().out
-    (tmp_path / "\ufeffa.png").touch()  # a file's own name stays
-    assert read_csv(tmp_path / "scores.csv", ("image",), "scores")["image"].tolist()[0] == "\ufeffa.png"
 
 
 def test_the_training_list_is_read_the_same_way(tmp_path):
@@ -249,16 +217,15 @@ NAME = st.text(
 @given(
     names=st.lists(NAME, min_size=1, max_size=6, unique=True),
     score=st.floats(-100, 100).map(lambda value: round(value, 2)),
-    encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"]),
-    separator=st.sampled_from(",;\t|"),
+    encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
+    separator=st.sampled_from(",;\t"),
     line_end=st.sampled_from(["\n", "\r\n", "\r"]),
     comma=st.booleans(),
     trailing=st.booleans(),
-    declared=st.booleans(),
     header=st.sampled_from(["image{}mos", "IMAGE{} Mos ", "Image_Path{}MOS"]),
 )
 def test_a_table_comes_back_through_any_dialect(
-    tmp_path_factory, names, score, encoding, separator, line_end, comma, trailing, declared, header
+    tmp_path_factory, names, score, encoding, separator, line_end, comma, trailing, header
 ):
     texts = [repr(score + row) for row in range(len(names))]
     mos = [float(text) for text in texts]
@@ -266,27 +233,16 @@ def test_a_table_comes_back_through_any_dialect(
     body = table.to_csv(index=False, header=False, sep=separator, lineterminator="\n")
     lines = [header.format(separator), *body.split("\n")[:-1]]
     text = line_end.join(line + separator * (trailing and row > 0) for row, line in enumerate([*lines]))
-    text = f"sep={separator}{line_end}" * declared + text + line_end
+    text += line_end
     path = tmp_path_factory.mktemp("dialects") / "t.csv"
     path.write_bytes(text.encode(encoding))
     try:
         scores = read_scores(path)
     except UserError as error:
-        assert comma and "can be" in error.sentence and "e" not in texts[0], error
+        assert comma and ("is not a number" in error.sentence) == (separator != ";"), error
     else:
-        assert scores.images == names
+        assert scores.images == names and not (comma and separator != ";")
         np.testing.assert_array_equal(scores.mos, mos)
-
-
-@pytest.mark.parametrize(
-    "name, page", [("\u56fe\u50cf.png", "gb18030"), ("\u5199\u771f \u8868.png", "cp932"), ("\uc0ac\uc9c4.png", "cp949")]
-)
-def test_names_in_a_code_page_of_asia_are_those_of_the_files(tmp_path, name, page):
-    """Excel writes a CSV in the code page of its country; the last byte of \u8868 in Japan's is that of a backslash."""
-    (tmp_path / name).write_bytes(b"")
-    table = tmp_path / "scores.csv"
-    table.write_bytes(f"image,mos\n{name},1\n".encode(page))
-    assert list(read_csv(table, ("image", "mos"), "scores")["image"]) == [name]
 
 
 def test_a_caption_may_be_long(tmp_path):

@@ -1,0 +1,157 @@
+"""Reading the features of scored images: ours from a folder or a single file, and those of another program.
+
+Features of another program are in a table (.csv) with a column ``image`` and a column for each feature, or in a single
+file (.npz) with ``names`` (n,) and ``features`` (n, n_features).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from common.errors import UserError
+from common.names import GIVEN, KINDS
+from datasets.features.files import FeatureFolder, feature_file, read_encoder, read_rows
+from datasets.images.lists import PATH_COLUMNS, match_names
+from datasets.opinions.scores import read_numbers
+from datasets.opinions.tables import read_csv
+
+TABLE_ENDINGS = (".csv", ".tsv", ".txt", ".xlsx")
+"""Endings of tables with features of another program."""
+
+
+@dataclass(frozen=True)
+class _OfKind:
+    """Features of one kind: image -> its row (n_features,), or the file that holds the row.
+
+    ``encoder`` is the encoder's identity, ``digests`` image -> SHA-256 of its file, where they are known.
+    """
+
+    rows: dict[str, np.ndarray] | dict[str, Path]
+    encoder: str | None = None
+    digests: dict[str, str] = field(default_factory=dict)
+
+
+class FeatureFiles:
+    """The features in a folder, a single file or a table: of ``kinds``, or of the kinds that it holds.
+
+    ``names`` are those of the images that have features of every kind; ``encoders`` is kind -> identity or None.
+    Raises UserError where there are none, and for a file that is damaged.
+    """
+
+    def __init__(self, source: str | os.PathLike, kinds: Sequence[str] | None = None):
+        self.source = Path(source)
+        if not self.source.exists():
+            raise UserError(f"features {self.source} do not exist")
+        is_table = self.source.suffix.lower() in TABLE_ENDINGS
+        read = _in_folder if self.source.is_dir() else _in_table if is_table else _in_single_file
+        self._features = read(self.source, kinds or (*KINDS, GIVEN))
+        self.kinds = [kind for kind in (*KINDS, GIVEN) if kind in (kinds or self._features)]
+        missing = [kind for kind in self.kinds if kind not in self._features]
+        if missing or not self.kinds:
+            raise UserError(
+                f"features {self.source}: no {' or '.join(missing or KINDS)} features there; "
+                "demo_quality_aware_feats.py and demo_content_aware_feats.py write them"
+            )
+        first, *others = (self._features[kind] for kind in self.kinds)
+        self.names = [name for name in first.rows if all(name in other.rows for other in others)]
+        if not self.names:
+            raise UserError(f"features {self.source}: no image has {' and '.join(self.kinds)} features there")
+        self.encoders = {kind: self._features[kind].encoder for kind in self.kinds}
+
+    def match(self, images: Sequence[str]) -> dict[str, str]:
+        """Image, as a table calls it -> the name of its features, for those that have any."""
+        return match_names(images, self.names, f"features {self.source}")
+
+    def read(self, names: Sequence[str]) -> np.ndarray:
+        """(len(names), features of all kinds side by side) float32, in the order of ``names``.
+
+        Raises UserError, with the file, for features that are damaged, not finite, or of different lengths.
+        """
+        of_kinds = []
+        for kind in self.kinds:
+            rows = [self._features[kind].rows[name] for name in names]
+            files = [row for row in rows if isinstance(row, Path)]
+            values = read_rows(files) if files else np.array(rows, np.float32)
+            wrong = np.flatnonzero(~np.isfinite(values).all(axis=1))
+            if wrong.size:
+                raise UserError(f"features {self.source}: the {kind} features of {names[wrong[0]]} are not finite")
+            of_kinds.append(values)
+        return np.concatenate(of_kinds, axis=1)
+
+    def file_digests(self, names: Sequence[str]) -> list[str | None]:
+        """SHA-256 of the image files from which the features of ``names`` were computed; None where not recorded."""
+        digests = self._features[self.kinds[0]].digests
+        return [digests.get(name) or None for name in names]
+
+
+def _in_folder(folder: Path, kinds: Sequence[str]) -> dict[str, _OfKind]:
+    """A file for each image and kind; images are named with their endings, where these are recorded."""
+    features = {}
+    for kind in kinds:
+        root, ending = folder / f"feats_{kind}", f"_{kind}_features.npy"
+        if not root.is_dir():
+            continue
+        found = (Path(parent, file) for parent, _, files in os.walk(root) for file in files if file.endswith(ending))
+        recorded = FeatureFolder(folder, [kind])
+        files, digests = {}, {}
+        for name in (path.relative_to(root).as_posix().removesuffix(ending) for path in found):
+            source = recorded.source(kind, name)
+            image = source.image if source else name
+            files[image] = feature_file(folder, kind, name)
+            if source:
+                digests[image] = source.stamp.sha256
+        files = {image: files[image] for image in sorted(files)}
+        features[kind] = _OfKind(files, read_encoder(folder, kind), digests)
+    return features
+
+
+def _in_single_file(path: Path, kinds: Sequence[str]) -> dict[str, _OfKind]:
+    """A row for each image, in an array for each kind, or in the array ``features`` of another program."""
+    stored = {**{kind: kind for kind in KINDS}, GIVEN: "features"}
+    read = {"names", "sha256", *(stored[kind] for kind in kinds), *(f"{kind}_encoder" for kind in kinds)}
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files if name in read}
+    except Exception as error:  # numpy's readers raise any exception for a damaged file
+        raise UserError(f"features {path} cannot be read: {error}") from None
+    if "names" not in arrays:
+        raise UserError(f"features {path} hold no array 'names'")
+    if arrays["names"].ndim != 1 or arrays["names"].dtype.kind != "U":
+        raise UserError(f"features {path}: array 'names' is not a list of names")
+    names = arrays["names"].tolist()
+    digests = dict(zip(names, arrays["sha256"].tolist(), strict=True)) if "sha256" in arrays else {}
+    features = {}
+    for kind in kinds:
+        rows = arrays.get(stored[kind])
+        if rows is None:
+            continue
+        if rows.ndim != 2 or len(rows) != len(names) or rows.dtype.kind != "f":
+            given = f"array '{stored[kind]}' is {rows.dtype} {rows.shape}"
+            raise UserError(f"features {path}: {given}, and there are {len(names)} names")
+        encoder = arrays.get(f"{kind}_encoder")
+        rows_of = dict(zip(names, rows, strict=True))
+        features[kind] = _OfKind(rows_of, None if encoder is None else str(encoder), digests)
+    if len(features) > 1:
+        features.pop(GIVEN, None)
+    return features
+
+
+def _in_table(path: Path, kinds: Sequence[str]) -> dict[str, _OfKind]:
+    """A row for each image and a column for each feature, computed by another program."""
+    where = f"features {path}"
+    table = read_csv(path, PATH_COLUMNS, "features")
+    name = next(column for column in PATH_COLUMNS if column in table)
+    repeated = table[name][table[name].duplicated()]
+    if len(repeated):
+        raise UserError(f"{where}, line {repeated.index[0]}: image {repeated.iloc[0]} has features above already")
+    columns = [column for column in table if column not in PATH_COLUMNS]
+    if not columns:
+        raise UserError(f"{where} have no column but '{name}'; each other column is a feature")
+    values = [read_numbers(table[column], where, f"feature {column}") for column in columns]
+    rows = np.stack(values, axis=1).astype(np.float32)
+    return {GIVEN: _OfKind(dict(zip(table[name], rows, strict=True)))}
