@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ import torch
 from common.errors import UserError
 from datasets.images.folders import scan_images
 from datasets.images.lists import LIST_SUFFIX, paths_in_list
-from datasets.images.reading import MAX_PIXELS, read_image, read_open_image
+from datasets.images.reading import MAX_PIXELS, read_image
 from datasets.opinions.tables import read_csv
 from datasets.training.shards import SHARD, ShardImages, find_shards, list_shard_images
 
@@ -48,7 +47,7 @@ class TrainingImages(NamedTuple):
         """An image, uint8 RGB (H, W, 3); UserError, with its path, where it cannot be read."""
         if self.shards is None:
             return read_image(self.path(index), max_pixels)
-        return read_open_image(io.BytesIO(self.shards.read(index)), self.path(index), max_pixels)
+        return read_image(self.path(index), max_pixels, self.shards.read(index))
 
     def check_existence(self) -> None:
         """Raises UserError with the first line whose image does not exist, or with the first missing shard.
