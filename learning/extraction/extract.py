@@ -12,10 +12,10 @@ import torch.distributed as dist
 from common import log, machine
 from common.progress_bar import ProgressBar
 from datasets.features.files import FeatureFolder, FeaturePlan, claim_folder
-from datasets.images.decoding import decode_images
 from datasets.images.lists import ListedImage
 from learning.distributed.process_group import ProcessContext
 from learning.extraction.compute import ComputedFeatures, FailedImage, compute_features
+from learning.extraction.decoding import decode_images
 from networks.features import FeatureExtractor
 from options.features import ComputeOptions
 

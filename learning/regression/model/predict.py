@@ -17,12 +17,12 @@ from common.errors import UserError
 from common.names import pooling_of
 from datasets.features.files import FeatureFolder, FeaturePlan, claim_folder, read_encoder
 from datasets.features.stamps import FileStamp, QuickStamp
-from datasets.images.decoding import DecodedImage
 from datasets.images.lists import ImageListing, ListedImage, list_images, match_names
 from datasets.images.resampling import half_size_exactly
 from datasets.opinions.tables import shown, write_csv
 from learning.distributed.process_group import ProcessContext
 from learning.extraction.compute import ComputedFeatures, FailedImage, compute_features
+from learning.extraction.decoding import DecodedImage
 from learning.extraction.extract import Extraction
 from learning.extraction.extractors import extraction_device, load_extractors
 from learning.regression.evaluate.results import LABELS, METRICS
