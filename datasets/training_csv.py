@@ -108,14 +108,8 @@ def list_training_images(root: Path, everything: bool) -> tuple[list[Path], Fold
         log.error(sentence)
     if not paths:
         hint = "" if everything else "; --all lists a folder with a different layout"
-        raise UserError(f"{root} holds no training images in the expected places{_account(listing)}{hint}")
+        raise UserError(f"{root} holds no training images in the expected places{listing.account()}{hint}")
     return paths, listing
-
-
-def _account(listing: FolderListing) -> str:
-    left_out, folders = sum(listing.left_out.values()), len(listing.unreadable)
-    account = f", {folders:,d} folders unreadable" if folders else ""
-    return account + (f", {left_out:,d} left out ({listing.account()})" if left_out else "")
 
 
 def _listed_in(csv_path: Path) -> list[Path]:
@@ -135,7 +129,7 @@ def _write_shards(paths: list[Path], listing: FolderListing, folder: Path, megab
     account = f", {written.found:,d} of them from an earlier start" if written.found else ""
     account += f", {failed:,d} unreadable" if failed else ""
     size = f"{written.shards:,d} shards ({written.bytes / 1e6:,.1f} MB)"
-    log.info(f"{written.images:,d} of {len(paths):,d} images in {size}{account}{_account(listing)}: {folder}")
+    log.info(f"{written.images:,d} of {len(paths):,d} images in {size}{account}{listing.account()}: {folder}")
     return 1 if failed else 0
 
 
@@ -153,7 +147,7 @@ def _index_shards(folder: Path) -> None:
             write_index(shard)
             n_written += 1
     log.info(
-        f"{n_images:,d} images in {len(paths):,d} shards, {n_written:,d} indexes written{_account(listing)}: {folder}"
+        f"{n_images:,d} images in {len(paths):,d} shards, {n_written:,d} indexes written{listing.account()}: {folder}"
     )
 
 
@@ -173,7 +167,7 @@ def run(options: argparse.Namespace) -> int:
     status = 1 if listing.unreadable else 0
     if options.csv:
         write_training_csv(paths, options.csv)
-        log.info(f"{len(paths):,d} images{_account(listing)}: {options.csv}")
+        log.info(f"{len(paths):,d} images{listing.account()}: {options.csv}")
     if options.shards:
         status = max(status, _write_shards(paths, listing, options.shards, options.shard_megabytes))
     return status

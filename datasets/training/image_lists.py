@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from common.errors import UserError
-from datasets.images.folders import scan_images
+from datasets.images.folders import scan_folder
 from datasets.images.lists import LIST_SUFFIX, paths_in_list
 from datasets.images.reading import MAX_PIXELS, read_image
 from datasets.opinions.tables import read_csv
@@ -192,4 +192,7 @@ def scan_data_folder(folder: str | os.PathLike) -> TrainingImages:
     Raises UserError for a folder that is not there or holds no images.
     """
     root = Path(folder, "train") if Path(folder, "train").is_dir() else Path(folder)
-    return TrainingImages(f"folder {root}", np.array(scan_images(root, progress=True)), None)
+    listing = scan_folder(root, progress=True)
+    if not listing.images:
+        raise UserError(f"{root} holds no images{listing.why_empty()}")
+    return TrainingImages(f"folder {root}", np.array(listing.images), None)

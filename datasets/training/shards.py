@@ -270,7 +270,7 @@ def list_shard_images(paths: Sequence[str], source: str) -> ShardImages:
         )
     images = ShardImages(shards)
     account = (
-        f"{sum(left_out.left_out.values()):,d} members left out ({left_out.account()})" if left_out.left_out else ""
+        f"{sum(left_out.left_out.values()):,d} members left out ({left_out.reasons()})" if left_out.left_out else ""
     )
     if not len(images.paths):
         raise UserError(f"{source} holds no images" + f"; {account}" * bool(account))
