@@ -26,7 +26,7 @@ from datasets.images.reading import open_image_file
 from datasets.training.content_aware import ContentAwareDataset
 from datasets.training.image_lists import TrainingImages, read_training_csv
 from datasets.training.quality_aware import QualityAwareDataset
-from datasets.training.shards import write_shards
+from datasets.training.shard_writing import write_shards
 from datasets.training.workers import worker_starter
 
 try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -82,44 +81,37 @@ def read_training_csv(csv_path: str | os.PathLike) -> TrainingImages:
     UserError for a missing file, column or path, for an empty table, and for a shard that cannot be used.
     """
     path = Path(csv_path)
+    shards: list[str] = []
     if not path.exists():
         raise UserError(
             f"training CSV {csv_path} does not exist; `python -m datasets.training_csv` makes one, see csv_files/"
         )
     if path.is_dir():
-        shards = find_shards(path)
+        source, shards = f"folder {csv_path}", find_shards(path)
         if not shards:
-            raise UserError(f"folder {csv_path} holds no tar files; `python -m datasets.training_csv` lists images")
-        return _in_shards(shards, f"folder {csv_path}")
-    if path.suffix == SHARD:
-        return _in_shards([os.fspath(csv_path)], f"shard {csv_path}")
-    if path.suffix.lower() == LIST_SUFFIX:
-        listed = [one for one, *_ in paths_in_list(path.read_bytes(), path.parent)]
-        if listed and all(one.endswith(SHARD) for one in listed):
-            return _in_shards(listed, f"list of shards {csv_path}")
-    return _in_csv(csv_path)
-
-
-def _in_csv(csv_path: str | os.PathLike) -> TrainingImages:
-    column = read_csv(csv_path, (PATH_COLUMN,), "training CSV")[PATH_COLUMN]
-    images = TrainingImages(
-        f"training CSV {os.fspath(csv_path)}", np.array([os.fsencode(path) for path in column]), column.index.to_numpy()
-    )
-    blank = np.flatnonzero(images.paths == b"")
-    if len(blank):
-        raise UserError(f"{images.place(blank[0])}: the column '{PATH_COLUMN}' is empty")
-    is_shard = np.char.endswith(images.paths, SHARD.encode())
-    if is_shard.all():
-        return _in_shards(column.tolist(), f"list of shards {csv_path}")
-    if is_shard.any():
-        first = int(np.flatnonzero(is_shard)[0])
-        raise UserError(f"{images.place(first)}: {images.path(first)} is a shard; list either shards or images")
-    return images
-
-
-def _in_shards(paths: Sequence[str], source: str) -> TrainingImages:
-    images = list_shard_images(paths, source)
-    return TrainingImages(source, images.paths, None, images)
+            raise UserError(f"{source} holds no tar files; `python -m datasets.training_csv` lists images")
+    elif path.suffix == SHARD:
+        source, shards = f"shard {csv_path}", [os.fspath(csv_path)]
+    elif path.suffix.lower() == LIST_SUFFIX:
+        source = f"list of shards {csv_path}"
+        shards = [one for one, *_ in paths_in_list(path.read_bytes(), path.parent)]
+        shards = shards if all(one.endswith(SHARD) for one in shards) else []
+    if not shards:
+        column = read_csv(csv_path, (PATH_COLUMN,), "training CSV")[PATH_COLUMN]
+        paths = np.array([os.fsencode(path) for path in column])
+        images = TrainingImages(f"training CSV {os.fspath(csv_path)}", paths, column.index.to_numpy())
+        blank = np.flatnonzero(paths == b"")
+        if len(blank):
+            raise UserError(f"{images.place(blank[0])}: the column '{PATH_COLUMN}' is empty")
+        is_shard = np.char.endswith(paths, SHARD.encode())
+        if not is_shard.any():
+            return images
+        if not is_shard.all():
+            first = int(np.flatnonzero(is_shard)[0])
+            raise UserError(f"{images.place(first)}: {images.path(first)} is a shard; list either shards or images")
+        source, shards = f"list of shards {csv_path}", column.tolist()
+    members = list_shard_images(shards, source)
+    return TrainingImages(source, members.paths, None, members)
 
 
 class EpochImages:
