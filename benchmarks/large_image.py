@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from sklearn.datasets import load_sample_image
 
 from benchmarks.extraction import calibrated_encoder
 from benchmarks.table import Row, print_table
 from common.names import POOLINGS
-from datasets.sample_images import sample_photographs
 from networks import features
 from networks.features import FeatureExtractor
 
@@ -34,7 +34,7 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 def photograph(megapixels: float) -> np.ndarray:
     """An enlarged photograph with noise, uint8 (H, W, 3), 10 to 7."""
     width = round((megapixels * 1e6 * 10 / 7) ** 0.5)
-    enlarged = np.array(Image.fromarray(sample_photographs()["china"]).resize((width, width * 7 // 10)))
+    enlarged = np.array(Image.fromarray(load_sample_image("china.jpg")).resize((width, width * 7 // 10)))
     noise = np.random.default_rng(0)
     for top in range(0, len(enlarged), 256):
         rows = enlarged[top : top + 256]

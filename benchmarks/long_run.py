@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from datasets.sample_images import dead_leaves
+from tests.dead_leaves import dead_leaves
 
 N_IMAGES, BATCH_SIZE = 400, 4
 STEPS_PER_EPOCH = N_IMAGES // BATCH_SIZE

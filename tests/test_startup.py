@@ -13,8 +13,8 @@ from tests.images import photograph
 
 COMMANDS = (
     "main_contrast.py", "demo_quality_aware_feats.py", "demo_content_aware_feats.py", "predict_quality.py",
-    "train_regressor.py", "datasets.training_csv", "datasets.distortions", "datasets.sample_images",
-    "datasets.sample_opinions", "datasets.sample_scores", "networks.checkpoints", "networks.export",
+    "train_regressor.py", "datasets.training_csv", "datasets.distortions",
+    "datasets.sample_opinions", "networks.checkpoints", "networks.export",
     "learning.regression.compare", "learning.regression.across", "learning.regression.dlp_tests",
 )  # fmt: skip
 """Scripts, and modules that are run by ``python -m``."""

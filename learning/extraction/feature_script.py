@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import torch
@@ -10,13 +11,10 @@ from common import log
 from common.errors import UserError
 from datasets.features.files import FeatureFolder, feature_file, write_single_file
 from datasets.images.lists import ImageListing, list_images
-from datasets.sample_images import write_sample_images
 from learning.distributed.process_group import ProcessContext, environment_context, from_first, join, leave
 from learning.extraction.extract import Summary, extract_features
 from learning.extraction.extractors import extraction_device, load_extractors
 from options.features import FeatureOptions
-
-SAMPLE_FOLDER = Path("sample_images")
 
 
 def compute_features(options: FeatureOptions) -> int:
@@ -53,10 +51,18 @@ def compute_features(options: FeatureOptions) -> int:
 
 
 def _list(options: FeatureOptions) -> ImageListing:
-    listing = list_images(options.input or [write_sample_images(SAMPLE_FOLDER, n_dead_leaves=0)[0]])
+    listing = list_images(options.input or [_sample_photograph()])
     for sentence in listing.unreadable:
         log.error(sentence)
     return listing
+
+
+def _sample_photograph() -> Path:
+    """A photograph that scikit-learn brings, found without importing it, which takes a second."""
+    spec = importlib.util.find_spec("sklearn")
+    if spec is None or spec.origin is None:
+        raise UserError("name the images (--input); the photograph of scikit-learn is not there")
+    return Path(spec.origin).parent / "datasets" / "images" / "china.jpg"
 
 
 def _in_words(summary: Summary, listing: ImageListing, targets: list[str]) -> str:
