@@ -53,13 +53,8 @@ _UPRIGHT = {
 _UNUSED_ALPHA = ("BMP", "TGA")
 """Formats in which programs leave a fourth channel at zero that nobody means as transparency."""
 
-_STARTS_AND_ENDS = (
-    (b"\xff\xd8", b"\xff\xd9"),
-    (b"\x89PNG", b"IEND\xaeB`\x82"),
-    (b"II*\0", b""),
-    (b"MM\0*", b""),
-)
-"""JPEG, PNG and TIFF: how a file begins, and ends where no pixels are missing."""
+_STARTS_AND_ENDS = ((b"\xff\xd8", b"\xff\xd9"), (b"\x89PNG", b"IEND\xaeB`\x82"))
+"""JPEG and PNG: how a file begins, and ends where no pixels are missing."""
 
 _BAND = 1024
 """Rows that are copied at once."""
@@ -122,18 +117,17 @@ def decode_image(file: BinaryIO, name: str, max_pixels: int) -> np.ndarray:
         except (UserError, MemoryError):
             raise
         except Exception as error:  # Pillow's decoders raise any exception for a broken file
-            unknown = isinstance(error, Image.UnidentifiedImageError)
-            layout = name_tiff_layout(file) if unknown else None
-            if layout is not None:
-                raise UserError(
-                    f"image {name} cannot be read: it is a TIFF with {layout}, which is not supported; {CONVERT}"
-                ) from None
             file.seek(0)
             content = file.read()
             pixels = _decode_with_opencv(content, max_pixels)
             if pixels is not None:
                 return pixels
-            reason = name_other_content(content[:4096]) if unknown else in_short(error)
+            reason = in_short(error)
+            if isinstance(error, Image.UnidentifiedImageError):
+                layout = name_tiff_layout(file)
+                reason = name_other_content(content[:4096])
+                if layout is not None:
+                    reason = f"it is a TIFF with {layout}, which is not supported; {CONVERT}"
             raise UserError(f"image {name} cannot be read: {reason}") from None
 
 
@@ -185,9 +179,9 @@ def _as_rgb(image: Image.Image) -> np.ndarray:
 def _decode_with_opencv(content: bytes, max_pixels: int) -> np.ndarray | None:
     """The pixels, uint8 (H, W, 3), of a file that Pillow refuses for its metadata; None where OpenCV refuses it too.
 
-    OpenCV turns JPEG, PNG and TIFF by their EXIF orientation, but not WebP and AVIF. It does not put transparent pixels
-    on white, nor say how it scales deep ones. With a wrong length of metadata it could take the thumbnail within them
-    for the image, and it makes up the rest of a JPEG that is cut off. None of this is read.
+    OpenCV turns JPEG and PNG by their EXIF orientation, but not WebP and AVIF, and makes up damaged parts of a TIFF or
+    of a JPEG that is cut off. It does not put transparent pixels on white, nor say how it scales deep ones. With a
+    wrong length of metadata it could take the thumbnail within them for the image. None of this is read.
     """
     is_complete = any(
         content.startswith(start) and content.rstrip(b"\0").endswith(end) for start, end in _STARTS_AND_ENDS
