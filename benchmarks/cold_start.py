@@ -14,16 +14,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
-import numpy as np
 from PIL import Image
+from sklearn.datasets import load_sample_image
 
 from benchmarks.table import Row, print_table
-from datasets.sample_images import dead_leaves
 
 ROOT = Path(__file__).parent.parent
 SCRIPTS = (
     "main_contrast.py", "demo_quality_aware_feats.py", "predict_quality.py", "train_regressor.py",
-    "-m datasets.training_csv", "-m datasets.distortions", "-m datasets.sample_images",
+    "-m datasets.training_csv", "-m datasets.distortions",
     "-m networks.checkpoints", "-m networks.export", "-m learning.regression.compare",
     "-m learning.regression.across", "-m learning.regression.dlp_tests",
 )  # fmt: skip
@@ -48,7 +47,7 @@ def alternately(*commands: list[str]) -> list[float]:
 def rows() -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder:
         photograph = str(Path(folder) / "photograph.jpg")
-        Image.fromarray(dead_leaves(512, 384, np.random.default_rng(0))).save(photograph)
+        Image.fromarray(load_sample_image("china.jpg")).resize((512, 384)).save(photograph)
         score, torch = alternately(["predict_quality.py", "--input", photograph], ["-c", "import torch"])
     yield Row(
         "score of one photograph",

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from sklearn.datasets import load_sample_image, load_sample_images
 from torchvision import transforms as v1
 
 from benchmarks.table import Row, print_table
 from datasets.distortions import DISTORTIONS, N_LEVELS, distort
-from datasets.sample_images import sample_photographs
 from datasets.training.content_aware import ContentAwareDataset
 from datasets.training.image_lists import PATH_COLUMN, read_training_csv
 from datasets.training.quality_aware import QualityAwareDataset
@@ -33,7 +33,7 @@ AIMED_SECONDS = {(512, 384): 0.018, (640, 480): 0.028, (1024, 768): 0.033}
 def write_photographs(folder: Path, width: int, height: int, n_images: int = 12) -> Path:
     """JPEG files of that size, cut and enlarged from scikit-learn's photographs, and a CSV of them."""
     rng = np.random.default_rng(0)
-    photographs = list(sample_photographs().values())
+    photographs = load_sample_images().images
     rows = [PATH_COLUMN]
     for index in range(n_images):
         photograph = Image.fromarray(photographs[index % len(photographs)])
@@ -147,7 +147,7 @@ def main() -> None:
     options = parser.parse_args()
     print_table(rows(options.samples))
 
-    image = np.array(Image.fromarray(sample_photographs()["china"]).resize((640, 480)))
+    image = np.array(Image.fromarray(load_sample_image("china.jpg")).resize((640, 480)))
     costs = milliseconds_per_distortion(image)
     print("\nmilliseconds of a distortion on a whole image of 640x480, at levels 0 to 4")
     for name, by_level in sorted(costs.items(), key=lambda item: -sum(item[1])):

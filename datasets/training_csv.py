@@ -8,7 +8,6 @@ the images into tar shards, which are faster to read on a network disk.
 import argparse
 import os
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,71 +17,37 @@ from common.errors import UserError
 from common.process import run_script
 from datasets.images.folders import FolderListing, scan_folder
 from datasets.opinions.tables import write_csv
-from datasets.training.shards import SHARD_MEGABYTES, find_shards, read_shards, write_index, write_shards
+from datasets.training.shard_writing import SHARD_MEGABYTES, write_shards
+from datasets.training.shards import find_shards, read_shards, write_index
 
 N_NAMED = 5
 
 
-def _every_image(path: Path) -> bool:
-    return True
-
-
 @dataclass(frozen=True)
 class Source:
-    """One of the image sets: its folder below the root, the expected number of images, and which of its files count."""
+    """One of the image sets: its folder below the root, the expected number of images, and which of its files count.
+
+    A file counts if its path below the root matches ``counts``, a regular expression.
+    """
 
     name: str
     folder: str
     expected: int
-    counts: Callable[[Path], bool] = _every_image
+    counts: str = ""
 
 
-def _is_pristine(path: Path) -> bool:
-    return "dist_imgs" not in path.parts
-
-
-def _is_naturally_blurred(path: Path) -> bool:
-    # TrainingSet/Naturally-Blurred and EvaluationSet/NaturalBlurSet; the other images are sharp or blurred digitally.
-    return any(re.match(r"natural(ly)?[-_ ]?blur", part, re.IGNORECASE) for part in path.parts)
-
-
-def _is_photograph(path: Path) -> bool:
-    # VOC's other folders hold segmentation maps.
-    return "JPEGImages" in path.parts
-
-
+# CERTH-Blur: TrainingSet/Naturally-Blurred and EvaluationSet/NaturalBlurSet; the other images are sharp or blurred
+# digitally. VOC's other folders hold segmentation maps.
 SOURCES = (
-    Source("KADIS-700k, pristine", "kadis700k", 140_000, _is_pristine),
+    Source("KADIS-700k, pristine", "kadis700k", 140_000, r"(?s)^(?!.*/dist_imgs/)"),
     Source("AVA", "UGC_images/AVA_Dataset", 255_530),
     Source("COCO test2015", "UGC_images/test2015", 81_434),
     Source("COCO train2017", "UGC_images/train2017", 118_287),
     Source("COCO val2017", "UGC_images/val2017", 5_000),
     Source("COCO unlabeled2017", "UGC_images/unlabeled2017", 123_403),
-    Source("CERTH-Blur, natural blur", "UGC_images/blur_image", 631, _is_naturally_blurred),
-    Source("VOC 2012", "UGC_images/VOC2012", 17_125, _is_photograph),
+    Source("CERTH-Blur, natural blur", "UGC_images/blur_image", 631, r"(?i)/natural(ly)?[-_ ]?blur"),
+    Source("VOC 2012", "UGC_images/VOC2012", 17_125, "/JPEGImages/"),
 )
-
-
-def find_training_images(root: Path) -> tuple[dict[Source, list[Path]], FolderListing]:
-    """The images of each source below ``root``, sorted; an empty list where a source is missing.
-
-    The listing accounts for all files below the folders of the sources.
-    """
-    found, listing = {}, FolderListing()
-    for source in SOURCES:
-        folder = root / source.folder
-        part = scan_folder(folder) if folder.is_dir() else FolderListing()
-        listing.add(part)
-        paths = (Path(os.fsdecode(path)) for path in part.images)
-        found[source] = [path for path in paths if source.counts(path.relative_to(root))]
-    return found, listing
-
-
-def write_training_csv(paths: list[Path], csv_path: Path) -> None:
-    """Writes one column, ``Image_path``, with a row per path; paths in any encoding survive the round trip."""
-    from datasets.training.image_lists import PATH_COLUMN  # imports torch, which --help does not need
-
-    write_csv(csv_path, (PATH_COLUMN,), ([str(path)] for path in paths))
 
 
 def list_training_images(root: Path, everything: bool) -> tuple[list[Path], FolderListing]:
@@ -96,11 +61,16 @@ def list_training_images(root: Path, everything: bool) -> tuple[list[Path], Fold
         listing = scan_folder(root)
         paths = [Path(os.fsdecode(path)) for path in listing.images]
     else:
-        found, listing = find_training_images(root)
-        for source, images in found.items():
+        listing, paths = FolderListing(), []
+        for source in SOURCES:
+            folder = root / source.folder
+            part = scan_folder(folder) if folder.is_dir() else FolderListing()
+            images = [Path(os.fsdecode(path)) for path in part.images]
+            images = [path for path in images if re.search(source.counts, f"/{path.relative_to(root).as_posix()}")]
             state = "missing" if not images else "" if len(images) >= source.expected else "incomplete"
             log.info(f"{source.name:26s} {len(images):8,d} of {source.expected:8,d}  {source.folder:30s} {state}")
-        paths = [path for images in found.values() for path in images]
+            paths += images
+            listing.add(part)
         unused = len(listing.images) - len(paths)
         if unused:
             listing.left_out["that these sets do not use"] = unused
@@ -108,23 +78,8 @@ def list_training_images(root: Path, everything: bool) -> tuple[list[Path], Fold
         log.error(sentence)
     if not paths:
         hint = "" if everything else "; --all lists a folder with a different layout"
-        raise UserError(f"{root} holds no training images in the expected places{_account(listing)}{hint}")
+        raise UserError(f"{root} holds no training images in the expected places{listing.account()}{hint}")
     return paths, listing
-
-
-def _account(listing: FolderListing) -> str:
-    left_out, folders = sum(listing.left_out.values()), len(listing.unreadable)
-    account = f", {folders:,d} folders unreadable" if folders else ""
-    return account + (f", {left_out:,d} left out ({listing.account()})" if left_out else "")
-
-
-def _listed_in(csv_path: Path) -> list[Path]:
-    from datasets.training.image_lists import read_training_csv  # imports torch, which --help does not need
-
-    images = read_training_csv(csv_path)
-    if images.shards is not None:
-        raise UserError(f"{csv_path} lists shards already")
-    return [Path(images.path(index)) for index in range(len(images.paths))]
 
 
 def _write_shards(paths: list[Path], listing: FolderListing, folder: Path, megabytes: int) -> int:
@@ -135,7 +90,7 @@ def _write_shards(paths: list[Path], listing: FolderListing, folder: Path, megab
     account = f", {written.found:,d} of them from an earlier start" if written.found else ""
     account += f", {failed:,d} unreadable" if failed else ""
     size = f"{written.shards:,d} shards ({written.bytes / 1e6:,.1f} MB)"
-    log.info(f"{written.images:,d} of {len(paths):,d} images in {size}{account}{_account(listing)}: {folder}")
+    log.info(f"{written.images:,d} of {len(paths):,d} images in {size}{account}{listing.account()}: {folder}")
     return 1 if failed else 0
 
 
@@ -153,12 +108,14 @@ def _index_shards(folder: Path) -> None:
             write_index(shard)
             n_written += 1
     log.info(
-        f"{n_images:,d} images in {len(paths):,d} shards, {n_written:,d} indexes written{_account(listing)}: {folder}"
+        f"{n_images:,d} images in {len(paths):,d} shards, {n_written:,d} indexes written{listing.account()}: {folder}"
     )
 
 
 def run(options: argparse.Namespace) -> int:
     """Returns the exit status: 1 if a folder or an image could not be read. Raises UserError for a mistake."""
+    from datasets.training.image_lists import PATH_COLUMN, read_training_csv  # imports torch, which --help need not
+
     if options.csv:
         if options.csv.suffix.lower() != ".csv":
             raise UserError(f"{options.csv}: the name of the CSV to write must end in .csv")
@@ -167,13 +124,16 @@ def run(options: argparse.Namespace) -> int:
         _index_shards(options.shards)
         return 0
     if options.shards and options.root.is_file():
-        paths, listing = _listed_in(options.root), FolderListing()
+        listed, listing = read_training_csv(options.root), FolderListing()
+        if listed.shards is not None:
+            raise UserError(f"{options.root} lists shards already")
+        paths = [Path(listed.path(index)) for index in range(len(listed.paths))]
     else:
         paths, listing = list_training_images(options.root, options.all)
     status = 1 if listing.unreadable else 0
     if options.csv:
-        write_training_csv(paths, options.csv)
-        log.info(f"{len(paths):,d} images{_account(listing)}: {options.csv}")
+        write_csv(options.csv, (PATH_COLUMN,), ([str(path)] for path in paths))
+        log.info(f"{len(paths):,d} images{listing.account()}: {options.csv}")
     if options.shards:
         status = max(status, _write_shards(paths, listing, options.shards, options.shard_megabytes))
     return status

@@ -1,18 +1,25 @@
 """Small pictures for the tests."""
 
 import csv
+import functools
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from sklearn.datasets import load_sample_image
 
 from datasets.distortions import N_LEVELS, distort
-from datasets.sample_images import dead_leaves, sample_photographs
+from tests.dead_leaves import dead_leaves
+
+
+@functools.cache
+def _china() -> np.ndarray:
+    return load_sample_image("china.jpg")
 
 
 def photograph(height: int, width: int, top: int = 60, left: int = 120) -> np.ndarray:
     """A cut of scikit-learn's photograph of a temple: edges, texture and flat sky; uint8 (height, width, 3)."""
-    return sample_photographs()["china"][top : top + height, left : left + width].copy()
+    return _china()[top : top + height, left : left + width].copy()
 
 
 def noise_image(height: int, width: int, seed: int = 0) -> np.ndarray:

@@ -78,7 +78,7 @@ def test_as_published_with_the_checkpoint_in_its_place(tmp_path):
     torch.save(build_encoder("resnet50").state_dict(), tmp_path / "re-iqa_ckpts" / "content_aware_r50.pth")
     done = run("content_aware", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    features = load(tmp_path, "content_aware", "photo_china")
+    features = load(tmp_path, "content_aware", "china")
     assert features.shape == (1, 4096) and features.dtype == np.float32 and np.isfinite(features).all()
     missing = run("quality_aware", cwd=tmp_path)
     assert missing.returncode == 1 and "re-iqa_ckpts/quality_aware_r50.pth does not exist" in missing.stderr

@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 
 from datasets.distortions import distort
-from datasets.sample_images import dead_leaves
 from networks import build_encoder
+from tests.dead_leaves import dead_leaves
 
 pytestmark = pytest.mark.processes
 

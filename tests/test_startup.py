@@ -13,7 +13,7 @@ from tests.images import photograph
 
 COMMANDS = (
     "main_contrast.py", "demo_quality_aware_feats.py", "demo_content_aware_feats.py", "predict_quality.py",
-    "train_regressor.py", "datasets.training_csv", "datasets.distortions", "datasets.sample_images",
+    "train_regressor.py", "datasets.training_csv", "datasets.distortions",
     "datasets.weak_labels", "networks.checkpoints", "networks.export",
     "learning.regression.compare", "learning.regression.across", "learning.regression.dlp_tests",
 )  # fmt: skip

@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from datasets.boxes import Box
 from datasets.distortions import (  # noqa: F401  (each import registers its group)
     blur,
     brightness,
@@ -20,7 +21,6 @@ from datasets.distortions import (  # noqa: F401  (each import registers its gro
     spatial,
 )
 from datasets.distortions.registry import REGISTERED, Distortion
-from datasets.training.crops import Box
 
 DISTORTIONS: Mapping[str, Distortion] = MappingProxyType(dict(sorted(REGISTERED.items())))
 """Name -> Distortion, in alphabetical order, so that a random draw by position does not depend on import order."""

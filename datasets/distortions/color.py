@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from datasets.boxes import Box, disjoint
 from datasets.distortions.blur import enlarge, reduced_blur
 from datasets.distortions.lab import CHROMA, LIGHTNESS, rgb_to_roots, roots_to_rgb
 from datasets.distortions.registry import WHOLE_IMAGE, distortion, piece_by_piece
-from datasets.training.crops import Box, disjoint
 
 
 def _diffusion_sigma(amount: float) -> float:

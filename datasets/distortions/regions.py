@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from datasets.boxes import Box
 from datasets.distortions import DISTORTIONS, distort
-from datasets.training.crops import Box
 
 Steps = Sequence[tuple[str, int]]
 """Kinds of distortion and their levels, in the order in which they are applied."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from datasets.training.crops import Box, disjoint
+from datasets.boxes import Box, disjoint
 
 Apply = Callable[..., np.ndarray]
 

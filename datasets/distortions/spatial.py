@@ -6,10 +6,11 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from datasets.boxes import Box, disjoint
 from datasets.distortions.noise import draw_gaussian
 from datasets.distortions.registry import WHOLE_IMAGE, distortion
-from datasets.images.resampling import lanczos_down_and_up, resize, resize_to_nearest, to_uint8
-from datasets.training.crops import Box, disjoint
+from datasets.distortions.resampling import lanczos_down_and_up, resize_to_nearest, to_uint8
+from datasets.images.resampling import resize
 
 REFERENCE_HEIGHT, REFERENCE_WIDTH = 384, 512
 """Size of KADID-10k's images. Counts of blocks and patches refer to this size; other sizes keep the density."""

@@ -1,4 +1,4 @@
-"""From an image file to uint8 RGB: decoding, formats, metadata, depth, resampling; folders and lists of inputs."""
+"""From an image file to uint8 RGB: reading, depth, formats, resampling; folders and lists of inputs."""
 
 from datasets.images.reading import MAX_PIXELS, read_image
 

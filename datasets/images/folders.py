@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections import Counter
 from collections.abc import Callable
@@ -55,10 +56,10 @@ class FolderListing:
         """Counts a file that is left out."""
         self.left_out[reason] += 1
         if reason == OTHER:
-            suffix = os.path.splitext(name)[1].lower()
+            suffix = _suffix(name)
             self.other_suffixes[os.fsdecode(suffix).encode(errors="replace").decode()] += 1
 
-    def account(self) -> str:
+    def reasons(self) -> str:
         """What was left out, for a person; empty where nothing was."""
         parts = []
         for reason, n in self.left_out.most_common():
@@ -68,6 +69,16 @@ class FolderListing:
                 details = f": {', '.join(suffixes)}" + (", ..." if len(self.other_suffixes) > 5 else "")
             parts.append(f"{n:,d} {reason}{details}")
         return "; ".join(parts)
+
+    def account(self) -> str:
+        """Unreadable folders and what is left out, to be appended to a closing line; empty where there is neither."""
+        folders = f", {len(self.unreadable):,d} folders unreadable" if self.unreadable else ""
+        return folders + (f", {self.left_out.total():,d} left out ({self.reasons()})" if self.left_out else "")
+
+    def why_empty(self) -> str:
+        """The same, to be appended to a sentence that there are no images."""
+        reasons = [*self.unreadable[:3], *([self.reasons()] if self.left_out else [])]
+        return f" ({'; '.join(reasons)})" if reasons else ""
 
 
 def scan_folder(folder: str | os.PathLike, progress: bool = False) -> FolderListing:
@@ -95,31 +106,27 @@ def scan_folder(folder: str | os.PathLike, progress: bool = False) -> FolderList
             visited.add(real)
             for name in [name for name in folders if is_system_folder(name)]:
                 folders.remove(name)
-                listing.left_out[THUMBNAILS] += _count_images(os.path.join(parent, name))
+                below = os.walk(os.path.join(parent, name))
+                listing.left_out[THUMBNAILS] += sum(
+                    _suffix(file) in _IMAGE_SUFFIXES for *_, files in below for file in files
+                )
             n_before = len(listing.images)
             for name in names:
-                _sort_in(os.path.join(parent, name), name, listing)
+                path = os.path.join(parent, name)
+                reason = reason_to_leave_out(name, functools.partial(_starts_like_an_image, path))
+                if reason is None:
+                    listing.images.append(path)
+                else:
+                    listing.leave_out(name, reason)
             bar.update(len(listing.images) - n_before)
     listing.images.sort()
     listing.left_out = +listing.left_out
     return listing
 
 
-def scan_images(folder: str | os.PathLike, progress: bool = False) -> list[bytes]:
-    """The images of ``scan_folder`` alone; UserError where there are none."""
-    listing = scan_folder(folder, progress)
-    if not listing.images:
-        reasons = "; ".join([*listing.unreadable[:3], *filter(None, [listing.account()])])
-        raise UserError(f"{os.fspath(folder)} holds no images" + (f" ({reasons})" if reasons else ""))
-    return listing.images
-
-
 def find_images(folder: Path) -> list[Path]:
-    """The images of ``scan_images``; an empty list where there are none."""
-    try:
-        return [Path(os.fsdecode(path)) for path in scan_images(folder)]
-    except UserError:
-        return []
+    """The images below ``folder``; an empty list where there are none."""
+    return [Path(os.fsdecode(path)) for path in scan_folder(folder).images] if folder.is_dir() else []
 
 
 def is_system_folder(folder_name: bytes) -> bool:
@@ -128,20 +135,8 @@ def is_system_folder(folder_name: bytes) -> bool:
     return lowered.startswith(b".") or lowered in _SYSTEM_FOLDERS or lowered.endswith(_PREVIEWS_SUFFIX)
 
 
-def _count_images(folder: bytes) -> int:
-    return sum(_has_image_suffix(name) for _, _, names in os.walk(folder) for name in names)
-
-
-def _has_image_suffix(name: bytes) -> bool:
-    return os.path.splitext(name)[1].lower() in _IMAGE_SUFFIXES
-
-
-def _sort_in(path: bytes, name: bytes, listing: FolderListing) -> None:
-    reason = reason_to_leave_out(name, lambda: _starts_like_an_image(path))
-    if reason is None:
-        listing.images.append(path)
-    else:
-        listing.leave_out(name, reason)
+def _suffix(name: bytes) -> bytes:
+    return os.path.splitext(name)[1].lower()
 
 
 def reason_to_leave_out(name: bytes, starts_like_an_image: Callable[[], bool]) -> str | None:
@@ -149,7 +144,7 @@ def reason_to_leave_out(name: bytes, starts_like_an_image: Callable[[], bool]) -
 
     ``starts_like_an_image`` is asked for a name without an ending.
     """
-    suffix = os.path.splitext(name)[1].lower()
+    suffix = _suffix(name)
     if name.startswith(b"."):
         return HIDDEN
     if suffix in _IMAGE_SUFFIXES:

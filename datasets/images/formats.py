@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 
-from PIL import Image
-
 IMAGE_SUFFIXES = frozenset(
     """.apng .avif .avifs .bmp .bw .cur .dcx .dds .dib .flc .fli .ftc .ftu .gbr .gif .heic .heif .hif .icb .icns .ico
     .im .j2c .j2k .jfif .jif .jp2 .jpc .jpe .jpeg .jpf .jpg .jpx .mpo .msp .pbm .pcd .pcx .pfm .pgm .png .pnm .ppm .psd
@@ -23,11 +21,6 @@ _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b
 _RAW_STARTS = (b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FUJIFILMCCD-RAW", b"FOVb", b"\0MRM")
 _STARTS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"BM", b"II*\0", b"MM\0*", b"qoif", b"8BPS",
            b"\0\0\0\x0cjP  \r\n", b"\xff\x4f\xff\x51")  # fmt: skip
-
-_NEW_SUBFILE_TYPE = 254
-_DNG_VERSION = 50706
-_SUB_IFDS = 330
-_REDUCED_RESOLUTION = 1
 
 
 def is_heif(start: bytes) -> bool:
@@ -90,15 +83,3 @@ def name_other_content(start: bytes) -> str:
     if start.startswith(b"\xff\xd8\xff"):
         return "it is a JPEG that is damaged or of a rare kind, such as one with 12 bits"
     return "it is a damaged image" if starts_like_an_image(start) else "it is not an image"
-
-
-def is_preview(image: Image.Image) -> bool:
-    """Whether an opened TIFF file begins with a preview of another image in it, as the raw files of most makers do."""
-    tags = getattr(image, "tag_v2", None)
-    if tags is None:
-        return False
-    try:
-        is_reduced = bool(int(tags.get(_NEW_SUBFILE_TYPE, 0)) & _REDUCED_RESOLUTION)
-        return _DNG_VERSION in tags or (is_reduced and (_SUB_IFDS in tags or getattr(image, "n_frames", 1) > 1))
-    except Exception:  # damaged tags
-        return False

@@ -13,9 +13,10 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from common.errors import UserError
-from datasets.images.folders import scan_folder
+from datasets.images.folders import FolderListing, scan_folder
 from datasets.images.formats import IMAGE_SUFFIXES, starts_like_an_image
 from datasets.opinions.tables import AS_WRITTEN, TABLE_SUFFIXES, read_csv, shown
 
@@ -46,14 +47,12 @@ class ListedRow:
 class ImageListing:
     """The images that an input names, each file once, and the input's rows, in its order, repeated ones too.
 
-    ``left_out`` and ``unreadable`` account for files and folders that are not among them.
+    ``folders`` accounts for files and folders that are not among them.
     """
 
     images: list[ListedImage] = field(default_factory=list)
     rows: list[ListedRow] = field(default_factory=list)
-    left_out: list[str] = field(default_factory=list)
-    unreadable: list[str] = field(default_factory=list)
-    n_left_out: int = 0
+    folders: FolderListing = field(default_factory=FolderListing)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -61,14 +60,16 @@ class ImageListing:
     def __iter__(self) -> Iterator[ListedImage]:
         return iter(self.images)
 
+    @property
+    def unreadable(self) -> list[str]:
+        return self.folders.unreadable
+
     def account(self) -> str:
         """Unreadable folders and what is left out, to be appended to a closing line; empty where there is neither."""
-        folders = f", {len(self.unreadable):,d} folders unreadable" if self.unreadable else ""
-        return folders + (f", {self.n_left_out:,d} left out ({'; '.join(self.left_out)})" if self.n_left_out else "")
+        return self.folders.account()
 
 
-@dataclass(frozen=True)
-class _Found:
+class _Found(NamedTuple):
     """A path to open, how the input spells it, and its names: the first one that no other file has is taken."""
 
     path: str
@@ -90,30 +91,35 @@ def list_images(sources: str | os.PathLike | Sequence[str | os.PathLike], option
     positions: dict[str, int] = {}
     names: set[str] = set()
     for source in (os.fspath(one) for one in sources):
-        found = _find(source, listing, option)
+        found = _find(source, listing.folders, option)
         if not found:
-            reasons = [*listing.unreadable[:3], *listing.left_out]
-            raise UserError(f"{option} {source}: no images there" + (f" ({'; '.join(reasons)})" if reasons else ""))
-        for one in found:
-            absolute = os.path.abspath(one.path)
+            raise UserError(f"{option} {source}: no images there{listing.folders.why_empty()}")
+        for path, given, possible_names in found:
+            absolute = os.path.abspath(path)
             if absolute not in positions:
                 positions[absolute] = len(listing.images)
                 # Files of one name, such as two folders' IMG_0001.jpg, are told apart by their folders.
                 last = image_name(absolute)
                 numbered = (f"{n}/{last}" for n in itertools.count(2))
-                name = next(name for name in itertools.chain(one.names, [last], numbered) if name not in names)
+                name = next(one for one in itertools.chain(possible_names, [last], numbered) if one not in names)
                 names.add(name)
-                listing.images.append(ListedImage(one.path, name))
-            listing.rows.append(ListedRow(one.given, positions[absolute]))
+                listing.images.append(ListedImage(path, name))
+            listing.rows.append(ListedRow(given, positions[absolute]))
     return listing
 
 
-def _find(source: str, listing: ImageListing, option: str) -> list[_Found]:
+def _find(source: str, folders: FolderListing, option: str) -> list[_Found]:
+    """The images of one source; what a folder leaves out is added to ``folders``."""
     path = Path(source)
     if source == STANDARD_INPUT:
         return _find_in_lines(sys.stdin.buffer.read(), Path(), f"{option} standard input")
     if path.is_dir():
-        return _find_in_folder(source, listing)
+        folder = scan_folder(source)
+        images = sorted(Path(os.fsdecode(image)) for image in folder.images)
+        folder.images.clear()
+        folders.add(folder)
+        names = [image.relative_to(source).as_posix() for image in images]
+        return [_Found(str(image), name, (name,)) for image, name in zip(images, names, strict=True)]
     if path.suffix.lower() in TABLE_SUFFIXES:
         return _find_in_table(path, option)
     if path.suffix.lower() == LIST_SUFFIX and path.is_file():
@@ -125,32 +131,10 @@ def _find(source: str, listing: ImageListing, option: str) -> list[_Found]:
         return [_Found(source, source, (path.name, image_name(source)))]
     if glob.has_magic(source):
         found = sorted(Path(one) for one in glob.iglob(source, recursive=True) if Path(one).is_file())  # noqa: PTH207
-        root = _fixed_parent(path)
+        # The deepest folder that all of its files have in common, whatever it finds.
+        root = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), path.parts[:-1]))
         return [_Found(str(one), str(one), (one.relative_to(root).as_posix(), image_name(str(one)))) for one in found]
     raise UserError(f"{option} {source} does not exist")
-
-
-def _find_in_folder(source: str, listing: ImageListing) -> list[_Found]:
-    folder = scan_folder(source)
-    listing.unreadable += folder.unreadable
-    listing.n_left_out += sum(folder.left_out.values())
-    if folder.left_out:
-        listing.left_out.append(folder.account())
-    found = []
-    for path in sorted(Path(os.fsdecode(image)) for image in folder.images):
-        name = path.relative_to(source).as_posix()
-        found.append(_Found(str(path), name, (name,)))
-    return found
-
-
-def _fixed_parent(pattern: Path) -> Path:
-    """The deepest folder that all files of a glob have in common, whatever it finds."""
-    fixed = []
-    for part in pattern.parts[:-1]:
-        if glob.has_magic(part):
-            break
-        fixed.append(part)
-    return Path(*fixed)
 
 
 def _find_in_table(csv_path: Path, option: str) -> list[_Found]:
@@ -214,11 +198,6 @@ def image_name(given: str) -> str:
     return "/".join(part for part in below.split("/") if part not in ("", "..", "."))
 
 
-def _without_suffix(name: str) -> str:
-    path = PurePosixPath(name)
-    return str(path.with_suffix("")) if path.suffix.lower() in IMAGE_SUFFIXES else name
-
-
 def match_names(requested: Sequence[str], available: Sequence[str], where: str) -> dict[str, str]:
     """Name in a table -> the available name of the same image, for those that have one.
 
@@ -238,14 +217,18 @@ def match_names(requested: Sequence[str], available: Sequence[str], where: str) 
     by_last_part: dict[str, list[str]] = defaultdict(list)
     for name in available:
         if name not in used:
-            by_last_part[_without_suffix(PurePosixPath(_folded(name)).name)].append(name)
+            by_last_part[_folded_parts(name)[-1]].append(name)
     for given in requested:
         if given in matched:
             continue
-        name = image_name(given)
-        candidates = by_last_part.get(_without_suffix(PurePosixPath(_folded(name)).name), ())
-        fitting = [candidate for candidate in candidates if _same_end(name, candidate)]
-        if len({_without_suffix(_folded(candidate)) for candidate in fitting}) == 1:
+        name, parts = image_name(given), _folded_parts(image_name(given))
+        fitting = []
+        for candidate in by_last_part.get(parts[-1], ()):
+            others = _folded_parts(candidate)
+            length = min(len(parts), len(others))  # the shorter path is the end of the longer one
+            if parts[-length:] == others[-length:]:
+                fitting.append(candidate)
+        if len({_folded_parts(candidate) for candidate in fitting}) == 1:
             # Of names that differ only in case, ending or Unicode form, the one with the same spelling is meant.
             last = PurePosixPath(name).name
             for spelling in (last, _without_suffix(last)):
@@ -272,13 +255,11 @@ def match_names(requested: Sequence[str], available: Sequence[str], where: str) 
     return matched
 
 
-def _folded(name: str) -> str:
-    """A name without differences in the case of letters and in their Unicode form."""
-    return unicodedata.normalize("NFC", name.lower())
+def _without_suffix(name: str) -> str:
+    path = PurePosixPath(name)
+    return str(path.with_suffix("")) if path.suffix.lower() in IMAGE_SUFFIXES else name
 
 
-def _same_end(name: str, other: str) -> bool:
-    """Whether the shorter path is the end of the longer one, whatever the case, Unicode form and ending."""
-    parts, others = (_without_suffix(_folded(path)).split("/") for path in (name, other))
-    length = min(len(parts), len(others))
-    return parts[-length:] == others[-length:]
+def _folded_parts(name: str) -> tuple[str, ...]:
+    """The parts of a path without differences in the case of letters, in their Unicode form and in the ending."""
+    return tuple(_without_suffix(unicodedata.normalize("NFC", name.lower())).split("/"))

@@ -12,52 +12,66 @@ import warnings
 from collections.abc import Iterator
 from typing import BinaryIO
 
+import cv2
 import numpy as np
 from PIL import Image
 
 from common.errors import UserError, in_short
 from common.names import MAX_PIXELS
-from datasets.images.depth import UnknownScaleError, as_8_bits, check_16_bit_colour, stored_bits
-from datasets.images.formats import is_camera_raw, is_heif, is_preview, name_other_content
-from datasets.images.metadata import tolerant_exif, upright, without_metadata
-from datasets.images.tiff_layouts import correct_byte_order, misread_layout, name_layout
+from datasets.images.depth import (
+    CONVERT,
+    DEVELOP,
+    check_darkness,
+    check_tiff_layout,
+    grey_as_8_bits,
+    is_16_bit,
+    name_tiff_layout,
+)
+from datasets.images.formats import is_camera_raw, is_heif, name_other_content
 
 # Pillow's own limit warns, and raises at twice the limit; read_image has one that can be set.
 Image.MAX_IMAGE_PIXELS = None
 
-# It prints what an exception says too.
+# Both print what their callers report.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
+(cv2.setLogLevel if hasattr(cv2, "setLogLevel") else cv2.utils.logging.setLogLevel)(0)  # as of OpenCV 4 and of 5
 
-CONVERT = "save it as PNG or JPEG with 8 bits"
+_ORIENTATION_TAG = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF's orientations, and what brings the pixels upright."""
 
 _UNUSED_ALPHA = ("BMP", "TGA")
 """Formats in which programs leave a fourth channel at zero that nobody means as transparency."""
 
+_STARTS_AND_ENDS = ((b"\xff\xd8", b"\xff\xd9"), (b"\x89PNG", b"IEND\xaeB`\x82"))
+"""JPEG and PNG: how a file begins, and ends where no pixels are missing."""
+
 _BAND = 1024
 """Rows that are copied at once."""
 
-DEVELOP = "develop it to JPEG, PNG or TIFF first"
 
-
-def read_image(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def read_image(path: str | os.PathLike, max_pixels: int = MAX_PIXELS, content: bytes | None = None) -> np.ndarray:
     """Reads an image file as RGB, uint8 (H, W, 3), upright by its EXIF orientation.
 
     Grey is repeated in the three channels; palettes are looked up; transparent pixels lie on white; CMYK is converted
-    without its profile; more than 8 bits become 8 as ``datasets.images.depth`` says; of an animation the first frame
-    counts. Damaged metadata does not matter. Raises UserError, with the path, for a file that is not a readable image
-    or whose values have an unknown scale, for more than ``max_pixels`` pixels, before they are decoded,
-    and for an image that does not fit into memory.
+    without its profile; 16 bits become 8 as ``datasets.images.depth`` says; of an animation the first frame counts.
+    ``content`` holds the file's bytes where the caller has them; ``path`` is then a name for messages. Raises
+    UserError, with the path, for a file that is not a readable image or whose values have an unknown scale, for more
+    than ``max_pixels`` pixels, before they are decoded, and for an image that does not fit into memory.
     """
-    with open_image_file(path) as file:
-        return read_open_image(file, os.fspath(path), max_pixels)
-
-
-def read_open_image(file: BinaryIO, name: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """The image in an open file, or in bytes in memory, as ``read_image`` gives it; ``name`` is for messages."""
-    try:
-        return decode_image(file, name, max_pixels)
-    except MemoryError:
-        raise UserError(f"image {name} does not fit into memory") from None
+    with open_image_file(path) if content is None else io.BytesIO(content) as file:
+        try:
+            return decode_image(file, os.fspath(path), max_pixels)
+        except MemoryError:
+            raise UserError(f"image {os.fspath(path)} does not fit into memory") from None
 
 
 @contextlib.contextmanager
@@ -87,97 +101,102 @@ def decode_image(file: BinaryIO, name: str, max_pixels: int) -> np.ndarray:
     if is_camera_raw(name, start):
         raise UserError(f"image {name} is a camera's raw file: {DEVELOP}")
     if is_heif(start):
-        _register_heif(name)
-    try:
-        with warnings.catch_warnings(), tolerant_exif():
-            warnings.simplefilter("ignore")
-            try:
-                return _decode(file, name, max_pixels)
-            except (UserError, UnknownScaleError, MemoryError):
-                raise
-            except Exception:
-                # Text, colour profiles and the like can keep Pillow from opening a file or from finishing it.
-                file.seek(0)
-                pixels_alone = without_metadata(file.read())
-                if pixels_alone is None:
-                    raise
-                return _decode(io.BytesIO(pixels_alone), name, max_pixels)
-    except (UserError, MemoryError):
-        raise
-    except UnknownScaleError as error:
-        raise UserError(f"image {name}: {error}; save it with 8 bits") from None
-    except Exception as error:  # Pillow's decoders raise any exception for a broken file
-        reason = _name_content(file) if isinstance(error, Image.UnidentifiedImageError) else in_short(error)
-        raise UserError(f"image {name} cannot be read: {reason}") from None
-
-
-def _name_content(file: BinaryIO) -> str:
-    """What an open file holds that Pillow does not recognise, as a sentence."""
+        try:
+            importlib.import_module("pillow_heif").register_heif_opener()
+        except ImportError:
+            raise UserError(
+                f"image {name} is HEIC, for which pillow-heif is needed (pip install pillow-heif)"
+            ) from None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        layout = name_layout(file)
-    if layout is not None:
-        return f"it is a TIFF with {layout}, which is not supported; {CONVERT}"
-    file.seek(0)
-    return name_other_content(file.read(4096))
+        try:
+            with Image.open(file) as image:
+                return _decode(image, name, max_pixels)
+        except (UserError, MemoryError):
+            raise
+        except Exception as error:  # Pillow's decoders raise any exception for a broken file
+            file.seek(0)
+            content = file.read()
+            pixels = _decode_with_opencv(content, max_pixels)
+            if pixels is not None:
+                return pixels
+            reason = in_short(error)
+            if isinstance(error, Image.UnidentifiedImageError):
+                layout = name_tiff_layout(file)
+                reason = name_other_content(content[:4096])
+                if layout is not None:
+                    reason = f"it is a TIFF with {layout}, which is not supported; {CONVERT}"
+            raise UserError(f"image {name} cannot be read: {reason}") from None
 
 
-def _decode(file: BinaryIO | io.BytesIO, name: str, max_pixels: int) -> np.ndarray:
-    with Image.open(file) as image:
-        width, height = image.size
-        if width * height > max_pixels:
-            raise UserError(f"image {name} has {width}x{height} pixels, more than --max_pixels {max_pixels:,d} allows")
-        if is_preview(image):
-            raise UserError(f"image {name} is a camera's raw file, and its first image is a preview: {DEVELOP}")
-        misread = misread_layout(image)
-        if misread is not None:
-            raise UserError(f"image {name} cannot be read: {misread}; {CONVERT}")
-        correct_byte_order(image)
-        bits = stored_bits(image)
-        image.load()
-        if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-            grey = Image.fromarray(as_8_bits(image, bits))
-            return np.array(upright_like(image, grey).convert("RGB"))
-        transparent = image.info.get("transparency")
-        if bits == 16 and isinstance(transparent, tuple):  # Pillow brings the pixels to 8 bits, but not this colour
-            image.info["transparency"] = tuple(value >> 8 for value in transparent)
-        if image.mode == "RGBA" and image.format in _UNUSED_ALPHA and image.getchannel("A").getextrema()[1] == 0:
-            image = image.convert("RGB")
-        rgb = _as_array(_as_rgb(upright(image)))
-        if bits > 8:
-            check_16_bit_colour(rgb)
-        return rgb
-
-
-def _as_array(image: Image.Image) -> np.ndarray:
-    """The pixels of an RGB image, uint8 (H, W, 3), copied in bands: np.array makes two more copies on the way."""
+def _decode(image: Image.Image, name: str, max_pixels: int) -> np.ndarray:
+    """uint8 (H, W, 3) of an image that Pillow has opened."""
     width, height = image.size
-    pixels = np.empty((height, width, 3), np.uint8)
-    for top in range(0, height, _BAND):
-        bottom = min(top + _BAND, height)
-        pixels[top:bottom] = np.asarray(image.crop((0, top, width, bottom)) if height > _BAND else image)
-    return pixels
-
-
-def upright_like(image: Image.Image, grey: Image.Image) -> Image.Image:
-    """``grey``, which was made of ``image`` and has no metadata, turned as the orientation of ``image`` says."""
-    grey._exif = image.getexif()
-    return upright(grey)
-
-
-def _register_heif(name: str) -> None:
+    if width * height > max_pixels:
+        raise UserError(f"image {name} has {width}x{height} pixels, more than --max_pixels {max_pixels:,d} allows")
+    check_tiff_layout(image, name)
+    has_16_bits = is_16_bit(image)
+    image.load()
     try:
-        importlib.import_module("pillow_heif").register_heif_opener()
-    except ImportError:
-        raise UserError(f"image {name} is HEIC, for which pillow-heif is needed (pip install pillow-heif)") from None
+        upright = _UPRIGHT.get(image.getexif().get(_ORIENTATION_TAG, 1))
+    except Exception:  # damaged metadata leads Pillow to any exception
+        upright = None
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+        image = Image.fromarray(grey_as_8_bits(image, name))
+        return np.array((image if upright is None else image.transpose(upright)).convert("RGB"))
+    transparent = image.info.get("transparency")
+    if has_16_bits and isinstance(transparent, tuple):  # Pillow brings the pixels to 8 bits, but not this colour
+        image.info["transparency"] = tuple(value >> 8 for value in transparent)
+    if image.mode == "RGBA" and image.format in _UNUSED_ALPHA and image.getchannel("A").getextrema()[1] == 0:
+        image = image.convert("RGB")
+    if upright is not None:
+        image = image.transpose(upright)
+    rgb = _as_rgb(image)
+    if has_16_bits:
+        check_darkness(256 * int(rgb.max()), 65535, name)
+    return rgb
 
 
-def _as_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
+def _as_rgb(image: Image.Image) -> np.ndarray:
+    """The pixels of an image of any mode of 8 bits, transparent ones on white, uint8 (H, W, 3)."""
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         page = Image.new("RGB", image.size, "white")
         page.paste(image, mask=image.getchannel("A"))
-        return page
-    return image.convert("RGB")
+        image = page
+    elif image.mode != "RGB":
+        image = image.convert("RGB")
+    # Copied in bands: np.array makes two more copies on the way.
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    for top in range(0, image.height, _BAND):
+        bottom = min(top + _BAND, image.height)
+        pixels[top:bottom] = np.asarray(image.crop((0, top, image.width, bottom)) if image.height > _BAND else image)
+    return pixels
+
+
+def _decode_with_opencv(content: bytes, max_pixels: int) -> np.ndarray | None:
+    """The pixels, uint8 (H, W, 3), of a file that Pillow refuses for its metadata; None where OpenCV refuses it too.
+
+    OpenCV turns JPEG and PNG by their EXIF orientation, but not WebP and AVIF, and makes up damaged parts of a TIFF or
+    of a JPEG that is cut off. It does not put transparent pixels on white, nor say how it scales deep ones. With a
+    wrong length of metadata it could take the thumbnail within them for the image. None of this is read.
+    """
+    is_complete = any(
+        content.startswith(start) and content.rstrip(b"\0").endswith(end) for start, end in _STARTS_AND_ENDS
+    )
+    if not is_complete or (content.startswith(b"\xff\xd8") and content.count(b"\xff\xd8\xff") > 1):
+        return None
+    data = np.frombuffer(content, np.uint8)
+    try:
+        small = cv2.imdecode(data, cv2.IMREAD_REDUCED_GRAYSCALE_8)  # an eighth as high and wide: tells the size
+        if small is None or 64 * small.size > max_pixels:
+            return None
+        stored = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+        if stored is None or stored.dtype != np.uint8 or stored.shape[0] * stored.shape[1] > max_pixels:
+            return None
+        if stored.ndim == 3 and stored[..., 3:].min(initial=255) < 255:  # transparent
+            return None
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    except cv2.error:
+        return None
+    return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

@@ -1,12 +1,5 @@
-"""Antialiased resizing of uint8 images: the result of Pillow's ``Image.resize``, computed faster.
+"""Antialiased resizing of uint8 images, by Pillow and by torch's faster port of Pillow's filters."""
 
-Torch has a port of Pillow's filter for the bilinear and the bicubic kernel. It has none for Lanczos, and OpenCV's is
-not antialiased: Lanczos is composed of OpenCV's linear filters here.
-"""
-
-import functools
-
-import cv2
 import numpy as np
 from PIL import Image
 
@@ -25,8 +18,8 @@ def resize(image: np.ndarray, width: int, height: int, method: str = "bicubic") 
     return np.ascontiguousarray(resized.squeeze(0).permute(1, 2, 0).numpy())
 
 
-def half_size(image: np.ndarray) -> np.ndarray:
-    """The image at half size in training, (H//2, W//2, 3)."""
+def half_size_fast(image: np.ndarray) -> np.ndarray:
+    """The image at half size in training, (H//2, W//2, 3), by ``resize``."""
     height, width = image.shape[:2]
     return resize(image, max(1, width // 2), max(1, height // 2))
 
@@ -35,82 +28,3 @@ def half_size_exactly(image: np.ndarray) -> np.ndarray:
     """The image at half size at feature extraction: Pillow's own default resize (bicubic) to (w//2, h//2)."""
     height, width = image.shape[:2]
     return np.array(Image.fromarray(image).resize((max(1, width // 2), max(1, height // 2))))
-
-
-OPENCV_FINDS_THE_NEAREST = int(cv2.__version__.split(".")[0]) >= 5
-
-
-def resize_to_nearest(image: np.ndarray, width: int, height: int) -> np.ndarray:
-    """``image``, uint8 (H, W, 3), by nearest neighbour: the same pixels as Pillow's."""
-    if OPENCV_FINDS_THE_NEAREST:  # twice as fast as Pillow; earlier versions round differently
-        return cv2.resize(image, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
-    return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.NEAREST))
-
-
-def to_uint8(values: np.ndarray, scale: float = 1) -> np.ndarray:
-    """``scale`` times ``values``, float32 or int16 (H, W, 3), rounded to 0..255; overwrites negative values.
-
-    OpenCV converts fast only by absolute value.
-    """
-    _, positive = cv2.threshold(values, 0, 0, cv2.THRESH_TOZERO, dst=values)
-    return cv2.convertScaleAbs(positive, alpha=scale)
-
-
-LANCZOS_LOBES = 3
-
-
-def _lanczos(x: np.ndarray) -> np.ndarray:
-    return np.where(np.abs(x) < LANCZOS_LOBES, np.sinc(x) * np.sinc(x / LANCZOS_LOBES), 0)
-
-
-@functools.lru_cache
-def _lanczos_phases(factor: int) -> np.ndarray:
-    """The kernel's values for the rows that contribute to one reduced row; float32 (factor, 7).
-
-    A block is the ``factor`` rows that become one row. First index: position in the block. Second index: which of the
-    blocks -3..3 around the reduced row.
-    """
-    blocks = np.arange(-LANCZOS_LOBES, LANCZOS_LOBES + 1)
-    place_in_block = (np.arange(factor) + 0.5) / factor - 0.5
-    return _lanczos(place_in_block[:, None] + blocks).astype(np.float32)
-
-
-def _reduce_rows(image: np.ndarray, factor: int) -> np.ndarray:
-    """``image``, uint8 (H, W, 3), at 1/``factor`` of its height, a multiple of ``factor``; Lanczos, three lobes.
-
-    Rows beyond the edges repeat the edge, where Pillow leaves them out.
-    """
-    phases = _lanczos_phases(factor)
-    # Sums in 64ths: OpenCV filters uint8 to int16 in half the time of float32, and overshoots stay within its range.
-    phases = 64 * phases / phases.sum()
-    height, width = image.shape[:2]
-    total = np.zeros((height // factor, width, 3), np.int16)
-    for place, taps in enumerate(phases):
-        part = cv2.filter2D(image[place::factor], cv2.CV_16S, taps[:, None], borderType=cv2.BORDER_REPLICATE)
-        cv2.add(total, part, dst=total)
-    return to_uint8(total, scale=1 / 64)
-
-
-def _enlarge_rows(image: np.ndarray, factor: int) -> np.ndarray:
-    """``image``, uint8 (H, W, 3), at ``factor`` times its height; edges as in ``_reduce_rows``."""
-    height, width = image.shape[:2]
-    enlarged = np.empty((factor * height, width, 3), np.uint8)
-    for place, taps in enumerate(_lanczos_phases(factor)):
-        taps = taps[::-1, None] / taps.sum()
-        cv2.filter2D(image, -1, taps, dst=enlarged[place::factor], borderType=cv2.BORDER_REPLICATE)
-    return enlarged
-
-
-def lanczos_down_and_up(image: np.ndarray, factor: int) -> np.ndarray:
-    """``image``, uint8 (H, W, 3), reduced by ``factor`` and enlarged again, Lanczos with three lobes.
-
-    PSNR against Pillow's result: 44 dB where ``factor`` divides height and width, 41 dB otherwise. Other sizes are
-    resized to a multiple of ``factor`` first, and back at the end.
-    """
-    height, width = image.shape[:2]
-    size = (factor * max(1, round(width / factor)), factor * max(1, round(height / factor)))
-    if size != (width, height):
-        divisible = cv2.resize(image, size, interpolation=cv2.INTER_CUBIC)
-        return cv2.resize(lanczos_down_and_up(divisible, factor), (width, height), interpolation=cv2.INTER_CUBIC)
-    small = _reduce_rows(cv2.transpose(_reduce_rows(image, factor)), factor)
-    return _enlarge_rows(cv2.transpose(_enlarge_rows(small, factor)), factor)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,9 +11,9 @@ import numpy as np
 import torch
 
 from common.errors import UserError
-from datasets.images.folders import scan_images
+from datasets.images.folders import scan_folder
 from datasets.images.lists import LIST_SUFFIX, paths_in_list
-from datasets.images.reading import MAX_PIXELS, read_image, read_open_image
+from datasets.images.reading import MAX_PIXELS, read_image
 from datasets.opinions.tables import read_csv
 from datasets.training.shards import SHARD, ShardImages, find_shards, list_shard_images
 
@@ -48,7 +46,7 @@ class TrainingImages(NamedTuple):
         """An image, uint8 RGB (H, W, 3); UserError, with its path, where it cannot be read."""
         if self.shards is None:
             return read_image(self.path(index), max_pixels)
-        return read_open_image(io.BytesIO(self.shards.read(index)), self.path(index), max_pixels)
+        return read_image(self.path(index), max_pixels, self.shards.read(index))
 
     def check_existence(self) -> None:
         """Raises UserError with the first line whose image does not exist, or with the first missing shard.
@@ -83,44 +81,37 @@ def read_training_csv(csv_path: str | os.PathLike) -> TrainingImages:
     UserError for a missing file, column or path, for an empty table, and for a shard that cannot be used.
     """
     path = Path(csv_path)
+    shards: list[str] = []
     if not path.exists():
         raise UserError(
             f"training CSV {csv_path} does not exist; `python -m datasets.training_csv` makes one, see csv_files/"
         )
     if path.is_dir():
-        shards = find_shards(path)
+        source, shards = f"folder {csv_path}", find_shards(path)
         if not shards:
-            raise UserError(f"folder {csv_path} holds no tar files; `python -m datasets.training_csv` lists images")
-        return _in_shards(shards, f"folder {csv_path}")
-    if path.suffix == SHARD:
-        return _in_shards([os.fspath(csv_path)], f"shard {csv_path}")
-    if path.suffix.lower() == LIST_SUFFIX:
-        listed = [one for one, *_ in paths_in_list(path.read_bytes(), path.parent)]
-        if listed and all(one.endswith(SHARD) for one in listed):
-            return _in_shards(listed, f"list of shards {csv_path}")
-    return _in_csv(csv_path)
-
-
-def _in_csv(csv_path: str | os.PathLike) -> TrainingImages:
-    column = read_csv(csv_path, (PATH_COLUMN,), "training CSV")[PATH_COLUMN]
-    images = TrainingImages(
-        f"training CSV {os.fspath(csv_path)}", np.array([os.fsencode(path) for path in column]), column.index.to_numpy()
-    )
-    blank = np.flatnonzero(images.paths == b"")
-    if len(blank):
-        raise UserError(f"{images.place(blank[0])}: the column '{PATH_COLUMN}' is empty")
-    is_shard = np.char.endswith(images.paths, SHARD.encode())
-    if is_shard.all():
-        return _in_shards(column.tolist(), f"list of shards {csv_path}")
-    if is_shard.any():
-        first = int(np.flatnonzero(is_shard)[0])
-        raise UserError(f"{images.place(first)}: {images.path(first)} is a shard; list either shards or images")
-    return images
-
-
-def _in_shards(paths: Sequence[str], source: str) -> TrainingImages:
-    images = list_shard_images(paths, source)
-    return TrainingImages(source, images.paths, None, images)
+            raise UserError(f"{source} holds no tar files; `python -m datasets.training_csv` lists images")
+    elif path.suffix == SHARD:
+        source, shards = f"shard {csv_path}", [os.fspath(csv_path)]
+    elif path.suffix.lower() == LIST_SUFFIX:
+        source = f"list of shards {csv_path}"
+        shards = [one for one, *_ in paths_in_list(path.read_bytes(), path.parent)]
+        shards = shards if all(one.endswith(SHARD) for one in shards) else []
+    if not shards:
+        column = read_csv(csv_path, (PATH_COLUMN,), "training CSV")[PATH_COLUMN]
+        paths = np.array([os.fsencode(path) for path in column])
+        images = TrainingImages(f"training CSV {os.fspath(csv_path)}", paths, column.index.to_numpy())
+        blank = np.flatnonzero(paths == b"")
+        if len(blank):
+            raise UserError(f"{images.place(blank[0])}: the column '{PATH_COLUMN}' is empty")
+        is_shard = np.char.endswith(paths, SHARD.encode())
+        if not is_shard.any():
+            return images
+        if not is_shard.all():
+            first = int(np.flatnonzero(is_shard)[0])
+            raise UserError(f"{images.place(first)}: {images.path(first)} is a shard; list either shards or images")
+        source, shards = f"list of shards {csv_path}", column.tolist()
+    members = list_shard_images(shards, source)
+    return TrainingImages(source, members.paths, None, members)
 
 
 class EpochImages:
@@ -193,4 +184,7 @@ def scan_data_folder(folder: str | os.PathLike) -> TrainingImages:
     Raises UserError for a folder that is not there or holds no images.
     """
     root = Path(folder, "train") if Path(folder, "train").is_dir() else Path(folder)
-    return TrainingImages(f"folder {root}", np.array(scan_images(root, progress=True)), None)
+    listing = scan_folder(root, progress=True)
+    if not listing.images:
+        raise UserError(f"{root} holds no images{listing.why_empty()}")
+    return TrainingImages(f"folder {root}", np.array(listing.images), None)

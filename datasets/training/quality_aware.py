@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from datasets.boxes import Box
 from datasets.distortions import DISTORTIONS, N_LEVELS
 from datasets.distortions.regions import distort_boxes
 from datasets.images import MAX_PIXELS
-from datasets.images.resampling import half_size
-from datasets.training.crops import Box, CropPlan, mirror_up_to, plan_crops
+from datasets.images.resampling import half_size_fast
+from datasets.training.crops import CropPlan, mirror_up_to, plan_crops
 from datasets.training.image_lists import EpochImages, TrainingImages, read_training_csv
 
 CHANCE_OF_TWO_DISTORTIONS = 0.1
@@ -51,7 +52,7 @@ def reached_levels(steps: list[tuple[str, int]]) -> np.ndarray:
 def cut_crops(part: np.ndarray, plan: CropPlan, query: np.ndarray, key: np.ndarray) -> None:
     """Cuts the two crops out of ``part``, the pixels of ``plan.source``, into ``query`` and ``key``, (3, P, P)."""
     size = plan.query.height
-    divided = half_size(part) if plan.factor == 2 else part
+    divided = half_size_fast(part) if plan.factor == 2 else part
     divided = mirror_up_to(divided, size, size)
     top, left = plan.source.top // plan.factor, plan.source.left // plan.factor
     frame = Box(top, left, top + divided.shape[0], left + divided.shape[1])

@@ -13,7 +13,7 @@ import json
 import os
 import posixpath
 import tarfile
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,31 +22,26 @@ from typing import NamedTuple
 import numpy as np
 
 from common import log
-from common.atomic_files import remove_leftovers, whole_file
+from common.atomic_files import whole_file
 from common.errors import UserError
-from common.folder_lock import hold
 from common.progress_bar import ProgressBar
 from datasets.images.folders import THUMBNAILS, FolderListing, is_system_folder, reason_to_leave_out
 from datasets.images.formats import starts_like_an_image
-from datasets.images.reading import open_image_file
 
 SHARD = ".tar"
 INDEX = ".index.json"
 """Ending, after ``.tar``, of the file that lists the images of a shard."""
-
-SHARD_MEGABYTES = 1000
-"""Default limit of a shard. 740,000 images of 150 kB are 111 shards, fewer than a process keeps open."""
 
 MAX_OPEN = 128
 """Number of shards that a process keeps open."""
 
 SPECIAL = "links, sparse and special files"
 
+_COMPRESSED = {b"\x1f\x8b": "gunzip", b"BZh": "bunzip2", b"\xfd7zXZ": "unxz", b"(\xb5/\xfd": "unzstd"}
+"""How compressed files begin, and what decompresses them."""
+
 _START = 32
 """Bytes by which an image without an ending is recognised."""
-
-_HEADERS = 4 * tarfile.BLOCKSIZE
-"""Bytes reserved for the headers of a member with a long name, and for the end of the shard."""
 
 
 class Member(NamedTuple):
@@ -87,13 +82,26 @@ def read_shard(path: str) -> tuple[Shard, bool]:
     try:
         stored = json.loads(Path(path + INDEX).read_bytes())
         if (stored["size"], stored["mtime"]) == (size, mtime):
-            left_out = FolderListing()
-            left_out.left_out.update(stored["left_out"])
-            left_out.other_suffixes.update(stored["other_suffixes"])
+            left_out = FolderListing(
+                left_out=Counter(stored["left_out"]), other_suffixes=Counter(stored["other_suffixes"])
+            )
             return Shard(path, size, mtime, [Member(*member) for member in stored["members"]], left_out), True
     except (OSError, ValueError, KeyError, TypeError):  # absent or damaged: the headers say the same
         pass
     return scan_shard(path), False
+
+
+def write_index(shard: Shard) -> None:
+    """Writes the list of a shard's images beside it."""
+    index = {
+        "size": shard.size,
+        "mtime": shard.mtime,
+        "left_out": shard.left_out.left_out,
+        "other_suffixes": shard.left_out.other_suffixes,
+        "members": shard.members,
+    }
+    with whole_file(shard.path + INDEX) as temporary:
+        temporary.write_text(json.dumps(index), encoding="utf-8")
 
 
 def read_shards(paths: Sequence[str]) -> Iterator[tuple[Shard, bool]]:
@@ -110,12 +118,26 @@ def scan_shard(path: str) -> Shard:
     shard = Shard(path, *_size_and_mtime(path))
     try:
         with open(path, "rb") as file:
-            _check_plain(path, file.read(8))
+            start = file.read(8)
+            for magic, program in _COMPRESSED.items():
+                if start.startswith(magic):
+                    raise UserError(
+                        f"shard {path} is compressed; images are read from plain tar files: run {program} on it"
+                    )
             file.seek(0)
             with tarfile.open(fileobj=file, mode="r:", encoding="utf-8", errors="surrogateescape") as tar:
                 while (member := tar.next()) is not None:
                     tar.members.clear()  # type: ignore[attr-defined]  # it would keep all of them
-                    _sort_in(member, tar, shard)
+                    if member.isdir():
+                        continue
+                    reason: str | None = SPECIAL
+                    if member.isreg() and not member.issparse():
+                        content = tar.extractfile(member)
+                        reason = reason_to_leave_out_member(member.name, content.read if content else lambda _: b"")
+                    if reason is None:
+                        shard.members.append(Member(member.offset_data, member.size, member.name))
+                    else:
+                        shard.left_out.leave_out(posixpath.basename(os.fsencode(member.name)), reason)
                 end = tar.offset
             file.seek(end)
             # Python ends without an error at a header that it cannot read.
@@ -133,41 +155,12 @@ def scan_shard(path: str) -> Shard:
     return shard
 
 
-def _check_plain(path: str, start: bytes) -> None:
-    for magic, program in (
-        (b"\x1f\x8b", "gunzip"),
-        (b"BZh", "bunzip2"),
-        (b"\xfd7zXZ", "unxz"),
-        (b"(\xb5/\xfd", "unzstd"),
-    ):
-        if start.startswith(magic):
-            raise UserError(f"shard {path} is compressed; images are read from plain tar files: run {program} on it")
-
-
-def _sort_in(member: tarfile.TarInfo, tar: tarfile.TarFile, shard: Shard) -> None:
-    if member.isdir():
-        return
-    if not member.isreg() or member.issparse():
-        reason: str | None = SPECIAL
-    else:
-        reason = _reason_to_leave_out(member.name, lambda: _start(member, tar))
-    if reason is None:
-        shard.members.append(Member(member.offset_data, member.size, member.name))
-    else:
-        shard.left_out.leave_out(posixpath.basename(os.fsencode(member.name)), reason)
-
-
-def _reason_to_leave_out(member_name: str, start: Callable[[], bytes]) -> str | None:
-    """Why a file in a shard is not one of its images; None for an image. ``start`` gives its first bytes."""
+def reason_to_leave_out_member(member_name: str, read: Callable[[int], bytes]) -> str | None:
+    """Why a file in a shard is not one of its images; None for an image. ``read`` gives its first bytes."""
     folder, name = posixpath.split(os.fsencode(member_name))
     if any(is_system_folder(part) for part in folder.split(b"/") if part not in (b".", b"..")):
         return THUMBNAILS
-    return reason_to_leave_out(name, lambda: starts_like_an_image(start()))
-
-
-def _start(member: tarfile.TarInfo, tar: tarfile.TarFile) -> bytes:
-    content = tar.extractfile(member)
-    return content.read(_START) if content is not None else b""
+    return reason_to_leave_out(name, lambda: starts_like_an_image(read(_START)))
 
 
 def _size_and_mtime(path: str) -> tuple[int, int]:
@@ -194,21 +187,33 @@ class ShardImages:
             [os.fsencode(f"{shard.path}: {member.name}") for shard in shards for member in shard.members]
         )
         """``shard.tar: member`` as file-system bytes, (n,): names for messages."""
-        self._open = _OpenShards()
+        self._files: OrderedDict[str, io.FileIO] = OrderedDict()  # those read last, at most MAX_OPEN
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_files": OrderedDict()}  # a copy in another process opens its own
 
     def read(self, index: int) -> bytes:
         """The content of an image; UserError, with shard and member, where it cannot be read or is not there."""
-        shard, size = self.shards[self._shard[index]], int(self._size[index])
+        path, size = self.shards[self._shard[index]], int(self._size[index])
         image = os.fsdecode(self.paths[index])
+        # The tar header is read together with the image: it tells whether the shard is still the one listed.
+        at, n_bytes = int(self._offset[index]) - tarfile.BLOCKSIZE, size + tarfile.BLOCKSIZE
         try:
-            # The tar header is read together with the image: it tells whether the shard is still the one listed.
-            block = self._open.read(shard, int(self._offset[index]) - tarfile.BLOCKSIZE, size + tarfile.BLOCKSIZE)
+            file = self._files.pop(path, None) or open(path, "rb", buffering=0)  # noqa: SIM115  (kept open)
+            try:
+                block = os.pread(file.fileno(), n_bytes, at)
+            except BaseException:  # a stale handle of a network disk is opened anew the next time
+                file.close()
+                raise
+            self._files[path] = file
+            if len(self._files) > MAX_OPEN:
+                self._files.popitem(last=False)[1].close()
             header = tarfile.TarInfo.frombuf(block[: tarfile.BLOCKSIZE], "utf-8", "surrogateescape")
         except OSError as error:
             raise UserError(f"image {image} cannot be read: {error.strerror or error}") from None
         except tarfile.TarError:
             header = None
-        if header is None or header.size != size or len(block) < size + tarfile.BLOCKSIZE:
+        if header is None or header.size != size or len(block) < n_bytes:
             raise UserError(f"image {image} is not where it was listed: the shard is damaged or has changed since")
         return block[tarfile.BLOCKSIZE :]
 
@@ -218,37 +223,6 @@ class ShardImages:
             size, _ = _size_and_mtime(path)
             if size != listed:
                 raise UserError(f"shard {path} has {size:,d} bytes here, and {listed:,d} where it was listed")
-
-
-class _OpenShards:
-    """The shards that this process has open: at most ``MAX_OPEN``, those read last."""
-
-    def __init__(self) -> None:
-        self._files: OrderedDict[str, io.FileIO] = OrderedDict()
-        self._process = os.getpid()
-
-    def __reduce__(self) -> tuple[type[_OpenShards], tuple[()]]:
-        return _OpenShards, ()  # a copy in another process opens its own
-
-    def read(self, path: str, offset: int, size: int) -> bytes:
-        """Up to ``size`` bytes from ``offset``; fewer at the end of the file."""
-        if self._process != os.getpid():  # forked: a file and its copy in the parent have one position in common
-            self._files.clear()
-            self._process = os.getpid()
-        file = self._files.pop(path, None) or open(path, "rb", buffering=0)  # noqa: SIM115  (kept open)
-        try:
-            file.seek(offset)
-            parts = []
-            while size and (part := file.read(size)):
-                parts.append(part)
-                size -= len(part)
-        except BaseException:  # a stale handle of a network disk is opened anew the next time
-            file.close()
-            raise
-        self._files[path] = file
-        if len(self._files) > MAX_OPEN:
-            self._files.popitem(last=False)[1].close()
-        return b"".join(parts)
 
 
 def list_shard_images(paths: Sequence[str], source: str) -> ShardImages:
@@ -269,146 +243,9 @@ def list_shard_images(paths: Sequence[str], source: str) -> ShardImages:
             "indexes"
         )
     images = ShardImages(shards)
-    account = (
-        f"{sum(left_out.left_out.values()):,d} members left out ({left_out.account()})" if left_out.left_out else ""
-    )
+    account = f"{left_out.left_out.total():,d} members left out ({left_out.reasons()})"
     if not len(images.paths):
-        raise UserError(f"{source} holds no images" + f"; {account}" * bool(account))
-    if account:
+        raise UserError(f"{source} holds no images" + (f"; {account}" if left_out.left_out else ""))
+    if left_out.left_out:
         log.info(f"{source}: {account}")
     return images
-
-
-@dataclass
-class Written:
-    """What ``write_shards`` did: images and shards in the folder, images found there already, and what failed."""
-
-    images: int = 0
-    shards: int = 0
-    bytes: int = 0
-    found: int = 0
-    earlier_left_out: int = 0
-    unreadable: list[str] = field(default_factory=list)
-
-
-def write_shards(paths: Sequence[str], folder: Path, megabytes: int = SHARD_MEGABYTES) -> Written:
-    """Copies the images, byte for byte and in this order, into ``shard-000000.tar`` and so on, each with an index.
-
-    A shard has at most ``megabytes``, unless one image is larger. Member names are paths relative to the images' common
-    folder. Each shard is written completely or not at all; shards that an interrupted call has left are kept, and the
-    next images follow. Images that cannot be read, or would not be found in a shard by their names, are left out and
-    reported. Raises UserError where ``folder`` holds shards of other images, or another process is writing there.
-    """
-    with hold(folder):
-        remove_leftovers(folder)
-        return _write(paths, folder, megabytes)
-
-
-def _write(paths: Sequence[str], folder: Path, megabytes: int) -> Written:
-    names = _member_names(paths)
-    written = Written()
-    first = _skip_finished(folder, names, written)
-    bar = ProgressBar(len(paths), "image")
-    bar.add(first)
-    contents = _read_files(paths[first:], names[first:], written, bar)
-    content = next(contents, None)
-    while content is not None:
-        path = str(folder / _shard_name(written.shards))
-        with whole_file(path) as temporary, tarfile.open(temporary, "w", encoding="utf-8") as tar:
-            end = 0
-            while content is not None and (not end or end + len(content[1]) + _HEADERS <= megabytes * 1_000_000):
-                tar.addfile(content[0], io.BytesIO(content[1]))
-                end = tar.offset
-                written.images += 1
-                content = next(contents, None)
-        write_index(scan_shard(path))
-        written.shards += 1
-        written.bytes += Path(path).stat().st_size
-    bar.close()
-    return written
-
-
-def write_index(shard: Shard) -> None:
-    """Writes the list of a shard's images beside it."""
-    index = {
-        "size": shard.size,
-        "mtime": shard.mtime,
-        "left_out": shard.left_out.left_out,
-        "other_suffixes": shard.left_out.other_suffixes,
-        "members": shard.members,
-    }
-    with whole_file(shard.path + INDEX) as temporary:
-        temporary.write_text(json.dumps(index), encoding="utf-8")
-
-
-def _member_names(paths: Sequence[str]) -> list[str]:
-    absolute = [os.path.abspath(path) for path in paths]
-    common = os.path.commonpath([os.path.dirname(path) for path in absolute])  # noqa: PTH120
-    return [os.path.relpath(path, common).replace(os.sep, "/") for path in absolute]
-
-
-def _shard_name(number: int) -> str:
-    return f"shard-{number:06d}{SHARD}"
-
-
-def _skip_finished(folder: Path, names: list[str], written: Written) -> int:
-    """The position in ``names`` after the images that the shards in ``folder`` hold; writes missing indexes."""
-    position = 0
-    for path in find_shards(folder):
-        expected = _shard_name(written.shards)
-        if Path(path).name != expected:
-            raise UserError(f"{folder} holds {Path(path).name} where {expected} is expected; name an empty folder")
-        shard, indexed = read_shard(path)
-        before = position
-        position = _position_after(shard, names, position)
-        if not indexed:
-            write_index(shard)
-        written.shards += 1
-        written.bytes += shard.size
-        written.images += len(shard.members)
-        written.found += len(shard.members)
-        written.earlier_left_out += position - before - len(shard.members)
-    return position
-
-
-def _position_after(shard: Shard, names: list[str], position: int) -> int:
-    """The position in ``names`` after the shard's images, which follow ``position``, perhaps with gaps."""
-    name = ""
-    try:
-        for _, _, name in shard.members:
-            position = names.index(name, position) + 1
-    except ValueError:
-        raise UserError(
-            f"{shard.path} holds {name}, which the list of images does not have there; name an empty folder"
-        ) from None
-    return position
-
-
-def _read_files(
-    paths: Sequence[str], names: Sequence[str], written: Written, bar: ProgressBar
-) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
-    """The tar header and the content of each file that can be read."""
-    for path, name in zip(paths, names, strict=True):
-        bar.add(1)
-        try:
-            with open_image_file(path) as file:
-                content = file.read()
-                modified = int(os.fstat(file.fileno()).st_mtime)
-        except UserError as error:
-            written.unreadable.append(error.sentence)
-            continue
-        except OSError as error:
-            written.unreadable.append(f"image {path} cannot be read: {error.strerror or error}")
-            continue
-        reason = _reason_not_found(name, content)
-        if reason is not None:
-            written.unreadable.append(f"image {path} would not be found in a shard ({reason}); rename it")
-            continue
-        header = tarfile.TarInfo(name)
-        header.size, header.mtime = len(content), modified
-        yield header, content
-
-
-def _reason_not_found(name: str, content: bytes) -> str | None:
-    """Why readers of a shard would not find an image among its images; None where they would."""
-    return _reason_to_leave_out(name, lambda: content[:_START])

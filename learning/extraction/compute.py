@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from datasets.features.stamps import FileStamp
-from datasets.images.decoding import DecodedImage, UnreadableImage
+from learning.extraction.decoding import DecodedImage, UnreadableImage
 from networks.features import LARGEST_AT_ONCE, FeatureExtractor
 
 

@@ -16,7 +16,6 @@ from common import log, machine
 from common.errors import UserError
 from common.progress_bar import ProgressBar
 from datasets.features.files import FeatureFolder, claim_folder, feature_file, write_single_file
-from datasets.images.decoding import DecodedImage, UnreadableImage, decode_images
 from datasets.images.lists import ImageListing, ListedImage, list_images
 from learning.distributed.process_group import (
     ProcessContext,
@@ -27,6 +26,7 @@ from learning.distributed.process_group import (
     leave,
 )
 from learning.extraction.compute import ComputedFeatures, compute_features
+from learning.extraction.decoding import DecodedImage, UnreadableImage, decode_images
 from learning.extraction.extractors import extraction_device, load_extractors
 from networks.features import FeatureExtractor
 from options.features import ComputeOptions, FeatureOptions

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from common.errors import UserError
+from datasets.boxes import Box
 from datasets.distortions import DISTORTIONS, N_LEVELS, distort
 from datasets.distortions import __main__ as contact_sheets
 from datasets.distortions.color import edge_mask
 from datasets.distortions.noise import LONGEST_RUN, draw_gaussian
 from datasets.distortions.regions import distort_box, distort_boxes
-from datasets.training.crops import Box
 from tests.datasets import reference
 from tests.images import noise_image, photograph
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from common.errors import UserError
 from datasets.features.stamps import FileStamp
-from datasets.images.decoding import DecodedImage, UnreadableImage
 from datasets.images.resampling import half_size_exactly
 from learning.extraction.compute import compute_features
+from learning.extraction.decoding import DecodedImage, UnreadableImage
 from learning.regression.model.predict import ModelFiles, matching_extractors, score_features
 from networks.features import FeatureExtractor
 from networks.regressor import Regressor, ScoringDescription, load_regressor

@@ -7,8 +7,9 @@ from PIL import Image
 
 from common.errors import UserError
 from datasets.images import read_image
-from datasets.images.folders import scan_folder, scan_images
+from datasets.images.folders import find_images, scan_folder
 from datasets.images.formats import IMAGE_SUFFIXES
+from datasets.training.image_lists import scan_data_folder
 
 
 def test_every_ending_that_pillow_decodes_counts():
@@ -24,7 +25,7 @@ def test_files_without_an_ending_are_told_by_their_content(tmp_path):
     (tmp_path / "README").write_text("text")
     os.mkfifo(tmp_path / "pipe")
     listing = scan_folder(tmp_path)
-    assert len(listing.images) == 10 and listing.account() == "2 without an ending, and not images"
+    assert len(listing.images) == 10 and listing.reasons() == "2 without an ending, and not images"
 
 
 def test_thumbnails_hidden_files_and_others_are_counted(tmp_path):
@@ -35,7 +36,7 @@ def test_thumbnails_hidden_files_and_others_are_counted(tmp_path):
         (tmp_path / name).touch()
     listing = scan_folder(tmp_path)
     assert [os.path.relpath(os.fsdecode(path), tmp_path) for path in listing.images] == ["a.png", "sub/b.JFIF"]
-    account = listing.account()
+    account = listing.reasons()
     for part in ("3 in hidden, thumbnail or system folders", "2 without an image's ending: .pdf, .txt", "1 hidden",
                  "1 camera raw, to be developed first"):  # fmt: skip
         assert part in account
@@ -50,7 +51,7 @@ def test_system_folders_are_left_out(tmp_path, name):
         (tmp_path / folder / "a.png").touch()
     listing = scan_folder(tmp_path)
     assert [os.path.relpath(os.fsdecode(path), tmp_path) for path in listing.images] == ["recycle/a.png"]
-    assert listing.account() == "1 in hidden, thumbnail or system folders"
+    assert listing.reasons() == "1 in hidden, thumbnail or system folders"
 
 
 def test_loops_of_links_end(tmp_path):
@@ -80,7 +81,8 @@ def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):
 def test_no_images_says_what_there_is(tmp_path):
     (tmp_path / "a.txt").touch()
     with pytest.raises(UserError, match=r"holds no images \(1 without an image's ending: .txt\)"):
-        scan_images(tmp_path)
+        scan_data_folder(tmp_path)
+    assert find_images(tmp_path) == []
 
 
 def test_heic_needs_its_package(tmp_path):

@@ -174,7 +174,7 @@ def test_what_a_folder_leaves_out_is_accounted_for(folder):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).touch()
     listing = list_images(folder)
-    assert len(listing) == 4 and listing.n_left_out == 5
+    assert len(listing) == 4 and listing.folders.left_out.total() == 5
     account = listing.account()
     for part in (
         "5 left out",

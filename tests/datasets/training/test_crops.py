@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets.training.crops import Box, disjoint, mirror_up_to, plan_crops, sample_crop_pair
+from datasets.boxes import Box, disjoint
+from datasets.training.crops import mirror_up_to, plan_crops, sample_crop_pair
 from tests.images import noise_image
 
 

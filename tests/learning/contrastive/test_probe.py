@@ -13,13 +13,13 @@ from sklearn.preprocessing import StandardScaler
 
 from common.errors import UserError
 from datasets.distortions import DISTORTIONS, N_LEVELS
-from datasets.sample_images import dead_leaves
 from learning.contrastive import probe as probes
 from learning.contrastive.probe import DistortionSet, Measurement, OpinionSet, Probe, default_interval, read_probe_set
 from learning.contrastive.training_state import Position
 from learning.distributed.process_group import ProcessContext
 from networks.checkpoint_formats import load_encoder
 from networks.features import FeatureExtractor
+from tests.dead_leaves import dead_leaves
 from tests.images import write_labelled, write_training_set
 from tests.runs import assert_same_training, checkpoint, run_folder, scalars, train_here
 

@@ -1,24 +1,12 @@
-"""The embedded image set, with which everything runs without a download.
+"""Dead-leaves images, with which training and scoring run without a download.
 
-``python -m datasets.sample_images FOLDER`` writes it: dead-leaves images, whose object sizes, edges and occlusions
-follow the statistics of photographs (Lee, Mumford, Huang, IJCV 2001; as training images: Baradad et al., NeurIPS
-2021), and scikit-learn's two photographs.
+Object sizes, edges and occlusions follow the statistics of photographs (Lee, Mumford, Huang, IJCV 2001; as training
+images: Baradad et al., NeurIPS 2021).
 """
-
-import argparse
-import functools
-from collections.abc import Callable
-from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
 
-from common import log
-from common.atomic_files import whole_file
-from common.process import run_script
-
-IMAGE_SIZE = (384, 288)
 N_LEAVES = 1000
 SMALLEST_RADIUS = 2.0
 SUPERSAMPLING = 2
@@ -79,49 +67,3 @@ def dead_leaves(width: int, height: int, rng: np.random.Generator) -> np.ndarray
     lit = (canvas + texture[..., None]) * shading[..., None]
     small = cv2.resize(lit, (width, height), interpolation=cv2.INTER_AREA)
     return np.clip(np.rint(small), 0, 255).astype(np.uint8)
-
-
-def sample_photographs() -> dict[str, np.ndarray]:
-    """scikit-learn's two photographs, name -> uint8 RGB (427, 640, 3)."""
-    from sklearn.datasets import load_sample_images  # takes a second to import, and few callers need it
-
-    bundle = load_sample_images()
-    return {Path(name).stem: image for name, image in zip(bundle.filenames, bundle.images, strict=True)}
-
-
-def write_sample_images(folder: Path, n_dead_leaves: int = 62, seed: int = 0) -> list[Path]:
-    """Writes the set into ``folder`` as PNG and returns the paths; existing files are kept."""
-    paths = []
-    for name, image in sample_photographs().items():
-        paths.append(folder / f"photo_{name}.png")
-        _write_once(paths[-1], functools.partial(np.asarray, image))
-    for index in range(n_dead_leaves):
-        size = IMAGE_SIZE if index % 4 else IMAGE_SIZE[::-1]
-        rng = np.random.default_rng((seed, index))
-        paths.append(folder / f"leaves_{index:03d}.png")
-        _write_once(paths[-1], functools.partial(dead_leaves, *size, rng))
-    return paths
-
-
-def _write_once(path: Path, make_image: Callable[[], np.ndarray]) -> None:
-    if not path.exists():
-        with whole_file(path) as temporary:
-            Image.fromarray(make_image()).save(temporary)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m datasets.sample_images", description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, help="where to write the images")
-    parser.add_argument("--n_dead_leaves", type=int, default=62, help="number of dead-leaves images")
-    options = parser.parse_args()
-
-    def work() -> None:
-        paths = write_sample_images(options.folder, options.n_dead_leaves)
-        log.info(f"{len(paths)} images: {options.folder}")
-
-    log.set_script("datasets.sample_images")
-    run_script(work)
-
-
-if __name__ == "__main__":
-    main()

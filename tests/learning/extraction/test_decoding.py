@@ -1,5 +1,6 @@
 """Decoding processes: every image once and in order, whatever happens to the processes."""
 
+import multiprocessing
 import os
 import resource
 import signal
@@ -10,9 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.images import decoding, read_image
-from datasets.images.decoding import DecodedImage, UnreadableImage, decode_images
+from datasets.images import read_image
 from datasets.images.resampling import half_size_exactly
+from learning.extraction import decoding
+from learning.extraction.decoding import DecodedImage, UnreadableImage, decode_images
 from tests.images import noise_image
 
 pytestmark = pytest.mark.processes
@@ -54,14 +56,14 @@ def decode_or_die(paths, monkeypatch, n_times):
     marks = Path(paths[0] + ".deaths")
     marks.touch()
 
-    def decode(index, path, max_pixels, original=decoding.decode_file):
+    def decode(file, path, max_pixels, original=decoding.decode_image):
         if path.endswith("07.png") and marks.stat().st_size < n_times:
-            with open(marks, "ab") as file:
-                file.write(b"x")
+            with open(marks, "ab") as mark:
+                mark.write(b"x")
             os.kill(os.getpid(), signal.SIGKILL)
-        return original(index, path, max_pixels)
+        return original(file, path, max_pixels)
 
-    monkeypatch.setattr(decoding, "decode_file", decode)
+    monkeypatch.setattr(decoding, "decode_image", decode)
     return list(decode_images(paths, 2))
 
 
@@ -70,7 +72,7 @@ def test_a_killed_worker_costs_nothing(paths, monkeypatch, capsys):
     images = decode_or_die(paths, monkeypatch, 1)
     assert time.monotonic() - began < 20
     assert [image.index for image in images] == list(range(41)) and isinstance(images[7], DecodedImage)
-    assert "was killed (signal 9), as happens when memory runs out; trying image" in capsys.readouterr().err
+    assert "a decoding process was killed or crashed; trying 3 images one by one" in capsys.readouterr().err
 
 
 def test_an_image_that_kills_every_worker_is_named(paths, monkeypatch):
@@ -80,24 +82,46 @@ def test_an_image_that_kills_every_worker_is_named(paths, monkeypatch):
     assert "07.png cannot be decoded: the process that tried was killed" in images[7].reason
 
 
-def test_where_no_worker_can_be_started_this_process_decodes(paths, monkeypatch, capsys):
-    def fail(max_pixels):
-        raise OSError(24, "Too many open files")
+@pytest.mark.parametrize("n_started", [0, 1])
+def test_where_no_worker_can_be_started_this_process_decodes(paths, monkeypatch, capsys, n_started):
+    started = []
 
-    monkeypatch.setattr(decoding, "_Worker", fail)
+    def fork(original=os.fork):
+        if len(started) == n_started:
+            raise OSError(11, "Resource temporarily unavailable")
+        started.append(original())
+        return started[-1]
+
+    monkeypatch.setattr(os, "fork", fork)
     assert [image.index for image in decode_images(paths, 2)] == list(range(41))
-    assert "cannot be started (Too many open files); images are decoded without any" in capsys.readouterr().err
+    assert "cannot be started (Resource temporarily unavailable); images are" in capsys.readouterr().err
+    assert not multiprocessing.active_children()
 
 
-def test_what_is_too_large_beside_others_is_tried_alone(paths, monkeypatch):
-    tried = Path(paths[0] + ".tried")
+@pytest.mark.parametrize("n_times", [1, 10])
+def test_what_is_too_large_beside_others_is_tried_alone(paths, monkeypatch, n_times):
+    marks = Path(paths[0] + ".tried")
+    marks.touch()
 
-    def decode(index, path, max_pixels, original=decoding.decode_file):
-        if path.endswith("05.png") and not tried.exists():
-            tried.touch()
-            return UnreadableImage(index, "does not fit into memory", out_of_memory=True)
-        return original(index, path, max_pixels)
+    def decode(file, path, max_pixels, original=decoding.decode_image):
+        if path.endswith("05.png") and marks.stat().st_size < n_times:
+            with open(marks, "ab") as mark:
+                mark.write(b"x")
+            raise MemoryError
+        return original(file, path, max_pixels)
 
-    monkeypatch.setattr(decoding, "decode_file", decode)
+    monkeypatch.setattr(decoding, "decode_image", decode)
     images = list(decode_images(paths, 2))
-    assert [image.index for image in images] == [*range(5), *range(6, 41), 5] and isinstance(images[-1], DecodedImage)
+    assert [image.index for image in images] == list(range(41))
+    if n_times == 1:
+        assert isinstance(images[5], DecodedImage)
+    else:
+        assert images[5].reason.endswith("05.png does not fit into memory")
+
+
+def test_the_workers_end_with_the_last_image_and_with_the_generator(paths):
+    images = decode_images(paths, 2)
+    next(images)
+    assert len(multiprocessing.active_children()) == 2
+    images.close()
+    assert not multiprocessing.active_children()
