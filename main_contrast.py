@@ -27,7 +27,7 @@ def main() -> int:
     log.set_script("main_contrast.py")
     exit_on_signals()
     launch = find_launch(options)
-    log.set_quiet(not launch.speaks)
+    log.set_quiet(not launch.prints)
     for notice in options.notices:
         log.warning(notice)
     try:
@@ -35,7 +35,7 @@ def main() -> int:
         return start(options, launch)
     except UserError:
         # A launcher starts several processes, which fail alike: one of them prints the sentence.
-        if launch.speaks:
+        if launch.prints:
             raise
         return 1
 
@@ -67,4 +67,4 @@ def start(options: ContrastOptions, launch: Launch) -> int:
 
 
 if __name__ == "__main__":
-    run_script(main, terminated=REQUEUE)
+    run_script(main, after_interrupt="interrupted before the first step", terminated=REQUEUE)

@@ -24,7 +24,7 @@ from torch import Tensor
 from benchmarks.table import Row
 from common.errors import UserError
 from learning.contrastive.setup import build_learner
-from learning.distributed.process_group import join
+from learning.distributed.rendezvous import join
 from networks import ContrastiveNetwork
 from options.contrast import parse_contrast_options
 

@@ -24,6 +24,9 @@ KINDS = (QUALITY_AWARE, CONTENT_AWARE)
 GIVEN = "given"
 """The kind of features that another program computed: a regressor on them can be evaluated, but not score images."""
 
+LOCAL_URL = "tcp://127.0.0.1:23456"
+"""The default address at which the processes of a training meet: reachable on this machine only."""
+
 DATABASE_NAMES = (
     "koniq",
     "kadid",

@@ -28,7 +28,8 @@ from learning.contrastive.training_state import OF_EPOCH, Position, save_checkpo
 from learning.contrastive.unreadable_images import BadImages
 from learning.distributed.environment import context_for_messages
 from learning.distributed.failures import run_rank
-from learning.distributed.process_group import ProcessContext, join, leave
+from learning.distributed.process_group import ProcessContext, leave
+from learning.distributed.rendezvous import join
 from learning.distributed.signals import StopRequest, exit_on_signals
 from options.contrast import ContrastOptions
 

@@ -11,7 +11,9 @@ from common.errors import UserError
 from datasets.features.files import FeatureFolder, feature_file, write_single_file
 from datasets.images.lists import ImageListing, list_images
 from datasets.sample_images import write_sample_images
-from learning.distributed.process_group import ProcessContext, environment_context, from_first, join, leave
+from learning.distributed.environment import context_for_messages
+from learning.distributed.process_group import from_first, leave
+from learning.distributed.rendezvous import join
 from learning.extraction.extract import Summary, extract_features
 from learning.extraction.extractors import extraction_device, load_extractors
 from options.features import FeatureOptions
@@ -24,7 +26,7 @@ def compute_features(options: FeatureOptions) -> int:
 
     It is 1 if an image or a folder could not be read. Raises UserError for a mistake that the user can fix.
     """
-    log.set_quiet(not (environment_context() or ProcessContext()).is_first)  # also while it waits for the others
+    log.set_quiet(not context_for_messages().is_first)  # also while it waits for the others
     context = join("gloo")
     device = extraction_device(options.compute.device, context)
     if device.type == "cpu":
