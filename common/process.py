@@ -21,8 +21,6 @@ from typing import Any, NoReturn
 
 from common.errors import UserError, is_out_of_memory
 
-# Slow modules are imported in the functions: until run_script begins, Ctrl-C prints a traceback.
-
 INTERRUPTED = 130
 """After Ctrl-C, as shells expect."""
 
@@ -40,6 +38,9 @@ LOST_CONTACT = 69
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP") if hasattr(signal, name))
 """Ctrl-C, the signals that schedulers send to all processes of a job, and the one of a terminal that closes."""
+
+HANGUP = getattr(signal, "SIGHUP", None)
+"""The signal of a terminal that closes. Windows has none."""
 
 SECONDS_OF_ONE_PRESS = 2
 """One Ctrl-C reaches a process twice, from the terminal and from its launcher. Later than this, it is a second one."""
@@ -60,16 +61,18 @@ _noted = 0
 _answered_at = _NEVER
 
 
-def answer_signals() -> Callable[[], None]:
-    """Installs the handler of the ``SIGNALS`` in this process; returns a function that puts back what was there."""
+def answer_signals(keep_ignored: tuple[int | None, ...] = (signal.SIGINT, HANGUP)) -> Callable[[], None]:
+    """Installs the handler of the ``SIGNALS`` in this process; returns a function that puts back what was there.
+
+    Signals of ``keep_ignored`` stay ignored where they are: by nohup (SIGHUP), or by a shell's ``&`` (SIGINT).
+    """
     global _only_noted, _noted, _answered_at
     _only_noted, _noted, _answered_at = False, 0, _NEVER  # a forked process has its parent's
     found: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():  # no other thread receives signals
         for number in SIGNALS:
             found[number] = signal.getsignal(number)
-            # nohup has SIGHUP ignored, and a shell's & has SIGINT ignored.
-            if found[number] is not signal.SIG_IGN or number not in (signal.SIGINT, getattr(signal, "SIGHUP", None)):
+            if found[number] is not signal.SIG_IGN or number not in keep_ignored:
                 signal.signal(number, _answer)
         if hasattr(signal, "pthread_sigmask"):
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # ``signals_delayed`` blocks them in a new process
@@ -122,7 +125,7 @@ def stop_status(number: int, otherwise: int = REQUEUE) -> int:
 def _answer(number: int, frame: FrameType | None) -> None:
     """The handler. A second signal at once is the same press, and does not interrupt the clean-up after the first."""
     global _noted, _answered_at
-    if number == getattr(signal, "SIGHUP", None):
+    if number == HANGUP:
         _leave_terminal()
     now = time.monotonic()
     if now - _answered_at < SECONDS_OF_ONE_PRESS:
@@ -165,6 +168,8 @@ def run_script(
     ``terminated``. Unfinished files are removed first. Another exception is a mistake of ours: it keeps its traceback.
     """
     put_back = answer_signals()
+    from common import log  # not earlier, since it is slow: until signals are answered, Ctrl-C prints a traceback
+
     try:
         try:
             os.getcwd()  # noqa: PTH109
@@ -175,9 +180,9 @@ def run_script(
     except KeyboardInterrupt as stop:
         note_signals(True)  # nothing interrupts the end
         if getattr(stop, "when", ""):
-            _print_error(str(stop))
+            log.error(str(stop))
         else:
-            _print_error(after_interrupt if isinstance(after_interrupt, str) else after_interrupt())
+            log.error(after_interrupt if isinstance(after_interrupt, str) else after_interrupt())
         exit_at_once(stop_status(getattr(stop, "number", signal.SIGINT), otherwise=terminated))
     except BrokenPipeError:
         exit_at_once(NOBODY_READS)
@@ -186,7 +191,7 @@ def run_script(
         if sentence is None:
             raise
         note_signals(True)
-        _print_error(sentence)
+        log.error(sentence)
         try:
             sys.stdout.flush()
         except OSError:  # what is left for stdout cannot be written: Python's clean-up would try again
@@ -197,12 +202,6 @@ def run_script(
         put_back()  # a console or notebook that runs a script continues as before
         atexit.register(_end_on_signals)
     sys.exit(status)
-
-
-def _print_error(sentence: str) -> None:
-    from common import log
-
-    log.error(sentence)
 
 
 def _end_on_signals() -> None:

@@ -64,26 +64,20 @@ def context_for_messages() -> ProcessContext:
 def _by_rank(environment: Mapping[str, str]) -> Membership | None:
     """RANK and WORLD_SIZE: torchrun, Kubeflow and hand-made scripts."""
     rank, world_size = _number(environment, "RANK"), _number(environment, "WORLD_SIZE")
-    if rank is None and world_size in (None, 1):
+    url = _master_url(environment)
+    if (rank is None and world_size in (None, 1)) or (world_size == 1 and url is None):
         return None
-    if rank is None or world_size is None:
-        given, missing = ("WORLD_SIZE", "RANK") if rank is None else ("RANK", "WORLD_SIZE")
+    if rank is None or world_size is None or url is None:
+        needed = {name: environment.get(name) for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")}
+        given = " and ".join(f"{name}={value}" for name, value in needed.items() if value)
+        missing = " and ".join(name for name, value in needed.items() if not value)
         raise UserError(
-            f"{given}={environment[given]} is set in the environment, but {missing} is not: set RANK, WORLD_SIZE, "
-            f"MASTER_ADDR and MASTER_PORT for several processes, or unset {given} to train alone"
+            f"{given} in the environment makes this one of several processes, but {missing} is not set: set RANK, "
+            "WORLD_SIZE, and the address at which process 0 listens (MASTER_ADDR, MASTER_PORT), or unset RANK and "
+            "WORLD_SIZE to train alone"
         )
     if rank >= world_size:
         raise UserError(f"RANK={rank} in the environment: with WORLD_SIZE={world_size} it is 0 to {world_size - 1}")
-    address = [name for name in ("MASTER_ADDR", "MASTER_PORT") if not environment.get(name)]
-    if address and world_size == 1:
-        return None
-    if address:
-        raise UserError(
-            f"RANK and WORLD_SIZE in the environment make this process {rank} of {world_size}, but "
-            f"{' and '.join(address)} (the address at which process 0 listens) are not set: set them, or unset RANK "
-            "and WORLD_SIZE to train alone"
-        )
-    url = _master_url(environment)
     local_rank, local_size = _number(environment, "LOCAL_RANK"), _number(environment, "LOCAL_WORLD_SIZE")
     if local_rank is None or local_size is None:
         return Membership("the environment (RANK)", ProcessContext(rank, world_size), url, knows_local_rank=False)
@@ -111,32 +105,28 @@ def _refuse_mpirun(environment: Mapping[str, str]) -> None:
 
 def _by_slurm(environment: Mapping[str, str]) -> Membership | None:
     """The task of srun that this process is; None if SLURM has not started several tasks."""
-
-    def number(*names: str, default: int) -> int:
-        return next((int(environment[name]) for name in names if environment.get(name, "").isdecimal()), default)
-
-    n_tasks = number("SLURM_STEP_NUM_TASKS", "SLURM_NTASKS", default=1)
-    if n_tasks == 1 or "SLURM_PROCID" not in environment:
+    rank = _number(environment, "SLURM_PROCID")
+    n_tasks = _number(environment, "SLURM_STEP_NUM_TASKS", "SLURM_NTASKS") or 1
+    if rank is None or n_tasks == 1:
         return None
-    n_nodes = number("SLURM_STEP_NUM_NODES", "SLURM_NNODES", default=1)
-    rank, local_rank = number("SLURM_PROCID", default=0), number("SLURM_LOCALID", default=0)
+    n_nodes = _number(environment, "SLURM_STEP_NUM_NODES", "SLURM_NNODES") or 1
+    local_rank = _number(environment, "SLURM_LOCALID") or 0
     if n_tasks % n_nodes or rank % (n_tasks // n_nodes) != local_rank:
         raise UserError(
             f"srun has put {n_tasks} tasks on {n_nodes} nodes, task {rank} as number {local_rank} of its node: "
             "give --ntasks-per-node and --distribution=block, so that every node has the same number, in order"
         )
-    context = ProcessContext(rank, n_tasks, local_rank, n_tasks // n_nodes)
-    if environment.get("MASTER_ADDR") and environment.get("MASTER_PORT"):
-        return Membership("srun", context, _master_url(environment))
     names = ("SLURM_STEP_NODELIST", "SLURM_NODELIST", "SLURM_JOB_NODELIST")
     nodes = next((environment[name] for name in names if environment.get(name)), "")
-    if not nodes:
+    url = _master_url(environment)
+    if not url and not nodes:
         raise UserError(
             "SLURM names no nodes (SLURM_NODELIST): set MASTER_ADDR and MASTER_PORT, or give --dist-url "
             "tcp://ADDRESS:PORT of the first node"
         )
-    job = number("SLURM_JOB_ID", "SLURM_JOBID", default=0)
-    return Membership("srun", context, f"tcp://{first_host(nodes)}:{20000 + job % 10000}")
+    job = _number(environment, "SLURM_JOB_ID", "SLURM_JOBID") or 0
+    url = url or f"tcp://{first_host(nodes)}:{20000 + job % 10000}"
+    return Membership("srun", ProcessContext(rank, n_tasks, local_rank, n_tasks // n_nodes), url)
 
 
 def first_host(nodes: str) -> str:
@@ -145,15 +135,20 @@ def first_host(nodes: str) -> str:
     return re.sub(r"\[(\w+)[^\]]*\]", r"\1", first.group() if first else nodes)
 
 
-def _number(environment: Mapping[str, str], name: str) -> int | None:
-    text = environment.get(name, "").strip()
-    if text and not text.isdecimal():
-        raise UserError(f"{name}={text} in the environment is not a whole number from 0")
-    return int(text) if text else None
+def _number(environment: Mapping[str, str], *names: str) -> int | None:
+    """The value of the first of ``names`` that is set."""
+    name = next((name for name in names if environment.get(name, "").strip()), None)
+    if name is None:
+        return None
+    if not environment[name].strip().isdecimal():
+        raise UserError(f"{name}={environment[name]} in the environment is not a whole number from 0")
+    return int(environment[name])
 
 
-def _master_url(environment: Mapping[str, str]) -> str:
-    host, port = environment["MASTER_ADDR"], environment["MASTER_PORT"]
+def _master_url(environment: Mapping[str, str]) -> str | None:
+    host, port = environment.get("MASTER_ADDR"), environment.get("MASTER_PORT")
+    if not host or not port:
+        return None
     return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
 
 

@@ -105,13 +105,14 @@ def start_node(work: Callable, arguments: tuple, launch: Launch, same: str = "",
     fails, the others of the node are ended, and UserError is raised.
     """
     same = f"--world-size {launch.n_nodes}, {launch.n_per_node} processes per node{same}"
-    store = wait_for_all(launch.dist_url, launch.node, launch.n_nodes, "nodes", same, seconds)
+    store = wait_for_all(launch.dist_url, launch.node, launch.n_nodes, "nodes", seconds, same)
     log.info(f"node {launch.node} of {launch.n_nodes}: {launch.n_per_node} processes, {launch.backend}")
     logging.getLogger("torch.multiprocessing").setLevel(logging.ERROR)  # it would warn of each process that it ends
     note_signals(True)
     with signals_delayed():
-        n = launch.n_per_node
-        ranks = start_processes(_run_rank, (launch, work, arguments), n, join=False, start_method=START_METHOD)
+        ranks = start_processes(
+            _run_rank, (launch, work, arguments), launch.n_per_node, join=False, start_method=START_METHOD
+        )
     passed_on = 0
     try:
         while not ranks.join(0.2, GRACE):
@@ -121,9 +122,18 @@ def start_node(work: Callable, arguments: tuple, launch: Launch, same: str = "",
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, passed_on)
     except ProcessExitedException as failure:
-        if failure.exit_code in (REQUEUE, INTERRUPTED):
-            return failure.exit_code
-        sentence = _explain_exit(failure, launch)
+        status = failure.exit_code
+        if status in (REQUEUE, INTERRUPTED):
+            return status
+        rank = launch.node * launch.n_per_node + failure.error_index
+        name = f"process {rank} on {socket.gethostname()} (node {launch.node}, pid {failure.error_pid})"
+        if status == LOST_CONTACT:
+            sentence = "this node's processes have stopped, since a process of another node has ended"
+        elif status < 0:
+            hint = "; by the system when memory runs out, see its log (dmesg)" if -status == signal.SIGKILL else ""
+            sentence = f"{name} was ended by {signal.Signals(-status).name}{hint}"
+        else:
+            sentence = f"{name} ended with status {status}; the others were stopped"
         raise UserError(f"{sentence}; --resume auto continues from the last checkpoint") from None
     except KeyboardInterrupt:  # a second Ctrl-C
         for process in ranks.processes:
@@ -144,16 +154,3 @@ def _run_rank(local_rank: int, launch: Launch, work: Callable, arguments: tuple)
         TORCHELASTIC_USE_AGENT_STORE="True",  # the processes meet where the nodes have met
     )
     work(*arguments)
-
-
-def _explain_exit(failure: ProcessExitedException, launch: Launch) -> str:
-    """A sentence on the first process of this node that has failed."""
-    rank = launch.node * launch.n_per_node + failure.error_index
-    name = f"process {rank} on {socket.gethostname()} (node {launch.node}, pid {failure.error_pid})"
-    status = failure.exit_code
-    if status == LOST_CONTACT:
-        return "this node's processes have stopped, since a process of another node has ended"
-    if status >= 0:
-        return f"{name} ended with status {status}; the others were stopped"
-    hint = "; by the system when memory runs out, see its log (dmesg)" if -status == signal.SIGKILL else ""
-    return f"{name} was ended by {signal.Signals(-status).name}{hint}"

@@ -19,12 +19,11 @@ from common.errors import UserError
 from learning.distributed.environment import find_membership, parse_dist_url
 from learning.distributed.process_group import COLLECTIVE_TIMEOUT, ProcessContext
 
-PATIENCE = 5.0
-"""Seconds to wait in silence for the other processes of a node or a torchrun, which come within that time."""
+PATIENCE = 3.0
+"""Seconds to wait in silence for the other processes, since those of one launcher come within that time."""
 
 SECONDS_BETWEEN_REPORTS = 60
 STORE_TIMEOUT = datetime.timedelta(seconds=30)
-N_NAMED = 8
 
 REPLACED = (
     "; if torchrun has replaced a node, it must run with TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 in the environment of "
@@ -44,7 +43,7 @@ def join(backend: str, seconds: float = 600) -> ProcessContext:
         return ProcessContext()
     context = membership.context
     n = context.world_size
-    store = wait_for_all(membership.url, context.rank, n, "processes", "", seconds, PATIENCE, membership.restarts)
+    store = wait_for_all(membership.url, context.rank, n, "processes", seconds, restarts=membership.restarts)
     store.set_timeout(COLLECTIVE_TIMEOUT)
     if not membership.knows_local_rank:
         context = _find_neighbours(store, context)
@@ -64,8 +63,7 @@ def _find_neighbours(store: dist.Store, context: ProcessContext) -> ProcessConte
     store.set(f"host {context.rank}", socket.gethostname())
     hosts = [store.get(f"host {rank}").decode() for rank in range(context.world_size)]
     local_size = hosts.count(hosts[context.rank])
-    nodes = [hosts[first : first + local_size] for first in range(0, len(hosts), local_size)]
-    if any(node != [node[0]] * local_size for node in nodes) or len({node[0] for node in nodes}) != len(nodes):
+    if hosts != [host for host in dict.fromkeys(hosts) for _ in range(local_size)]:
         raise UserError(
             f"the processes 0 to {context.world_size - 1} run on {', '.join(hosts)}: every host needs the same number "
             "of processes, numbered one after the other; or set LOCAL_RANK and LOCAL_WORLD_SIZE"
@@ -91,32 +89,38 @@ def interface_towards(host: str) -> str | None:
 
 
 def wait_for_all(
-    url: str,
-    number: int,
-    count: int,
-    what: str,
-    same: str = "",
-    seconds: float = 600,
-    patience: float = 0,
-    restarts: int | None = None,
+    url: str, number: int, count: int, what: str, seconds: float, same: str = "", restarts: int | None = None
 ) -> dist.Store:
     """Waits until ``count`` nodes (or processes: ``what``) are at ``url``, where number 0 listens.
 
-    Prints what it waits for, after ``patience`` seconds and then every minute. ``same`` must be the same text in all.
-    With ``restarts`` the launcher listens there; its store survives them, so that each start has its own keys and a
-    number may come again. Returns the store, which lives as long as it is referenced. Raises UserError when ``seconds``
-    are over, or for a number that comes twice.
+    Prints what it waits for, every minute. ``same`` must be the same text in all. With ``restarts`` the launcher
+    listens there; its store survives them, so that each start has its own keys and a number may come again. Returns the
+    store, which lives as long as it is referenced. Raises UserError when ``seconds`` are over, or for a number that
+    comes twice.
     """
     host, port = parse_dist_url(url)
     address = f"{host}:{port}"
-    waiting = _Waiting(seconds, patience)
+    began = time.monotonic()
+    reported, due = "", began + PATIENCE
+
+    def pause(for_what: str, failure: str) -> None:
+        nonlocal reported, due
+        now = time.monotonic()
+        if now - began > seconds:
+            raise UserError(failure) from None
+        if now > due or (reported and for_what != reported):
+            so_far = f" ({now - began:.0f} s so far, at most {seconds:.0f} s)" if reported else ""
+            log.info(f"waiting for {for_what}{so_far}")
+            reported, due = for_what, now + SECONDS_BETWEEN_REPORTS
+        time.sleep(0.05 if now - began < 5 else 0.2)
+
     tcp_store = _listen(host, port, what) if number == 0 and restarts is None else None
     while tcp_store is None:
         try:
             socket.create_connection((host, port), timeout=5).close()
             tcp_store = dist.TCPStore(host, port, is_master=False, wait_for_workers=False, timeout=STORE_TIMEOUT)
         except (OSError, dist.DistError) as error:  # noqa: PERF203
-            waiting.pause(
+            pause(
                 f"number 0 of the {what} to listen at {address}",
                 f"nobody has listened at {address} within {seconds:.0f} s ({error}): is number 0 of the {what} "
                 f"running, is the address its own, and does a firewall let number {number} through?",
@@ -131,39 +135,15 @@ def wait_for_all(
         if first != same:
             raise UserError(f"{what} {number} differs from the first that came: {same} here, {first} there")
         while absent := [str(other) for other in range(count) if not store.check([f"{other}"])]:
-            names = ", ".join(absent[:N_NAMED]) + f" and {len(absent) - N_NAMED} more" * (len(absent) > N_NAMED)
-            waiting.pause(
+            pause(
                 f"{len(absent)} of {count} {what} at {address}",
-                f"{len(absent)} of {count} {what} have not come to {address} within {seconds:.0f} s: number {names}; "
-                "start them, or raise --join-timeout" + ("" if restarts is None else REPLACED),
+                f"{len(absent)} of {count} {what} have not come to {address} within {seconds:.0f} s: number "
+                f"{', '.join(absent)}; start them, or raise --join-timeout" + ("" if restarts is None else REPLACED),
             )
     except dist.DistError as error:
         reason = str(error).split("\n")[0]
         raise UserError(f"number 0 of the {what}, at {address}, has ended before all had come: {reason}") from None
     return store
-
-
-class _Waiting:
-    """At most ``seconds`` of waiting, reported after ``patience`` seconds, when it changes, and every minute."""
-
-    def __init__(self, seconds: float, patience: float):
-        self._began = time.monotonic()
-        self._seconds = seconds
-        self._due = self._began + patience
-        self._reported = ""
-
-    def pause(self, for_what: str, failure: str) -> None:
-        """Waits for a moment. Raises UserError(``failure``) when the time is over."""
-        now = time.monotonic()
-        waited = now - self._began
-        if waited > self._seconds:
-            raise UserError(failure) from None
-        if now >= self._due or (self._reported and for_what != self._reported):
-            so_far = f" ({waited:.0f} s so far, at most {self._seconds:.0f} s)" if self._reported else ""
-            log.info(f"waiting for {for_what}{so_far}")
-            self._reported = for_what
-            self._due = now + SECONDS_BETWEEN_REPORTS
-        time.sleep(0.05 if waited < 5 else 0.2)
 
 
 def _listen(host: str, port: int, what: str) -> dist.TCPStore:

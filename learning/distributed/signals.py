@@ -9,7 +9,7 @@ from typing import NoReturn
 import torch
 import torch.distributed as dist
 
-from common.process import Stopped, answer_signals, note_signals, noted_signal
+from common.process import HANGUP, Stopped, answer_signals, note_signals, noted_signal
 from datasets.training.workers import signals_delayed
 from learning.distributed.process_group import new_group
 
@@ -20,7 +20,7 @@ def exit_on_signals() -> None:
     Starts Python's resource tracker such that it survives a signal to all processes, and ends without warnings.
     """
     os.environ.setdefault("PYTHONWARNINGS", "ignore::UserWarning:multiprocessing.resource_tracker")
-    answer_signals()
+    answer_signals(keep_ignored=(HANGUP,))  # a script's ``main_contrast.py &`` can be stopped by SIGINT
     with signals_delayed():
         resource_tracker.ensure_running()
 
