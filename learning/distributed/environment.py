@@ -64,8 +64,10 @@ def context_for_messages() -> ProcessContext:
 def _by_rank(environment: Mapping[str, str]) -> Membership | None:
     """RANK and WORLD_SIZE: torchrun, Kubeflow and hand-made scripts."""
     rank, world_size = _number(environment, "RANK"), _number(environment, "WORLD_SIZE")
+    if rank is None and world_size in (None, 1):
+        return None
     url = _master_url(environment)
-    if (rank is None and world_size in (None, 1)) or (world_size == 1 and url is None):
+    if url is None and world_size == 1:
         return None
     if rank is None or world_size is None or url is None:
         needed = {name: environment.get(name) for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")}
@@ -89,17 +91,13 @@ def _by_rank(environment: Mapping[str, str]) -> Membership | None:
 
 def _refuse_mpirun(environment: Mapping[str, str]) -> None:
     """Raises UserError in a process of mpirun. srun, which may set PMI's variables as well, is no mpirun."""
-    for launcher, rank, size in (
-        ("mpirun (Open MPI)", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
-        ("mpirun (MVAPICH)", "MV2_COMM_WORLD_RANK", "MV2_COMM_WORLD_SIZE"),
-        ("mpiexec (PMI)", "PMI_RANK", "PMI_SIZE"),
-        ("a launcher (PMIx)", "PMIX_RANK", ""),
-    ):
-        of_srun = rank.startswith("PMI") and environment.get(rank) == environment.get("SLURM_PROCID")
-        if environment.get(rank) and environment.get(size) != "1" and not of_srun:
+    for name in ("OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK"):
+        rank, size = environment.get(name), environment.get(name.replace("RANK", "SIZE"))
+        of_srun = name.startswith("PMI") and rank == environment.get("SLURM_PROCID")
+        if rank and size != "1" and not of_srun:
             raise UserError(
-                f"{launcher} has started this process ({rank}={environment[rank]}), which is not supported: start with "
-                "torchrun or srun, or set RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT in every process"
+                f"mpirun has started this process ({name}={rank} in the environment), which is not supported: start "
+                "with torchrun or srun, or set RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT in every process"
             )
 
 

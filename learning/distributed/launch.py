@@ -59,18 +59,18 @@ class Launch:
 
 def find_launch(options: ContrastOptions, environment: Mapping[str, str] = os.environ) -> Launch:
     """How this process was started, by the environment and the options. Raises UserError for a contradiction."""
-    if options.dist_backend == "nccl" and not torch.cuda.is_available():
+    with_gpu = torch.cuda.is_available()
+    if options.dist_backend == "nccl" and not with_gpu:
         raise UserError("--dist-backend nccl needs a GPU and this machine shows none; leave it out, or give gloo")
-    backend = options.dist_backend or ("nccl" if torch.cuda.is_available() else "gloo")
-    return replace(_find_launch(options, environment), backend=backend)
-
-
-def _find_launch(options: ContrastOptions, environment: Mapping[str, str]) -> Launch:
-    n_per_node = options.nproc_per_node or max(1, torch.cuda.device_count())
-    if not options.multiprocessing_distributed:
-        n_per_node = 1
-    by_hand = Launch(None, max(1, options.world_size), max(0, options.rank), n_per_node, options.dist_url)
-    if options.multiprocessing_distributed and options.world_size >= 1 and "LOCAL_RANK" not in environment:
+    starts_others = options.multiprocessing_distributed
+    by_hand = Launch(
+        n_nodes=max(1, options.world_size),
+        node=max(0, options.rank),
+        n_per_node=(options.nproc_per_node or max(1, torch.cuda.device_count())) if starts_others else 1,
+        dist_url=options.dist_url,
+        backend=options.dist_backend or ("nccl" if with_gpu else "gloo"),
+    )
+    if starts_others and options.world_size >= 1 and "LOCAL_RANK" not in environment:
         return by_hand  # typed options come before the numbers of SLURM or Kubeflow
     if options.dist_url != LOCAL_URL and "MASTER_ADDR" not in environment:
         host, port = parse_dist_url(options.dist_url)
@@ -78,23 +78,22 @@ def _find_launch(options: ContrastOptions, environment: Mapping[str, str]) -> La
     member = find_membership(environment)
     if member is None:
         return by_hand
-    if member.launcher == TORCHRUN:
-        if options.multiprocessing_distributed or options.world_size > 1:
-            raise UserError(
-                "torchrun has started this process and knows nodes and ranks: leave out --multiprocessing-distributed, "
-                "--world-size, --rank and --dist-url, or start without torchrun"
-            )
-        return Launch(member.context, dist_url=member.url)
-    url = options.dist_url if options.dist_url != LOCAL_URL else member.url
     context = member.context
-    if not options.multiprocessing_distributed:
-        return Launch(context, dist_url=url)
-    if context.local_size > 1:
+    if member.launcher == TORCHRUN and (starts_others or options.world_size > 1):
+        raise UserError(
+            "torchrun has started this process and knows nodes and ranks: leave out --multiprocessing-distributed, "
+            "--world-size, --rank and --dist-url, or start without torchrun"
+        )
+    if starts_others and context.local_size > 1:
         raise UserError(
             f"{member.launcher} has started {context.local_size} tasks on this node, and --multiprocessing-distributed "
             "would start processes in each: leave it out, or start one task per node (srun --ntasks-per-node=1)"
         )
-    return Launch(None, context.world_size, context.rank, n_per_node, url)
+    typed_url = options.dist_url != LOCAL_URL and member.launcher != TORCHRUN
+    url = options.dist_url if typed_url else member.url
+    if starts_others:
+        return replace(by_hand, n_nodes=context.world_size, node=context.rank, dist_url=url)
+    return replace(by_hand, context=context, n_nodes=1, node=0, dist_url=url)
 
 
 def start_node(work: Callable, arguments: tuple, launch: Launch, same: str = "", seconds: float = 600) -> int:

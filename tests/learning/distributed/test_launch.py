@@ -72,8 +72,8 @@ def test_kubeflow():
         ({"RANK": "2", "WORLD_SIZE": "2"} | MASTER, "RANK=2 in the environment: with WORLD_SIZE=2 it is 0 to 1"),
         ({"RANK": "x", "WORLD_SIZE": "2"} | MASTER, "RANK=x in the environment is not a whole number"),
         ({"PMIX_RANK": "1"}, r"PMIX_RANK=1.*start with torchrun or srun, or set RANK, WORLD_SIZE, MASTER_ADDR"),
-        ({"PMI_RANK": "3", "PMI_SIZE": "4"}, r"mpiexec \(PMI\) has started this process \(PMI_RANK=3\)"),
-        ({"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "4"}, r"mpirun \(Open MPI\) .* not supported"),
+        ({"PMI_RANK": "3", "PMI_SIZE": "4"}, "mpirun has started this process .PMI_RANK=3 in the environment"),
+        ({"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "4"}, "OMPI_COMM_WORLD_RANK=1 .* not supported"),
     ],
 )
 def test_a_process_that_lacks_a_variable_never_works_alone(environment, said):
@@ -83,11 +83,11 @@ def test_a_process_that_lacks_a_variable_never_works_alone(environment, said):
 
 def test_mpirun_is_told_from_srun():
     # mpirun within a SLURM job: SLURM's own numbers are those of the script that calls mpirun
-    with pytest.raises(UserError, match="Open MPI"):
+    with pytest.raises(UserError, match="OMPI_COMM_WORLD_RANK=0"):
         launch("", OMPI_COMM_WORLD_RANK="0", OMPI_COMM_WORLD_SIZE="2", **slurm(0, 2, 1))
     pmi = {"PMI_RANK": "3", "PMI_SIZE": "4", "PMIX_RANK": "3"}
     assert find_membership(pmi | slurm(3, 4, 2)).context == ProcessContext(3, 4, 1, 2)  # srun --mpi=pmi2
-    with pytest.raises(UserError, match="PMI"):
+    with pytest.raises(UserError, match="PMI_RANK=3"):
         find_membership(pmi | slurm(0, 4, 2))
     assert find_membership({"PMI_RANK": "0", "PMI_SIZE": "1"}) is None
     assert launch("", **pmi, RANK="1", WORLD_SIZE="2", **MASTER).context == ProcessContext(1, 2)
