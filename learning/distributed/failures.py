@@ -24,6 +24,7 @@ from common.process import (
     stop_status,
 )
 from learning.distributed.environment import context_for_messages
+from learning.distributed.signals import exit_on_signals
 
 
 def run_rank(work: Callable[[], None]) -> None:
@@ -33,6 +34,7 @@ def run_rank(work: Callable[[], None]) -> None:
     process's failure, and after a signal 130 (Ctrl-C) or ``REQUEUE``.
     """
     try:
+        exit_on_signals()
         work()
     except KeyboardInterrupt as interrupt:
         note_signals(True)  # nothing interrupts the end
