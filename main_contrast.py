@@ -23,7 +23,7 @@ def main() -> int:
     log.set_script("main_contrast.py")
     exit_on_signals()
     launch = find_launch(options)
-    log.set_quiet(not launch.speaks)
+    log.set_quiet(not launch.prints)
     for notice in options.notices:
         log.warning(notice)
     try:
@@ -37,10 +37,10 @@ def main() -> int:
         return 0
     except UserError:
         # A launcher starts several processes, which fail alike: one of them prints the sentence.
-        if launch.speaks:
+        if launch.prints:
             raise
         return 1
 
 
 if __name__ == "__main__":
-    run_script(main, terminated=REQUEUE)
+    run_script(main, after_interrupt="interrupted before the first step", terminated=REQUEUE)

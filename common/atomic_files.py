@@ -28,21 +28,23 @@ def whole_file(path: str | os.PathLike, durable: bool = True) -> Iterator[Path]:
     nothing is left beside it. Raises UserError where the file cannot be written.
     """
     path = Path(path)
-    if is_device(path):
-        with _copied_to_device(path) as copied:
-            yield copied
-        return
-    if path.is_symlink():
+    device = is_device(path)
+    if path.is_symlink() and not device:
         path = Path(os.path.realpath(path))
     temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if not device:
+            path.parent.mkdir(parents=True, exist_ok=True)
         # The ending is kept, since many writers choose the format by it; the rest is short, since ``path`` may be long.
-        beginning = cut_name(path.stem, 40)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{beginning}.", suffix=f"{TEMPORARY}{path.suffix}")
+        beginning, ending = f".{cut_name(path.stem, 40)}.", f"{TEMPORARY}{path.suffix}"
+        handle, name = tempfile.mkstemp(dir=None if device else path.parent, prefix=beginning, suffix=ending)
         os.close(handle)
         temporary = Path(name)
         yield temporary
+        if device:
+            with open(temporary, "rb") as written, open(path, "wb") as output:
+                shutil.copyfileobj(written, output)
+            return
         if durable:
             with open(temporary, "r+b") as written:  # Windows synchronises only what is open for writing
                 os.fsync(written.fileno())
@@ -100,19 +102,6 @@ def is_device(path: Path) -> bool:
     if path.absolute().parts[1:2] in (("dev",), ("proc",)) and path.absolute().parts[1:3] != ("dev", "shm"):
         return path.exists()
     return path.exists() and not path.is_file() and not path.is_dir()
-
-
-@contextlib.contextmanager
-def _copied_to_device(path: Path) -> Iterator[Path]:
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            temporary = Path(folder, f"written{path.suffix}")
-            temporary.touch()
-            yield temporary
-            with open(temporary, "rb") as written, open(path, "wb") as device:
-                shutil.copyfileobj(written, device)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
 def cut_name(name: str, n_bytes: int) -> str:

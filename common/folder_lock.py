@@ -49,35 +49,30 @@ def hold(folder: str | os.PathLike, while_waiting: Callable[[], object] = lambda
         file = open(path, "a+b", buffering=0)  # noqa: SIM115  (to be closed by the caller)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror}") from error
+    asked, reported = time.monotonic(), False
     try:
-        _wait(file, folder, while_waiting)
+        while not _try_lock(file):
+            while_waiting()
+            time.sleep(0.1)
+            file.seek(0)
+            holder = file.read().decode(errors="replace").strip() or UNKNOWN_HOLDER
+            here = holder == UNKNOWN_HOLDER or f" on {socket.gethostname()}, " in holder
+            patience = PATIENCE if here else PATIENCE_WITH_OTHER_MACHINES
+            if time.monotonic() - asked > patience:
+                raise UserError(f"{folder} is locked by {holder}; wait for its end, or stop it, or use another folder")
+            if not reported:
+                log.info(f"waiting up to {patience} s for {folder}, which is locked by {holder}")
+                reported = True
     except BaseException:
         file.close()
         raise
     with contextlib.suppress(OSError):  # only the file's owner can do this, and has to
         os.fchmod(file.fileno(), 0o666)  # other users of the folder must be able to lock it
-    name = f"process {os.getpid()} on {socket.gethostname()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}\n"
     with contextlib.suppress(OSError):  # the lock holds also on a full disk, without a name
         file.truncate(0)
-        file.write(name.encode())
+        since = time.strftime("%Y-%m-%d %H:%M:%S")
+        file.write(f"process {os.getpid()} on {socket.gethostname()}, since {since}\n".encode())
     return file
-
-
-def _wait(file: BinaryIO, folder: str | os.PathLike, while_waiting: Callable[[], object]) -> None:
-    asked = time.monotonic()
-    reported = False
-    while not _try_lock(file):
-        while_waiting()
-        time.sleep(0.1)
-        file.seek(0)
-        holder = file.read().decode(errors="replace").strip() or UNKNOWN_HOLDER
-        here = holder == UNKNOWN_HOLDER or f" on {socket.gethostname()}, " in holder
-        patience = PATIENCE if here else PATIENCE_WITH_OTHER_MACHINES
-        if time.monotonic() - asked > patience:
-            raise UserError(f"{folder} is locked by {holder}; wait for its end, or stop it, or use another folder")
-        if not reported:
-            log.info(f"waiting up to {patience} s for {folder}, which is locked by {holder}")
-            reported = True
 
 
 def _try_lock(file: BinaryIO) -> bool:

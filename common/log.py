@@ -17,7 +17,6 @@ import os
 import sys
 import threading
 import unicodedata
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TextIO
 
@@ -27,14 +26,6 @@ from common.errors import UserError
 
 _UNPRINTABLE = frozenset(("Cc", "Cs", "Zl", "Zp"))
 """Unicode's categories of control characters, lone surrogates (bytes in a name), line and paragraph separators."""
-
-
-@dataclass(frozen=True)
-class _Speaker:
-    """Which script this process belongs to, and whether it prints what concerns the whole job."""
-
-    script: str
-    quiet: bool
 
 
 def _open_missing_streams() -> None:
@@ -56,19 +47,20 @@ _open_missing_streams()
 # tqdm would make its lock at the first line, and has none if a signal interrupts that.
 tqdm.set_lock(threading.RLock())
 
-_speaker = _Speaker(script=Path(sys.argv[0]).name or "python", quiet=False)
+_script = Path(sys.argv[0]).name or "python"
+_quiet = False
 
 
 def set_script(name: str) -> None:
     """Names the script in warnings and errors; until this is called, the name is that of ``sys.argv[0]``."""
-    global _speaker
-    _speaker = replace(_speaker, script=name)
+    global _script
+    _script = name
 
 
 def set_quiet(quiet: bool) -> None:
     """Silences ``info`` and ``warning`` in this process: another process of the job prints the same."""
-    global _speaker
-    _speaker = replace(_speaker, quiet=quiet)
+    global _quiet
+    _quiet = quiet
 
 
 def info(text: str) -> None:
@@ -76,25 +68,27 @@ def info(text: str) -> None:
 
     Raises UserError where it cannot be written, as on a full disk, and BrokenPipeError where nobody reads it any more.
     """
-    if not _speaker.quiet:
-        try:
-            line = text.lstrip("\n")
-            _write(text[: len(text) - len(line)] + printable(line), sys.stdout)
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            raise UserError(f"the standard output cannot be written: {error.strerror}") from error
+    if _quiet:
+        return
+    line = text.lstrip("\n")
+    try:
+        _write("\n" * (len(text) - len(line)) + printable(line), sys.stdout)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise UserError(f"the standard output cannot be written: {error.strerror}") from error
 
 
 def warning(text: str) -> None:
     """A line on stderr about something that was decided or left out, after which the work continues."""
-    if not _speaker.quiet:
-        _to_stderr(f"{_speaker.script}: warning: {text}")
+    if not _quiet:
+        error(f"warning: {text}")
 
 
 def error(text: str) -> None:
     """A line on stderr about a failure that this process knows of; it is printed on every rank."""
-    _to_stderr(f"{_speaker.script}: {text}")
+    with contextlib.suppress(OSError):
+        _write(printable(f"{_script}: {text}"), sys.stderr)
 
 
 def printable(text: str) -> str:
@@ -102,11 +96,6 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(ascii(one)[1:-1] if unicodedata.category(one) in _UNPRINTABLE else one for one in text)
-
-
-def _to_stderr(text: str) -> None:
-    with contextlib.suppress(OSError):
-        _write(printable(text), sys.stderr)
 
 
 def _write(text: str, stream: TextIO) -> None:

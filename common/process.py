@@ -1,45 +1,213 @@
-"""How a process ends: the exit statuses, and the one place where scripts turn an exception into a status."""
+"""How a process ends: the signals that ask it to, and how scripts turn an exception into an exit status.
+
+One handler answers all signals. It raises ``Stopped`` in the main thread, as Python raises KeyboardInterrupt for
+Ctrl-C, so that unfinished files are removed on the way out. Where signals are only noted (``note_signals``), as in a
+training, which asks for them after each step, and while processes start, it keeps the number for ``noted_signal``.
+"""
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import signal
+import stat
 import sys
 import threading
 import time
 from collections.abc import Callable
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from common.errors import UserError, is_out_of_memory
-
-# Slow modules are imported in the functions: until run_script begins, Ctrl-C prints a traceback.
 
 INTERRUPTED = 130
 """After Ctrl-C, as shells expect."""
 
 REQUEUE = 75
-"""EX_TEMPFAIL of sysexits.h, "try again later": after SIGTERM and SIGUSR1, the signals of a job scheduler."""
+"""EX_TEMPFAIL of sysexits.h, "try again later": after any other of the ``SIGNALS``, where a scheduler may requeue."""
 
 NOBODY_READS = 141
 """After the end of the program that reads stdout (``| head``): 128 and the number of SIGPIPE, as of other tools."""
 
 TERMINATED = 143
-"""After SIGTERM, where nothing is to be requeued: 128 and its number, as shells expect."""
+"""After any signal but Ctrl-C, where nothing is to be requeued: 128 and the number of SIGTERM, as shells expect."""
 
 LOST_CONTACT = 69
 """EX_UNAVAILABLE of sysexits.h: this process ended because another process of the job had ended."""
 
-SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
-"""Ctrl-C and the signals that schedulers send to all processes of a job. Windows has no SIGUSR1."""
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP") if hasattr(signal, name))
+"""Ctrl-C, the signals that schedulers send to all processes of a job, and the one of a terminal that closes."""
+
+HANGUP = getattr(signal, "SIGHUP", None)
+"""The signal of a terminal that closes. Windows has none."""
 
 SECONDS_OF_ONE_PRESS = 2
 """One Ctrl-C reaches a process twice, from the terminal and from its launcher. Later than this, it is a second one."""
 
 
-class Terminated(BaseException):
-    """SIGTERM has come. Like KeyboardInterrupt it is no Exception, so that only ``run_script`` handles it."""
+class Stopped(KeyboardInterrupt):
+    """A signal asks this process to stop. No Exception, so that only ``run_script`` and ``run_rank`` handle it."""
+
+    def __init__(self, number: int, when: str = ""):
+        super().__init__(f"interrupted by {signal.Signals(number).name} {when}".strip())
+        self.number = number
+        self.when = when
+
+
+_NEVER = -float("inf")
+_only_noted = False
+_noted = 0
+_answered_at = _NEVER
+
+
+def answer_signals(keep_ignored: tuple[int | None, ...] = (signal.SIGINT, HANGUP)) -> Callable[[], None]:
+    """Installs the handler of the ``SIGNALS`` in this process; returns a function that puts back what was there.
+
+    Signals of ``keep_ignored`` stay ignored where they are: by nohup (SIGHUP), or by a shell's ``&`` (SIGINT).
+    """
+    global _only_noted, _noted, _answered_at
+    _only_noted, _noted, _answered_at = False, 0, _NEVER  # a forked process has its parent's
+    found: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():  # no other thread receives signals
+        for number in SIGNALS:
+            found[number] = signal.getsignal(number)
+            if found[number] is not signal.SIG_IGN or number not in keep_ignored:
+                signal.signal(number, _answer)
+        if hasattr(signal, "pthread_sigmask"):
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # ``signals_delayed`` blocks them in a new process
+    print_unraisable = sys.unraisablehook
+
+    def send_again(unraisable: sys.UnraisableHookArgs) -> None:
+        """Python prints and drops an exception that is raised while it deletes an object, a signal's included."""
+        if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+            print_unraisable(unraisable)
+            return
+        number = getattr(unraisable.exc_value, "number", signal.SIGINT)
+        again = threading.Timer(0.01, _send_to_main_thread, [number])  # not at once: it would be dropped again
+        again.daemon = True
+        again.start()
+
+    sys.unraisablehook = send_again
+
+    def put_back() -> None:
+        for number, handler in found.items():
+            if handler is not None:
+                signal.signal(number, handler)
+        sys.unraisablehook = print_unraisable
+
+    return put_back
+
+
+def note_signals(only: bool) -> bool:
+    """Whether signals are ``only`` noted from now on. Returns what held before. A noted signal is answered afterwards.
+
+    A second Ctrl-C is answered at once.
+    """
+    global _only_noted, _noted
+    before, _only_noted = _only_noted, only
+    if _noted and not only:
+        number, _noted = _noted, 0
+        _send_to_main_thread(number)
+    return before
+
+
+def noted_signal() -> int:
+    """The number of the first signal that was only noted; 0 if there was none."""
+    return _noted
+
+
+def stop_status(number: int, otherwise: int = REQUEUE) -> int:
+    """The exit status after a signal."""
+    return INTERRUPTED if number == signal.SIGINT else otherwise
+
+
+def _answer(number: int, frame: FrameType | None) -> None:
+    """The handler. A second signal at once is the same press, and does not interrupt the clean-up after the first."""
+    global _noted, _answered_at
+    if number == HANGUP:
+        _leave_terminal()
+    now = time.monotonic()
+    if now - _answered_at < SECONDS_OF_ONE_PRESS:
+        return
+    _answered_at = now
+    if not _only_noted:
+        raise Stopped(number)
+    if _noted == number == signal.SIGINT:
+        raise Stopped(number, "a second time: ends at once; the last checkpoint is kept")
+    _noted = _noted or number
+
+
+def _leave_terminal() -> None:
+    """Has nothing printed any more on a terminal that has closed, where it would be an error."""
+    for number in (1, 2):
+        with contextlib.suppress(OSError):
+            if stat.S_ISCHR(os.fstat(number).st_mode) and not os.isatty(number):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+
+
+def _send_to_main_thread(number: int) -> None:
+    global _answered_at
+    _answered_at = _NEVER
+    main = threading.main_thread().ident
+    if hasattr(signal, "pthread_kill") and main is not None:
+        signal.pthread_kill(main, number)  # interrupts also what the main thread waits for
+    else:
+        signal.raise_signal(number)
+
+
+def run_script(
+    work: Callable[[], int | None],
+    after_interrupt: str | Callable[[], str] = "interrupted",
+    terminated: int = TERMINATED,
+) -> NoReturn:
+    """Runs a script's ``work`` and exits with the status that it returns (None: 0).
+
+    A UserError, and an error of the operating system, is printed as its sentence, with status 1. After Ctrl-C
+    ``after_interrupt`` (or what it returns) is printed, with status 130; after the other signals likewise, with
+    ``terminated``. Unfinished files are removed first. Another exception is a mistake of ours: it keeps its traceback.
+    """
+    put_back = answer_signals()
+    from common import log  # not earlier, since it is slow: until signals are answered, Ctrl-C prints a traceback
+
+    try:
+        try:
+            os.getcwd()  # noqa: PTH109
+        except FileNotFoundError:
+            # Relative paths have no meaning, and libraries end the process in their own ways.
+            raise UserError("the current folder has been deleted; change to another one (cd)") from None
+        status = work() or 0
+    except KeyboardInterrupt as stop:
+        note_signals(True)  # nothing interrupts the end
+        if getattr(stop, "when", ""):
+            log.error(str(stop))
+        else:
+            log.error(after_interrupt if isinstance(after_interrupt, str) else after_interrupt())
+        exit_at_once(stop_status(getattr(stop, "number", signal.SIGINT), otherwise=terminated))
+    except BrokenPipeError:
+        exit_at_once(NOBODY_READS)
+    except Exception as error:
+        sentence = error.sentence if isinstance(error, UserError) else explain_system_error(error)
+        if sentence is None:
+            raise
+        note_signals(True)
+        log.error(sentence)
+        try:
+            sys.stdout.flush()
+        except OSError:  # what is left for stdout cannot be written: Python's clean-up would try again
+            exit_at_once(1)
+        status = 1
+    finally:
+        note_signals(True)
+        put_back()  # a console or notebook that runs a script continues as before
+        atexit.register(_end_on_signals)
+    sys.exit(status)
+
+
+def _end_on_signals() -> None:
+    """Has Ctrl-C end a process that ends: while Python cleans up, an exception would be printed with its traceback."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def exit_at_once(status: int) -> NoReturn:
@@ -58,115 +226,6 @@ def exit_at_once(status: int) -> NoReturn:
     for worker in workers:
         worker.kill()
     os._exit(status)
-
-
-def run_script(
-    work: Callable[[], int | None],
-    after_interrupt: str | Callable[[], str] = "interrupted",
-    terminated: int = TERMINATED,
-) -> NoReturn:
-    """Runs a script's ``work`` and exits with the status that it returns (None: 0).
-
-    A UserError, and an error of the operating system, is printed as its sentence, with status 1. After Ctrl-C
-    ``after_interrupt`` (or what it returns) is printed, with status 130; after SIGTERM likewise, with ``terminated``:
-    unfinished files are removed first. Any other exception is a mistake of ours and keeps its traceback.
-    """
-    try:
-        _answer_signals()
-        _check_current_folder()
-        status = work() or 0
-    except UserError as error:
-        _fail(error.sentence)
-    except (KeyboardInterrupt, Terminated) as stop:
-        _set_handlers(signal.SIG_IGN)
-        _say(after_interrupt if isinstance(after_interrupt, str) else after_interrupt())
-        exit_at_once(terminated if isinstance(stop, Terminated) else INTERRUPTED)
-    except BrokenPipeError:
-        exit_at_once(NOBODY_READS)
-    except Exception as error:
-        sentence = explain_system_error(error)
-        if sentence is None:
-            raise
-        _fail(sentence)
-    _set_handlers(signal.SIG_DFL)  # while Python cleans up, an exception would be printed with its traceback
-    sys.exit(status)
-
-
-_NEVER = -float("inf")
-_last_raised = _NEVER
-
-
-def _raise_stop(number: int, frame: FrameType | None) -> None:
-    """The handler of SIGINT and SIGTERM. A second signal at once does not interrupt the clean-up after the first."""
-    global _last_raised
-    now = time.monotonic()
-    if now - _last_raised < SECONDS_OF_ONE_PRESS:
-        return
-    _last_raised = now
-    raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
-
-
-def _answer_signals() -> None:
-    if threading.current_thread() is not threading.main_thread():
-        return  # only the main thread receives signals
-    signal.signal(signal.SIGTERM, _raise_stop)
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where a shell has it ignored (nohup, &)
-        signal.signal(signal.SIGINT, _raise_stop)
-    print_unraisable = sys.unraisablehook
-
-    def send_again(unraisable: sys.UnraisableHookArgs) -> None:
-        """Python prints and drops an exception that is raised while it deletes an object, a signal's included."""
-        if not issubclass(unraisable.exc_type, (KeyboardInterrupt, Terminated)):
-            print_unraisable(unraisable)
-            return
-        global _last_raised
-        _last_raised = _NEVER
-        number = signal.SIGINT if issubclass(unraisable.exc_type, KeyboardInterrupt) else signal.SIGTERM
-        again = threading.Timer(0.01, _signal_main_thread, [number])  # not at once: it would be dropped again
-        again.daemon = True
-        again.start()
-
-    sys.unraisablehook = send_again
-
-
-def _signal_main_thread(number: int) -> None:
-    main = threading.main_thread().ident
-    if hasattr(signal, "pthread_kill") and main is not None:
-        signal.pthread_kill(main, number)
-    else:
-        signal.raise_signal(number)
-
-
-def _set_handlers(handler: signal.Handlers) -> None:
-    """Replaces ``_raise_stop`` by ``handler``; other handlers are kept."""
-    if threading.current_thread() is not threading.main_thread():
-        return
-    for number in (signal.SIGTERM, signal.SIGINT):
-        if signal.getsignal(number) is _raise_stop:
-            signal.signal(number, handler)
-
-
-def _say(sentence: str) -> None:
-    from common import log
-
-    log.error(sentence)
-
-
-def _check_current_folder() -> None:
-    try:
-        os.getcwd()  # noqa: PTH109
-    except FileNotFoundError:
-        # Relative paths have no meaning, and libraries end the process in their own ways.
-        raise UserError("the current folder has been deleted; change to another one (cd)") from None
-
-
-def _fail(sentence: str) -> NoReturn:
-    _set_handlers(signal.SIG_DFL)
-    _say(sentence)
-    with contextlib.suppress(OSError):
-        sys.stdout.flush()
-        sys.exit(1)
-    exit_at_once(1)  # what is left for stdout cannot be written: Python's clean-up would try again
 
 
 def explain_system_error(error: BaseException) -> str | None:

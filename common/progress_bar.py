@@ -18,7 +18,7 @@ class ProgressBar:
         self._unit = unit
         self._visible = visible
         self._done = 0
-        self._began = self._said = time.monotonic()
+        self._began = self._reported = time.monotonic()
         on_terminal = visible and sys.stderr.isatty() and sys.stdout.isatty()
         self._bar = tqdm(total=total, unit=unit, dynamic_ncols=True) if on_terminal else None
 
@@ -27,9 +27,9 @@ class ProgressBar:
         self._done += n
         if self._bar is not None:
             self._bar.update(n)
-        elif self._visible and time.monotonic() - self._said > SECONDS_BETWEEN_LINES:
-            self._said = time.monotonic()
-            rate = self._done / (self._said - self._began)
+        elif self._visible and time.monotonic() - self._reported > SECONDS_BETWEEN_LINES:
+            self._reported = time.monotonic()
+            rate = self._done / (self._reported - self._began)
             left = tqdm.format_interval((self._total - self._done) / rate) if rate else "?"
             shown = f"{rate:.1f}" if rate >= 0.1 else f"{rate:.2g}"
             print(

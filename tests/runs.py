@@ -14,8 +14,8 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.summary.writer import event_file_writer
 
+from common.process import note_signals
 from learning.contrastive import trainer
-from learning.distributed.signals import stop_listening
 from options.contrast import parse_contrast_options
 from tests.fork_server import ForkedRun
 
@@ -63,12 +63,12 @@ def train(csv_path, folder, *more, **options):
 
 @contextmanager
 def as_a_script():
-    """For trainings in the tests' own process: on the CPU, and without the thread that waits for signals afterwards."""
+    """For trainings in the tests' own process: on the CPU, and without noting signals afterwards."""
     try:
         with mock.patch.object(torch.cuda, "is_available", lambda: False):
             yield
     finally:
-        stop_listening()
+        note_signals(False)
 
 
 def train_here(csv_path, folder, *more):

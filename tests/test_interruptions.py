@@ -117,9 +117,9 @@ def test_three_processes_stop_together_and_resume_bit_for_bit(csv_path, tmp_path
     assert_same_curves(tmp_path / "whole", tmp_path / "stopped")
 
 
-@pytest.mark.parametrize(("number", "launcher"), [(signal.SIGTERM, PYTHON), (signal.SIGUSR1, None)])
+@pytest.mark.parametrize(("number", "launcher"), [(signal.SIGHUP, PYTHON), (signal.SIGUSR1, None)])
 def test_a_signal_to_everything_ends_in_a_checkpoint(csv_path, tmp_path, number, launcher):
-    """Schedulers send it to every process of a job: launcher, training processes, data workers."""
+    """Schedulers, and a terminal that closes, send it to launcher, training processes and data workers."""
     process = begin(csv_path, tmp_path, "--epochs", 1000, n_processes=2, launcher=launcher)
     until(process, "epoch 1/1000  step 1/4")
     os.killpg(process.pid, number)
@@ -130,7 +130,7 @@ def test_a_signal_to_everything_ends_in_a_checkpoint(csv_path, tmp_path, number,
     assert state["global_step"] == 4 * state["epoch"] + state["step"] > 0
 
 
-def test_who_died_is_said_on_every_node_and_the_others_end(csv_path, tmp_path):
+def test_who_died_is_said_on_its_node_and_the_other_node_ends(csv_path, tmp_path):
     """Two nodes of one process; the second one's is killed, as the system does it when memory runs out."""
     url = f"tcp://127.0.0.1:{free_port()}"
     command = ["--multiprocessing-distributed", "--world-size", 2, "--dist-url", url, "--epochs", 1000, "-j", 0]
@@ -138,10 +138,11 @@ def test_who_died_is_said_on_every_node_and_the_others_end(csv_path, tmp_path):
     until(nodes[0], "epoch 1/1000  step 1/4")
     (victim,) = training_processes(nodes[1].pid)
     os.kill(victim, signal.SIGKILL)
-    for node in nodes:
-        _, errors = node.communicate(timeout=60)
-        assert node.returncode == 1 and "Traceback" not in errors
-        assert re.search(rf"process 1 on \S+ \(node 1, pid {victim}\) was ended by SIGKILL; .*memory", errors)
+    first, second = (node.communicate(timeout=60)[1] for node in nodes)
+    assert [node.returncode for node in nodes] == [1, 1] and "Traceback" not in first + second
+    assert re.search(rf"process 1 on \S+ \(node 1, pid {victim}\) was ended by SIGKILL; .*memory", second)
+    assert re.search(r"process 0 on \S+: stopped, since another process has ended", first)
+    assert "this node's processes have stopped, since a process of another node has ended" in first
 
 
 def test_torchrun_restarts_what_died_and_it_comes_to_its_end(csv_path, tmp_path):

@@ -28,8 +28,9 @@ from learning.contrastive.training_state import OF_EPOCH, Position, save_checkpo
 from learning.contrastive.unreadable_images import BadImages
 from learning.distributed.environment import context_for_messages
 from learning.distributed.failures import run_rank
-from learning.distributed.process_group import ProcessContext, join, leave
-from learning.distributed.signals import StopRequest, exit_on_signals
+from learning.distributed.process_group import ProcessContext, leave
+from learning.distributed.rendezvous import join
+from learning.distributed.signals import StopRequest
 from options.contrast import ContrastOptions
 
 if TYPE_CHECKING:
@@ -40,7 +41,6 @@ def train_process(options: ContrastOptions, backend: str) -> None:
     """Runs ``train`` in this process. Every failure ends with an error message and an exit status (``run_rank``)."""
     log.set_script("main_contrast.py")
     log.set_quiet(context_for_messages().local_rank != 0)  # each node reports which processes it waits for
-    exit_on_signals()
     run_rank(lambda: train(options, backend))
 
 

@@ -1,84 +1,63 @@
-"""How a rank of a training ends: a sentence instead of a traceback, an exit status, and the cause told to all ranks.
-
-When a process fails, each of its peers only sees that a connection is lost. So the process that fails, or the launcher
-that finds it dead, leaves the root cause in the store in which all have met, and the peers read it there.
-"""
+"""How a rank of a training ends: with a sentence where the failure is, and an exit status."""
 
 from __future__ import annotations
 
-import contextlib
-import datetime
-import os
 import re
 import signal
 import socket
 import time
 import traceback
 from collections.abc import Callable
-from typing import NoReturn
 
 import torch
 import torch.distributed as dist
 
 from common import log
 from common.errors import UserError
-from common.process import LOST_CONTACT, exit_at_once, explain_system_error
-from learning.distributed.environment import ProcessContext, attempt, context_for_messages
-from learning.distributed.signals import Stopped
-
-SECONDS_TO_HEAR = 5.0
-"""How long a process waits for the root cause from another process."""
-
-_CAUSE = "re-iqa cause"
+from common.process import (
+    LOST_CONTACT,
+    Stopped,
+    exit_at_once,
+    explain_system_error,
+    note_signals,
+    noted_signal,
+    stop_status,
+)
+from learning.distributed.environment import context_for_messages
+from learning.distributed.signals import exit_on_signals
 
 
 def run_rank(work: Callable[[], None]) -> None:
     """Runs ``work`` as the whole work of this process. Returns only when it succeeds.
 
-    Otherwise the process exits, with status 1 for a failure, ``LOST_CONTACT`` after another process's failure, and
-    after a signal the status of ``Stopped``.
+    Otherwise the process exits, with status 1 for a failure, which it explains, ``LOST_CONTACT`` after another
+    process's failure, and after a signal 130 (Ctrl-C) or ``REQUEUE``.
     """
     try:
+        exit_on_signals()
         work()
-    except Stopped as stopped:
+    except KeyboardInterrupt as interrupt:
+        note_signals(True)  # nothing interrupts the end
+        stop = interrupt if isinstance(interrupt, Stopped) else Stopped(signal.SIGINT)
         if context_for_messages().is_first:
-            log.error(str(stopped))
-        exit_at_once(stopped.status)
-    except UserError as error:
-        _fail(error.sentence)
+            log.error(str(stop) if stop.when else f"{stop} before the first step")
+        exit_at_once(stop_status(stop.number))
     except Exception as error:
+        stopping = noted_signal()
+        note_signals(True)
+        context = context_for_messages()
+        name = f"process {context.rank} on {socket.gethostname()}: " if context.world_size > 1 else ""
         if lost_contact(error):
-            _follow(str(error).split("\n")[0])
-        sentence = explain(error)
+            time.sleep(1)  # a launcher must find the process that has failed before those that only follow
+            if context.local_rank == 0 and not stopping:
+                log.error(f"{name}stopped, since another process has ended: " + str(error).split("\n")[0])
+            exit_at_once(stop_status(stopping) if stopping else LOST_CONTACT)
+        sentence = error.sentence if isinstance(error, UserError) else explain(error)
         if sentence is None:
             traceback.print_exc()
             sentence = f"{type(error).__name__}: {error}"
-        _fail(sentence)
-
-
-def _name(context: ProcessContext) -> str:
-    return f"process {context.rank} on {socket.gethostname()}: "
-
-
-def _fail(sentence: str) -> NoReturn:
-    """Reports a failure of this process, here and to the other processes, and exits."""
-    context = context_for_messages()
-    message = (_name(context) if context.world_size > 1 else "") + sentence
-    tell_cause(training_store(), message)
-    log.error(message)
-    exit_at_once(1)
-
-
-def _follow(reason: str) -> NoReturn:
-    """Exits because another process has ended, and reports the cause that the other process has told, if any."""
-    # The launcher ends this process when it finds the other one dead. It then reports the failure itself.
-    signal.signal(signal.SIGTERM, lambda *_: exit_at_once(LOST_CONTACT))
-    time.sleep(1)  # the launcher must find the other process first
-    cause = read_cause(training_store(), SECONDS_TO_HEAR)
-    context = context_for_messages()
-    if context.local_rank == 0:
-        log.error(f"{_name(context)}stopped, since another process has ended: {cause or reason}")
-    exit_at_once(LOST_CONTACT)
+        log.error(name + sentence)
+        exit_at_once(1)
 
 
 def lost_contact(error: BaseException) -> bool:
@@ -108,37 +87,3 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, torch.OutOfMemoryError):
         return f"{text.split('. ')[0]}: the GPU's memory is too small; lower --batch_size or give --amp"
     return explain_system_error(error)
-
-
-def training_store() -> dist.TCPStore | None:
-    """A new connection to the store in which the processes have met; None if it is gone or never was."""
-    if "MASTER_ADDR" not in os.environ:
-        return None
-    try:
-        address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-        timeout = datetime.timedelta(seconds=SECONDS_TO_HEAR)
-        return dist.TCPStore(address, port, is_master=False, wait_for_workers=False, timeout=timeout)
-    except (RuntimeError, ValueError):
-        return None
-
-
-def _key() -> str:
-    return f"{_CAUSE} {attempt()}"
-
-
-def tell_cause(store: dist.Store | None, sentence: str) -> None:
-    """Leaves the root cause for the other processes, unless another process has left one already."""
-    with contextlib.suppress(RuntimeError):
-        if store is not None:
-            store.compare_set(_key(), "", sentence)
-
-
-def read_cause(store: dist.Store | None, seconds: float) -> str | None:
-    """The root cause that another process has left, waiting for it up to ``seconds``."""
-    with contextlib.suppress(RuntimeError):
-        until = time.monotonic() + seconds
-        while store is not None and time.monotonic() < until:
-            if store.check([_key()]):
-                return store.get(_key()).decode()
-            time.sleep(0.1)
-    return None

@@ -1,13 +1,10 @@
-"""The process group: how a process joins it, and what the processes exchange. They are started in ``launch``."""
+"""The process group: what this process is among the others, and what they exchange. ``rendezvous`` makes it."""
 
 from __future__ import annotations
 
 import datetime
-import os
-import socket
-import struct
-import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeVar, cast
 
 import numpy as np
@@ -15,128 +12,29 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from common.errors import UserError
-from learning.distributed.environment import (
-    ProcessContext,
-    attempt,
-    describe,
-    environment_context,
-    find_membership,
-    launcher_keeps_store,
-)
-from learning.distributed.meeting import meet
-
-__all__ = [
-    "ProcessContext", "choose_backend", "environment_context", "from_first", "from_rank", "gather_objects",
-    "gather_rows", "interface_towards", "join", "leave", "mean_over_processes", "new_group", "permute_rows",
-    "processes_per_node",
-]  # fmt: skip
-
 T = TypeVar("T")
 
 COLLECTIVE_TIMEOUT = datetime.timedelta(minutes=10)
 """How long a process waits for one that is silent; one that has died is noticed at once."""
 
-PATIENCE = 5.0
-"""Seconds to wait in silence for the other processes of a node or a torchrun, which come within that time."""
 
-SIOCGIFADDR = 0x8915
-"""Linux: the request for an interface's address."""
+@dataclass(frozen=True)
+class ProcessContext:
+    """This process's rank among all ``world_size`` processes, and among the ``local_size`` of its node."""
 
+    rank: int = 0
+    world_size: int = 1
+    local_rank: int = 0
+    local_size: int = 1
 
-def processes_per_node(requested: int | None) -> int:
-    """As requested, else one per GPU, and 1 on a machine without a GPU."""
-    return requested or max(1, torch.cuda.device_count())
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the one process that writes files and prints."""
+        return self.rank == 0
 
-
-def choose_backend(requested: str | None) -> str:
-    """As requested, else nccl with GPUs and gloo without; UserError for nccl where there is no GPU."""
-    if requested == "nccl" and not torch.cuda.is_available():
-        raise UserError("--dist-backend nccl needs a GPU and this machine shows none; leave it out, or give gloo")
-    return requested or ("nccl" if torch.cuda.is_available() else "gloo")
-
-
-def join(backend: str, seconds: float = 600) -> ProcessContext:
-    """Joins the process group that a launcher's environment describes; without a launcher, this process works alone.
-
-    Waits at most ``seconds`` for the other processes, prints what it waits for, and can be interrupted meanwhile.
-    Afterwards the environment has torchrun's variables. Raises UserError if a process does not come.
-    """
-    membership = find_membership()
-    if membership is None:
-        return ProcessContext()
-    context = membership.context
-    # torchrun's store survives a restart, and so do the addresses of dead processes: each attempt has its own keys.
-    prefix = f"attempt {attempt()}"
-    store = meet(
-        membership.url,
-        context.rank,
-        context.world_size,
-        "processes",
-        seconds=seconds,
-        patience=PATIENCE,
-        listen=not launcher_keeps_store(),
-        attempt=prefix,
-    )
-    if not membership.knows_local_rank:
-        context = _find_neighbours(store, context)
-    describe(context, membership.url)
-    if context.world_size > context.local_size and "GLOO_SOCKET_IFNAME" not in os.environ:
-        interface = interface_towards(os.environ["MASTER_ADDR"])
-        if interface:
-            os.environ["GLOO_SOCKET_IFNAME"] = interface
-    store.set_timeout(COLLECTIVE_TIMEOUT)
-    dist.init_process_group(
-        backend,
-        store=dist.PrefixStore(prefix, store),
-        rank=context.rank,
-        world_size=context.world_size,
-        timeout=COLLECTIVE_TIMEOUT,
-    )
-    return context
-
-
-def _find_neighbours(store: dist.TCPStore, context: ProcessContext) -> ProcessContext:
-    """The context with the local rank, which a launcher without LOCAL_RANK does not give: by the hosts' names.
-
-    Raises UserError if the ranks are not numbered host by host, or the hosts have different numbers of processes.
-    """
-    store.set(f"host {context.rank}", socket.gethostname())
-    hosts = [store.get(f"host {rank}").decode() for rank in range(context.world_size)]
-    own = hosts[context.rank]
-    local_size = hosts.count(own)
-    nodes = [hosts[first : first + local_size] for first in range(0, len(hosts), local_size)]
-    if any(node != [node[0]] * local_size for node in nodes) or len({node[0] for node in nodes}) != len(nodes):
-        raise UserError(
-            f"the processes 0 to {context.world_size - 1} run on {', '.join(hosts)}: every host needs the same number "
-            "of processes, numbered one after the other; or set LOCAL_RANK and LOCAL_WORLD_SIZE"
-        )
-    return ProcessContext(context.rank, context.world_size, context.rank % local_size, local_size)
-
-
-def interface_towards(host: str) -> str | None:
-    """The network interface on the route to ``host``, over IPv4 and on Linux; elsewhere None, and gloo decides.
-
-    gloo's own choice is the interface of the machine's host name, which many systems resolve to 127.0.1.1.
-    """
-    if sys.platform != "linux":
-        return None
-    import fcntl  # absent on Windows, where this module must be importable
-
-    try:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.connect((host, 9))  # sends nothing, but chooses the route
-            own_address = probe.getsockname()[0]
-            for _, name in socket.if_nameindex():
-                try:
-                    answer = fcntl.ioctl(probe, SIOCGIFADDR, struct.pack("256s", name.encode()))
-                except OSError:  # an interface without an address
-                    continue
-                if socket.inet_ntoa(answer[20:24]) == own_address:
-                    return name
-    except OSError:
-        pass
-    return None
+    @property
+    def node(self) -> int:
+        return self.rank // self.local_size
 
 
 def leave() -> None:

@@ -17,14 +17,9 @@ from common.errors import UserError
 from common.progress_bar import ProgressBar
 from datasets.features.files import FeatureFolder, claim_folder, feature_file, write_single_file
 from datasets.images.lists import ImageListing, ListedImage, list_images
-from learning.distributed.process_group import (
-    ProcessContext,
-    environment_context,
-    from_first,
-    gather_objects,
-    join,
-    leave,
-)
+from learning.distributed.environment import context_for_messages
+from learning.distributed.process_group import ProcessContext, from_first, gather_objects, leave
+from learning.distributed.rendezvous import join
 from learning.extraction.compute import ComputedFeatures, compute_features
 from learning.extraction.decoding import DecodedImage, UnreadableImage, decode_images
 from learning.extraction.extractors import extraction_device, load_extractors
@@ -53,7 +48,7 @@ def extract(options: FeatureOptions) -> int:
 
     It is 1 if an image or a folder could not be read. Raises UserError for a mistake that the user can fix.
     """
-    log.set_quiet(not (environment_context() or ProcessContext()).is_first)  # also while it waits for the others
+    log.set_quiet(not context_for_messages().is_first)  # also while it waits for the others
     context = join("gloo")
     device = extraction_device(options.compute.device, context)
     if device.type == "cpu":

@@ -9,8 +9,18 @@ from pathlib import Path
 
 import pytest
 
+from common import process
 from common.errors import UserError
-from common.process import INTERRUPTED, TERMINATED, run_script
+from common.process import (
+    INTERRUPTED,
+    SIGNALS,
+    TERMINATED,
+    Stopped,
+    answer_signals,
+    note_signals,
+    noted_signal,
+    run_script,
+)
 from tests.runs import ROOT
 
 
@@ -32,7 +42,9 @@ def test_a_users_mistake_is_a_sentence_and_status_1(capsys):
 
 
 each_signal = pytest.mark.parametrize(
-    "number, status", [(signal.SIGINT, INTERRUPTED), (signal.SIGTERM, TERMINATED)], ids=["SIGINT", "SIGTERM"]
+    "number, status",
+    [(signal.SIGINT, INTERRUPTED), (signal.SIGTERM, TERMINATED), (signal.SIGHUP, TERMINATED)],
+    ids=["SIGINT", "SIGTERM", "SIGHUP"],
 )
 
 
@@ -115,21 +127,57 @@ run_script(work)
     assert_ends(code, tmp_path, status, "-c: interrupted\n")
 
 
+def test_with_nohup_a_script_continues_when_its_terminal_closes(tmp_path):
+    code = """
+import os, signal
+from common.process import run_script
+
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+run_script(lambda: os.kill(os.getpid(), signal.SIGHUP))
+"""
+    assert_ends(code, tmp_path, 0, "")
+
+
+@pytest.mark.parametrize("work", [lambda: 0, lambda: 1 / 0])
+def test_a_console_that_runs_a_script_has_its_own_handlers_afterwards(work):
+    found = [*map(signal.getsignal, SIGNALS), sys.unraisablehook]
+    with pytest.raises((SystemExit, ZeroDivisionError)):
+        run_script(work)
+    assert [*map(signal.getsignal, SIGNALS), sys.unraisablehook] == found
+
+
+def test_a_noted_signal_is_answered_afterwards_and_a_second_ctrl_c_at_once(monkeypatch):
+    put_back = answer_signals()
+    try:
+        note_signals(True)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert noted_signal() == signal.SIGINT
+        os.kill(os.getpid(), signal.SIGINT)  # the same press, from a launcher
+        monkeypatch.setattr(process, "SECONDS_OF_ONE_PRESS", 0)
+        with pytest.raises(Stopped, match="interrupted by SIGINT a second time"):
+            os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(Stopped, match="interrupted by SIGINT"):
+            note_signals(False)
+        assert noted_signal() == 0
+    finally:
+        put_back()
+
+
 @pytest.mark.processes
-@each_signal
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, INTERRUPTED), (signal.SIGTERM, TERMINATED)])
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_signal_is_answered_also_while_a_script_imports_its_packages(tmp_path, number, status):
     """Python itself has a traceback for the first hundredths of a second: ``import torch`` takes seconds."""
-    process = subprocess.Popen(
+    started = subprocess.Popen(
         [sys.executable, ROOT / "predict_quality.py", "--input", tmp_path / "a.png"], stderr=subprocess.PIPE, text=True
     )
-    libraries = Path(f"/proc/{process.pid}/maps")
+    libraries = Path(f"/proc/{started.pid}/maps")
     while "torch" not in libraries.read_text():
-        assert process.poll() is None
+        assert started.poll() is None
         time.sleep(0.01)
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
-    assert (process.returncode, errors) == (status, "predict_quality.py: interrupted\n")
+    started.send_signal(number)
+    _, errors = started.communicate(timeout=60)
+    assert (started.returncode, errors) == (status, "predict_quality.py: interrupted\n")
 
 
 def test_our_own_mistake_keeps_its_traceback():

@@ -1,17 +1,17 @@
-"""Windows has no fcntl, SIGUSR1 and prctl: the modules that inference needs can be imported without them."""
+"""Windows has no fcntl, SIGUSR1, SIGHUP and prctl: the modules that inference needs can be imported without them."""
 
 import subprocess
 import sys
 
 PROGRAM = """
 import signal, sys
-import options.contrast, torch.distributed, tqdm  # what is other people's, while this is still the real platform
+import options.contrast, psutil, torch.distributed, tqdm  # other people's, on the real platform
 sys.platform = "win32"
 sys.modules["fcntl"] = None
-del signal.SIGUSR1
-import common.folder_lock, datasets.training.workers, learning.distributed.process_group
+del signal.SIGUSR1, signal.SIGHUP, signal.pthread_sigmask, signal.pthread_kill
+import common.folder_lock, datasets.training.workers, learning.distributed.rendezvous
 datasets.training.workers.use_one_core()
-assert learning.distributed.process_group.interface_towards("127.0.0.1") is None
+assert learning.distributed.rendezvous.interface_towards("127.0.0.1") is None
 try:
     common.folder_lock.hold("nowhere")
 except common.errors.UserError as error:

@@ -6,18 +6,11 @@ import threading
 import pytest
 
 from common.errors import UserError
-from learning.distributed import meeting
-from learning.distributed.environment import (
-    ProcessContext,
-    attempt,
-    environment_context,
-    find_membership,
-    first_host,
-    slurm_context,
-    slurm_url,
-)
+from learning.distributed import rendezvous
+from learning.distributed.environment import find_membership, first_host
 from learning.distributed.launch import Launch, find_launch
-from learning.distributed.meeting import meet
+from learning.distributed.process_group import ProcessContext
+from learning.distributed.rendezvous import wait_for_all
 from options.contrast import parse_contrast_options
 from tests.runs import free_port
 
@@ -64,48 +57,40 @@ def test_kubeflow():
     by_hand = "--multiprocessing-distributed --world-size 2 --rank 1 --nproc-per-node 8 --dist-url tcp://10.0.0.7:29501"
     assert launch(by_hand, **kubeflow) == found
     assert launch("--world-size 1", **kubeflow).context == ProcessContext(1, 2)  # never alone beside the other process
-    assert environment_context({"WORLD_SIZE": "1"}) is None
-    assert environment_context({"RANK": "0", "WORLD_SIZE": "1"}) is None
+    assert find_membership({"WORLD_SIZE": "1"}) is None
+    assert find_membership({"RANK": "0", "WORLD_SIZE": "1"}) is None
 
 
 @pytest.mark.parametrize(
     "environment, said",
     [
-        ({"RANK": "0", "WORLD_SIZE": "2"}, r"process 0 of 2, but MASTER_ADDR and MASTER_PORT .* are not set"),
-        ({"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "a"}, r"process 1 of 2, but MASTER_PORT .* are not set"),
-        ({"RANK": "0"} | MASTER, "RANK=0 is set in the environment, but WORLD_SIZE is not"),
-        ({"WORLD_SIZE": "2"} | MASTER, "WORLD_SIZE=2 is set in the environment, but RANK is not"),
+        ({"RANK": "0", "WORLD_SIZE": "2"}, "RANK=0 and WORLD_SIZE=2 .*, but MASTER_ADDR and MASTER_PORT is not set"),
+        ({"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "a"}, "RANK=1 and WORLD_SIZE=2 .*, but MASTER_PORT is not"),
+        ({"RANK": "0"} | MASTER, "RANK=0 and MASTER_ADDR=.* in the environment .*, but WORLD_SIZE is not set"),
+        ({"RANK": "0"}, "RANK=0 in the environment .*, but WORLD_SIZE and MASTER_ADDR and MASTER_PORT is not set"),
+        ({"WORLD_SIZE": "2"} | MASTER, "WORLD_SIZE=2 and MASTER_ADDR=.* in the environment .*, but RANK is not set"),
         ({"RANK": "2", "WORLD_SIZE": "2"} | MASTER, "RANK=2 in the environment: with WORLD_SIZE=2 it is 0 to 1"),
         ({"RANK": "x", "WORLD_SIZE": "2"} | MASTER, "RANK=x in the environment is not a whole number"),
-        (
-            {"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "4"},
-            r"process 1 of 4, on several nodes.*MASTER_ADDR",
-        ),
-        ({"PMIX_RANK": "1"}, "PMIX_RANK is set.*set RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT"),
+        ({"PMIX_RANK": "1"}, r"PMIX_RANK=1.*start with torchrun or srun, or set RANK, WORLD_SIZE, MASTER_ADDR"),
+        ({"PMI_RANK": "3", "PMI_SIZE": "4"}, "mpirun has started this process .PMI_RANK=3 in the environment"),
+        ({"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "4"}, "OMPI_COMM_WORLD_RANK=1 .* not supported"),
     ],
 )
 def test_a_process_that_lacks_a_variable_never_works_alone(environment, said):
     with pytest.raises(UserError, match=said):
-        environment_context(environment)
+        find_membership(environment)
 
 
-def open_mpi(rank, size, local_rank, local_size):
-    values = {"RANK": rank, "SIZE": size, "LOCAL_RANK": local_rank, "LOCAL_SIZE": local_size}
-    return {f"OMPI_COMM_WORLD_{name}": str(value) for name, value in values.items()}
-
-
-def test_mpirun():
-    assert launch("", **open_mpi(1, 2, 1, 2)) == Launch(ProcessContext(1, 2, 1, 2))  # one node: its own address
-    assert launch("--dist-url tcp://10.0.0.7:1", **open_mpi(5, 8, 1, 4)).dist_url == "tcp://10.0.0.7:1"
-    found = launch("", **open_mpi(5, 8, 1, 4), **MASTER)
-    assert found == Launch(ProcessContext(5, 8, 1, 4), dist_url="tcp://10.0.0.7:29501")
+def test_mpirun_is_told_from_srun():
     # mpirun within a SLURM job: SLURM's own numbers are those of the script that calls mpirun
-    assert launch("", **open_mpi(1, 2, 1, 2), **slurm(0, 2, 1)).context == ProcessContext(1, 2, 1, 2)
-    pmi = {"PMI_RANK": "3", "PMI_SIZE": "4"}
-    found = find_membership(pmi | MASTER)
-    assert found.context == ProcessContext(3, 4) and not found.knows_local_rank
+    with pytest.raises(UserError, match="OMPI_COMM_WORLD_RANK=0"):
+        launch("", OMPI_COMM_WORLD_RANK="0", OMPI_COMM_WORLD_SIZE="2", **slurm(0, 2, 1))
+    pmi = {"PMI_RANK": "3", "PMI_SIZE": "4", "PMIX_RANK": "3"}
     assert find_membership(pmi | slurm(3, 4, 2)).context == ProcessContext(3, 4, 1, 2)  # srun --mpi=pmi2
-    assert environment_context({"PMI_RANK": "0", "PMI_SIZE": "1"}) is None
+    with pytest.raises(UserError, match="PMI_RANK=3"):
+        find_membership(pmi | slurm(0, 4, 2))
+    assert find_membership({"PMI_RANK": "0", "PMI_SIZE": "1"}) is None
+    assert launch("", **pmi, RANK="1", WORLD_SIZE="2", **MASTER).context == ProcessContext(1, 2)
 
 
 def test_srun():
@@ -117,10 +102,9 @@ def test_srun():
     assert (found.context, found.n_nodes, found.node, found.n_per_node) == (None, 3, 2, 4)
     assert launch(SIX_NODES, **slurm(2, 3, 3)) == launch(SIX_NODES)
     # A job step's numbers count, where they differ from the job's.
-    assert slurm_context(slurm(1, 6, 3, SLURM_STEP_NUM_TASKS="2", SLURM_STEP_NUM_NODES="1")) == ProcessContext(
-        1, 2, 1, 2
-    )
-    assert slurm_context(slurm(0, 1, 1)) is None and slurm_context({"SLURM_NTASKS": "4"}) is None
+    step = slurm(1, 6, 3, SLURM_STEP_NUM_TASKS="2", SLURM_STEP_NUM_NODES="1")
+    assert find_membership(step).context == ProcessContext(1, 2, 1, 2)
+    assert find_membership(slurm(0, 1, 1)) is None and find_membership({"SLURM_NTASKS": "4"}) is None
 
 
 def test_srun_mistakes():
@@ -131,7 +115,7 @@ def test_srun_mistakes():
     with pytest.raises(UserError, match=r"task 1 as number 0 of its node.*--distribution=block"):
         launch("", **slurm(1, 4, 2, SLURM_LOCALID="0"))
     with pytest.raises(UserError, match=r"SLURM names no nodes.*--dist-url"):
-        slurm_url({})
+        launch("", **slurm(0, 4, 2, SLURM_NODELIST=""))
 
 
 @pytest.mark.parametrize(
@@ -142,15 +126,16 @@ def test_first_host(nodes, first):
 
 
 def test_nodes_say_whom_they_wait_for_and_not_for_ever(capsys, monkeypatch):
-    monkeypatch.setattr(meeting, "SECONDS_BETWEEN_REPORTS", 0.4)  # a minute, for people
+    monkeypatch.setattr(rendezvous, "SECONDS_BETWEEN_REPORTS", 0.4)  # a minute, for people
+    monkeypatch.setattr(rendezvous, "PATIENCE", 0)
     url = f"tcp://127.0.0.1:{free_port()}"
     with pytest.raises(UserError, match=rf"2 of 3 nodes have not come to {url[6:]} within 1 s: number 1, 2; start"):
-        meet(url, 0, 3, "nodes", "", 1)
+        wait_for_all(url, 0, 3, "nodes", 1)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"waiting for 2 of 3 nodes at {url[6:]}"
     assert 1 <= len(lines[1:]) <= 2 and all("so far, at most 1 s)" in line for line in lines[1:])
     with pytest.raises(UserError, match=r"nobody has listened at .* within 1 s"):
-        meet(f"tcp://127.0.0.1:{free_port()}", 1, 3, "nodes", "", 1)
+        wait_for_all(f"tcp://127.0.0.1:{free_port()}", 1, 3, "nodes", 1)
 
 
 def meet_all(*nodes, seconds=20):
@@ -160,7 +145,7 @@ def meet_all(*nodes, seconds=20):
 
     def come(index, rank, same):
         try:
-            stores.append(meet(url, rank, len(nodes), "nodes", same, seconds))
+            stores.append(wait_for_all(url, rank, len(nodes), "nodes", seconds, same))
         except UserError as error:
             outcomes[index] = str(error)
 
@@ -181,6 +166,8 @@ def test_nodes_meet_or_say_why_not():
 
 def test_restarts_count_only_in_a_store_that_survives_them():
     """A node that has joined late counts fewer restarts than the others: its keys must be theirs all the same."""
-    assert attempt({}) == 0 == attempt({"TORCHELASTIC_RESTART_COUNT": "2"})
-    kept = {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "2"}
-    assert attempt(kept) == 2 and attempt(kept | {"TORCHELASTIC_USE_AGENT_STORE": "False"}) == 0
+    torchrun = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"} | MASTER
+    assert find_membership(torchrun | {"TORCHELASTIC_RESTART_COUNT": "2"}).restarts is None
+    kept = torchrun | {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "2"}
+    assert find_membership(kept).restarts == 2
+    assert find_membership(kept | {"TORCHELASTIC_USE_AGENT_STORE": "False"}).restarts is None

@@ -19,10 +19,10 @@ from learning.distributed.process_group import (
     from_rank,
     gather_objects,
     gather_rows,
-    join,
     leave,
     mean_over_processes,
 )
+from learning.distributed.rendezvous import join
 from options.contrast import parse_contrast_options
 from tests.runs import free_port
 
