@@ -19,8 +19,7 @@ from torch import Tensor
 from benchmarks.data_pipeline import write_photographs
 from benchmarks.table import Row, print_table
 from datasets.training.quality_aware import QualityAwareDataset
-from learning.contrastive.batches import EpochBatches
-from learning.contrastive.setup import build_loader
+from learning.contrastive.batches import Position, build_loader, epoch_batches
 from learning.distributed.process_group import ProcessContext
 
 BATCH_SIZE = 4
@@ -28,17 +27,17 @@ WIDTH, HEIGHT = 640, 480
 ENDLESS = 1 << 20
 
 
-def start_loading(csv_path: Path, n_workers: int) -> Iterator[Tensor]:
-    """Endless batches, uint8 (4, rows, 6, P, P), of the loader that training uses."""
+def start_loading(csv_path: Path, n_workers: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Endless batches, crops uint8 (4, rows, 6, P, P) and levels, of the loader that training uses."""
     dataset = QualityAwareDataset(csv_path, n_aug=11, n_scale=2, patch_size=160)
-    batches = EpochBatches(len(dataset), BATCH_SIZE, ENDLESS, 0, ProcessContext())
+    batches = epoch_batches(len(dataset), BATCH_SIZE, ENDLESS, 0, ProcessContext(), Position())
     return iter(build_loader(dataset, batches, n_workers, ProcessContext(), torch.device("cpu")))
 
 
-def consume(loaded: Iterator[Tensor], n_samples: int) -> float:
+def consume(loaded: Iterator[tuple[Tensor, Tensor]], n_samples: int) -> float:
     """Takes that many samples and does nothing with them; samples per second."""
     began = time.perf_counter()
-    n_taken = sum(len(batch) for batch in itertools.islice(loaded, n_samples // BATCH_SIZE))
+    n_taken = sum(len(crops) for crops, _ in itertools.islice(loaded, n_samples // BATCH_SIZE))
     return n_taken / (time.perf_counter() - began)
 
 

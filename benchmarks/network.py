@@ -8,6 +8,7 @@ bucket (``tc``) limits the rate at which each rank sends. Needs root and iproute
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import subprocess
@@ -23,7 +24,9 @@ from torch import Tensor
 
 from benchmarks.table import Row
 from common.errors import UserError
+from learning.contrastive.batches import Position
 from learning.contrastive.setup import build_learner
+from learning.contrastive.trainer import train_steps
 from learning.distributed.process_group import join
 from networks import ContrastiveNetwork
 from options.contrast import parse_contrast_options
@@ -79,12 +82,14 @@ def run_rank(arch: str, size: int, n_steps: int, bf16: bool) -> None:
     options = parse_contrast_options([*text.split(), *["--bf16_gradients"] * bf16])
     learner = build_learner(options, context, torch.device("cpu"))
     generator = torch.Generator().manual_seed(context.rank)
-    batch: Tensor = torch.randint(0, 256, (IMAGES, 6, 6, size, size), dtype=torch.uint8, generator=generator)
+    crops: Tensor = torch.randint(0, 256, (IMAGES, 6, 6, size, size), dtype=torch.uint8, generator=generator)
+    batches = itertools.repeat((crops, torch.empty(IMAGES, 6, 0)), n_steps + 1)
+    steps = train_steps(options, learner, batches, Position(), n_steps + 1, torch.device("cpu"))
     measured = []
-    for step in range(n_steps + 1):
+    for _ in range(n_steps + 1):
         dist.barrier()
         before, began = _sent(), time.perf_counter()
-        learner.step(batch, 0.01, step)
+        next(steps)
         dist.barrier()
         measured.append((time.perf_counter() - began, _sent() - before))
     print(json.dumps(measured[1:]), flush=True)

@@ -14,8 +14,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from common.errors import UserError
 from datasets.training.shards import write_shards
+from learning.contrastive.batches import Position
 from learning.contrastive.probe import OpinionSet, Probe
-from learning.contrastive.training_state import Position
 from learning.distributed.process_group import ProcessContext
 from networks import load_encoder
 from networks.features import FeatureExtractor
@@ -249,5 +249,6 @@ def test_the_probe_measures_on_two_processes_what_it_measures_on_one(csv_path, t
     best = checkpoint(tmp_path / "run", "best.pth")
     encoder = load_encoder(run_folder(tmp_path / "run") / "best.pth")
     make = lambda: FeatureExtractor(encoder, False, torch.device("cpu"))  # noqa: E731
-    alone = Probe(OpinionSet(labelled), make, None, 1, ProcessContext()).measure(Position())
-    assert alone.metrics == best["probe"]["best"]["metrics"]
+    alone = Probe(OpinionSet(labelled), make, None, 1, ProcessContext())
+    assert alone.measure(Position(), report=lambda *_: None)
+    assert alone.best.metrics == best["probe"]["best"]["metrics"]

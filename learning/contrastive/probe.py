@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,12 +27,15 @@ from datasets.images.folders import find_images
 from datasets.images.resampling import half_size_exactly
 from datasets.opinions.scores import read_scores
 from datasets.training.crops import centre
-from learning.contrastive.training_state import Position
-from learning.distributed.process_group import ProcessContext, gather_objects
+from learning.contrastive.batches import Position
+from learning.contrastive.moco import MoCo
+from learning.contrastive.training_state import unwrapped
+from learning.distributed.process_group import ProcessContext, from_first, gather_objects
 from learning.regression.evaluate.protocol import run_protocol
 from learning.regression.fit.settings import N_SPLITS, SHARES, Grid
 from learning.regression.fit.splits import random_splits
 from networks.features import FeatureExtractor
+from options.contrast import ContrastOptions
 
 WINDOW = 256
 """Largest side of a window of a labelled image, in pixels, at full size and at half size."""
@@ -54,25 +57,14 @@ PASSES_PER_STEP = 4
 """Arithmetic of a training step, in forward passes: f_q's forward pass, its backward pass (two), and f_k's."""
 
 
-class ProbeSet(Protocol):
-    """Images that an encoder does not train on, and a judgement of their features."""
-
-    source: Path
-    digest: str
-    n_images: int
-
-    def windows(self, index: int) -> list[list[np.ndarray]]:
-        """For each row of features, the windows that give it, uint8 (h, w, 3); UserError for an unreadable image."""
-
-    def judge(self, features: np.ndarray) -> dict[str, float]:
-        """Metric -> value, from the rows of features of all images; the first metric decides which encoder is best."""
-
-
 class OpinionSet:
     """Photographs with opinion scores: SRCC and PLCC of a Ridge regressor on held-out images, the median of 10 splits.
 
     The splits are the same in every measurement and keep groups together. A row of features comes from the centre of
     the image and from the centre of the image at half size.
+
+    ``windows`` gives the windows of each row of an image's features, uint8 (h, w, 3). ``judge`` gives metric -> value
+    from the rows of all images; the first metric decides which encoder is best.
     """
 
     def __init__(self, csv_path: Path):
@@ -101,7 +93,7 @@ class DistortionSet:
 
     ``kind accuracy`` is the share of windows whose kind, of 26, is recognised. ``level accuracy`` is the share of
     windows whose level, of 5, is recognised by a classifier for their kind. Each half of the photographs is
-    classified by classifiers that were fitted on the other half.
+    classified by classifiers that were fitted on the other half. ``windows`` and ``judge`` are as in OpinionSet.
     """
 
     def __init__(self, folder: Path):
@@ -148,6 +140,10 @@ def _cross_accuracy(features: np.ndarray, classes: np.ndarray) -> float:
     return float(np.concatenate(correct).mean())
 
 
+ProbeSet = OpinionSet | DistortionSet
+"""Images that an encoder does not train on, and a judgement of their features."""
+
+
 def read_probe_set(path: Path) -> ProbeSet:
     """The probe set that ``--probe`` names: a table of opinion scores, or a folder of undistorted photographs.
 
@@ -173,11 +169,6 @@ class Measurement:
     metrics: dict[str, float]
     position: Position
 
-    @property
-    def value(self) -> float:
-        """The metric that decides which encoder is best; higher is better."""
-        return next(iter(self.metrics.values()))
-
     def __str__(self) -> str:
         return ", ".join(f"{name} {value:.4f}" for name, value in self.metrics.items()) + f" after {self.position}"
 
@@ -202,38 +193,40 @@ class Probe:
         self._context = context
         own = range(context.rank, probe_set.n_images, context.world_size)
         self._windows = {index: probe_set.windows(index) for index in own}
-        self.every = every or default_interval(self._n_pixels(), pixels_per_step)
+        windows = (window for rows in self._windows.values() for row in rows for window in row)
+        n_pixels = sum(gather_objects(sum(window[..., 0].size for window in windows), context))
+        self.every = every or default_interval(n_pixels, pixels_per_step)
         self.best: Measurement | None = None
-
-    def _n_pixels(self) -> int:
-        """Pixels of all windows of all ranks."""
-        windows = [window for rows in self._windows.values() for row in rows for window in row]
-        return sum(gather_objects(sum(window[..., 0].size for window in windows), self._context))
 
     def is_due(self, position: Position, epochs: int) -> bool:
         """Whether to measure after the step that led to ``position``."""
         return position.global_step % self.every == 0 or position.epoch == epochs
 
-    def measure(self, position: Position) -> Measurement | None:
-        """Measures the current encoder and updates ``best``. Returns None on all ranks except rank 0."""
+    def measure(self, position: Position, report: Callable[[Measurement, Measurement], object]) -> bool:
+        """Measures the current encoder. Returns whether it is the best so far; False on all ranks except rank 0.
+
+        Calls ``report`` on rank 0 with the measurement and the best one so far.
+        """
         extractor = self._make_extractor()
         own = {index: np.stack([_features(extractor, row) for row in rows]) for index, rows in self._windows.items()}
         parts = gather_objects(own, self._context)
         if not self._context.is_first:
-            return None
+            return False
         of_image = {index: rows for part in parts for index, rows in part.items()}
         features = np.concatenate([of_image[index] for index in range(self._set.n_images)])
         measured = Measurement(self._set.judge(features), position)
-        if self.best is None or measured.value > self.best.value:
+        value, *_ = measured.metrics.values()  # higher is better
+        if self.best is None or value > next(iter(self.best.metrics.values())):
             self.best = measured
-        return measured
+        report(measured, self.best)
+        return measured is self.best
 
     def state(self) -> dict[str, Any]:
         """The entry ``probe`` of a checkpoint: the probe set, which has influenced the choice, and the best encoder."""
         best = self.best and {"metrics": self.best.metrics, "position": list(self.best.position)}
         return {"source": str(self._set.source), "digest": self._set.digest, "best": best}
 
-    def restore(self, state: dict[str, Any] | None) -> None:
+    def load_state(self, state: dict[str, Any] | None) -> None:
         """Continues from the entry ``probe`` of a checkpoint, unless that run had a different probe set."""
         if not state:
             return
@@ -249,3 +242,19 @@ class Probe:
 def _features(extractor: FeatureExtractor, windows: Sequence[np.ndarray]) -> np.ndarray:
     """A row of features: the features of all windows, one after the other."""
     return np.concatenate([extractor(torch.from_numpy(window)[None])[0].cpu().numpy() for window in windows])
+
+
+def build_probe(options: ContrastOptions, moco: MoCo, context: ProcessContext, device: torch.device) -> Probe:
+    """The probe of ``--probe``. Rank 0 reads the table or lists the folder; each rank reads its share of the images."""
+    assert options.probe is not None
+    path = options.probe
+
+    def make_extractor() -> FeatureExtractor:
+        encoder = unwrapped(moco.f_q).get_submodule("encoder")
+        return FeatureExtractor(encoder, options.views == "content", device, options.amp)
+
+    probe_set = from_first(lambda: read_probe_set(path), context)
+    pixels_per_step = options.batch_size * options.rows_per_image * options.patch_size**2
+    probe = Probe(probe_set, make_extractor, options.probe_every, pixels_per_step, context)
+    log.info(f"probe: {probe_set.n_images:,d} images of {path}, measured every {probe.every:,d} steps")
+    return probe

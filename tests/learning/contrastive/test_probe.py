@@ -15,8 +15,8 @@ from common.errors import UserError
 from datasets.distortions import DISTORTIONS, N_LEVELS
 from datasets.sample_images import dead_leaves
 from learning.contrastive import probe as probes
+from learning.contrastive.batches import Position
 from learning.contrastive.probe import DistortionSet, Measurement, OpinionSet, Probe, default_interval, read_probe_set
-from learning.contrastive.training_state import Position
 from learning.distributed.process_group import ProcessContext
 from networks.checkpoint_formats import load_encoder
 from networks.features import FeatureExtractor
@@ -154,8 +154,8 @@ def test_killed_and_resumed_it_keeps_the_same_best(labelled, csv_path, whole, tm
 
     measured = probes.Probe.measure
 
-    def killed(self, position):
-        result = measured(self, position)
+    def killed(self, position, report):
+        result = measured(self, position, report)
         if position.global_step >= killed_after:
             raise Killed
         return result
@@ -182,10 +182,10 @@ def test_another_probe_set_starts_the_choice_anew(labelled, capsys):
     probe.best = Measurement({"SRCC": 0.5}, Position(1, 0, 5))
     state = probe.state()
     same = Probe(OpinionSet(labelled), lambda: FeatureExtractor, 5, 1, ProcessContext())
-    same.restore(state)
+    same.load_state(state)
     assert same.best == probe.best
     other = Probe(OpinionSet(labelled), lambda: FeatureExtractor, 5, 1, ProcessContext())
-    other.restore(state | {"digest": "another", "source": "old.csv"})
+    other.load_state(state | {"digest": "another", "source": "old.csv"})
     assert other.best is None and "probe set was old.csv" in capsys.readouterr().err
 
 
