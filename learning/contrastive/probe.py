@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.linear_model import RidgeClassifier
+from sklearn.model_selection import cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from torch import nn
 
 from common import log, machine
 from common.errors import UserError
@@ -28,8 +30,6 @@ from datasets.images.resampling import half_size_exactly
 from datasets.opinions.scores import read_scores
 from datasets.training.crops import centre
 from learning.contrastive.batches import Position
-from learning.contrastive.moco import MoCo
-from learning.contrastive.training_state import unwrapped
 from learning.distributed.process_group import ProcessContext, from_first, gather_objects
 from learning.regression.evaluate.protocol import run_protocol
 from learning.regression.fit.settings import N_SPLITS, SHARES, Grid
@@ -128,16 +128,13 @@ class DistortionSet:
 
 def _cross_accuracy(features: np.ndarray, classes: np.ndarray) -> float:
     """Accuracy on each half of the photographs after fitting on the other; features (photographs, versions, F)."""
-    correct = []
-    for trained in (slice(0, None, 2), slice(1, None, 2)):
-        tested = slice(1 - trained.start, None, 2)
-        classifier = make_pipeline(StandardScaler(), RidgeClassifier(alpha=1.0))
-        rows, answers = features[trained], np.broadcast_to(classes, (len(features[trained]), len(classes)))
-        classifier.fit(rows.reshape(-1, rows.shape[-1]), answers.ravel())
-        held_out = features[tested]
-        predicted = classifier.predict(held_out.reshape(-1, held_out.shape[-1])).reshape(len(held_out), -1)
-        correct.append((predicted == classes).ravel())
-    return float(np.concatenate(correct).mean())
+    n_photographs, n_versions, _ = features.shape
+    answers = np.tile(classes, n_photographs)
+    half_of_row = np.repeat(np.arange(n_photographs) % 2, n_versions)
+    halves = [np.flatnonzero(half_of_row == half) for half in (0, 1)]
+    classifier = make_pipeline(StandardScaler(), RidgeClassifier(alpha=1.0))
+    rows = features.reshape(len(answers), -1)
+    return float(np.mean(cross_val_predict(classifier, rows, answers, cv=[halves, halves[::-1]]) == answers))
 
 
 ProbeSet = OpinionSet | DistortionSet
@@ -169,45 +166,49 @@ class Measurement:
     metrics: dict[str, float]
     position: Position
 
+    @property
+    def value(self) -> float:
+        """The metric that decides which encoder is best; higher is better."""
+        return next(iter(self.metrics.values()))
+
     def __str__(self) -> str:
         return ", ".join(f"{name} {value:.4f}" for name, value in self.metrics.items()) + f" after {self.position}"
 
 
 class Probe:
-    """Measures the encoder every ``every`` steps and at the end of the training, and remembers the best measurement.
+    """Measures ``encoder`` every ``every`` steps and at the end of the training, and remembers the best measurement.
 
-    All ranks measure together, and rank 0 has the result. If ``every`` is None, ``pixels_per_step`` (the pixels of all
-    query crops of a step) decides how often to measure. Raises UserError for an unreadable image.
+    Rank 0 reads the table, or lists the folder, that ``--probe`` names. Each rank reads and measures its share of the
+    images, and rank 0 has the result. Raises UserError for an unreadable image.
     """
 
-    def __init__(
-        self,
-        probe_set: ProbeSet,
-        make_extractor: Callable[[], FeatureExtractor],
-        every: int | None,
-        pixels_per_step: int,
-        context: ProcessContext,
-    ):
-        self._set = probe_set
-        self._make_extractor = make_extractor
+    def __init__(self, options: ContrastOptions, encoder: nn.Module, context: ProcessContext, device: torch.device):
+        assert options.probe is not None
+        path = options.probe
+        self._options = options
+        self._encoder = encoder
         self._context = context
-        own = range(context.rank, probe_set.n_images, context.world_size)
-        self._windows = {index: probe_set.windows(index) for index in own}
+        self._device = device
+        self._set = from_first(lambda: read_probe_set(path), context)
+        own = range(context.rank, self._set.n_images, context.world_size)
+        self._windows = {index: self._set.windows(index) for index in own}
         windows = (window for rows in self._windows.values() for row in rows for window in row)
         n_pixels = sum(gather_objects(sum(window[..., 0].size for window in windows), context))
-        self.every = every or default_interval(n_pixels, pixels_per_step)
+        pixels_per_step = options.batch_size * options.rows_per_image * options.patch_size**2
+        self.every = options.probe_every or default_interval(n_pixels, pixels_per_step)
         self.best: Measurement | None = None
+        log.info(f"probe: {self._set.n_images:,d} images of {path}, measured every {self.every:,d} steps")
 
-    def is_due(self, position: Position, epochs: int) -> bool:
+    def is_due(self, position: Position) -> bool:
         """Whether to measure after the step that led to ``position``."""
-        return position.global_step % self.every == 0 or position.epoch == epochs
+        return position.global_step % self.every == 0 or position.epoch == self._options.epochs
 
     def measure(self, position: Position, report: Callable[[Measurement, Measurement], object]) -> bool:
         """Measures the current encoder. Returns whether it is the best so far; False on all ranks except rank 0.
 
         Calls ``report`` on rank 0 with the measurement and the best one so far.
         """
-        extractor = self._make_extractor()
+        extractor = FeatureExtractor(self._encoder, self._options.views == "content", self._device, self._options.amp)
         own = {index: np.stack([_features(extractor, row) for row in rows]) for index, rows in self._windows.items()}
         parts = gather_objects(own, self._context)
         if not self._context.is_first:
@@ -215,8 +216,7 @@ class Probe:
         of_image = {index: rows for part in parts for index, rows in part.items()}
         features = np.concatenate([of_image[index] for index in range(self._set.n_images)])
         measured = Measurement(self._set.judge(features), position)
-        value, *_ = measured.metrics.values()  # higher is better
-        if self.best is None or value > next(iter(self.best.metrics.values())):
+        if self.best is None or measured.value > self.best.value:
             self.best = measured
         report(measured, self.best)
         return measured is self.best
@@ -242,19 +242,3 @@ class Probe:
 def _features(extractor: FeatureExtractor, windows: Sequence[np.ndarray]) -> np.ndarray:
     """A row of features: the features of all windows, one after the other."""
     return np.concatenate([extractor(torch.from_numpy(window)[None])[0].cpu().numpy() for window in windows])
-
-
-def build_probe(options: ContrastOptions, moco: MoCo, context: ProcessContext, device: torch.device) -> Probe:
-    """The probe of ``--probe``. Rank 0 reads the table or lists the folder; each rank reads its share of the images."""
-    assert options.probe is not None
-    path = options.probe
-
-    def make_extractor() -> FeatureExtractor:
-        encoder = unwrapped(moco.f_q).get_submodule("encoder")
-        return FeatureExtractor(encoder, options.views == "content", device, options.amp)
-
-    probe_set = from_first(lambda: read_probe_set(path), context)
-    pixels_per_step = options.batch_size * options.rows_per_image * options.patch_size**2
-    probe = Probe(probe_set, make_extractor, options.probe_every, pixels_per_step, context)
-    log.info(f"probe: {probe_set.n_images:,d} images of {path}, measured every {probe.every:,d} steps")
-    return probe

@@ -194,11 +194,10 @@ def _newest_of_nodes(
     has none of the run's checkpoints.
     """
     own = options.model_path if folder.name == options.model_path.name else options.model_path / folder.name
-    found = peek_newest(own) if context.local_rank == 0 and not context.is_first else None
-    positions = gather_objects(found.position if found else None, context)
-    rank = max(range(len(positions)), key=lambda rank: positions[rank] or Position())
-    farthest = positions[rank]
-    if farthest is None or (saved and saved.position >= farthest):
+    found = peek_newest(own) if context.local_rank == 0 else None
+    positions = gather_objects(found.position if found else Position(), context)
+    rank = positions.index(max(positions))
+    if rank == 0:
         return saved
     other = from_rank(rank, lambda: newest_checkpoint(own), context)
     if other is None or (saved and saved.position >= other.position):
@@ -211,43 +210,33 @@ def _continue_from(saved: Saved, description: dict[str, Any], learner: Learner, 
     """Loads a checkpoint into ``learner``, prints what differs from its run, and returns the position to start at.
 
     That is the position of the first image that the checkpoint's run has not seen, or a little before it: with another
-    batch size that image may lie inside a batch, and the images before it in that batch come again. Raises UserError
-    for a checkpoint that does not fit.
-    """
-    differences = find_differences(saved, description)
-    load_training_state(saved, learner)
-    epoch, step, global_step = saved.position
-    if global_step < 0:  # not counted
-        global_step = epoch * steps_per_epoch
-    batch_size = description["batch_size"]
-    step = step * saved.run.get("batch_size", batch_size) // batch_size
-    start = Position(epoch, step, global_step) if step < steps_per_epoch else Position(epoch + 1, 0, global_step)
-    log.info(f"resuming after {start} of {saved.path}")
-    if start.epoch >= description["epochs"]:
-        log.info(f"nothing to do: {saved.path} has completed {start.epoch} of --epochs {description['epochs']}")
-    for sentence in differences:
-        log.warning(sentence)
-    if differences:
-        log.warning(f"the results will therefore differ from those of the original run ({saved.path})")
-    return start
-
-
-def find_differences(saved: Saved, description: dict[str, Any]) -> list[str]:
-    """A sentence on each difference between the checkpoint's run and this one.
-
-    Raises UserError, with both values, for a different architecture, method, queue or optimiser, and where only one of
-    the two networks predicts levels.
+    batch size that image may lie inside a batch, and the images before it in that batch come again. Raises UserError,
+    with both values, for a different architecture, method, queue or optimiser, and where only one of the two networks
+    predicts levels.
     """
     run = saved.run
     obstacle = _find_obstacle(run, description)
     if obstacle:
         raise UserError(f"checkpoint {saved.path} {obstacle}")
+    load_training_state(saved, learner)
+
+    epoch, step, global_step = saved.position
+    if global_step < 0:  # not counted
+        global_step = epoch * steps_per_epoch
+    batch_size = description["batch_size"]
+    step = step * run.get("batch_size", batch_size) // batch_size
+    start = Position(epoch, step, global_step) if step < steps_per_epoch else Position(epoch + 1, 0, global_step)
+    log.info(f"resuming after {start} of {saved.path}")
+    if start.epoch >= description["epochs"]:
+        log.info(f"nothing to do: {saved.path} has completed {start.epoch} of --epochs {description['epochs']}")
+
     differing = [name for name in description if name in run and run[name] != description[name]]
-    sentences = [
-        f"{name} was {run[name]} and is {description[name]}: {EFFECTS.get(name, 'the new value holds from here on')}"
-        for name in differing
-        if name != IMAGE_LIST
-    ]
+    for name in differing:
+        if name != IMAGE_LIST:
+            effect = EFFECTS.get(name, "the new value holds from here on")
+            log.warning(f"{name} was {run[name]} and is {description[name]}: {effect}")
     if IMAGE_LIST in differing and "images" not in differing:
-        sentences.append(f"the list has other images, or another order of them: {EFFECTS['images']}")
-    return sentences
+        log.warning(f"the list has other images, or another order of them: {EFFECTS['images']}")
+    if differing:
+        log.warning(f"the results will therefore differ from those of the original run ({saved.path})")
+    return start

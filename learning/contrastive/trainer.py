@@ -22,6 +22,7 @@ from learning.contrastive.training_state import (
     save_checkpoint,
     share_statistics,
     training_state,
+    unwrapped,
     weights_digest,
 )
 from learning.distributed.environment import context_for_messages
@@ -56,9 +57,9 @@ def train(options: ContrastOptions, backend: str) -> None:
     probe = None
     if options.probe:
         # Most trainings have no probe, and these imports (pandas, scikit-learn) take seconds.
-        from learning.contrastive.probe import build_probe
+        from learning.contrastive.probe import Probe
 
-        probe = build_probe(options, learner.moco, context, device)
+        probe = Probe(options, unwrapped(learner.moco.f_q).get_submodule("encoder"), context, device)
     description = describe_run(options, context, dataset.images.paths)
     several = f"{context.world_size} processes on {device.type} over {backend}"
     processes = several if context.world_size > 1 else f"1 process on {device.type}"
@@ -77,7 +78,7 @@ def train(options: ContrastOptions, backend: str) -> None:
         batches = epoch_batches(len(dataset), options.batch_size, options.epochs, options.seed, context, run.start)
         loader = build_loader(dataset, batches, options.num_workers, context, device)
         bad_images = BadImages(dataset, run.folder, options.max_bad / 100, context, resumed=run.saved is not None)
-        progress = Progress(context, tb_folder, options.print_freq, steps_per_epoch, options.epochs, run.start)
+        progress = Progress(options, context, tb_folder, steps_per_epoch, run.start)
 
         with closing(progress):
             if context.is_first and not run.saved:
@@ -90,7 +91,7 @@ def train(options: ContrastOptions, backend: str) -> None:
                     bad_images.check()
                 signal_number = stop.agreed()
                 due = position.at_epoch_end or (options.save_steps and position.step % options.save_steps == 0)
-                due_probe = probe if probe and probe.is_due(position, options.epochs) else None
+                due_probe = probe if probe and probe.is_due(position) else None
                 if signal_number or due or due_probe:
                     progress.report()  # writes the curves up to this step, so a resumed curve has no gap
                     share_statistics(learner.moco)

@@ -22,6 +22,7 @@ from common.errors import UserError
 from datasets.training.workers import signals_delayed
 from learning.contrastive.batches import Position
 from learning.distributed.process_group import ProcessContext, mean_over_processes
+from options.contrast import ContrastOptions
 
 if TYPE_CHECKING:
     from learning.contrastive.probe import Measurement
@@ -48,19 +49,13 @@ class Progress:
     """
 
     def __init__(
-        self,
-        context: ProcessContext,
-        folder: Path,
-        print_freq: int,
-        steps_per_epoch: int,
-        epochs: int,
-        start: Position,
+        self, options: ContrastOptions, context: ProcessContext, folder: Path, steps_per_epoch: int, start: Position
     ):
+        self._print_freq = options.print_freq
+        self._epochs = options.epochs
         self._context = context
         self._folder = folder
-        self._print_freq = print_freq
         self._steps_per_epoch = steps_per_epoch
-        self._epochs = epochs
         self._start = self._position = start
         self._pending: list[Step] = []
         self._started = self._reported = time.perf_counter()

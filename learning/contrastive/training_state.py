@@ -65,9 +65,7 @@ class Saved(NamedTuple):
 
 def unwrapped(network: nn.Module) -> nn.Module:
     """The network inside a DistributedDataParallel, or the network itself."""
-    inner = network.module if isinstance(network, nn.parallel.DistributedDataParallel) else network
-    assert isinstance(inner, nn.Module)
-    return inner
+    return network.get_submodule("module") if isinstance(network, nn.parallel.DistributedDataParallel) else network
 
 
 def share_statistics(moco: MoCo) -> None:
@@ -229,9 +227,20 @@ def newest_checkpoint(folder: Path) -> Saved | None:
     return None
 
 
-def read_checkpoint(path: Path) -> Saved:
-    """A checkpoint, verified by the checksums in the file; UserError if it is damaged or not finite."""
-    if zipfile.is_zipfile(path):  # torch's own format, but torch does not verify the checksums
+def peek_newest(folder: Path) -> Saved | None:
+    """The newest readable checkpoint of a folder, not verified, its tensors not read. Changes no file."""
+    for path in checkpoint_paths(folder):
+        with contextlib.suppress(UserError):  # damaged
+            return read_checkpoint(path, verify=False)
+    return None
+
+
+def read_checkpoint(path: Path, verify: bool = True) -> Saved:
+    """A checkpoint; UserError if it cannot be read, and with ``verify`` if a checksum is wrong or weights not finite.
+
+    Without ``verify``, tensors are read from the disk when they are first used.
+    """
+    if verify and zipfile.is_zipfile(path):  # torch's own format, but torch does not verify the checksums
         try:
             with zipfile.ZipFile(path) as archive:
                 damaged = archive.testzip()
@@ -241,25 +250,13 @@ def read_checkpoint(path: Path) -> Saved:
             raise UserError(f"checkpoint {path} is damaged: {error}") from None
         if damaged:
             raise UserError(f"checkpoint {path} is damaged: the checksum of {damaged} is wrong")
-    saved = _with_position(path, read_file(path))
-    model = saved.content.get("model")
-    name = _not_finite(model) if isinstance(model, dict) else None
+    content = read_file(path, mmap=not verify)
+    model = content.get("model")
+    name = _not_finite(model) if verify and isinstance(model, dict) else None
     if name is not None:
         raise UserError(f"checkpoint {path} is damaged: {name} holds values that are not finite")
-    return saved
-
-
-def peek_newest(folder: Path) -> Saved | None:
-    """The newest readable checkpoint of a folder, not verified, its tensors not read. Changes no file."""
-    for path in checkpoint_paths(folder):
-        with contextlib.suppress(UserError):  # damaged
-            return _with_position(path, read_file(path, mmap=True))
-    return None
-
-
-def _with_position(path: Path, content: Content) -> Saved:
-    """The released checkpoints were saved at the end of an epoch and do not count steps: their global_step is -1."""
     try:
+        # The released checkpoints were saved at the end of an epoch and do not count steps: their global_step is -1.
         position = Position(int(content["epoch"]), int(content.get("step", 0)), int(content.get("global_step", -1)))
     except (KeyError, TypeError, ValueError):
         raise UserError(f"checkpoint {path} cannot be resumed: it does not hold the number of its epoch") from None
