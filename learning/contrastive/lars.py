@@ -59,6 +59,7 @@ class LARS(Optimizer):
             others = [p for p in params if p.ndim <= 1]
             updates = [p.grad for p in others]
             if layers:
+                # g <- g + weight_decay * p;  g <- g * trust_coefficient * |p| / |g|
                 scaled = torch._foreach_add([p.grad for p in layers], layers, alpha=group["weight_decay"])
                 p_norms, g_norms = torch.stack(torch._foreach_norm(layers)), torch.stack(torch._foreach_norm(scaled))
                 trust = group["trust_coefficient"] * p_norms / g_norms
@@ -69,6 +70,7 @@ class LARS(Optimizer):
             for p in params:
                 if "momentum_buffer" not in self.state[p]:
                     self.state[p]["momentum_buffer"] = torch.zeros_like(p)
+            # m <- momentum * m + g;  p <- p - lr * m
             momenta = [self.state[p]["momentum_buffer"] for p in params]
             torch._foreach_mul_(momenta, group["momentum"])
             torch._foreach_add_(momenta, updates)

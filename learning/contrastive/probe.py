@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from datasets.images.resampling import half_size_exactly
 from datasets.opinions.scores import read_scores
 from datasets.training.crops import centre
 from learning.contrastive.batches import Position
+from learning.contrastive.training_log import Measurement
 from learning.distributed.process_group import ProcessContext, from_first, gather_objects
 from learning.regression.evaluate.protocol import run_protocol
 from learning.regression.fit.settings import N_SPLITS, SHARES, Grid
@@ -157,22 +157,6 @@ def default_interval(probe_pixels: int, pixels_per_step: int) -> int:
     ``probe_pixels`` counts the pixels of all windows, ``pixels_per_step`` the pixels of all query crops of a step.
     """
     return math.ceil(probe_pixels / (SHARE_OF_ARITHMETIC * PASSES_PER_STEP * pixels_per_step))
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """The metrics of an encoder at a position of its training; the first metric decides which encoder is best."""
-
-    metrics: dict[str, float]
-    position: Position
-
-    @property
-    def value(self) -> float:
-        """The metric that decides which encoder is best; higher is better."""
-        return next(iter(self.metrics.values()))
-
-    def __str__(self) -> str:
-        return ", ".join(f"{name} {value:.4f}" for name, value in self.metrics.items()) + f" after {self.position}"
 
 
 class Probe:

@@ -7,7 +7,7 @@ import hashlib
 import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -52,14 +52,6 @@ TRAINING_OPTIONS = (
 )  # fmt: skip
 
 
-class Run(NamedTuple):
-    """A run's folder, the position at which the run starts, and the checkpoint from which it continues, if any."""
-
-    folder: Path
-    start: Position
-    saved: Saved | None
-
-
 def describe_run(options: ContrastOptions, context: ProcessContext, images: np.ndarray) -> dict[str, Any]:
     """The entry ``run`` of a checkpoint: options, sizes and images, which are compared when the run is resumed.
 
@@ -90,13 +82,14 @@ def open_run(
     learner: Learner,
     steps_per_epoch: int,
     while_waiting: Callable[[], object],
-) -> Iterator[Run]:
+) -> Iterator[tuple[Path, Position, Saved | None]]:
     """Finds the run's folder, loads the checkpoint that ``--resume`` means into ``learner``, and locks the folder.
 
-    ``description`` is this run's ``describe_run``. Rank 0 reads the checkpoint for all ranks: they may see another
-    disk, and a file is verified once. Rank 0 locks the folder, against other trainings that would write there, and
-    calls ``while_waiting`` while it waits for the lock, which is released at the end of the block. Raises UserError for
-    a checkpoint that cannot be resumed, a folder that cannot be written to, and a lock that another process holds.
+    Gives the folder, the position at which the run starts, and the checkpoint, if there is one. ``description`` is this
+    run's ``describe_run``. Rank 0 reads the checkpoint for all ranks: they may see another disk, and a file is verified
+    once. Rank 0 locks the folder, against other trainings that would write there, and calls ``while_waiting`` while it
+    waits for the lock, which is released at the end of the block. Raises UserError for a checkpoint that cannot be
+    resumed, a folder that cannot be written to, and a lock that another process holds.
     """
     folder = from_first(lambda: _find_folder(options, description), context)
     with contextlib.ExitStack() as locks:
@@ -119,7 +112,7 @@ def open_run(
             log.info(f"no checkpoint in {folder}: starting afresh")
         if options.resume != AUTO:
             lock()  # not earlier, so that a mistake leaves no empty folder
-        yield Run(folder, start, saved)
+        yield folder, start, saved
 
 
 def _find_folder(options: ContrastOptions, description: dict[str, Any]) -> Path:

@@ -17,9 +17,9 @@ from learning.contrastive.lars import LARS
 from learning.contrastive.moco import KeyQueue, MoCo, NodeShuffle
 from learning.contrastive.training_state import Learner
 from learning.distributed.process_group import ProcessContext, from_first
-from networks import ContrastiveNetwork
 from networks.checkpoint_formats import load_encoder_state, read_checkpoint
 from networks.compilation import require_compiler
+from networks.encoder import ContrastiveNetwork
 from networks.features import amp_dtype, normalize
 from options.contrast import ContrastOptions
 

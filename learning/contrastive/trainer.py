@@ -68,23 +68,24 @@ def train(options: ContrastOptions, backend: str) -> None:
         f"{steps_per_epoch} steps per epoch"
     )
 
-    with open_run(options, context, description, learner, steps_per_epoch, stop.check) as run:
-        if probe and run.saved:
-            probe.load_state(run.saved.content.get("probe"))
-        in_own_folder = run.folder == options.model_path == options.tb_path
-        tb_folder = run.folder if in_own_folder else options.tb_path / run.folder.name
-        log.info(f"checkpoints: {run.folder}")
+    run = open_run(options, context, description, learner, steps_per_epoch, stop.check)
+    with run as (folder, start, saved):
+        if probe and saved:
+            probe.load_state(saved.content.get("probe"))
+        in_own_folder = folder == options.model_path == options.tb_path
+        tb_folder = folder if in_own_folder else options.tb_path / folder.name
+        log.info(f"checkpoints: {folder}")
         log.info(f"TensorBoard: {tb_folder}")
-        batches = epoch_batches(len(dataset), options.batch_size, options.epochs, options.seed, context, run.start)
+        batches = epoch_batches(len(dataset), options.batch_size, options.epochs, options.seed, context, start)
         loader = build_loader(dataset, batches, options.num_workers, context, device)
-        bad_images = BadImages(dataset, run.folder, options.max_bad / 100, context, resumed=run.saved is not None)
-        progress = Progress(options, context, tb_folder, steps_per_epoch, run.start)
+        bad_images = BadImages(dataset, folder, options.max_bad / 100, context, resumed=saved is not None)
+        progress = Progress(options, context, tb_folder, steps_per_epoch, start)
 
         with closing(progress):
-            if context.is_first and not run.saved:
+            if context.is_first and not saved:
                 progress.picture(dataset[1, 0])
             stop.check_all()
-            for step in train_steps(options, learner, progress.batches(loader), run.start, steps_per_epoch, device):
+            for step in train_steps(options, learner, progress.batches(loader), start, steps_per_epoch, device):
                 position = step.position
                 progress.add(step)
                 if position.step % options.print_freq == 0:
@@ -100,7 +101,7 @@ def train(options: ContrastOptions, backend: str) -> None:
                         kept = position.epoch % options.save_freq == 0 or position.epoch == options.epochs
                         keep_as = OF_EPOCH.format(position.epoch) if position.at_epoch_end and kept else None
                         state = training_state(learner, position, description, probe.state() if probe else None)
-                        save_checkpoint(state, run.folder, keep_as, options.keep, is_best)
+                        save_checkpoint(state, folder, keep_as, options.keep, is_best)
                 if signal_number and position.epoch < options.epochs:
                     stop.obey(signal_number, f"after {position}; saved, --resume auto continues from there")
 

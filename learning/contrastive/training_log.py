@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,9 +24,6 @@ from learning.contrastive.batches import Position
 from learning.distributed.process_group import ProcessContext, mean_over_processes
 from options.contrast import ContrastOptions
 
-if TYPE_CHECKING:
-    from learning.contrastive.probe import Measurement
-
 N_PICTURED_PAIRS = 12
 NEVER = 10**9  # seconds
 
@@ -40,6 +37,21 @@ class Step(NamedTuple):
     accuracy: Tensor
 
 
+class Measurement(NamedTuple):
+    """The metrics of an encoder at a position of its training; the first metric decides which encoder is best."""
+
+    metrics: dict[str, float]
+    position: Position
+
+    @property
+    def value(self) -> float:
+        """The metric that decides which encoder is best; higher is better."""
+        return next(iter(self.metrics.values()))
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {value:.4f}" for name, value in self.metrics.items()) + f" after {self.position}"
+
+
 class Progress:
     """Collects the steps, and reports them every ``print_freq`` steps and at an epoch's end.
 
@@ -51,8 +63,7 @@ class Progress:
     def __init__(
         self, options: ContrastOptions, context: ProcessContext, folder: Path, steps_per_epoch: int, start: Position
     ):
-        self._print_freq = options.print_freq
-        self._epochs = options.epochs
+        self._options = options
         self._context = context
         self._folder = folder
         self._steps_per_epoch = steps_per_epoch
@@ -108,11 +119,11 @@ class Progress:
         while True:
             if self._position.at_epoch_end:
                 self._reported = time.perf_counter()  # a checkpoint was saved; rates are those of steps alone
-            if self._bar is None and self._on_terminal and self._position.epoch < self._epochs:
+            if self._bar is None and self._on_terminal and self._position.epoch < self._options.epochs:
                 self._bar = tqdm(
                     total=self._steps_per_epoch,
                     initial=self._position.step,
-                    desc=f"epoch {self._position.epoch + 1}/{self._epochs}",
+                    desc=f"epoch {self._position.epoch + 1}/{self._options.epochs}",
                     unit="step",
                     dynamic_ncols=True,
                 )
@@ -130,7 +141,7 @@ class Progress:
         self._pending.append(step)
         if self._bar:
             self._bar.update()
-        if step.position.step % self._print_freq == 0:
+        if step.position.step % self._options.print_freq == 0:
             self.report()
         if step.position.at_epoch_end and self._bar:
             self._bar.close()
@@ -179,7 +190,7 @@ class Progress:
         epoch, step = self._within_epoch(self._position)
         seconds_per_step = (now - self._started) / (self._position.global_step - self._start.global_step)
         remaining = tqdm.format_interval(seconds_per_step * (self._steps_per_epoch - step))
-        log.info(f"epoch {epoch}/{self._epochs}  step {step}/{self._steps_per_epoch}  {text}  left {remaining}")
+        log.info(f"epoch {epoch}/{self._options.epochs}  step {step}/{self._steps_per_epoch}  {text}  left {remaining}")
 
     def add_measurement(self, measurement: Measurement, best: Measurement) -> None:
         """Prints and logs a measurement of the probe. Called by rank 0, when all steps are reported."""

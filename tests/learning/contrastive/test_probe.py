@@ -16,7 +16,8 @@ from datasets.distortions import DISTORTIONS, N_LEVELS
 from datasets.sample_images import dead_leaves
 from learning.contrastive import probe as probes
 from learning.contrastive.batches import Position
-from learning.contrastive.probe import DistortionSet, Measurement, OpinionSet, Probe, default_interval, read_probe_set
+from learning.contrastive.probe import DistortionSet, OpinionSet, Probe, default_interval, read_probe_set
+from learning.contrastive.training_log import Measurement
 from learning.distributed.process_group import ProcessContext
 from networks.checkpoint_formats import load_encoder
 from options.contrast import parse_contrast_options
