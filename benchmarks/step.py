@@ -65,9 +65,9 @@ def plain_step(network: nn.Module, memory: Tensor) -> Step:
     def step(crops: Tensor) -> float:
         nonlocal position
         query_images, key_images = (crops.float() / 255).to(memory.dtype).split(3, dim=1)
-        queries = network(query_images.contiguous())
+        queries, _ = network(query_images.contiguous())
         with torch.no_grad():
-            keys = key_network(key_images.contiguous())
+            keys, _ = key_network(key_images.contiguous())
         logits = torch.cat([(queries * keys).sum(dim=1, keepdim=True), queries @ memory.T], dim=1) / TEMPERATURE
         loss = F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long))
         network.zero_grad()

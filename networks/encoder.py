@@ -68,9 +68,10 @@ RARE = -3.7
 
 
 class ContrastiveNetwork(nn.Module):
-    """Encoder and head: (N, 3, H, W) float in [0, 1] (or normalised) -> (N, feat_dim) unit vectors.
+    """Encoder and heads: (N, 3, H, W) float in [0, 1] (or normalised) -> embeddings and logits of levels.
 
     With ``n_levels``, a linear ``level_head`` predicts from the features which levels of distortions were reached.
+    Without, there is no such head, and no weights of one, and the logits have width 0.
     """
 
     def __init__(self, arch: str = "resnet50", head: str = "mlp", feat_dim: int = 128, n_levels: int = 0):
@@ -83,10 +84,12 @@ class ContrastiveNetwork(nn.Module):
             self.level_head = nn.Linear(feature_size(self.encoder), n_levels)
             nn.init.constant_(self.level_head.bias, RARE)
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
-        """(N, 3, H, W) float -> (N, feat_dim), float32 or wider, of length 1; with n_levels also their logits."""
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(N, 3, H, W) float -> embeddings (N, feat_dim), float32 or wider, of length 1, and logits (N, n_levels)."""
         features = self.encoder(images)
         embeddings = self.head(features)
         # At least in float32, also under autocast: in half precision the norm has an error of a percent.
         embeddings = F.normalize(embeddings.to(torch.promote_types(embeddings.dtype, torch.float32)), dim=1)
-        return embeddings if self.level_head is None else (embeddings, self.level_head(features))
+        if self.level_head is None:
+            return embeddings, features.new_empty(len(features), 0)
+        return embeddings, self.level_head(features)

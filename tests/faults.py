@@ -22,7 +22,8 @@ from pathlib import Path
 import torch
 
 from common.errors import UserError
-from learning.contrastive.training_state import Position, newest_checkpoint, read_position
+from learning.contrastive.batches import Position
+from learning.contrastive.training_state import newest_checkpoint
 from tests.images import write_training_set
 from tests.runs import SMALL, assert_same_curves, assert_same_training, checkpoint, free_port, training_processes
 from tests.runs import start as start_script
@@ -78,8 +79,8 @@ def kill(process: subprocess.Popen, kind: str, folder: Path, rng: random.Random)
 
 def saved_position(folder: Path) -> Position:
     runs = list(folder.iterdir()) if folder.exists() else []
-    path, content = newest_checkpoint(runs[0]) if runs else (None, None)
-    return read_position(content, path) if content else Position()
+    saved = newest_checkpoint(runs[0]) if runs else None
+    return saved.position if saved else Position()
 
 
 def run_faults(kills: int, epochs: int, images: int, seed: int, folder: Path) -> str:

@@ -14,11 +14,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from common.errors import UserError
 from datasets.training.shard_writing import write_shards
-from learning.contrastive.probe import OpinionSet, Probe
-from learning.contrastive.training_state import Position
+from learning.contrastive.batches import Position
+from learning.contrastive.probe import Probe
 from learning.distributed.process_group import ProcessContext
 from networks import load_encoder
-from networks.features import FeatureExtractor
+from options.contrast import parse_contrast_options
 from tests.images import write_labelled, write_training_set
 from tests.runs import (
     PYTHON,
@@ -241,6 +241,7 @@ def test_the_probe_measures_on_two_processes_what_it_measures_on_one(csv_path, t
     assert "probe: 40 images of" in output and "the best so far" in output
     best = checkpoint(tmp_path / "run", "best.pth")
     encoder = load_encoder(run_folder(tmp_path / "run") / "best.pth")
-    make = lambda: FeatureExtractor(encoder, False, torch.device("cpu"))  # noqa: E731
-    alone = Probe(OpinionSet(labelled), make, None, 1, ProcessContext()).measure(Position())
-    assert alone.metrics == best["probe"]["best"]["metrics"]
+    options = parse_contrast_options(["--probe", str(labelled)])
+    alone = Probe(options, encoder, ProcessContext(), torch.device("cpu"))
+    assert alone.measure(Position(), report=lambda *_: None)
+    assert alone.best.metrics == best["probe"]["best"]["metrics"]

@@ -6,7 +6,6 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
 from datasets.images import MAX_PIXELS
@@ -76,10 +75,11 @@ def build_views(method: str, size: int) -> v2.Transform:
     )
 
 
-class ContentAwareDataset(EpochImages, Dataset):
+class ContentAwareDataset(EpochImages):
     """``[i]`` is a uint8 tensor (1, 6, P, P): two views of image i, as query (channels 0-2) and key (3-5).
 
-    It is a chunk of one row, so that one trainer serves both encoders. It depends on (seed, epoch, i) alone.
+    It is a chunk of one row without distortions, so that one trainer serves both encoders. It depends on (seed, epoch,
+    i) alone.
     """
 
     def __init__(
@@ -93,14 +93,15 @@ class ContentAwareDataset(EpochImages, Dataset):
         super().__init__(images, seed, max_pixels)
         self._view = build_views(method, patch_size)
 
-    def __getitem__(self, key: int | tuple[int, int]) -> Tensor:
-        epoch, index = self.epoch_and_index(key)
+    def sample(self, epoch: int, index: int) -> tuple[Tensor, Tensor]:
+        """Crops, uint8 (1, 6, P, P), and no levels of distortions, (1, 0)."""
         image = torch.from_numpy(self.read(epoch, index)).permute(2, 0, 1)
         seed = int(np.random.SeedSequence((self.seed, epoch, index)).generate_state(1, np.uint64)[0] >> 1)
         # torchvision draws from torch's global generator; its state is restored.
         state = torch.default_generator.get_state()
         try:
             torch.default_generator.manual_seed(seed)
-            return torch.cat([self._view(image), self._view(image)]).unsqueeze(0)
+            crops = torch.cat([self._view(image), self._view(image)])
         finally:
             torch.default_generator.set_state(state)
+        return crops.unsqueeze(0), torch.empty(1, 0, dtype=torch.uint8)

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.utils.data import Dataset
 
 from common.errors import UserError
 from datasets.images.folders import scan_folder
@@ -114,11 +116,11 @@ def read_training_csv(csv_path: str | os.PathLike) -> TrainingImages:
     return TrainingImages(source, members.paths, None, members)
 
 
-class EpochImages:
-    """Images by ``[epoch, index]``, or by ``[index]`` in the epoch last given to ``set_epoch``.
+class EpochImages(Dataset):
+    """Crops by ``[epoch, index]``, or by ``[index]`` in the epoch last given to ``set_epoch``: uint8 (rows, 6, P, P).
 
-    With ``[epoch, index]`` a sampler can ask for images of the next epoch while those of the present one are still
-    being loaded; training uses this form. ``set_epoch`` is for other users of the data set.
+    Training takes ``sample(epoch, index)``, which has the levels of the crops' distortions beside the crops. So it can
+    ask for images of the next epoch while those of the present one are still being loaded.
     """
 
     def __init__(self, images: TrainingImages, seed: int, max_pixels: int = MAX_PIXELS):
@@ -135,12 +137,18 @@ class EpochImages:
     def __len__(self) -> int:
         return len(self.images.paths)
 
-    def epoch_and_index(self, key: int | tuple[int, int]) -> tuple[int, int]:
-        """``i`` or ``(epoch, i)`` -> (epoch, i); IndexError for an index out of range."""
+    def sample(self, epoch: int, index: int) -> tuple[Tensor, Tensor]:
+        """The crops of image ``index``, uint8 (rows, 6, P, P): query in channels 0-2, key in 3-5.
+
+        Also the levels of distortions that each row has reached, uint8 (rows, levels), 0 or 1.
+        """
+        raise NotImplementedError
+
+    def __getitem__(self, key: int | tuple[int, int]) -> Tensor:
         epoch, index = key if isinstance(key, tuple) else (int(self._epoch), key)
         if not -len(self) <= index < len(self):
             raise IndexError(f"image {index} of {len(self)}")
-        return epoch, index % len(self)
+        return self.sample(epoch, index % len(self))[0]
 
     def read(self, epoch: int, index: int) -> np.ndarray:
         """Image ``index``, uint8 RGB (H, W, 3), or another image in its place if it cannot be read.

@@ -7,7 +7,7 @@ import os
 import cv2
 import numpy as np
 import torch
-from torch.utils.data import Dataset
+from torch import Tensor
 
 from datasets.boxes import Box
 from datasets.distortions import DISTORTIONS, N_LEVELS
@@ -73,7 +73,7 @@ def make_chunk(
 
     Returns uint8 (n_scale * (n_aug + 1), 6, P, P): full scale first, then half scale; in each scale the image
     itself, then its distorted versions; channels 0-2 the query crop, 3-5 the key crop. Also returns the
-    ``reached_levels`` of each row, uint8 (n_scale * (n_aug + 1), kinds, levels).
+    ``reached_levels`` of each row, kind after kind, uint8 (n_scale * (n_aug + 1), kinds * levels).
     """
     height, width = image.shape[:2]
     plans = [plan_crops(height, width, factor, patch_size, rng) for factor in (1, 2)[:n_scale]]
@@ -91,14 +91,12 @@ def make_chunk(
             if swap_crops and (version < n_swapped_at_full_scale) == (plan.factor == 1):
                 query, key = key, query
             cut_crops(part, plan, query, key)
-    reached = np.stack([reached_levels(steps) for steps in versions] * n_scale)
+    reached = np.stack([reached_levels(steps).ravel() for steps in versions] * n_scale)
     return chunk.reshape(n_scale * n_versions, 6, patch_size, patch_size), reached
 
 
-class QualityAwareDataset(EpochImages, Dataset):
+class QualityAwareDataset(EpochImages):
     """The images of a training CSV as chunks: ``[i]`` is a uint8 tensor (n_scale * (n_aug + 1), 6, P, P).
-
-    With ``with_levels``, ``[i]`` is that tensor and the ``reached_levels`` of its rows (see ``make_chunk``).
 
     ``csv_path`` is the CSV's path, or the list of images that was read from it. A chunk depends on (seed, epoch, i)
     alone: not on the number of workers or processes, nor on images read before.
@@ -117,7 +115,6 @@ class QualityAwareDataset(EpochImages, Dataset):
         swap_crops: int | bool = 1,
         seed: int = 0,
         max_pixels: int = MAX_PIXELS,
-        with_levels: bool = False,
     ):
         if not 0 <= n_aug <= len(DISTORTIONS):
             raise ValueError(f"n_aug {n_aug} is not in 0..{len(DISTORTIONS)}, the number of kinds of distortion")
@@ -132,14 +129,11 @@ class QualityAwareDataset(EpochImages, Dataset):
         self.n_distortions = n_distortions
         self.patch_size = patch_size
         self.swap_crops = bool(swap_crops)
-        self.with_levels = with_levels
 
-    def __getitem__(self, key: int | tuple[int, int]) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
-        epoch, index = self.epoch_and_index(key)
+    def sample(self, epoch: int, index: int) -> tuple[Tensor, Tensor]:
+        """The chunk of an image and the levels reached in its rows, as ``make_chunk`` returns them."""
         rng = np.random.default_rng((self.seed, epoch, index))
         chunk, reached = make_chunk(
             self.read(epoch, index), self.n_aug, self.n_scale, self.n_distortions, self.patch_size, self.swap_crops, rng
         )
-        if self.with_levels:
-            return torch.from_numpy(chunk), torch.from_numpy(reached)
-        return torch.from_numpy(chunk)
+        return torch.from_numpy(chunk), torch.from_numpy(reached)

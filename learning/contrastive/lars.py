@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import torch
-from torch import Tensor
 from torch.optim import Optimizer
 
 
@@ -34,20 +33,15 @@ class LARS(Optimizer):
         momentum: float = 0.9,
         trust_coefficient: float = 0.001,
     ):
-        for name, value in (
-            ("lr", lr),
-            ("weight_decay", weight_decay),
-            ("momentum", momentum),
-            ("trust_coefficient", trust_coefficient),
-        ):
-            if not value >= 0:
-                raise ValueError(f"LARS: {name} is {value}; it must not be negative")
         defaults = {
             "lr": lr,
             "weight_decay": weight_decay,
             "momentum": momentum,
             "trust_coefficient": trust_coefficient,
         }
+        for name, value in defaults.items():
+            if not value >= 0:
+                raise ValueError(f"LARS: {name} is {value}; it must not be negative")
         super().__init__(params, defaults)
 
     @torch.no_grad()
@@ -61,30 +55,24 @@ class LARS(Optimizer):
                 loss = closure()
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None]
-            if not params:
-                continue
-            updates = self._updates(params, group["weight_decay"], group["trust_coefficient"])
+            layers = [p for p in params if p.ndim > 1]
+            others = [p for p in params if p.ndim <= 1]
+            updates = [p.grad for p in others]
+            if layers:
+                # g <- g + weight_decay * p;  g <- g * trust_coefficient * |p| / |g|
+                scaled = torch._foreach_add([p.grad for p in layers], layers, alpha=group["weight_decay"])
+                p_norms, g_norms = torch.stack(torch._foreach_norm(layers)), torch.stack(torch._foreach_norm(scaled))
+                trust = group["trust_coefficient"] * p_norms / g_norms
+                trust = torch.where((p_norms > 0) & (g_norms > 0), trust, torch.ones_like(trust))
+                torch._foreach_mul_(scaled, list(trust.unbind()))
+                updates = [*scaled, *updates]
+            params = [*layers, *others]
             for p in params:
                 if "momentum_buffer" not in self.state[p]:
                     self.state[p]["momentum_buffer"] = torch.zeros_like(p)
+            # m <- momentum * m + g;  p <- p - lr * m
             momenta = [self.state[p]["momentum_buffer"] for p in params]
             torch._foreach_mul_(momenta, group["momentum"])
             torch._foreach_add_(momenta, updates)
             torch._foreach_add_(params, momenta, alpha=-group["lr"])
         return loss
-
-    @staticmethod
-    def _updates(params: list[Tensor], weight_decay: float, trust_coefficient: float) -> list[Tensor]:
-        """The gradients of ``params``, with decay and scaling for those of more than one dimension."""
-        gradients = [p.grad for p in params if p.grad is not None]
-        layers = [p for p in params if p.ndim > 1]
-        if not layers:
-            return gradients
-        decayed = list(torch._foreach_add([g for g in gradients if g.ndim > 1], layers, alpha=weight_decay))
-        weight_norms = torch.stack(torch._foreach_norm(layers))
-        update_norms = torch.stack(torch._foreach_norm(decayed))
-        scalable = (weight_norms > 0) & (update_norms > 0)
-        trust = torch.where(scalable, trust_coefficient * weight_norms / update_norms, torch.ones_like(weight_norms))
-        torch._foreach_mul_(decayed, list(trust.unbind()))
-        scaled = iter(decayed)
-        return [next(scaled) if g.ndim > 1 else g for g in gradients]

@@ -6,9 +6,7 @@ queue.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,17 +16,6 @@ from torch.nn import functional as F
 
 from common.names import NEGATIVES
 from learning.distributed.process_group import ProcessContext, gather_rows, new_group, permute_rows
-
-
-class Contrast(NamedTuple):
-    """The outcome of a batch: logits with the positive as class 0, and the keys of all processes, (RN)xC.
-
-    ``level_logits``, (N, levels), come from a query network that predicts levels of distortions; otherwise None.
-    """
-
-    logits: Tensor
-    keys: Tensor
-    level_logits: Tensor | None = None
 
 
 class KeyQueue(nn.Module):
@@ -45,19 +32,17 @@ class KeyQueue(nn.Module):
         self.register_buffer("memory", F.normalize(torch.randn(length, feat_dim, generator=generator), dim=1))  # KxC
         self.position = 0  # of the oldest key
 
-    def __len__(self) -> int:
-        return len(self.memory)
-
     @torch.no_grad()
     def enqueue(self, keys: Tensor) -> None:
         """Overwrites the oldest entries with ``keys``, (n, C), in order. If n > K, only the last K keys are kept."""
-        skipped = max(0, len(keys) - len(self))
-        start = (self.position + skipped) % len(self)
+        length = len(self.memory)
+        skipped = max(0, len(keys) - length)
+        start = (self.position + skipped) % length
         keys = keys[skipped:]
-        before_wrap = min(len(keys), len(self) - start)
+        before_wrap = min(len(keys), length - start)
         self.memory[start : start + before_wrap] = keys[:before_wrap]
         self.memory[: len(keys) - before_wrap] = keys[before_wrap:]
-        self.position = (start + len(keys)) % len(self)
+        self.position = (start + len(keys)) % length
 
 
 class NodeShuffle:
@@ -81,14 +66,14 @@ class NodeShuffle:
                 if group is not None:
                     self._group = group
 
-    def scatter(self, crops: Tensor, step: int) -> Tensor:
+    def shuffle(self, crops: Tensor, step: int) -> Tensor:
         """This process's crops (N, ...) -> N crops of the whole node."""
         if self._group is None:
             return crops
         return permute_rows(crops, self._permutation(len(crops), step), self._group)
 
-    def restore(self, keys: Tensor, step: int) -> Tensor:
-        """The keys (N, C) of scattered crops -> the keys of this process's own crops, in their order."""
+    def unshuffle(self, keys: Tensor, step: int) -> Tensor:
+        """The keys (N, C) of shuffled crops -> the keys of this process's own crops, in their order."""
         if self._group is None:
             return keys
         return permute_rows(keys, np.argsort(self._permutation(len(keys), step)), self._group)
@@ -101,11 +86,11 @@ class NodeShuffle:
 class MoCo(nn.Module):
     """The query network f_q, its momentum (EMA) copy f_k, and the queue of past keys.
 
-    ``query_network`` (N images -> NxC unit vectors) is trained by gradients. ``key_network`` starts equal to it and
-    follows it as an exponential moving average with coefficient ``momentum``. ``prepare`` turns uint8 crops
-    (N, 3, P, P) into the networks' input. ``shuffle`` exchanges the key crops between the processes of a node.
-    ``negatives`` is one of NEGATIVES. With "queue" the negatives are keys of earlier steps. The keys of
-    other versions of the query's image belong to the current step, so they are not negatives.
+    ``query_network`` (N images -> NxC unit vectors, and logits of levels, (N, levels)) is trained by gradients.
+    ``key_network`` starts equal to it and follows it as an exponential moving average with coefficient ``momentum``.
+    ``prepare`` turns uint8 crops (N, 3, P, P) into the networks' input. ``node`` exchanges the key crops between the
+    processes of a node. ``negatives`` is one of NEGATIVES. With "queue" the negatives are keys of earlier steps. The
+    keys of other versions of the query's image belong to the current step, so they are not negatives.
 
     A training step is ``forward``, backward pass and optimiser step, ``advance``.
     """
@@ -118,7 +103,7 @@ class MoCo(nn.Module):
         temperature: float,
         momentum: float,
         prepare: Callable[[Tensor], Tensor],
-        shuffle: NodeShuffle,
+        node: NodeShuffle,
         negatives: str = "queue",
     ):
         super().__init__()
@@ -130,9 +115,9 @@ class MoCo(nn.Module):
         self.T = temperature
         self.m = momentum
         self.negatives = negatives
-        self._rank = shuffle.rank
+        self._rank = node.rank
         self._prepare = prepare
-        self._shuffle = shuffle
+        self._node = node
         self._parameters_q: list[Tensor] = list(query_network.parameters())
         self._parameters_k: list[Tensor] = list(key_network.parameters())
         for parameter in self._parameters_k:
@@ -141,23 +126,24 @@ class MoCo(nn.Module):
             for value_k, value_q in zip(self.f_k.state_dict().values(), self.f_q.state_dict().values(), strict=True):
                 value_k.copy_(value_q)
 
-    def forward(self, x_q: Tensor, x_k: Tensor, step: int) -> Contrast:
-        """The contrast of a batch of query and key crops, uint8 (N, 3, P, P).
+    def forward(self, x_q: Tensor, x_k: Tensor, step: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Query and key crops, uint8 (N, 3, P, P) -> logits, the keys of all processes (RN)xC, and level logits.
 
-        The logits are Nx(1+K) with the negatives "queue", Nx(1+K+RN) with "queue+batch". ``advance`` takes the keys
-        after the optimiser's step. ``step`` counts the steps of the run; the shuffle depends on it.
+        The logits are Nx(1+K) with the negatives "queue", Nx(1+K+RN) with "queue+batch"; the positive is class 0.
+        ``advance`` takes the keys after the optimiser's step. ``step`` counts the steps of the run; the shuffle depends
+        on it. The level logits, (N, levels), are those of the queries.
         """
-        q, level_logits = embed(self.f_q, self._prepare(x_q))  # NxC
+        q, level_logits = self.f_q(self._prepare(x_q))  # NxC
         k = gather_rows(self.embed_keys(x_k, step))  # (RN)xC
         # Outside autocast: a half-precision product divided by T = 0.07 is off by several percent of a nat.
         with torch.autocast(q.device.type, enabled=False):
-            return Contrast(self.logits(q, k), k, level_logits)
+            return self.logits(q, k), k, level_logits
 
     @torch.no_grad()
     def embed_keys(self, x_k: Tensor, step: int) -> Tensor:
         """Key crops, uint8 (N, 3, P, P) -> keys NxC, without gradient and with shuffled BatchNorm."""
-        k, _ = embed(self.f_k, self._prepare(self._shuffle.scatter(x_k, step)))
-        return self._shuffle.restore(k, step)
+        k, _ = self.f_k(self._prepare(self._node.shuffle(x_k, step)))
+        return self._node.unshuffle(k, step)
 
     def logits(self, q: Tensor, k: Tensor) -> Tensor:
         """Queries NxC and the keys of all processes (RN)xC -> [q.k+, q.queue] / T, Nx(1+K).
@@ -181,30 +167,6 @@ class MoCo(nn.Module):
         """
         torch._foreach_lerp_(self._parameters_k, self._parameters_q, 1 - self.m)
         self.queue.enqueue(k)
-
-    def share_statistics(self) -> None:
-        """Copies rank 0's running BatchNorm statistics to every process. Checkpoints contain these statistics.
-
-        Training does not use them: its BatchNorm uses the statistics of the batch. The running statistics differ
-        between processes: those of f_k always, those of f_q since DDP's last broadcast.
-        """
-        if dist.is_initialized():
-            for buffer in (*self.f_q.buffers(), *self.f_k.buffers()):
-                dist.broadcast(buffer, src=0)
-
-    def digest(self) -> str:
-        """A short hash of all weights and the queue. Equal hashes mean that all these values are equal bit for bit."""
-        total = hashlib.sha256()
-        for module in (self.f_q, self.f_k, self.queue):
-            for value in module.state_dict().values():
-                total.update(value.cpu().contiguous().numpy().data)
-        return total.hexdigest()[:12]
-
-
-def embed(network: nn.Module, images: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Embeddings NxC, and the logits of levels from a network that predicts them."""
-    output = network(images)
-    return output if isinstance(output, tuple) else (output, None)
 
 
 def contrastive_loss(logits: Tensor) -> Tensor:

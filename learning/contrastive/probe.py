@@ -9,15 +9,16 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from sklearn.linear_model import RidgeClassifier
+from sklearn.model_selection import cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from torch import nn
 
 from common import log, machine
 from common.errors import UserError
@@ -28,12 +29,14 @@ from datasets.images.folders import find_images
 from datasets.images.resampling import half_size_exactly
 from datasets.opinions.scores import read_scores
 from datasets.training.crops import centre
-from learning.contrastive.training_state import Position
-from learning.distributed.process_group import ProcessContext, gather_objects
+from learning.contrastive.batches import Position
+from learning.contrastive.training_log import Measurement
+from learning.distributed.process_group import ProcessContext, from_first, gather_objects
 from learning.regression.evaluate.protocol import run_protocol
 from learning.regression.fit.settings import Grid
 from learning.regression.fit.splits import random_splits
 from networks.features import FeatureExtractor
+from options.contrast import ContrastOptions
 
 WINDOW = 256
 """Largest side of a window of a labelled image, in pixels, at full size and at half size."""
@@ -55,25 +58,14 @@ PASSES_PER_STEP = 4
 """Arithmetic of a training step, in forward passes: f_q's forward pass, its backward pass (two), and f_k's."""
 
 
-class ProbeSet(Protocol):
-    """Images that an encoder does not train on, and a judgement of their features."""
-
-    source: Path
-    digest: str
-    n_images: int
-
-    def windows(self, index: int) -> list[list[np.ndarray]]:
-        """For each row of features, the windows that give it, uint8 (h, w, 3); UserError for an unreadable image."""
-
-    def judge(self, features: np.ndarray) -> dict[str, float]:
-        """Metric -> value, from the rows of features of all images; the first metric decides which encoder is best."""
-
-
 class OpinionSet:
     """Photographs with opinion scores: SRCC and PLCC of a Ridge regressor on held-out images, the median of 10 splits.
 
     The splits are the same in every measurement and keep groups together. A row of features comes from the centre of
     the image and from the centre of the image at half size.
+
+    ``windows`` gives the windows of each row of an image's features, uint8 (h, w, 3). ``judge`` gives metric -> value
+    from the rows of all images; the first metric decides which encoder is best.
     """
 
     def __init__(self, csv_path: Path):
@@ -102,7 +94,7 @@ class DistortionSet:
 
     ``kind accuracy`` is the share of windows whose kind, of 26, is recognised. ``level accuracy`` is the share of
     windows whose level, of 5, is recognised by a classifier for their kind. Each half of the photographs is
-    classified by classifiers that were fitted on the other half.
+    classified by classifiers that were fitted on the other half. ``windows`` and ``judge`` are as in OpinionSet.
     """
 
     def __init__(self, folder: Path):
@@ -137,16 +129,17 @@ class DistortionSet:
 
 def _cross_accuracy(features: np.ndarray, classes: np.ndarray) -> float:
     """Accuracy on each half of the photographs after fitting on the other; features (photographs, versions, F)."""
-    correct = []
-    for trained in (slice(0, None, 2), slice(1, None, 2)):
-        tested = slice(1 - trained.start, None, 2)
-        classifier = make_pipeline(StandardScaler(), RidgeClassifier(alpha=1.0))
-        rows, answers = features[trained], np.broadcast_to(classes, (len(features[trained]), len(classes)))
-        classifier.fit(rows.reshape(-1, rows.shape[-1]), answers.ravel())
-        held_out = features[tested]
-        predicted = classifier.predict(held_out.reshape(-1, held_out.shape[-1])).reshape(len(held_out), -1)
-        correct.append((predicted == classes).ravel())
-    return float(np.concatenate(correct).mean())
+    n_photographs, n_versions, _ = features.shape
+    answers = np.tile(classes, n_photographs)
+    half_of_row = np.repeat(np.arange(n_photographs) % 2, n_versions)
+    halves = [np.flatnonzero(half_of_row == half) for half in (0, 1)]
+    classifier = make_pipeline(StandardScaler(), RidgeClassifier(alpha=1.0))
+    rows = features.reshape(len(answers), -1)
+    return float(np.mean(cross_val_predict(classifier, rows, answers, cv=[halves, halves[::-1]]) == answers))
+
+
+ProbeSet = OpinionSet | DistortionSet
+"""Images that an encoder does not train on, and a judgement of their features."""
 
 
 def read_probe_set(path: Path) -> ProbeSet:
@@ -167,74 +160,58 @@ def default_interval(probe_pixels: int, pixels_per_step: int) -> int:
     return math.ceil(probe_pixels / (SHARE_OF_ARITHMETIC * PASSES_PER_STEP * pixels_per_step))
 
 
-@dataclass(frozen=True)
-class Measurement:
-    """The metrics of an encoder at a position of its training; the first metric decides which encoder is best."""
-
-    metrics: dict[str, float]
-    position: Position
-
-    @property
-    def value(self) -> float:
-        """The metric that decides which encoder is best; higher is better."""
-        return next(iter(self.metrics.values()))
-
-    def __str__(self) -> str:
-        return ", ".join(f"{name} {value:.4f}" for name, value in self.metrics.items()) + f" after {self.position}"
-
-
 class Probe:
-    """Measures the encoder every ``every`` steps and at the end of the training, and remembers the best measurement.
+    """Measures ``encoder`` every ``every`` steps and at the end of the training, and remembers the best measurement.
 
-    All ranks measure together, and rank 0 has the result. If ``every`` is None, ``pixels_per_step`` (the pixels of all
-    query crops of a step) decides how often to measure. Raises UserError for an unreadable image.
+    Rank 0 reads the table, or lists the folder, that ``--probe`` names. Each rank reads and measures its share of the
+    images, and rank 0 has the result. Raises UserError for an unreadable image.
     """
 
-    def __init__(
-        self,
-        probe_set: ProbeSet,
-        make_extractor: Callable[[], FeatureExtractor],
-        every: int | None,
-        pixels_per_step: int,
-        context: ProcessContext,
-    ):
-        self._set = probe_set
-        self._make_extractor = make_extractor
+    def __init__(self, options: ContrastOptions, encoder: nn.Module, context: ProcessContext, device: torch.device):
+        assert options.probe is not None
+        path = options.probe
+        self._options = options
+        self._encoder = encoder
         self._context = context
-        own = range(context.rank, probe_set.n_images, context.world_size)
-        self._windows = {index: probe_set.windows(index) for index in own}
-        self.every = every or default_interval(self._n_pixels(), pixels_per_step)
+        self._device = device
+        self._set = from_first(lambda: read_probe_set(path), context)
+        own = range(context.rank, self._set.n_images, context.world_size)
+        self._windows = {index: self._set.windows(index) for index in own}
+        windows = (window for rows in self._windows.values() for row in rows for window in row)
+        n_pixels = sum(gather_objects(sum(window[..., 0].size for window in windows), context))
+        pixels_per_step = options.batch_size * options.rows_per_image * options.patch_size**2
+        self.every = options.probe_every or default_interval(n_pixels, pixels_per_step)
         self.best: Measurement | None = None
+        log.info(f"probe: {self._set.n_images:,d} images of {path}, measured every {self.every:,d} steps")
 
-    def _n_pixels(self) -> int:
-        """Pixels of all windows of all ranks."""
-        windows = [window for rows in self._windows.values() for row in rows for window in row]
-        return sum(gather_objects(sum(window[..., 0].size for window in windows), self._context))
-
-    def is_due(self, position: Position, epochs: int) -> bool:
+    def is_due(self, position: Position) -> bool:
         """Whether to measure after the step that led to ``position``."""
-        return position.global_step % self.every == 0 or position.epoch == epochs
+        return position.global_step % self.every == 0 or position.epoch == self._options.epochs
 
-    def measure(self, position: Position) -> Measurement | None:
-        """Measures the current encoder and updates ``best``. Returns None on all ranks except rank 0."""
-        extractor = self._make_extractor()
+    def measure(self, position: Position, report: Callable[[Measurement, Measurement], object]) -> bool:
+        """Measures the current encoder. Returns whether it is the best so far; False on all ranks except rank 0.
+
+        Calls ``report`` on rank 0 with the measurement and the best one so far.
+        """
+        extractor = FeatureExtractor(self._encoder, self._options.views == "content", self._device, self._options.amp)
         own = {index: np.stack([_features(extractor, row) for row in rows]) for index, rows in self._windows.items()}
         parts = gather_objects(own, self._context)
         if not self._context.is_first:
-            return None
+            return False
         of_image = {index: rows for part in parts for index, rows in part.items()}
         features = np.concatenate([of_image[index] for index in range(self._set.n_images)])
         measured = Measurement(self._set.judge(features), position)
         if self.best is None or measured.value > self.best.value:
             self.best = measured
-        return measured
+        report(measured, self.best)
+        return measured is self.best
 
     def state(self) -> dict[str, Any]:
         """The entry ``probe`` of a checkpoint: the probe set, which has influenced the choice, and the best encoder."""
         best = self.best and {"metrics": self.best.metrics, "position": list(self.best.position)}
         return {"source": str(self._set.source), "digest": self._set.digest, "best": best}
 
-    def restore(self, state: dict[str, Any] | None) -> None:
+    def load_state(self, state: dict[str, Any] | None) -> None:
         """Continues from the entry ``probe`` of a checkpoint, unless that run had a different probe set."""
         if not state:
             return

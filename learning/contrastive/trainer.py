@@ -1,40 +1,37 @@
-"""Training an encoder by momentum contrast: the loop, and when it saves. Runs in every process."""
+"""Training an encoder by momentum contrast: how a run is wired, and its loop. Runs in every process."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import closing
 
 import torch
+from torch import Tensor
 
 from common import log
-from common.atomic_files import check_writable, remove_leftovers
-from common.folder_lock import hold
-from learning.contrastive.batches import EpochBatches, split_batch
-from learning.contrastive.resume import continue_from, describe_run, find_run
-from learning.contrastive.setup import (
+from learning.contrastive.batches import BadImages, Position, build_loader, epoch_batches
+from learning.contrastive.moco import accuracy, contrastive_loss, level_loss
+from learning.contrastive.resume import describe_run, open_run
+from learning.contrastive.schedule import learning_rate_at
+from learning.contrastive.setup import build_dataset, build_learner, training_device
+from learning.contrastive.training_log import Progress, Step
+from learning.contrastive.training_state import (
+    OF_EPOCH,
     Learner,
-    build_dataset,
-    build_learner,
-    build_loader,
-    build_probe,
-    build_schedule,
-    list_training_images,
-    training_device,
+    save_checkpoint,
+    share_statistics,
+    training_state,
+    unwrapped,
+    weights_digest,
 )
-from learning.contrastive.training_log import Progress
-from learning.contrastive.training_state import OF_EPOCH, Position, save_checkpoint, training_state
-from learning.contrastive.unreadable_images import BadImages
 from learning.distributed.environment import context_for_messages
 from learning.distributed.failures import run_rank
-from learning.distributed.process_group import ProcessContext, leave
+from learning.distributed.process_group import leave
 from learning.distributed.rendezvous import join
 from learning.distributed.signals import StopRequest
+from networks.features import amp_dtype
 from options.contrast import ContrastOptions
-
-if TYPE_CHECKING:
-    from learning.contrastive.probe import Probe
 
 
 def train_process(options: ContrastOptions, backend: str) -> None:
@@ -47,144 +44,105 @@ def train_process(options: ContrastOptions, backend: str) -> None:
 def train(options: ContrastOptions, backend: str) -> None:
     """Trains one encoder as the options say, over ``backend`` (nccl or gloo) if there are several processes.
 
-    Raises UserError for an error that the user can fix, and Stopped after a signal.
+    Saves at an epoch's end, every ``save_steps`` steps within it, after each measurement of the probe, and when a
+    signal asks to stop. Raises UserError for an error that the user can fix, and Stopped after a signal.
     """
     context = join(backend, options.join_timeout)
     log.set_quiet(not context.is_first)
     stop = StopRequest()
     device = training_device(options.gpu, context)
-    dataset = build_dataset(options, list_training_images(options, context))
-    batches = EpochBatches(len(dataset), options.batch_size, options.epochs, options.seed, context)
-    schedule = build_schedule(options)
+    dataset = build_dataset(options, context)
+    steps_per_epoch = math.ceil(len(dataset) / options.batch_size)
     learner = build_learner(options, context, device)
-    probe = build_probe(options, learner, context)
-    steps_per_epoch = batches.steps_per_epoch
-    on = describe_processes(context, device, backend)
+    probe = None
+    if options.probe:
+        # Most trainings have no probe, and these imports (pandas, scikit-learn) take seconds.
+        from learning.contrastive.probe import Probe
+
+        probe = Probe(options, unwrapped(learner.moco.f_q).get_submodule("encoder"), context, device)
+    description = describe_run(options, context, dataset.images.paths)
+    several = f"{context.world_size} processes on {device.type} over {backend}"
+    processes = several if context.world_size > 1 else f"1 process on {device.type}"
     log.info(
-        f"{len(dataset):,d} images of {dataset.images.source}, {options.arch}, {on}, {steps_per_epoch} steps per epoch"
+        f"{len(dataset):,d} images of {dataset.images.source}, {options.arch}, {processes}, "
+        f"{steps_per_epoch} steps per epoch"
     )
 
-    with RunLock(context, stop) as lock:
-        description = describe_run(options, context, dataset.images.paths)
-        run = find_run(options, context, lock.acquire)
-        position = continue_from(run.found, learner, description, steps_per_epoch) if run.found else Position()
-        if probe and run.found:
-            probe.restore(run.found.content.get("probe"))
-        lock.acquire(run.folder)  # not earlier, so that a mistake leaves no empty folder
-        in_own_folder = run.folder == options.model_path == options.tb_path
-        tb_folder = run.folder if in_own_folder else options.tb_path / run.folder.name
-        log.info(f"checkpoints: {run.folder}")
+    run = open_run(options, context, description, learner, steps_per_epoch, stop.check)
+    with run as (folder, start, saved):
+        if probe and saved:
+            probe.load_state(saved.content.get("probe"))
+        in_own_folder = folder == options.model_path == options.tb_path
+        tb_folder = folder if in_own_folder else options.tb_path / folder.name
+        log.info(f"checkpoints: {folder}")
         log.info(f"TensorBoard: {tb_folder}")
-        loader = build_loader(dataset, batches.starting_at(position), options.num_workers, context, device)
-        bad_images = BadImages(dataset, run.folder, options.max_bad / 100, context.is_first, bool(run.found))
+        batches = epoch_batches(len(dataset), options.batch_size, options.epochs, options.seed, context, start)
+        loader = build_loader(dataset, batches, options.num_workers, context, device)
+        bad_images = BadImages(dataset, folder, options.max_bad / 100, context, resumed=saved is not None)
+        progress = Progress(options, context, tb_folder, steps_per_epoch, start)
 
-        with Progress(context, tb_folder, options.print_freq, steps_per_epoch, options.epochs, position) as progress:
-            saver = Saver(options, context, learner, progress, run.folder, description, probe, stop)
-            if context.is_first and not run.found:
-                progress.picture(split_batch(dataset[1, 0])[0])
+        with closing(progress):
+            if context.is_first and not saved:
+                progress.picture(dataset[1, 0])
             stop.check_all()
-            for batch in progress.batches(loader):
-                learning_rate = schedule.at_step(position.epoch + 1, position.step, steps_per_epoch)
-                loss, acc = learner.step(batch, learning_rate, position.global_step)
-                position = position.after_step(steps_per_epoch)
-                progress.step(position, learning_rate, loss, acc)
+            for step in train_steps(options, learner, progress.batches(loader), start, steps_per_epoch, device):
+                position = step.position
+                progress.add(step)
                 if position.step % options.print_freq == 0:
                     bad_images.check()
-                saver.after_step(position)
+                signal_number = stop.agreed()
+                due = position.at_epoch_end or (options.save_steps and position.step % options.save_steps == 0)
+                due_probe = probe if probe and probe.is_due(position) else None
+                if signal_number or due or due_probe:
+                    progress.report()  # writes the curves up to this step, so a resumed curve has no gap
+                    share_statistics(learner.moco)
+                    is_best = due_probe is not None and due_probe.measure(position, progress.add_measurement)
+                    if context.is_first:
+                        kept = position.epoch % options.save_freq == 0 or position.epoch == options.epochs
+                        keep_as = OF_EPOCH.format(position.epoch) if position.at_epoch_end and kept else None
+                        state = training_state(learner, position, description, probe.state() if probe else None)
+                        save_checkpoint(state, folder, keep_as, options.keep, is_best)
+                if signal_number and position.epoch < options.epochs:
+                    stop.obey(signal_number, f"after {position}; saved, --resume auto continues from there")
 
     log.set_quiet(context.local_rank != 0)  # the weights of every node are printed, to be compared
-    log.info(f"finished, weights {learner.moco.digest()}" + f" on node {context.node}" * (context.world_size > 1))
+    digest = weights_digest(learner.moco)
+    log.info(f"finished, weights {digest}" + f" on node {context.node}" * (context.world_size > 1))
     leave()
 
 
-def describe_processes(context: ProcessContext, device: torch.device, backend: str) -> str:
-    """For example "2 processes on cpu over gloo"."""
-    if context.world_size == 1:
-        return f"1 process on {device.type}"
-    return f"{context.world_size} processes on {device.type} over {backend}"
+def train_steps(
+    options: ContrastOptions,
+    learner: Learner,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    position: Position,
+    steps_per_epoch: int,
+    device: torch.device,
+) -> Iterator[Step]:
+    """Makes a training step (Algorithm 1 of MoCo) with each batch, from ``position`` on, and yields what it gave.
 
-
-class RunLock:
-    """Rank 0's lock on the run's folder, against other trainings that would write there; released on exit."""
-
-    def __init__(self, context: ProcessContext, stop: StopRequest):
-        self._is_first = context.is_first
-        self._stop = stop
-        self._file: BinaryIO | None = None
-
-    def __enter__(self) -> RunLock:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        if self._file:
-            self._file.close()
-
-    def acquire(self, folder: Path) -> None:
-        """Makes and locks the folder; does nothing when this has been done, or on other ranks.
-
-        Raises UserError if another process holds the lock or the folder cannot be written to, and Stopped if a signal
-        comes while this process waits for the lock.
-        """
-        if self._is_first and not self._file:
-            self._file = hold(folder, while_waiting=self._stop.check)
-            check_writable(folder)
-            remove_leftovers(folder)
-
-
-class Saver:
-    """Saves at an epoch's end, every ``save_steps`` steps within it, after each measurement of the probe,
-    and when a signal asks to stop. Only rank 0 writes.
+    A batch holds the query and key crops of every row of every image, uint8 (images, rows, 6, P, P), and the levels of
+    distortions that the rows have reached, uint8 (images, rows, levels).
     """
+    moco, optimizer, scaler = learner
+    for all_crops, all_reached in batches:
+        crops = all_crops.to(device, non_blocking=True).flatten(0, 1)  # (N, 6, P, P)
+        reached = all_reached.to(device, non_blocking=True).flatten(0, 1)  # (N, levels)
+        x_q, x_k = crops.split(3, dim=1)
 
-    def __init__(
-        self,
-        options: ContrastOptions,
-        context: ProcessContext,
-        learner: Learner,
-        progress: Progress,
-        folder: Path,
-        description: dict[str, Any],
-        probe: Probe | None,
-        stop: StopRequest,
-    ):
-        self._options = options
-        self._is_first = context.is_first
-        self._learner = learner
-        self._progress = progress
-        self._folder = folder
-        self._description = description
-        self._probe = probe
-        self._stop = stop
+        learning_rate = learning_rate_at(options, position.epoch + 1, position.step, steps_per_epoch)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate
+        with torch.autocast(device.type, dtype=amp_dtype(device), enabled=options.amp):
+            logits, keys, level_logits = moco(x_q, x_k, position.global_step)
+        loss = contrastive_loss(logits)
+        if options.level_weight:
+            loss = loss + options.level_weight * level_loss(level_logits, reached)
+        optimizer.zero_grad(set_to_none=True)
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        moco.advance(keys)
 
-    def after_step(self, position: Position) -> None:
-        """Saves if it is due. If any process has received a signal, all processes raise Stopped after the same step."""
-        options = self._options
-        signal_number = self._stop.agreed()
-        probing = self._probe is not None and self._probe.is_due(position, options.epochs)
-        due = position.at_epoch_end or (options.save_steps and position.step % options.save_steps == 0)
-        if signal_number or due or probing:
-            self._progress.report()  # writes the curves up to this step, so a resumed curve has no gap
-            self._learner.moco.share_statistics()
-            is_best = probing and self._measure(position)
-            if self._is_first:
-                self._save(position, is_best)
-        if signal_number and position.epoch < options.epochs:
-            self._stop.obey(signal_number, f"after {position}; saved, --resume auto continues from there")
-
-    def _measure(self, position: Position) -> bool:
-        """Measures the encoder with the probe and reports the result. Returns whether it is the run's best so far."""
-        assert self._probe is not None
-        measured = self._probe.measure(position)
-        best = self._probe.best
-        if measured is None or best is None:  # not rank 0
-            return False
-        self._progress.measured(measured, best)
-        return best is measured
-
-    def _save(self, position: Position, is_best: bool) -> None:
-        options, learner = self._options, self._learner
-        kept = position.epoch % options.save_freq == 0 or position.epoch == options.epochs
-        keep_as = OF_EPOCH.format(position.epoch) if position.at_epoch_end and kept else None
-        probe = self._probe.state() if self._probe else None
-        state = training_state(learner.moco, learner.optimizer, learner.scaler, position, self._description, probe)
-        save_checkpoint(state, self._folder, keep_as, options.keep, is_best)
+        position = position.after_step(steps_per_epoch)
+        yield Step(position, learning_rate, loss.detach(), accuracy(logits.detach()))

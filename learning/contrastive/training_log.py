@@ -9,8 +9,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,27 +20,40 @@ from tqdm import tqdm
 from common import log
 from common.errors import UserError
 from datasets.training.workers import signals_delayed
-from learning.contrastive.batches import Batch, split_batch
-from learning.contrastive.training_state import Position
+from learning.contrastive.batches import Position
 from learning.distributed.process_group import ProcessContext, mean_over_processes
-
-if TYPE_CHECKING:
-    from learning.contrastive.probe import Measurement
+from options.contrast import ContrastOptions
 
 N_PICTURED_PAIRS = 12
 NEVER = 10**9  # seconds
 
 
-class Measured(NamedTuple):
-    """A step that is not reported yet: the position after it, its learning rate, and loss and accuracy (2,)."""
+class Step(NamedTuple):
+    """A step that was made: the position after it, its learning rate, and its loss and accuracy, on the device."""
 
     position: Position
     learning_rate: float
-    loss_and_accuracy: Tensor
+    loss: Tensor
+    accuracy: Tensor
+
+
+class Measurement(NamedTuple):
+    """The metrics of an encoder at a position of its training; the first metric decides which encoder is best."""
+
+    metrics: dict[str, float]
+    position: Position
+
+    @property
+    def value(self) -> float:
+        """The metric that decides which encoder is best; higher is better."""
+        return next(iter(self.metrics.values()))
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {value:.4f}" for name, value in self.metrics.items()) + f" after {self.position}"
 
 
 class Progress:
-    """Collects the measurements of each step and reports them every ``print_freq`` steps and at an epoch's end.
+    """Collects the steps, and reports them every ``print_freq`` steps and at an epoch's end.
 
     Losses stay on the device until they are reported, so that no step waits for the one before it. TensorBoard gets
     ``loss``, ``acc`` and ``learning_rate`` of each step, as means over all processes. Only rank 0 writes and prints.
@@ -49,22 +61,18 @@ class Progress:
     """
 
     def __init__(
-        self,
-        context: ProcessContext,
-        folder: Path,
-        print_freq: int,
-        steps_per_epoch: int,
-        epochs: int,
-        start: Position,
+        self, options: ContrastOptions, context: ProcessContext, folder: Path, steps_per_epoch: int, start: Position
     ):
+        self._options = options
         self._context = context
         self._folder = folder
-        self._print_freq = print_freq
         self._steps_per_epoch = steps_per_epoch
-        self._epochs = epochs
-        self._position = start
-        self._pending: list[Measured] = []
-        self._in_epoch = False
+        self._start = self._position = start
+        self._pending: list[Step] = []
+        self._started = self._reported = time.perf_counter()
+        self._waited = 0.0
+        self._images = 0
+        self._on_terminal = context.is_first and sys.stderr.isatty() and sys.stdout.isatty()
         self._bar: tqdm | None = None
         self._writer: SummaryWriter | None = None
         if context.is_first:
@@ -74,11 +82,10 @@ class Progress:
                 # flush_secs: curves are written when a report is due, not by a thread at a time of its own.
                 self._writer = SummaryWriter(str(folder), purge_step=start.global_step, flush_secs=NEVER)
 
-    def __enter__(self) -> Progress:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        self._end_epoch()
+    def close(self) -> None:
+        """Ends the bar and the curves' file."""
+        if self._bar:
+            self._bar.close()
         if self._writer:
             with self._writing():
                 self._writer.close()
@@ -88,6 +95,8 @@ class Progress:
         """Raises UserError if TensorBoard's files cannot be written."""
         try:
             yield
+            if self._writer:
+                self._writer.flush()
         except OSError as error:
             self._writer = None
             raise UserError(f"--tb_path: {self._folder} cannot be written: {error.strerror or error}") from None
@@ -101,84 +110,65 @@ class Progress:
         rows = [torch.cat(list(half), dim=2) for half in (framed[:, :3], framed[:, 3:])]
         with self._writing():
             self._writer.add_image("query_above_key", F.pad(torch.cat(rows, dim=1), (1, 1, 1, 1)), 0)
-            self._writer.flush()
 
-    def batches(self, loader: Iterable[Batch]) -> Iterator[Batch]:
+    def batches(self, loader: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of ``loader``; measures how long each is waited for, and how many images it has."""
         with signals_delayed():
             loaded = iter(loader)  # starts the data workers
+        self._started = self._reported = time.perf_counter()
         while True:
-            if not self._in_epoch:
-                self._start_epoch()
+            if self._position.at_epoch_end:
+                self._reported = time.perf_counter()  # a checkpoint was saved; rates are those of steps alone
+            if self._bar is None and self._on_terminal and self._position.epoch < self._options.epochs:
+                self._bar = tqdm(
+                    total=self._steps_per_epoch,
+                    initial=self._position.step,
+                    desc=f"epoch {self._position.epoch + 1}/{self._options.epochs}",
+                    unit="step",
+                    dynamic_ncols=True,
+                )
             asked = time.perf_counter()
             batch = next(loaded, None)
             self._waited += time.perf_counter() - asked
             if batch is None:
                 return
-            self._images += self._context.world_size * len(split_batch(batch)[0])
+            self._images += self._context.world_size * len(batch[0])
             yield batch
 
-    def _start_epoch(self) -> None:
-        self._in_epoch = True
-        self._started = self._reported = time.perf_counter()
-        self._first_step = self._position.step
-        self._waited = 0.0
-        self._images = 0
-        more = self._position.epoch < self._epochs
-        if more and self._context.is_first and sys.stderr.isatty() and sys.stdout.isatty():
-            self._bar = tqdm(
-                total=self._steps_per_epoch,
-                initial=self._first_step,
-                desc=f"epoch {self._position.epoch + 1}/{self._epochs}",
-                unit="step",
-                dynamic_ncols=True,
-            )
-
-    def step(self, position: Position, learning_rate: float, loss: Tensor, acc: Tensor) -> None:
-        """Notes the step that led to ``position``, with this process's loss and accuracy."""
-        self._position = position
-        self._pending.append(Measured(position, learning_rate, torch.stack([loss, acc])))
+    def add(self, step: Step) -> None:
+        """Notes a step. Raises UserError, as ``report`` does, if a report is due."""
+        self._position = step.position
+        self._pending.append(step)
         if self._bar:
             self._bar.update()
-        if position.at_epoch_end or position.step % self._print_freq == 0:
+        if step.position.step % self._options.print_freq == 0:
             self.report()
-        if position.at_epoch_end:
-            self._end_epoch()
+        if step.position.at_epoch_end and self._bar:
+            self._bar.close()
+            self._bar = None
 
     def report(self) -> None:
         """Prints and logs the steps since the last report. Raises UserError for a loss that is not finite."""
         if not self._pending:
             return
-        means = mean_over_processes(torch.stack([step.loss_and_accuracy for step in self._pending])).tolist()
-        self._stop_unless_finite([loss for loss, _ in means])
-        if self._context.is_first:
-            self._log(means)
-            loss, acc = (sum(column) / len(means) for column in zip(*means, strict=True))
-            self._show(loss, acc)
-        self._pending.clear()
-        self._images, self._waited, self._reported = 0, 0.0, time.perf_counter()
-
-    def measured(self, measurement: Measurement, best: Measurement) -> None:
-        """Prints and logs a measurement of the probe. Called by rank 0, when all steps are reported."""
-        if self._writer:
-            with self._writing():
-                for name, value in measurement.metrics.items():
-                    self._writer.add_scalar(f"probe/{name}", value, measurement.position.global_step - 1)
-                self._writer.flush()
-        taken = time.perf_counter() - self._reported  # the steps were reported just before the measurement
-        standing = "the best so far" if best is measurement else f"best: {best}"
-        log.info(f"probe: {measurement}, {standing} ({taken:.1f} s)")
-        self._started += taken  # so that rates are those of steps alone
-        self._reported += taken
-
-    def _stop_unless_finite(self, losses: list[float]) -> None:
-        for step, loss in zip(self._pending, losses, strict=True):
+        values = torch.stack([torch.stack([step.loss, step.accuracy]) for step in self._pending])
+        means = mean_over_processes(values).tolist()
+        for step, (loss, _) in zip(self._pending, means, strict=True):
             if not math.isfinite(loss):
                 epoch, number = self._within_epoch(step.position)
                 raise UserError(
                     f"the loss is {loss} in epoch {epoch}, step {number}: training stopped, the last "
                     "checkpoint is kept; a lower --learning_rate, --warm or no --amp may help"
                 )
+        if self._writer:
+            with self._writing():
+                for step, (loss, acc) in zip(self._pending, means, strict=True):
+                    curves = {"loss": loss, "acc": acc, "learning_rate": step.learning_rate}
+                    for name, value in curves.items():
+                        self._writer.add_scalar(name, value, step.position.global_step - 1)  # counted from 0
+        self._show(*(sum(column) / len(means) for column in zip(*means, strict=True)))
+        self._pending.clear()
+        self._images, self._waited, self._reported = 0, 0.0, time.perf_counter()
 
     def _within_epoch(self, position: Position) -> tuple[int, int]:
         """The epoch, from 1, of the step that led to ``position``, and the step's number in it, from 1."""
@@ -186,37 +176,33 @@ class Progress:
             return position.epoch, self._steps_per_epoch
         return position.epoch + 1, position.step
 
-    def _log(self, means: list[list[float]]) -> None:
-        if self._writer is None:
-            return
-        with self._writing():
-            for step, (loss, acc) in zip(self._pending, means, strict=True):
-                number = step.position.global_step - 1  # curves count steps from 0
-                self._writer.add_scalar("loss", loss, number)
-                self._writer.add_scalar("acc", acc, number)
-                self._writer.add_scalar("learning_rate", step.learning_rate, number)
-            self._writer.flush()
-
     def _show(self, loss: float, acc: float) -> None:
-        last = self._pending[-1]
-        elapsed = time.perf_counter() - self._reported
+        """Prints the mean loss and accuracy of the pending steps, in the bar or as a line."""
+        now = time.perf_counter()
+        elapsed = now - self._reported
         text = (
-            f"loss {loss:.3f}  acc {acc:.2f}%  lr {last.learning_rate:.4g}  "
+            f"loss {loss:.3f}  acc {acc:.2f}%  lr {self._pending[-1].learning_rate:.4g}  "
             f"{self._images / elapsed:.1f} images/s  waiting {self._waited / elapsed:.0%}"
         )
         if self._bar:
             self._bar.set_postfix_str(text)
             return
-        epoch, step = self._within_epoch(last.position)
-        rate = (time.perf_counter() - self._started) / (step - self._first_step)
-        remaining = tqdm.format_interval(rate * (self._steps_per_epoch - step))
-        log.info(f"epoch {epoch}/{self._epochs}  step {step}/{self._steps_per_epoch}  {text}  left {remaining}")
+        epoch, step = self._within_epoch(self._position)
+        seconds_per_step = (now - self._started) / (self._position.global_step - self._start.global_step)
+        remaining = tqdm.format_interval(seconds_per_step * (self._steps_per_epoch - step))
+        log.info(f"epoch {epoch}/{self._options.epochs}  step {step}/{self._steps_per_epoch}  {text}  left {remaining}")
 
-    def _end_epoch(self) -> None:
-        self._in_epoch = False
-        if self._bar:
-            self._bar.close()
-            self._bar = None
+    def add_measurement(self, measurement: Measurement, best: Measurement) -> None:
+        """Prints and logs a measurement of the probe. Called by rank 0, when all steps are reported."""
+        if self._writer:
+            with self._writing():
+                for name, value in measurement.metrics.items():
+                    self._writer.add_scalar(f"probe/{name}", value, measurement.position.global_step - 1)
+        taken = time.perf_counter() - self._reported  # the steps were reported just before the measurement
+        standing = "the best so far" if best is measurement else f"best: {best}"
+        log.info(f"probe: {measurement}, {standing} ({taken:.1f} s)")
+        self._started += taken  # so that rates are those of steps alone
+        self._reported += taken
 
 
 def _report_unless_tensorboard(failure: threading.ExceptHookArgs) -> None:

@@ -9,14 +9,17 @@ under the same names without ``module.``, ``contrast`` the queue as ``memory``. 
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
 import shutil
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import torch
+import torch.distributed as dist
 from torch import nn
 from torch.amp import GradScaler
 from torch.optim import Optimizer
@@ -24,9 +27,10 @@ from torch.optim import Optimizer
 from common import log
 from common.atomic_files import whole_file
 from common.errors import UserError
+from learning.contrastive.batches import Position
 from learning.contrastive.moco import MoCo
 from networks.checkpoint_files import UnreadableFileError
-from networks.checkpoint_formats import read_file, with_prefix
+from networks.checkpoint_formats import read_file, with_prefix, without_prefix
 
 MODULE = "module."
 CURRENT = "current.pth"
@@ -35,56 +39,63 @@ OF_EPOCH = "ckpt_epoch_{}.pth"
 BEST = "best.pth"
 
 Content = dict[str, Any]
-T = TypeVar("T")
 
 
-class Position(NamedTuple):
-    """The progress of a training: complete epochs, steps done in the epoch after them, and steps done in all."""
+class Learner(NamedTuple):
+    """What a training step changes: networks and queue, optimiser, and the scaler of half-precision gradients."""
 
-    epoch: int = 0
-    step: int = 0
-    global_step: int = 0
+    moco: MoCo
+    optimizer: Optimizer
+    scaler: GradScaler
 
-    def after_step(self, steps_per_epoch: int) -> Position:
-        """The position one step later."""
-        if self.step + 1 < steps_per_epoch:
-            return Position(self.epoch, self.step + 1, self.global_step + 1)
-        return Position(self.epoch + 1, 0, self.global_step + 1)
+
+class Saved(NamedTuple):
+    """A checkpoint: its file, its content, and the position at which it was saved."""
+
+    path: Path
+    content: Content
+    position: Position
 
     @property
-    def at_epoch_end(self) -> bool:
-        return self.step == 0
-
-    def __str__(self) -> str:
-        return f"epoch {self.epoch}" if self.step == 0 else f"step {self.step} of epoch {self.epoch + 1}"
+    def run(self) -> dict[str, Any]:
+        """The description of the run that wrote it; empty in a checkpoint of another program."""
+        run = self.content.get("run")
+        return run if isinstance(run, dict) else {}
 
 
 def unwrapped(network: nn.Module) -> nn.Module:
     """The network inside a DistributedDataParallel, or the network itself."""
-    inner = network.module if isinstance(network, nn.parallel.DistributedDataParallel) else network
-    assert isinstance(inner, nn.Module)
-    return inner
+    return network.get_submodule("module") if isinstance(network, nn.parallel.DistributedDataParallel) else network
+
+
+def share_statistics(moco: MoCo) -> None:
+    """Copies rank 0's running BatchNorm statistics to every process. Checkpoints contain these statistics.
+
+    Training does not use them: its BatchNorm uses the statistics of the batch. The running statistics differ
+    between processes: those of f_k always, those of f_q since DDP's last broadcast.
+    """
+    if dist.is_initialized():
+        for buffer in (*moco.f_q.buffers(), *moco.f_k.buffers()):
+            dist.broadcast(buffer, src=0)
 
 
 def training_state(
-    moco: MoCo,
-    optimizer: Optimizer,
-    scaler: GradScaler,
-    position: Position,
-    run: dict[str, Any],
-    probe: dict[str, Any] | None = None,
+    learner: Learner, position: Position, run: dict[str, Any], probe: dict[str, Any] | None = None
 ) -> Content:
     """The dictionary that is saved at ``position``; ``probe`` is the state of the run's probe.
 
-    Raises UserError for weights that are not finite."""
-    name = _not_finite(unwrapped(moco.f_q).state_dict())
+    Raises UserError for weights that are not finite.
+    """
+    moco, optimizer, scaler = learner
+    model = unwrapped(moco.f_q).state_dict()
+    name = _not_finite(model)
     if name is not None:
         raise UserError(
             f"{name} is not finite after {position}: training stopped, the last checkpoint is kept; a lower "
             "--learning_rate, --warm or no --amp may help"
         )
     return {
-        "model": with_prefix(unwrapped(moco.f_q).state_dict(), MODULE),
+        "model": with_prefix(model, MODULE),
         "model_ema": moco.f_k.state_dict(),
         "contrast": {"memory": moco.queue.memory},
         "queue_position": moco.queue.position,
@@ -94,6 +105,52 @@ def training_state(
         "run": run,
         **({"probe": probe} if probe else {}),
     }
+
+
+def load_training_state(saved: Saved, learner: Learner) -> None:
+    """Loads networks, queue, optimiser and gradient scaler from the checkpoint.
+
+    Also reads the released checkpoints, which lack the queue's position: it then starts at 0. Raises UserError for a
+    checkpoint that does not fit.
+    """
+    moco, optimizer, scaler = learner
+    path, content = saved.path, saved.content
+    missing = [key for key in ("model", "model_ema", "contrast", "optimizer") if not isinstance(content.get(key), dict)]
+    if missing:
+        raise UserError(f"checkpoint {path} cannot be resumed: it lacks the entries {', '.join(missing)}")
+    memory = content["contrast"].get("memory")
+    if memory is None or memory.shape != moco.queue.memory.shape:
+        shape = None if memory is None else tuple(memory.shape)
+        raise UserError(f"checkpoint {path}: its queue is {shape}, this run's {tuple(moco.queue.memory.shape)}")
+    model = {name: value for name, value in content["model"].items() if isinstance(name, str)}
+    if any(name.startswith(MODULE) for name in model):
+        model = without_prefix(model, MODULE)
+    # The optimiser's options are this run's, not the saved ones.
+    hyperparameters = [
+        {name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups
+    ]
+    try:
+        unwrapped(moco.f_q).load_state_dict(model)
+        moco.f_k.load_state_dict(content["model_ema"])
+        optimizer.load_state_dict(content["optimizer"])
+        for group, values in zip(optimizer.param_groups, hyperparameters, strict=True):
+            group.update(values)
+    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+        first_lines = " ".join(str(error).split("\n")[:2])
+        raise UserError(f"checkpoint {path} does not fit this run's network and optimiser: {first_lines}") from None
+    moco.queue.memory.copy_(memory)
+    moco.queue.position = int(content.get("queue_position", 0))
+    if content.get("grad_scaler"):
+        scaler.load_state_dict(content["grad_scaler"])
+
+
+def weights_digest(moco: MoCo) -> str:
+    """A short hash of all weights and the queue. Equal hashes mean that all these values are equal bit for bit."""
+    total = hashlib.sha256()
+    for module in (moco.f_q, moco.f_k, moco.queue):
+        for value in module.state_dict().values():
+            total.update(value.cpu().contiguous().numpy().data)
+    return total.hexdigest()[:12]
 
 
 def save_checkpoint(
@@ -110,70 +167,80 @@ def save_checkpoint(
     """
     current, previous = folder / CURRENT, folder / PREVIOUS
     try:
-        if is_best:
-            _write(state, folder / BEST)
         if not keep_as and current.exists():
-            _keep(current, previous)
-        _write(state, current)
+            # A second name for the file, which remains when a new one is put in the place of ``current.pth``.
+            with whole_file(previous, durable=False) as temporary:
+                temporary.unlink()
+                try:
+                    os.link(current, temporary)
+                except OSError:  # a file system without hard links
+                    shutil.copyfile(current, temporary)
+        for path in [folder / BEST, current] if is_best else [current]:
+            with whole_file(path) as temporary, open(temporary, "wb") as file:
+                try:
+                    torch.save(state, file)
+                except RuntimeError as error:
+                    # torch's writer hides the system's error (the disk is full) behind an error of its own.
+                    raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
         if keep_as:
-            _copy(current, folder / keep_as)
+            with whole_file(folder / keep_as) as temporary:
+                shutil.copyfile(current, temporary)
             previous.unlink(missing_ok=True)
     except UserError as error:
         older = "the checkpoint before it is kept" if current.exists() else "there is no checkpoint yet"
         raise UserError(f"{error}; training stopped, {older}; make room, and --resume auto continues") from None
-    for path in _of_epochs(folder)[: -keep if keep else 0]:
+    for path in _of_epochs(folder)[keep:] if keep else ():
         path.unlink()
 
 
-def _write(state: Content, path: Path) -> None:
-    with whole_file(path) as temporary, open(temporary, "wb") as file:
-        try:
-            torch.save(state, file)
-        except RuntimeError as error:
-            # torch's writer hides the system's error (the disk is full) behind an error of its own.
-            raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
-
-
-def _copy(source: Path, target: Path) -> None:
-    with whole_file(target) as temporary:
-        shutil.copyfile(source, temporary)
-
-
-def _keep(source: Path, target: Path) -> None:
-    """Gives the present ``source`` a second name, which remains when ``source`` is replaced."""
-    with whole_file(target, durable=False) as temporary:
-        temporary.unlink()
-        try:
-            os.link(source, temporary)
-        except OSError:  # a file system without hard links
-            shutil.copyfile(source, temporary)
-
-
 def _of_epochs(folder: Path) -> list[Path]:
-    """The checkpoints kept by their epoch, oldest first."""
+    """The checkpoints kept by their epoch, newest first."""
     prefix, suffix = OF_EPOCH.split("{}")
     found = {
         int(number): path
         for path in folder.glob(OF_EPOCH.format("*"))
         if (number := path.name.removeprefix(prefix).removesuffix(suffix)).isdecimal()
     }
-    return [found[epoch] for epoch in sorted(found)]
+    return [found[epoch] for epoch in sorted(found, reverse=True)]
 
 
-def read_position(content: Content, path: Path) -> Position:
-    """The position at which a checkpoint was saved.
+def checkpoint_paths(folder: Path) -> list[Path]:
+    """All checkpoints of a run's folder, damaged ones included, newest first."""
+    return [path for path in [folder / CURRENT, folder / PREVIOUS, *_of_epochs(folder)] if path.exists()]
 
-    The released checkpoints were saved at the end of an epoch and do not count steps: their global_step is -1.
+
+def newest_checkpoint(folder: Path) -> Saved | None:
+    """The newest valid checkpoint of a run's folder.
+
+    A damaged checkpoint is renamed, with a warning, so that it is neither tried again nor lost. A file that the system
+    does not give now may be valid: UnreadableFileError is raised.
     """
-    try:
-        return Position(int(content["epoch"]), int(content.get("step", 0)), int(content.get("global_step", -1)))
-    except (KeyError, TypeError, ValueError):
-        raise UserError(f"checkpoint {path} cannot be resumed: it does not hold the number of its epoch") from None
+    for path in checkpoint_paths(folder):
+        try:
+            return read_checkpoint(path)
+        except UnreadableFileError:  # noqa: PERF203  (a run has few checkpoints)
+            raise
+        except UserError as error:
+            renamed = path.with_name(path.name + ".damaged")
+            path.replace(renamed)
+            log.warning(f"{error}; it is renamed to {renamed.name}, and an older checkpoint is used")
+    return None
 
 
-def read_whole(path: Path) -> Content:
-    """A checkpoint's content, verified by the checksums in the file; UserError if it is damaged or not finite."""
-    if zipfile.is_zipfile(path):  # torch's own format, but torch does not verify the checksums
+def peek_newest(folder: Path) -> Saved | None:
+    """The newest readable checkpoint of a folder, not verified, its tensors not read. Changes no file."""
+    for path in checkpoint_paths(folder):
+        with contextlib.suppress(UserError):  # damaged
+            return read_checkpoint(path, verify=False)
+    return None
+
+
+def read_checkpoint(path: Path, verify: bool = True) -> Saved:
+    """A checkpoint; UserError if it cannot be read, and with ``verify`` if a checksum is wrong or weights not finite.
+
+    Without ``verify``, tensors are read from the disk when they are first used.
+    """
+    if verify and zipfile.is_zipfile(path):  # torch's own format, but torch does not verify the checksums
         try:
             with zipfile.ZipFile(path) as archive:
                 damaged = archive.testzip()
@@ -183,12 +250,17 @@ def read_whole(path: Path) -> Content:
             raise UserError(f"checkpoint {path} is damaged: {error}") from None
         if damaged:
             raise UserError(f"checkpoint {path} is damaged: the checksum of {damaged} is wrong")
-    content = read_file(path)
+    content = read_file(path, mmap=not verify)
     model = content.get("model")
-    name = _not_finite(model) if isinstance(model, dict) else None
+    name = _not_finite(model) if verify and isinstance(model, dict) else None
     if name is not None:
         raise UserError(f"checkpoint {path} is damaged: {name} holds values that are not finite")
-    return content
+    try:
+        # The released checkpoints were saved at the end of an epoch and do not count steps: their global_step is -1.
+        position = Position(int(content["epoch"]), int(content.get("step", 0)), int(content.get("global_step", -1)))
+    except (KeyError, TypeError, ValueError):
+        raise UserError(f"checkpoint {path} cannot be resumed: it does not hold the number of its epoch") from None
+    return Saved(path, content, position)
 
 
 def _not_finite(state: Mapping[str, object]) -> str | None:
@@ -197,44 +269,3 @@ def _not_finite(state: Mapping[str, object]) -> str | None:
         if isinstance(value, torch.Tensor) and not torch.isfinite(value).all():
             return name
     return None
-
-
-def newest_checkpoint(folder: Path) -> tuple[Path, Content] | tuple[None, None]:
-    """The newest valid checkpoint of a run's folder and its content.
-
-    ``current.pth`` is always the newest; of the rest it is the one that got farthest. A damaged checkpoint is renamed,
-    with a warning, so that it is neither tried again nor lost.
-    """
-    paths = checkpoint_paths(folder)
-    positions = {path: _unless_damaged(_position_of, path) for path in paths}
-    valid = [path for path in paths if positions[path] is not None]
-    for path in sorted(valid, key=lambda path: (path.name == CURRENT, positions[path]), reverse=True):
-        content = _unless_damaged(read_whole, path)
-        if content:
-            return path, content
-    return None, None
-
-
-def checkpoint_paths(folder: Path) -> list[Path]:
-    """All checkpoints of a run's folder, damaged ones included; ``current.pth`` first."""
-    return [path for path in [folder / CURRENT, folder / PREVIOUS, *reversed(_of_epochs(folder))] if path.exists()]
-
-
-def _position_of(path: Path) -> Position:
-    return read_position(read_file(path, mmap=True), path)
-
-
-def _unless_damaged(read: Callable[[Path], T], path: Path) -> T | None:
-    """The result of ``read`` for ``path``; None, with a warning and the file renamed, if the file is damaged.
-
-    A file that the system does not give now may be sound: UnreadableFileError is raised.
-    """
-    try:
-        return read(path)
-    except UnreadableFileError:
-        raise
-    except UserError as error:
-        renamed = path.with_name(path.name + ".damaged")
-        path.replace(renamed)
-        log.warning(f"{error}; it is renamed to {renamed.name}, and an older checkpoint is used")
-        return None

@@ -68,8 +68,9 @@ def test_training_starts_with_blocks_that_are_their_shortcuts(arch, last):
 
 @pytest.mark.parametrize("head", ["linear", "mlp"])
 def test_embeddings_are_unit_vectors(head):
-    embeddings = ContrastiveNetwork("resnet18", head, feat_dim=16)(torch.rand(3, 3, 32, 32))
+    embeddings, level_logits = ContrastiveNetwork("resnet18", head, feat_dim=16)(torch.rand(3, 3, 32, 32))
     assert embeddings.shape == (3, 16) and torch.allclose(embeddings.norm(dim=1), torch.ones(3))
+    assert level_logits.shape == (3, 0)
 
 
 def test_unknown_names_are_refused():

@@ -37,6 +37,8 @@ def test_views_depend_on_seed_epoch_and_index_alone(images, method):
     dataset = ContentAwareDataset(images, method, patch_size=48)
     before = torch.get_rng_state()
     assert torch.equal(dataset[2, 4], alone[4])
+    crops, reached = dataset.sample(2, 4)
+    assert torch.equal(crops, alone[4]) and reached.shape == (1, 0)
     assert torch.equal(before, torch.get_rng_state())
 
 

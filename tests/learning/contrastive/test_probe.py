@@ -14,11 +14,12 @@ from sklearn.preprocessing import StandardScaler
 from common.errors import UserError
 from datasets.distortions import DISTORTIONS, N_LEVELS
 from learning.contrastive import probe as probes
-from learning.contrastive.probe import DistortionSet, Measurement, OpinionSet, Probe, default_interval, read_probe_set
-from learning.contrastive.training_state import Position
+from learning.contrastive.batches import Position
+from learning.contrastive.probe import DistortionSet, OpinionSet, Probe, default_interval, read_probe_set
+from learning.contrastive.training_log import Measurement
 from learning.distributed.process_group import ProcessContext
 from networks.checkpoint_formats import load_encoder
-from networks.features import FeatureExtractor
+from options.contrast import parse_contrast_options
 from tests.dead_leaves import dead_leaves
 from tests.images import write_labelled, write_training_set
 from tests.runs import assert_same_training, checkpoint, run_folder, scalars, train_here
@@ -42,6 +43,11 @@ def whole(labelled, csv_path, tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
     train_here(csv_path, folder, "--probe", labelled, "--probe_every", 2)
     return folder
+
+
+def make_probe(labelled):
+    options = parse_contrast_options(["--probe", str(labelled), "--probe_every", "5", "--epochs", "2"])
+    return Probe(options, torch.nn.Sequential(), ProcessContext(), torch.device("cpu"))
 
 
 def as_rows(probe_set, encoder):
@@ -139,10 +145,9 @@ def test_the_default_interval_keeps_to_the_share_of_arithmetic():
 
 
 def test_a_run_without_a_better_measurement_keeps_its_best(labelled):
-    encoder = torch.nn.Sequential()
-    probe = Probe(OpinionSet(labelled), lambda: encoder, 5, 1, ProcessContext())
-    assert [step for step in range(1, 13) if probe.is_due(Position(0, step, step), epochs=2)] == [5, 10]
-    assert probe.is_due(Position(2, 0, 13), epochs=2)
+    probe = make_probe(labelled)
+    assert [step for step in range(1, 13) if probe.is_due(Position(0, step, step))] == [5, 10]
+    assert probe.is_due(Position(2, 0, 13))
 
 
 @pytest.mark.parametrize("killed_after", [2, 4])
@@ -154,8 +159,8 @@ def test_killed_and_resumed_it_keeps_the_same_best(labelled, csv_path, whole, tm
 
     measured = probes.Probe.measure
 
-    def killed(self, position):
-        result = measured(self, position)
+    def killed(self, position, report):
+        result = measured(self, position, report)
         if position.global_step >= killed_after:
             raise Killed
         return result
@@ -178,14 +183,14 @@ def test_the_probe_does_not_change_the_training(csv_path, whole, tmp_path):
 
 
 def test_another_probe_set_starts_the_choice_anew(labelled, capsys):
-    probe = Probe(OpinionSet(labelled), lambda: FeatureExtractor, 5, 1, ProcessContext())
+    probe = make_probe(labelled)
     probe.best = Measurement({"SRCC": 0.5}, Position(1, 0, 5))
     state = probe.state()
-    same = Probe(OpinionSet(labelled), lambda: FeatureExtractor, 5, 1, ProcessContext())
-    same.restore(state)
+    same = make_probe(labelled)
+    same.load_state(state)
     assert same.best == probe.best
-    other = Probe(OpinionSet(labelled), lambda: FeatureExtractor, 5, 1, ProcessContext())
-    other.restore(state | {"digest": "another", "source": "old.csv"})
+    other = make_probe(labelled)
+    other.load_state(state | {"digest": "another", "source": "old.csv"})
     assert other.best is None and "probe set was old.csv" in capsys.readouterr().err
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from common.errors import UserError
 from learning.contrastive import trainer
-from learning.contrastive.trainer import Saver
+from learning.contrastive.training_log import Progress
 from tests.images import write_training_set
 from tests.runs import assert_same_curves, assert_same_training, checkpoint, run_folder, scalars, train_here
 
@@ -33,13 +33,14 @@ def run(csv_path, monkeypatch):
     """Trains in this process: ``run(folder, *options, killed_after=global step)``."""
 
     def run(folder, *more, killed_after=None):
-        class KilledSaver(Saver):
-            def after_step(self, position):
-                super().after_step(position)
-                if position.global_step == killed_after:
-                    raise Killed
+        class KilledProgress(Progress):
+            def batches(self, loader):
+                for batch in super().batches(loader):
+                    if self._position.global_step == killed_after != self._start.global_step:
+                        raise Killed
+                    yield batch
 
-        monkeypatch.setattr(trainer, "Saver", KilledSaver)
+        monkeypatch.setattr(trainer, "Progress", KilledProgress)
         with pytest.raises(Killed) if killed_after is not None else nullcontext():
             train_here(csv_path, folder, *more)
 

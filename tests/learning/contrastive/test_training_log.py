@@ -9,20 +9,23 @@ pytestmark = pytest.mark.processes
 
 PROGRAM = """
 import resource, sys
+from contextlib import closing
 from pathlib import Path
 import torch
 from common.errors import UserError
 from learning.distributed.process_group import ProcessContext
-from learning.contrastive.training_log import Progress
-from learning.contrastive.training_state import Position
+from learning.contrastive.batches import Position
+from learning.contrastive.training_log import Progress, Step
+from options.contrast import parse_contrast_options
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))  # a disk on which no file grows beyond
 try:
-    with Progress(ProcessContext(), Path(sys.argv[1]), 1, 100_000, epochs=1, start=Position()) as progress:
+    options = parse_contrast_options(["--print_freq", "1", "--epochs", "1"])
+    with closing(Progress(options, ProcessContext(), Path(sys.argv[1]), 100_000, Position())) as progress:
         if sys.argv[2] == "picture":
             progress.picture(torch.randint(256, (12, 6, 96, 96), dtype=torch.uint8))
-        for step, _ in enumerate(progress.batches(torch.zeros(1000, 1)), start=1):
-            progress.step(Position(0, step, step), 0.1, torch.tensor(1.0), torch.tensor(50.0))
+        for step, _ in enumerate(progress.batches([torch.zeros(1, 1)] * 1000), start=1):
+            progress.add(Step(Position(0, step, step), 0.1, torch.tensor(1.0), torch.tensor(50.0)))
 except UserError as error:
     sys.exit(error.sentence)
 """

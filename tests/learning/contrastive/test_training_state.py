@@ -10,7 +10,8 @@ import torch
 from common.atomic_files import remove_leftovers
 from common.errors import UserError
 from learning.contrastive import training_state
-from learning.contrastive.training_state import OF_EPOCH, Position, newest_checkpoint, read_whole, save_checkpoint
+from learning.contrastive.batches import Position
+from learning.contrastive.training_state import OF_EPOCH, newest_checkpoint, read_checkpoint, save_checkpoint
 
 
 def state(epoch, step=0):
@@ -27,8 +28,9 @@ def names(folder):
 
 
 def newest(folder):
-    path, content = newest_checkpoint(folder)
-    return path.name, content["epoch"], content.get("step")
+    saved = newest_checkpoint(folder)
+    assert saved.position == (saved.content["epoch"], saved.content["step"], saved.content["global_step"])
+    return saved.path.name, *saved.position[:2]
 
 
 def damage(path, how):
@@ -42,7 +44,7 @@ def damage(path, how):
 
 
 def test_the_newest_is_found_and_the_last_few_are_kept(tmp_path):
-    assert newest_checkpoint(tmp_path) == (None, None)
+    assert newest_checkpoint(tmp_path) is None
     for epoch in (8, 9, 10, 11):
         save(tmp_path, epoch, keep=2)
     assert names(tmp_path) == ["ckpt_epoch_10.pth", "ckpt_epoch_11.pth", "current.pth"]
@@ -65,7 +67,7 @@ def test_a_damaged_one_is_set_aside_with_a_warning_and_the_one_before_it_taken(t
         newest_checkpoint(tmp_path)
         warning = capsys.readouterr().err
         assert f"warning: checkpoint {tmp_path / name} is" in warning and "damaged" in warning
-    assert newest_checkpoint(tmp_path) == (None, None)
+    assert newest_checkpoint(tmp_path) is None
     assert all(name.endswith(".pth.damaged") for name in names(tmp_path))
 
 
@@ -101,14 +103,14 @@ def test_any_flipped_byte_of_a_header_is_damage(tmp_path, offset):
         changed[start + offset] ^= 0xFF
         path.write_bytes(changed)
         with contextlib.suppress(UserError):  # other errors would end the run
-            read_whole(path)
+            read_checkpoint(path)
 
 
 def test_a_named_checkpoint_that_is_damaged_is_refused(tmp_path):
     save(tmp_path, 1)
     damage(tmp_path / "current.pth", "one bit")
     with pytest.raises(UserError, match=r"current.pth is damaged: the checksum of .* is wrong"):
-        read_whole(tmp_path / "current.pth")
+        read_checkpoint(tmp_path / "current.pth")
 
 
 def test_a_save_that_is_killed_leaves_the_one_before_it(tmp_path, monkeypatch):
