@@ -16,7 +16,6 @@ from learning.regression.fit.search import fit
 from learning.regression.fit.settings import Hyperparameters
 from learning.regression.model.description import RegressorDescription
 from learning.regression.model.files import load_regressor, save_regressor
-from learning.regression.model.pipeline_files import read_pipeline
 from learning.regression.model.predict import predict_quality
 from networks import build_encoder
 from networks.checkpoint_formats import fingerprint
@@ -114,7 +113,7 @@ def calibrated(model, intervals):
     regressor = load_regressor(model / "r.skops")
     save_regressor(
         model / "i.skops",
-        read_pipeline(model / "r.skops"),
+        load_regressor(model / "r.skops").model,
         replace(regressor.description, prediction_intervals=intervals),
     )
     return model / "i.skops"
