@@ -11,8 +11,8 @@ Z'theta. A step leads towards the maximum that D would have if J and s were the 
 residual t - Z_J w_J of (Z_J'Z_J + l2 I) w_J = Z_J't - l1 s.
 
 Written by hand because coordinate descent is too slow on the strongly correlated features of a network. On 581 x 3,840
-features, a path of the 9 default penalties takes 1.7 s here. In 60 s, scikit-learn, celer and skglm fit 3 to 7 of the 9
-(docs/performance.md).
+features, a path of the 9 default penalties takes about 1 s here. In 60 s, scikit-learn, celer and skglm fit 3 to 7 of
+the 9 (docs/performance.md).
 """
 
 from __future__ import annotations
@@ -31,9 +31,8 @@ from learning.regression.fit.training_part import TrainingPart
 GAP = 1e-8
 """Duality gap at which a fit has converged, as a share of |t|^2; scikit-learn's ``tol`` is defined alike."""
 
-INTERMEDIATE_GAP = 0.1
-LARGEST_RATIO = 2.0
-"""Penalties that differ by a larger factor are approached in smaller steps, each to ``INTERMEDIATE_GAP``."""
+LARGEST_RATIO, INTERMEDIATE_GAP = 2.0, 0.1
+"""Penalties that differ by a larger factor are approached in smaller steps, each to a gap of ``INTERMEDIATE_GAP``."""
 
 MOST_STEPS, SHORTEST_STEP = 100, 1e-8
 
@@ -128,7 +127,7 @@ class _Dual:
         return float(theta @ self._target - theta @ theta / 2 - excess @ excess / (2 * self._l2))
 
     def _newton_direction(self, active: np.ndarray, gradient: np.ndarray) -> np.ndarray:
-        """(I + Z_J Z_J' / l2)^-1 gradient; by Woodbury's identity where fewer features than images are active."""
+        """(I + Z_J Z_J' / l2)^-1 gradient; by Woodbury's identity where Z'Z is known, or few features are active."""
         if not active.size:
             return gradient
         features = self._features[:, active]
@@ -137,10 +136,10 @@ class _Dual:
         elif len(active) < len(gradient):
             system = features.T @ features
         else:
-            return self._l2 * self._solve_shifted(features @ features.T, gradient)
-        return gradient - features @ self._solve_shifted(system, features.T @ gradient)
+            return self._l2 * self._solve(features @ features.T, gradient)
+        return gradient - features @ self._solve(system, features.T @ gradient)
 
-    def _solve_shifted(self, system: np.ndarray, target: np.ndarray) -> np.ndarray:
+    def _solve(self, system: np.ndarray, target: np.ndarray) -> np.ndarray:
         """(A + l2 I)^-1 target for the symmetric matrix A, which is overwritten."""
         system[np.diag_indices_from(system)] += self._l2
         # The transpose, which is column by column in memory, is factorised without a copy.

@@ -7,6 +7,7 @@ computed, or if all their features are: the same pixels in two files give the sa
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from itertools import combinations
 
@@ -42,20 +43,19 @@ def grouped_by_content(scores: OpinionScores, digests: Digests) -> OpinionScores
 
 def warn_of_identical_parts(images: Sequence[str], splits: Sequence[Split], digests: Digests) -> None:
     """Warns where an image of one part of a split is identical to an image of another part."""
-    pairs: dict[tuple[int, int], int] = {}
+    n_splits = Counter[tuple[int, int]]()  # of a pair of images
     for split in splits:
-        of_split = {
-            (min(pair), max(pair))
-            for of_kind in digests
-            for first, second in combinations(split.parts().values(), 2)
-            for pair in identical_across(of_kind, first, second)
-        }
-        for pair in of_split:
-            pairs[pair] = pairs.get(pair, 0) + 1
-    if not pairs:
-        return
-    one, other = min(pairs, key=lambda pair: (-pairs[pair], pair))
-    log.warning(
-        f"{len(pairs):,d} pairs of identical images are on both sides of a split: {images[one]} and {images[other]} in "
-        f"{pairs[one, other]} of {len(splits)} splits; --group_identical keeps them together"
-    )
+        n_splits.update(
+            {
+                (min(pair), max(pair))
+                for of_kind in digests
+                for first, second in combinations(split.parts().values(), 2)
+                for pair in identical_across(of_kind, first, second)
+            }
+        )
+    if n_splits:
+        one, other = min(n_splits, key=lambda pair: (-n_splits[pair], pair))
+        log.warning(
+            f"{len(n_splits):,d} pairs of identical images are on both sides of a split: {images[one]} and "
+            f"{images[other]} in {n_splits[one, other]} of {len(splits)} splits; --group_identical keeps them together"
+        )

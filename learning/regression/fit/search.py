@@ -52,6 +52,9 @@ class Search:
 FEWEST_VALUES = 2**19
 """Features with fewer values are searched in this process, before another one would have started."""
 
+BYTES_OF_PYTHON = 2**28
+"""Memory of a process that has imported scipy and scikit-learn."""
+
 
 def search(
     features: np.ndarray,
@@ -86,21 +89,20 @@ def search(
     results = Parallel(at_once, return_as="generator")(
         delayed(_rank)(features, mos, split, of_job, image_products, n_threads // at_once) for split, of_job in jobs
     )
-    scores, unconverged = [], []
-    for (_, of_job), (scores_of_job, unconverged_of_job) in zip(jobs, results, strict=True):
-        scores.append(scores_of_job)
-        unconverged.append(unconverged_of_job)
+    found = []
+    for (_, of_job), result in zip(jobs, results, strict=True):
+        found += result
         advance(len(of_job))
     candidates = [candidate for path in paths for candidate in path]  # in the order in which the jobs rank them
-    shape = (len(splits), len(candidates))
-    return Search(candidates, np.concatenate(scores).reshape(shape), np.concatenate(unconverged).reshape(shape))
+    scores, unconverged = (np.concatenate(one).reshape(len(splits), -1) for one in zip(*found, strict=True))
+    return Search(candidates, scores, unconverged)
 
 
 def _bytes_of_a_job(n_train: int, n_features: int) -> int:
-    """An upper bound of the memory that ``_rank`` takes beside the features and the inner products of all images."""
+    """An upper bound of the memory of a process in ``_rank``, without features and inner products of all images."""
     ridge = 3 * min(n_train, n_features) ** 2
     elastic_net = 2 * n_features**2 if n_features <= MOST_FEATURES_PER_IMAGE * n_train else 2 * n_train * n_features
-    return 8 * (2 * n_train * n_features + max(ridge, elastic_net))
+    return BYTES_OF_PYTHON + 8 * (2 * n_train * n_features + max(ridge, elastic_net))
 
 
 def _rank(
@@ -110,27 +112,26 @@ def _rank(
     paths: Sequence[Sequence[Hyperparameters]],
     image_products: np.ndarray | None,
     n_threads: int,
-) -> tuple[np.ndarray, np.ndarray]:
-    """(candidates,) SRCC on the validation part, and whether each fit is unconverged.
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """For each path, the candidates' SRCC on the validation part, and whether each fit is unconverged.
 
     The ``paths`` are all on raw or all on standardised features. ``image_products`` has the inner products of the raw
     features of all images.
     """
-    scores, unconverged = [], []
+    found = []
     with threadpool_limits(n_threads):
         train, standardized = split.train, paths[0][0].standardized
         products = None if image_products is None or standardized else image_products[np.ix_(train, train)]
         part = TrainingPart(features[train], mos[train], standardized, products)
         for path in paths:
-            weights, unconverged_of_path = _weights(part, path)
-            scores.append(srcc(part.predict(features[split.validation], weights), mos[split.validation]))
-            unconverged.append(unconverged_of_path)
-    return np.concatenate(scores), np.concatenate(unconverged)
+            weights, unconverged = _weights(part, path)
+            predicted = part.predict(features[split.validation], weights)
+            found.append((srcc(predicted, mos[split.validation]), unconverged))
+    return found
 
 
 def _weights(part: TrainingPart, path: Sequence[Hyperparameters]) -> tuple[np.ndarray, np.ndarray]:
-    """Weights (p, k) of candidates that differ in alpha alone, strongest penalty first, and whether each missed
-    convergence, (k,)."""
+    """Weights (p, k) of candidates that differ in alpha alone, and whether each fit is unconverged, (k,)."""
     alphas, l1_ratio = [candidate.alpha for candidate in path], path[0].l1_ratio
     if l1_ratio is None:
         return ridge_weights(part, alphas), np.zeros(len(path), bool)

@@ -41,7 +41,15 @@ def read_splits(path: Path, scores: OpinionScores) -> list[Split]:
         splits = _read_meta_csv(path, scores)
     else:
         raise UserError(f"--splits {path}: a CSV, or a folder with {', '.join(FILES.values())}, is expected")
-    _check_groups(path, splits, scores)
+    groups = np.arange(len(scores)) if scores.groups is None else scores.groups
+    for number, split in enumerate(splits, start=1):
+        learnt = set(groups[split.train_and_validation])
+        torn = [row for row in split.test if groups[row] in learnt]
+        if torn:
+            raise UserError(
+                f"splits {path}: in split {number}, image {scores.images[torn[0]]} is in the test part, and others of "
+                f"its group {groups[torn[0]]} are not"
+            )
     return checked(splits)
 
 
@@ -114,21 +122,6 @@ def _read_array(path: Path) -> np.ndarray:
     if rows.ndim != 2 or rows.dtype.kind not in "iu" or (rows.size and rows.min() < 0):
         raise UserError(f"splits {path} hold {rows.dtype} {rows.shape}; positions (splits, images) are expected")
     return rows.astype(np.int64)
-
-
-def _check_groups(path: Path, splits: Sequence[Split], scores: OpinionScores) -> None:
-    """UserError where images of one group are on both sides of a test."""
-    groups = scores.groups
-    if groups is None:
-        return
-    for number, split in enumerate(splits, start=1):
-        learnt = set(groups[split.train_and_validation])
-        for row in split.test:
-            if groups[row] in learnt:
-                raise UserError(
-                    f"splits {path}: in split {number}, image {scores.images[row]} is in the test part, and others of "
-                    f"its group {groups[row]} are not"
-                )
 
 
 def write_splits(path: Path, splits: Sequence[Split], images: Sequence[str]) -> None:
