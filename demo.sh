@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The complete pipeline in small, on embedded images: both encoders, features, regressor, scores. See README.md.
+# The complete pipeline in small, on 120 embedded photographs: both encoders, features, regressor, scores. See README.md.
 set -euo pipefail
 cd "$(dirname "$0")"
 folder=${1:-demo}
@@ -17,18 +17,17 @@ echo "The embedded regressor was fitted on these photographs too, so this agreem
 python predict_quality.py --input $photographs/mos.csv --labels $photographs/mos.csv --output "$folder/scores.csv"
 
 say "2. Draw the 26 distortions at 5 levels, which a quality-aware encoder learns to tell apart"
-python -m datasets.sample_images "$folder/images"
-python -m datasets.distortions "$folder/images/photo_china.png" --sheet "$folder/distortions.png"
+python -m datasets.distortions $photographs/images/1021.webp --sheet "$folder/distortions.png"
 
-say "3. Train a small quality-aware encoder without labels, on dead-leaves images (about a minute on two cores)"
-python -m datasets.training_csv --all "$folder/images" "$folder/train.csv"
+say "3. Train a small quality-aware encoder without labels, on the photographs (about a minute on two cores)"
+python -m datasets.training_csv --all $photographs/images "$folder/train.csv"
 python main_contrast.py --method MoCov2 --cosine --csv_path "$folder/train.csv" --optimizer LARS --learning_rate 4 \
   --arch resnet18 --patch_size 48 --n_aug 5 --n_scale 2 --batch_size 8 --nce_k 1024 --epochs 6 --save_freq 6 \
   --model_path "$folder/quality_aware" --tb_path "$folder/quality_aware"
 quality=$(newest "$folder/quality_aware")
 
 say "4. Train a small content-aware encoder (half a minute)"
-python main_contrast.py --method MoCov2 --cosine --data_folder "$folder/images" --optimizer LARS --learning_rate 4 \
+python main_contrast.py --method MoCov2 --cosine --data_folder $photographs/images --optimizer LARS --learning_rate 4 \
   --arch resnet18 --patch_size 64 --batch_size 16 --nce_k 256 --epochs 10 --save_freq 10 \
   --model_path "$folder/content_aware" --tb_path "$folder/content_aware"
 content=$(newest "$folder/content_aware")
@@ -44,7 +43,7 @@ python train_regressor.py --features "$folder" --scores $photographs/mos.csv --i
 
 say "7. Score photographs with the new encoders and the new regressor"
 python predict_quality.py --regressor "$folder/regressor.skops" --quality_ckpt "${quality}current.pth" \
-  --content_ckpt "${content}current.pth" --input "$folder/images/photo_*.png"
+  --content_ckpt "${content}current.pth" --input "$photographs/images/11*.webp"
 
 say "Done"
 cat <<EOF

@@ -23,7 +23,6 @@ from datasets.images.resampling import half_size_exactly
 from learning.distributed.process_group import ProcessContext
 from learning.extraction.extract import extract_features
 from networks import build_encoder
-from networks.compilation import REPEATS_BEFORE_COMPILING
 from networks.features import FeatureExtractor
 from options.features import ComputeOptions
 
@@ -34,11 +33,10 @@ SIZES = {(512, 384): 64, (1024, 768): 24}
 
 class Kind(NamedTuple):
     amp: bool
-    compile: bool
 
     @property
     def name(self) -> str:
-        return ("--amp" if self.amp else "float32") + " --compile" * self.compile
+        return "--amp" if self.amp else "float32"
 
     @property
     def aim(self) -> str:
@@ -49,7 +47,7 @@ class Kind(NamedTuple):
         return "at most 1e-2" if self.amp else "at most 1e-5"
 
 
-KINDS = tuple(Kind(amp, compile) for amp in (False, True) for compile in (False, True))
+KINDS = (Kind(amp=False), Kind(amp=True))
 
 
 def calibrated_encoder() -> torch.nn.Module:
@@ -80,10 +78,9 @@ def our_features(
 ) -> tuple[np.ndarray, float, float]:
     """Features (n, 4096), seconds per image, and the share of time waiting for decoded images."""
     images, feature_folder = list_images(csv_path).images, FeatureFolder(folder, ["quality_aware"])
-    extractors = {"quality_aware": FeatureExtractor(encoder, False, device, kind.amp, kind.compile)}
+    extractors = {"quality_aware": FeatureExtractor(encoder, False, device, kind.amp)}
     compute = ComputeOptions(batch_size=batch_size, num_workers=1)
-    for _ in range(REPEATS_BEFORE_COMPILING + 1 if kind.compile else 1):
-        extract_features(images[:batch_size], extractors, feature_folder, ProcessContext(), compute, overwrite=True)
+    extract_features(images[:batch_size], extractors, feature_folder, ProcessContext(), compute, overwrite=True)
     compute = ComputeOptions(batch_size=batch_size)
     summary = extract_features(images, extractors, feature_folder, ProcessContext(), compute, overwrite=True)
     names = feature_folder.names(images)

@@ -12,7 +12,6 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from common.names import LAYER4_MEAN
 
 from .checkpoint_formats import fingerprint
-from .compilation import CompiledForFrequentShapes
 from .pooling import identity, pooled_network, pooled_size
 from .strips import STRIP_PIXELS, StripNetwork
 
@@ -55,9 +54,8 @@ class FeatureExtractor:
     """An encoder prepared for inference: uint8 images at one scale -> values pooled by one of POOLINGS.
 
     ``amp`` computes in bfloat16 (float16 on GPUs without it), less exactly. ``normalized`` is True for a
-    content-aware encoder. ``compile`` compiles the encoder for frequent image sizes (see networks.compilation).
-    ``fingerprint`` identifies the encoder's weights, ``identity`` the weights and the pooling. ``device`` is where the
-    features are computed.
+    content-aware encoder. ``fingerprint`` identifies the encoder's weights, ``identity`` the weights and the pooling.
+    ``device`` is where the features are computed.
     """
 
     def __init__(
@@ -66,7 +64,6 @@ class FeatureExtractor:
         normalized: bool,
         device: torch.device,
         amp: bool = False,
-        compile: bool = False,
         pooling: str = LAYER4_MEAN,
     ):
         self.n_features = pooled_size(encoder, pooling)
@@ -76,15 +73,14 @@ class FeatureExtractor:
         self.device = device
         self._dtype = amp_dtype(device) if amp else torch.float32
         folded = fold_batchnorm(encoder).to(device, self._dtype).to(memory_format=torch.channels_last)
-        pooled = pooled_network(folded, pooling)
-        self._encoder = CompiledForFrequentShapes(pooled) if compile else pooled
+        self._encoder = pooled_network(folded, pooling)
         self._folded, self._pooling = folded, pooling
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> Tensor:
         """uint8 (N, H, W, 3) on any device -> float32 (N, features) on the extractor's device.
 
-        Images of more than ``LARGEST_AT_ONCE`` pixels are computed one by one in strips, and never compiled.
+        Images of more than ``LARGEST_AT_ONCE`` pixels are computed one by one in strips.
         """
         # TensorFloat-32 would have an error of 3e-3.
         with torch.backends.cudnn.flags(allow_tf32=False):

@@ -49,7 +49,7 @@ class ContrastOptions:
         Computed("quality; content with --data_folder", lambda given: "content" if given.data_folder else "quality"),
         "what the encoder learns from the images", choices=("quality", "content"),
     )  # fmt: skip
-    n_aug: int = recorded(7, "distorted versions per image", short="-n_aug", at_least=0, at_most=26)
+    n_aug: int = recorded(7, "distorted versions per image", short="-n_aug", at_least=0)
     n_scale: int = recorded(1, "1: full scale; 2: half scale as well", short="-n_scale", choices=(1, 2))
     n_distortions: int = recorded(1, "2: one version in ten is distorted twice", short="-n_distortions", choices=(1, 2))
     patch_size: int = recorded(224, "side of a crop in pixels", short="-patch_size", at_least=32)

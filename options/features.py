@@ -23,10 +23,6 @@ class ComputeOptions:
     )
     device: str | None = option(None, "cpu, cuda, cuda:N or N (default: a GPU if there is one)")
     amp: bool = option(False, "compute in bfloat16 or float16: faster, less exact")
-    compile: bool = option(
-        False, "use torch.compile for image sizes that come often: faster, after some seconds for each size; needs a "
-        "C++ compiler",
-    )  # fmt: skip
     batch_size: int = option(8, "images of equal size per batch", at_least=1)
     max_pixels: int = option(MAX_PIXELS, "refuse larger images as decompression bombs", at_least=1)
     num_workers: int | None = option(
@@ -52,7 +48,9 @@ class FeatureOptions:
         "means of the last stage's maps, as released; means and standard deviations of all four stages' maps; or "
         "logarithms of the differences between neighbouring places of all four stages' maps", choices=POOLINGS,
     )  # fmt: skip
-    input: tuple[str, ...] | None = option(None, f"{INPUT_HELP} (default: an embedded image)", group="files", nargs="+")
+    input: tuple[str, ...] | None = option(
+        None, f"{INPUT_HELP} (default: a photograph of scikit-learn)", group="files", nargs="+"
+    )
     output_dir: Path = option(Path(), "folder in which feats_{kind}/ is made")
     single_file: Path | None = option(None, "write all features and names to this file", metavar="OUT.npz")
     overwrite: bool = option(False, "compute all features again, also those that exist")

@@ -214,15 +214,15 @@ class Extraction:
 
 
 LONG_LIST = 200
-"""Images from which on a faster way is worth a line, and the minute that --compile takes."""
+"""Images from which on a faster way is worth a line."""
 
 
 def faster_way(n_images: int, extractors: Mapping[str, FeatureExtractor], compute: ComputeOptions) -> str:
     """A sentence on the options with which this processor is several times as fast; empty where there are none."""
     on_cpu = all(extractor.device.type == "cpu" for extractor in extractors.values())
-    if n_images < LONG_LIST or not on_cpu or (compute.amp and compute.compile) or not machine.has_amx():
+    if n_images < LONG_LIST or not on_cpu or compute.amp or not machine.has_amx():
         return ""
-    return "this processor has AMX: --amp --compile computes features several times as fast, but less exactly"
+    return "this processor has AMX: --amp computes features several times as fast, but less exactly"
 
 
 def _in_words(summary: Summary, listing: ImageListing, targets: list[str]) -> str:

@@ -11,7 +11,6 @@ from common.errors import UserError
 from common.names import CONTENT_AWARE
 from learning.distributed.process_group import ProcessContext
 from networks.checkpoint_formats import load_encoder
-from networks.compilation import require_compiler
 from networks.features import FeatureExtractor
 from options.features import ComputeOptions
 
@@ -38,12 +37,10 @@ def extraction_device(requested: str | None, context: ProcessContext) -> torch.d
 def load_extractors(
     checkpoints: Mapping[str, Path], poolings: Mapping[str, str], compute: ComputeOptions, device: torch.device
 ) -> dict[str, FeatureExtractor]:
-    """kind -> extractor; UserError, with the remedy, where a checkpoint is missing or compiling fails.
+    """kind -> extractor; UserError, with the remedy, where a checkpoint is missing.
 
     Each checkpoint tells its architecture, so the encoders may differ in it. ``poolings`` is kind -> one of POOLINGS.
     """
-    if compute.compile:
-        require_compiler(device)
     extractors = {}
     for kind, path in checkpoints.items():
         if not path.exists():
@@ -52,7 +49,5 @@ def load_extractors(
                 "and put them there, or name another checkpoint (--help lists the options)"
             )
         encoder = load_encoder(path)
-        extractors[kind] = FeatureExtractor(
-            encoder, kind == CONTENT_AWARE, device, compute.amp, compute.compile, poolings[kind]
-        )
+        extractors[kind] = FeatureExtractor(encoder, kind == CONTENT_AWARE, device, compute.amp, poolings[kind])
     return extractors
