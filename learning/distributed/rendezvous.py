@@ -11,7 +11,6 @@ import socket
 import sys
 import time
 
-import psutil
 import torch.distributed as dist
 
 from common import log
@@ -78,6 +77,8 @@ def interface_towards(host: str) -> str | None:
     """
     if sys.platform != "linux":
         return None
+    import psutil  # takes a moment, which one process alone does not need
+
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.connect((host, 9))  # sends nothing, but chooses the route

@@ -5,7 +5,7 @@ import sys
 
 PROGRAM = """
 import signal, sys
-import options.contrast, psutil, torch.distributed, tqdm  # other people's, on the real platform
+import options.contrast, torch.distributed, tqdm  # other people's, on the real platform
 sys.platform = "win32"
 sys.modules["fcntl"] = None
 del signal.SIGUSR1, signal.SIGHUP, signal.pthread_sigmask, signal.pthread_kill
