@@ -15,7 +15,7 @@ import stat
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -236,3 +236,22 @@ def explain_system_error(error: BaseException) -> str | None:
         name = os.fsdecode(error.filename) if isinstance(error.filename, bytes) else error.filename
         return f"{name}: {error.strerror}" if name else error.strerror
     return None
+
+
+@contextlib.contextmanager
+def signals_delayed() -> Iterator[None]:
+    """Delays ``SIGNALS`` in the block, in which processes are started.
+
+    A new process would answer a signal as its parent does. A forked one only notes it, as its parent does in the block;
+    one that is started anew inherits that they are blocked, until it answers or ignores them.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    noted = note_signals(True)
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        note_signals(noted)

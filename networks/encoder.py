@@ -64,7 +64,7 @@ def build_head(kind: str, n_features: int, feat_dim: int) -> nn.Sequential:
 
 
 RARE = -3.7
-"""First logit of a level: of some hundred levels of all kinds, a version has reached 3 on average; log(0.024) is -3.7."""
+"""First logit of a level: of the 130 levels of all kinds, a version has reached 3 on average (log of 0.024)."""
 
 
 class ContrastiveNetwork(nn.Module):

@@ -11,10 +11,10 @@ PACKAGES = ("common", "datasets", "learning", "networks", "options", *SCRIPTS)
 
 ALLOWED = {
     "common": {"common"},
-    "options": {"common", "options"},
+    "options": {"common", "options", "datasets.opinions.databases"},
     "datasets": {"common", "datasets"},
     "networks": {"common", "networks"},
-    "learning/distributed": {"common", "learning.distributed"},
+    "learning/distributed": {"common", "options", "learning.distributed"},
     "learning/extraction": {"common", "datasets", "networks", "options", "learning.distributed", "learning.extraction"},
     "learning/regression": {"common", "datasets", "networks", "options", "learning.regression", "learning.extraction",
                             "learning.distributed"},

@@ -1,17 +1,16 @@
-"""Settings of a data worker process, made before its first image, and its start without signals."""
+"""Settings of a data worker process, made before its first image."""
 
-import contextlib
 import ctypes
 import functools
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import cv2
 import torch
 
-from common.process import SIGNALS, note_signals
+from common.process import SIGNALS
 
 PR_SET_PDEATHSIG = 1
 M_TRIM_THRESHOLD = -1
@@ -55,22 +54,3 @@ def _start_worker(parent: int, worker: int) -> None:
         signal.signal(number, signal.SIG_IGN)
     if sys.platform != "win32":
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-
-
-@contextlib.contextmanager
-def signals_delayed() -> Iterator[None]:
-    """Delays ``SIGNALS`` in the block, in which processes are started.
-
-    A new process would answer a signal as its parent does. A forked one only notes it, as its parent does in the block;
-    one that is started anew inherits that they are blocked, until it answers or ignores them.
-    """
-    if sys.platform == "win32":
-        yield
-        return
-    noted = note_signals(True)
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-        note_signals(noted)

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from common import log
 from common.errors import UserError
-from datasets.training.workers import signals_delayed
+from common.process import signals_delayed
 from learning.contrastive.batches import Position
 from learning.distributed.process_group import ProcessContext, mean_over_processes
 from options.contrast import ContrastOptions

@@ -22,8 +22,7 @@ from torch.multiprocessing import ProcessExitedException, start_processes
 from common import log
 from common.errors import UserError
 from common.names import LOCAL_URL
-from common.process import INTERRUPTED, LOST_CONTACT, REQUEUE, note_signals, noted_signal
-from datasets.training.workers import signals_delayed
+from common.process import INTERRUPTED, LOST_CONTACT, REQUEUE, note_signals, noted_signal, signals_delayed
 from learning.distributed.environment import TORCHRUN, find_membership, parse_dist_url, set_address
 from learning.distributed.process_group import ProcessContext
 from learning.distributed.rendezvous import wait_for_all

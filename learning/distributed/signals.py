@@ -9,8 +9,7 @@ from typing import NoReturn
 import torch
 import torch.distributed as dist
 
-from common.process import HANGUP, Stopped, answer_signals, note_signals, noted_signal
-from datasets.training.workers import signals_delayed
+from common.process import HANGUP, Stopped, answer_signals, note_signals, noted_signal, signals_delayed
 from learning.distributed.process_group import new_group
 
 

@@ -18,10 +18,11 @@ import numpy as np
 
 from common import log
 from common.errors import UserError
+from common.process import signals_delayed
 from datasets.features.stamps import FileStamp, stamp_file
 from datasets.images.reading import MAX_PIXELS, decode_image, open_image_file
 from datasets.images.resampling import half_size_exactly
-from datasets.training.workers import signals_delayed, worker_starter
+from datasets.training.workers import worker_starter
 
 
 @dataclass(frozen=True)

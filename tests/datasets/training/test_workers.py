@@ -8,8 +8,7 @@ import time
 
 import pytest
 
-from common.process import answer_signals
-from datasets.training.workers import signals_delayed
+from common.process import answer_signals, signals_delayed
 
 
 @pytest.fixture(autouse=True)
