@@ -24,7 +24,7 @@ from datasets.training.content_aware import ContentAwareDataset
 from datasets.training.image_lists import PATH_COLUMN, read_training_csv
 from datasets.training.quality_aware import QualityAwareDataset
 from datasets.training.workers import use_one_core
-from networks.features import IMAGENET_MEAN, IMAGENET_STD
+from networks.encoder import IMAGENET_MEAN, IMAGENET_STD
 
 RELEASED_SECONDS = {(512, 384): 0.31, (640, 480): 0.57, (800, 600): 1.06, (1024, 768): 1.32}
 AIMED_SECONDS = {(512, 384): 0.018, (640, 480): 0.028, (1024, 768): 0.033}

@@ -21,6 +21,22 @@ def build_encoder(arch: str = "resnet50", zero_init_residual: bool = False) -> n
     return ResNet(arch, zero_init_residual)
 
 
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def amp_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where the device supports it, else float16."""
+    return torch.bfloat16 if device.type == "cpu" or torch.cuda.is_bf16_supported() else torch.float16
+
+
+def normalize(images: torch.Tensor) -> torch.Tensor:
+    """ImageNet's normalisation of (N, 3, H, W) on [0, 1]: the input of the content-aware encoder."""
+    mean = torch.tensor(IMAGENET_MEAN, dtype=images.dtype, device=images.device).view(1, 3, 1, 1)
+    std = torch.tensor(IMAGENET_STD, dtype=images.dtype, device=images.device).view(1, 3, 1, 1)
+    return (images - mean) / std
+
+
 STAGES = ("layer1", "layer2", "layer3", "layer4")
 
 

@@ -12,11 +12,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from common.names import LAYER4_MEAN
 
 from .checkpoint_formats import fingerprint
+from .encoder import amp_dtype, normalize
 from .pooling import identity, pooled_network, pooled_size
 from .strips import STRIP_PIXELS, StripNetwork
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 LARGEST_AT_ONCE = 8_000_000
 """Pixels of an image that the network computes at once; a larger one is computed in strips, with the same features.
@@ -25,18 +23,6 @@ A Bottleneck of the first stage holds up to 40 float32 values for each pixel of 
 of a quarter of their channels. The maps of all stages together have 30, and pooling may take 50 more. So a ResNet-50
 takes up to 330 bytes for each pixel: 2.7 GB for 8 megapixels.
 """
-
-
-def amp_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where the device supports it, else float16."""
-    return torch.bfloat16 if device.type == "cpu" or torch.cuda.is_bf16_supported() else torch.float16
-
-
-def normalize(images: Tensor) -> Tensor:
-    """ImageNet's normalisation of (N, 3, H, W) on [0, 1]: the input of the content-aware encoder."""
-    mean = torch.tensor(IMAGENET_MEAN, dtype=images.dtype, device=images.device).view(1, 3, 1, 1)
-    std = torch.tensor(IMAGENET_STD, dtype=images.dtype, device=images.device).view(1, 3, 1, 1)
-    return (images - mean) / std
 
 
 def fold_batchnorm(encoder: nn.Module) -> nn.Module:

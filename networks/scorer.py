@@ -16,8 +16,8 @@ from common.names import CONTENT_AWARE, LAYER4_MEAN, pooling_of
 
 from .checkpoint_formats import fingerprint, load_encoder
 from .embedded import embedded_encoder, embedded_regressor
-from .encoder import stage_maps
-from .features import fold_batchnorm, normalize
+from .encoder import normalize, stage_maps
+from .features import fold_batchnorm
 from .halving import half_size
 from .opinion_mapping import IDENTITY, OpinionMapping
 from .pooling import StagesMeanStd, identity, pooled_network, pooled_size

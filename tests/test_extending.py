@@ -22,6 +22,14 @@ def zz_mosaic(image: np.ndarray, size: float, rng: np.random.Generator) -> np.nd
     return image[rows[:, None], columns]
 '''
 
+DATABASE = """
+
+@database("toy", "Toy database")
+def read_toy(root: Path) -> pd.DataFrame:
+    table = read_csv(root / "toy.csv", ("name", "score"), "labels")
+    return score_table(table["name"], [float(score) for score in table["score"]])
+"""
+
 
 @pytest.fixture
 def copy(tmp_path):
@@ -52,3 +60,20 @@ def test_a_new_distortion_changes_one_file(copy, tmp_path):
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)).save(photograph)
     run(copy, "-m", "datasets.distortions", photograph, "--sheet", tmp_path / "sheet.png")
     assert (tmp_path / "sheet.png").exists()
+
+
+@pytest.mark.processes
+def test_a_new_database_changes_one_file(copy, tmp_path):
+    with open(copy / "datasets/opinions/databases.py", "a") as file:
+        file.write(DATABASE)
+    assert "toy" in run(copy, "train_regressor.py", "--help")
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(40, 3))
+    scores = features[:, 0] + 0.01 * rng.normal(size=40)
+    names = [f"{number}.png" for number in range(40)]
+    rows = [f"{name},{score}" for name, score in zip(names, scores, strict=True)]
+    (tmp_path / "toy.csv").write_text("\n".join(["name,score", *rows]))
+    np.savez(tmp_path / "features.npz", names=names, features=features)
+    arguments = ["--database", "toy", "--root", tmp_path, "--features", tmp_path / "features.npz"]
+    output = run(copy, "train_regressor.py", *arguments, "--estimator", "ridge", "--output", tmp_path / "r.skops")
+    assert "Toy database" in output and "40 images" in output

@@ -18,8 +18,7 @@ from learning.contrastive.moco import KeyQueue, MoCo, NodeShuffle
 from learning.contrastive.training_state import Learner
 from learning.distributed.process_group import ProcessContext, from_first
 from networks.checkpoint_formats import load_encoder_state, read_checkpoint
-from networks.encoder import ContrastiveNetwork
-from networks.features import amp_dtype, normalize
+from networks.encoder import ContrastiveNetwork, amp_dtype, normalize
 from options.contrast import ContrastOptions
 
 

@@ -30,7 +30,7 @@ from learning.distributed.failures import run_rank
 from learning.distributed.process_group import leave
 from learning.distributed.rendezvous import join
 from learning.distributed.signals import StopRequest
-from networks.features import amp_dtype
+from networks.encoder import amp_dtype
 from options.contrast import ContrastOptions
 
 

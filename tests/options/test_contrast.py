@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from common.names import FIXED
-from learning.contrastive.resume import Found, describe_run, find_differences
-from learning.contrastive.training_state import Position
+from learning.contrastive.batches import Position
+from learning.contrastive.resume import describe_run, find_differences
+from learning.contrastive.training_state import Saved
 from learning.distributed.process_group import ProcessContext
 from options.contrast import ContrastOptions, parse_contrast_options
 
@@ -122,7 +123,7 @@ def test_a_checkpoint_records_the_options_that_it_depends_on():
     assert [name for name, effect in effects.items() if effect == FIXED] == fixed
     assert effects.keys() == {*fixed} | free
     run = describe_run(parse_contrast_options([]), ProcessContext(), np.array([b"a.png", b"b.png"]))
-    assert find_differences(Found(Path("c.pth"), {"run": run | {"compile": True}}, Position()), run) == []
+    assert find_differences(Saved(Path("c.pth"), {"run": run | {"compile": True}}, Position()), run) == []
 
 
 @pytest.mark.parametrize(
