@@ -203,33 +203,43 @@ def _continue_from(saved: Saved, description: dict[str, Any], learner: Learner, 
     """Loads a checkpoint into ``learner``, prints what differs from its run, and returns the position to start at.
 
     That is the position of the first image that the checkpoint's run has not seen, or a little before it: with another
-    batch size that image may lie inside a batch, and the images before it in that batch come again. Raises UserError,
-    with both values, for a different architecture, method, queue or optimiser, and where only one of the two networks
-    predicts levels.
+    batch size that image may lie inside a batch, and the images before it in that batch come again. Raises UserError
+    for a checkpoint that does not fit.
+    """
+    differences = find_differences(saved, description)
+    load_training_state(saved, learner)
+    epoch, step, global_step = saved.position
+    if global_step < 0:  # not counted
+        global_step = epoch * steps_per_epoch
+    batch_size = description["batch_size"]
+    step = step * saved.run.get("batch_size", batch_size) // batch_size
+    start = Position(epoch, step, global_step) if step < steps_per_epoch else Position(epoch + 1, 0, global_step)
+    log.info(f"resuming after {start} of {saved.path}")
+    if start.epoch >= description["epochs"]:
+        log.info(f"nothing to do: {saved.path} has completed {start.epoch} of --epochs {description['epochs']}")
+    for sentence in differences:
+        log.warning(sentence)
+    if differences:
+        log.warning(f"the results will therefore differ from those of the original run ({saved.path})")
+    return start
+
+
+def find_differences(saved: Saved, description: dict[str, Any]) -> list[str]:
+    """A sentence on each difference between the checkpoint's run and this one.
+
+    Raises UserError, with both values, for a different architecture, method, queue or optimiser, and where only one of
+    the two networks predicts levels.
     """
     run = saved.run
     obstacle = _find_obstacle(run, description)
     if obstacle:
         raise UserError(f"checkpoint {saved.path} {obstacle}")
-    load_training_state(saved, learner)
-
-    epoch, step, global_step = saved.position
-    if global_step < 0:  # not counted
-        global_step = epoch * steps_per_epoch
-    batch_size = description["batch_size"]
-    step = step * run.get("batch_size", batch_size) // batch_size
-    start = Position(epoch, step, global_step) if step < steps_per_epoch else Position(epoch + 1, 0, global_step)
-    log.info(f"resuming after {start} of {saved.path}")
-    if start.epoch >= description["epochs"]:
-        log.info(f"nothing to do: {saved.path} has completed {start.epoch} of --epochs {description['epochs']}")
-
     differing = [name for name in description if name in run and run[name] != description[name]]
-    for name in differing:
-        if name != IMAGE_LIST:
-            effect = EFFECTS.get(name, "the new value holds from here on")
-            log.warning(f"{name} was {run[name]} and is {description[name]}: {effect}")
+    sentences = [
+        f"{name} was {run[name]} and is {description[name]}: {EFFECTS.get(name, 'the new value holds from here on')}"
+        for name in differing
+        if name != IMAGE_LIST
+    ]
     if IMAGE_LIST in differing and "images" not in differing:
-        log.warning(f"the list has other images, or another order of them: {EFFECTS['images']}")
-    if differing:
-        log.warning(f"the results will therefore differ from those of the original run ({saved.path})")
-    return start
+        sentences.append(f"the list has other images, or another order of them: {EFFECTS['images']}")
+    return sentences
