@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import sys
 import time
@@ -85,9 +86,11 @@ def extract(options: FeatureOptions) -> int:
 def _list(sources: Sequence[str] | None) -> ImageListing:
     """The images of the sources; by default a photograph that comes with scikit-learn."""
     if sources is None:
-        from sklearn.datasets import load_sample_images  # takes a second, and few runs need it
-
-        return ImageListing([ListedImage(load_sample_images().filenames[0], "photo_china.jpg")])
+        # Found without importing scikit-learn, which takes a second.
+        package = importlib.util.find_spec("sklearn")
+        if package is None or package.origin is None:
+            raise UserError("name the images (--input); the default is a photograph of scikit-learn, which is missing")
+        sources = [str(Path(package.origin).parent / "datasets/images/china.jpg")]
     listing = list_images(sources)
     for sentence in listing.unreadable:
         log.error(sentence)

@@ -42,7 +42,7 @@ def test_group_identical_keeps_them_together(scored, capsys):
     chosen = options(scored, "--group_identical")
     data = read_data(chosen)
     images = data.scores.images
-    splits, protocol = make_splits(data.scores, chosen)
+    splits, protocol = make_splits(data, chosen)
     assert "by group (38 groups)" in protocol
     for first, second in (("246.bmp", "333.bmp"), ("7.bmp", "8.bmp")):
         rows = {images.index(first), images.index(second)}
