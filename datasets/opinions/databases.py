@@ -7,28 +7,33 @@ small file in exactly that form for each.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
-from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from common.errors import UserError
+from datasets.opinions.label_files import (
+    NAMES,
+    NUMBERS,
+    check_length,
+    file_digests,
+    read_labels,
+    read_matrix,
+    read_pairs,
+)
 from datasets.opinions.scores import (
     OpinionScores,
     check_unique,
-    read_numbers,
     read_splits,
-    read_spread,
     score_table,
     with_identical_grouped,
 )
-from datasets.opinions.tables import ENCODING, ENCODING_ERRORS, frame, listed, read_csv, visible
+from datasets.opinions.tables import frame, visible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,127 +87,12 @@ def read_database(name: str, root: str | os.PathLike) -> OpinionScores:
     return with_identical_grouped(scores, file_digests(Path(root), scores.images)) if known.has_copies else scores
 
 
-def file_digests(root: Path, images: Iterable[str]) -> list[str | None]:
-    """The SHA-256 of each image that has the size of another one, None for the rest and for files that are not found.
-
-    The files are looked for anywhere below ``root``, by their names without folders. Files of different sizes differ,
-    so that few have to be read.
-    """
-    paths = {path.name: path for path in sorted(root.rglob("*")) if path.is_file()}
-    found = [paths.get(PurePosixPath(image).name) for image in images]
-    sizes = [path.stat().st_size if path else -1 for path in found]
-    of_size: dict[int, int] = defaultdict(int)
-    for size in sizes:
-        of_size[size] += 1
-    return [
-        hashlib.sha256(path.read_bytes()).hexdigest() if path and of_size[size] > 1 else None
-        for path, size in zip(found, sizes, strict=True)
-    ]
-
-
-def _labels(
-    path: Path,
-    image: str,
-    mos: str,
-    others: tuple[str, ...] = (),
-    std: str = "",
-    n_raters: str = "",
-    sheet: str | None = None,
-) -> pd.DataFrame:
-    """The columns image, mos, std and n_raters (NaN where they are not there) of a label file, and ``others``.
-
-    ``image``, ``mos``, ``std`` and ``n_raters`` are the names in the file; ``others`` must be there too.
-    """
-    where = f"label file {path}"
-    numbers = tuple(filter(None, (mos, std, n_raters)))
-    table = read_csv(path, (image,), "label file", optional=others, numbers=numbers, sheet=sheet)
-    for column in (mos, *others):
-        if column not in table:
-            raise UserError(f"{where} has no column '{column}'; its columns are: {listed(table)}")
-    check_unique(table[image], where)
-    labels = table[list(others)].assign(image=table[image], mos=read_numbers(table[mos], where))
-    for name, column in (("std", std), ("n_raters", n_raters)):
-        labels[name] = read_spread(table[column], where, name) if column in table else np.nan
-    return labels
-
-
-def _pairs(path: Path, image_first: bool, separator: str | None = None) -> pd.DataFrame:
-    """A text file with an image and a score on every line, apart from blank lines; indexed by line.
-
-    They are separated by ``separator``, or by blanks where it is None.
-    """
-    rows, lines = [], []
-    try:
-        with open(path, encoding=ENCODING, errors=ENCODING_ERRORS) as file:
-            for line, text in enumerate(file, start=1):
-                if not text.strip():
-                    continue
-                parts = [part.strip() for part in text.split(separator)]
-                if len(parts) != 2:
-                    raise UserError(f"label file {path}, line {line}: {text.strip()!r} is not an image and a score")
-                rows.append(parts if image_first else parts[::-1])
-                lines.append(line)
-    except FileNotFoundError:
-        raise UserError(f"label file {path} does not exist") from None
-    except OSError as error:
-        raise UserError(f"label file {path} cannot be read: {error.strerror}") from None
-    if not rows:
-        raise UserError(f"label file {path} lists no images")
-    images, mos = zip(*rows, strict=True)
-    table = frame({"image": images, "mos": mos}, lines)
-    check_unique(table["image"], f"label file {path}")
-    return table.assign(mos=read_numbers(table["mos"], f"label file {path}"))
-
-
-NAMES, NUMBERS = "U", "fiu"
-"""What a variable of a MATLAB file holds, by numpy's kinds."""
-
-
-def _matrix(path: Path, kind: str, *variables: str) -> list[np.ndarray]:
-    """Variables of a MATLAB file, flattened, all NAMES or all NUMBERS; cells of text become arrays of str."""
-    import scipy.io  # a fifth of a second, which --help does not need
-
-    try:
-        with open(path, "rb") as file:
-            content = scipy.io.loadmat(file, variable_names=variables)
-    except FileNotFoundError:
-        raise UserError(f"label file {path} does not exist") from None
-    except Exception as error:  # damaged files raise errors of many kinds in scipy's reader
-        raise UserError(f"label file {path} is not a MATLAB file, or is damaged: {error}") from None
-    missing = [name for name in variables if name not in content]
-    if missing:
-        raise UserError(f"label file {path} holds no variable {missing[0]}")
-    try:
-        arrays = [content[name].ravel() for name in variables]
-        values = [np.array([_text(cell) for cell in one]) if one.dtype == object else one for one in arrays]
-    except (IndexError, AttributeError):
-        raise UserError(
-            f"label file {path}: {' or '.join(variables)} differs from the form that the database distributes"
-        ) from None
-    if any(one.dtype.kind not in kind for one in values):
-        raise UserError(f"label file {path} holds {'numbers' if kind == NAMES else 'names'} in the wrong variable")
-    return values
-
-
-def _text(cell: np.ndarray) -> str:
-    """The text in a cell; some databases put a cell into a cell."""
-    while isinstance(cell, np.ndarray):
-        cell = cell.ravel()[0]
-    return str(cell)
-
-
-def _same_length(path: Path, expected: int, *values: np.ndarray) -> None:
-    for value in values:
-        if len(value) != expected:
-            raise UserError(f"label file {path} holds {len(value)} entries where {expected} belong")
-
-
 @database("koniq", "KonIQ-10k")
 def _koniq(root: Path) -> pd.DataFrame:
     path = root / "koniq10k_scores_and_distributions.csv"
-    scores = _labels(path, "image_name", "MOS", std="SD", n_raters="c_total")
+    scores = read_labels(path, "image_name", "MOS", std="SD", n_raters="c_total")
     sets_path = root / "koniq10k_distributions_sets.csv"
-    sets = _labels(sets_path, "image_name", "MOS", ("set",))
+    sets = read_labels(sets_path, "image_name", "MOS", ("set",))
     parts = dict(zip(sets["image"], read_splits(sets["set"], f"label file {sets_path}"), strict=True))
     missing = [image for image in scores["image"] if image not in parts]
     if missing:
@@ -238,7 +128,7 @@ def _kadid(root: Path) -> pd.DataFrame:
     Its "var" is their standard deviation, not their variance: I01_01_01.png has 4.57 and 0.496, and of 30 ratings from
     1 to 5, 17 fives and 13 fours have just these.
     """
-    labels = _labels(root / "dmos.csv", "dist_img", "dmos", ("ref_img",), std="var")
+    labels = read_labels(root / "dmos.csv", "dist_img", "dmos", ("ref_img",), std="var")
     kinds, levels = _kinds_and_levels(labels["image"], KADID_KINDS, root / "dmos.csv")
     return score_table(
         labels["image"], labels["mos"], groups=labels["ref_img"], std=labels["std"], kinds=kinds, levels=levels
@@ -268,7 +158,7 @@ _KIND_AND_LEVEL = re.compile(r"[iI]\d+_(\d+)_(\d+)\.\w+", re.ASCII)
 def _tid(root: Path) -> pd.DataFrame:
     """mos_std.txt is not read: its values are those of the mean, about 0.13, not of single ratings."""
     path = root / "mos_with_names.txt"
-    labels = _pairs(path, image_first=False)
+    labels = read_pairs(path, image_first=False)
     groups = [name.split("_")[0].upper() for name in labels["image"]]
     kinds, levels = _kinds_and_levels(labels["image"], TID_KINDS, path)
     return score_table(labels["image"], labels["mos"], groups=groups, kinds=kinds, levels=levels)
@@ -282,11 +172,11 @@ def _live(root: Path) -> pd.DataFrame:
     """The undistorted entries, which repeat the references in every folder, are left out. There are no levels."""
     realigned = root / "dmos_realigned.mat"
     path = realigned if realigned.exists() else root / "dmos.mat"
-    dmos, undistorted = _matrix(path, NUMBERS, "dmos_new" if path == realigned else "dmos", "orgs")
-    (references,) = _matrix(root / "refnames_all.mat", NAMES, "refnames_all")
+    dmos, undistorted = read_matrix(path, NUMBERS, "dmos_new" if path == realigned else "dmos", "orgs")
+    (references,) = read_matrix(root / "refnames_all.mat", NAMES, "refnames_all")
     images = [f"{folder}/img{number}.bmp" for folder, n in LIVE_FOLDERS.items() for number in range(1, n + 1)]
-    _same_length(path, len(images), dmos, undistorted)
-    _same_length(root / "refnames_all.mat", len(images), references)
+    check_length(path, len(images), dmos, undistorted)
+    check_length(root / "refnames_all.mat", len(images), references)
     kinds = [image.split("/")[0] for image in images]
     table = score_table(images, 100 - dmos.astype(np.float64), groups=references, kinds=kinds)
     return table[undistorted == 0].reset_index(drop=True)
@@ -296,7 +186,7 @@ def _live(root: Path) -> pd.DataFrame:
 def _csiq(root: Path) -> pd.DataFrame:
     """A file name is reference.kind.level.png."""
     path = root / "csiq_label.txt"
-    labels = _pairs(path, image_first=True)
+    labels = read_pairs(path, image_first=True)
     parts = [name.split(".") for name in labels["image"]]
     for image, of_image in zip(labels["image"], parts, strict=True):
         if len(of_image) != 4:
@@ -312,14 +202,14 @@ CLIVE_TRAINING_IMAGES = 7
 @database("clive", "LIVE Challenge (CLIVE)")
 def _clive(root: Path) -> pd.DataFrame:
     images_path, mos_path = root / "Data" / "AllImages_release.mat", root / "Data" / "AllMOS_release.mat"
-    (images,) = _matrix(images_path, NAMES, "AllImages_release")
-    (mos,) = _matrix(mos_path, NUMBERS, "AllMOS_release")
+    (images,) = read_matrix(images_path, NAMES, "AllImages_release")
+    (mos,) = read_matrix(mos_path, NUMBERS, "AllMOS_release")
     std_path = root / "Data" / "AllStdDev_release.mat"
     std = np.full(len(mos), np.nan)
     if std_path.exists():
-        (std,) = _matrix(std_path, NUMBERS, "AllStdDev_release")
-    _same_length(mos_path, len(images), mos)
-    _same_length(std_path, len(images), std)
+        (std,) = read_matrix(std_path, NUMBERS, "AllStdDev_release")
+    check_length(mos_path, len(images), mos)
+    check_length(std_path, len(images), std)
     rated = slice(CLIVE_TRAINING_IMAGES, None)
     return score_table(images[rated], mos[rated], std=std[rated])
 
@@ -327,7 +217,7 @@ def _clive(root: Path) -> pd.DataFrame:
 @database("spaq", "SPAQ")
 def _spaq(root: Path) -> pd.DataFrame:
     path = root / "Annotations" / "MOS and Image attribute scores.xlsx"
-    labels = _labels(path, "Image name", "MOS")
+    labels = read_labels(path, "Image name", "MOS")
     return score_table(labels["image"], labels["mos"])
 
 
@@ -344,11 +234,11 @@ def _flive(root: Path) -> pd.DataFrame:
 def _flive_labels(path: Path) -> pd.DataFrame:
     """Both of its files have come with either pair of names."""
     try:
-        return _labels(path, "name_image", "mos_image", ("is_valid",))
+        return read_labels(path, "name_image", "mos_image", ("is_valid",))
     except UserError as error:
         if "no column 'name_image'" not in str(error):
             raise
-    return _labels(path, "name", "mos", ("is_valid",))
+    return read_labels(path, "name", "mos", ("is_valid",))
 
 
 _HIGHEST_DMOS = 100
@@ -364,11 +254,11 @@ def _livemd(root: Path) -> pd.DataFrame:
     images, mos, groups, kinds = [], [], [], []
     for part, folder in (("Part 1", "blurjpeg"), ("Part 2", "blurnoise")):
         lists, scores = root / part / "Imagelists.mat", root / part / "Scores.mat"
-        files, references = _matrix(lists, NAMES, "distimgs", "refimgs")
-        (reference_of,) = _matrix(lists, NUMBERS, "ref4dist")
-        (dmos,) = _matrix(scores, NUMBERS, "DMOSscores")
-        _same_length(lists, len(files), reference_of)
-        _same_length(scores, len(files), dmos)
+        files, references = read_matrix(lists, NAMES, "distimgs", "refimgs")
+        (reference_of,) = read_matrix(lists, NUMBERS, "ref4dist")
+        (dmos,) = read_matrix(scores, NUMBERS, "DMOSscores")
+        check_length(lists, len(files), reference_of)
+        check_length(scores, len(files), dmos)
         at = reference_of.astype(np.int64) - 1  # MATLAB counts from 1
         if at.min() < 0 or at.max() >= len(references):
             raise UserError(f"label file {lists}: ref4dist names references that refimgs does not hold")
@@ -395,7 +285,7 @@ def _pipal(root: Path) -> pd.DataFrame:
     files = sorted(folder.glob("*.txt"))
     if not files:
         raise UserError(f"label folder {folder} does not exist, or holds no .txt")
-    parts = [_pairs(file, image_first=True, separator=",") for file in files]
+    parts = [read_pairs(file, image_first=True, separator=",") for file in files]
     lines = [line for part in parts for line in part.index]
     labels = frame({name: [cell for part in parts for cell in part[name]] for name in ("image", "mos")}, lines)
     check_unique(labels["image"], f"label folder {folder}")
@@ -410,7 +300,7 @@ def _cid2013(root: Path) -> pd.DataFrame:
     Sets repeat the kind of scene of a cluster, so that a cluster is never parted, also not across sets.
     """
     path = root / "CID2013 data - version 12112014.xlsx"
-    labels = _labels(path, "Source_ID", "Realigned MOS", sheet="CID2013 MOS")
+    labels = read_labels(path, "Source_ID", "Realigned MOS", sheet="CID2013 MOS")
     wrong = labels["image"][labels["image"].str.count("_") != 3]
     if len(wrong):
         raise UserError(f"label file of {root}, line {wrong.index[0]}: {visible(wrong.iloc[0])} is no Source_ID")
@@ -421,21 +311,21 @@ def _cid2013(root: Path) -> pd.DataFrame:
 @database("agiqa1k", "AGIQA-1K", has_copies=True)
 def _agiqa1k(root: Path) -> pd.DataFrame:
     """Images of one prompt, from any model, are one group."""
-    labels = _labels(root / "AIGC_MOS_Zscore.xlsx", "Image", "MOS", ("Prompt",))
+    labels = read_labels(root / "AIGC_MOS_Zscore.xlsx", "Image", "MOS", ("Prompt",))
     return score_table(labels["image"], labels["mos"], groups=labels["Prompt"].str.strip())
 
 
 @database("agiqa3k", "AGIQA-3K", has_copies=True)
 def _agiqa3k(root: Path) -> pd.DataFrame:
     """Images of one prompt, from any model, are one group. Perceptual quality is read, not alignment to the prompt."""
-    labels = _labels(root / "data.csv", "name", "mos_quality", ("prompt",), std="std_quality")
+    labels = read_labels(root / "data.csv", "name", "mos_quality", ("prompt",), std="std_quality")
     return score_table(labels["image"], labels["mos"], groups=labels["prompt"].str.strip(), std=labels["std"])
 
 
 @database("uhdiqa", "UHD-IQA")
 def _uhdiqa(root: Path) -> pd.DataFrame:
     path = root / "uhd-iqa-metadata.csv"
-    labels = _labels(path, "image_name", "quality_mos", ("set",))
+    labels = read_labels(path, "image_name", "quality_mos", ("set",))
     return score_table(labels["image"], labels["mos"], splits=read_splits(labels["set"], f"label file {path}"))
 
 
@@ -445,7 +335,7 @@ def _piq23(root: Path) -> pd.DataFrame:
 
     Its "JOD STD" is not read: it is that of the estimate, not of single ratings.
     """
-    labels = _labels(root / "Scores_Overall.csv", "IMAGE PATH", "JOD", ("SCENE",))
+    labels = read_labels(root / "Scores_Overall.csv", "IMAGE PATH", "JOD", ("SCENE",))
     return score_table(labels["image"], labels["mos"], groups=labels["SCENE"].str.strip())
 
 
@@ -455,7 +345,7 @@ def _bid(root: Path) -> pd.DataFrame:
     whether the column holds the deviation of the ratings or of their mean.
     """
     path = root / "DatabaseGrades.xlsx"
-    labels = _labels(path, "Image Number", "Average Subjective Grade")
+    labels = read_labels(path, "Image Number", "Average Subjective Grade")
     wrong = labels["image"][~labels["image"].str.fullmatch("[0-9]{1,4}")]
     if len(wrong):
         raise UserError(f"label file {path}, line {wrong.index[0]}: {visible(wrong.iloc[0])} is no number of an image")
