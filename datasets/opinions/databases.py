@@ -26,13 +26,7 @@ from datasets.opinions.label_files import (
     read_matrix,
     read_pairs,
 )
-from datasets.opinions.scores import (
-    OpinionScores,
-    check_unique,
-    read_splits,
-    score_table,
-    with_identical_grouped,
-)
+from datasets.opinions.scores import OpinionScores, check_unique, read_splits, score_table, with_identical_grouped
 from datasets.opinions.tables import frame, visible
 
 if TYPE_CHECKING:
