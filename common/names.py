@@ -29,6 +29,9 @@ CHECKPOINTS = {kind: Path(f"re-iqa_ckpts/{kind}_r50.pth") for kind in KINDS}
 GIVEN = "given"
 """The kind of features that another program computed: a regressor on them can be evaluated, but not score images."""
 
+PATH_COLUMN = "Image_path"
+"""The column of a training CSV that names the images."""
+
 MAX_PIXELS = 250_000_000
 """More than any camera's photograph has (200 megapixels): a file that claims more is a decompression bomb."""
 

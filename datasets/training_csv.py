@@ -14,6 +14,7 @@ from pathlib import Path
 from common import log
 from common.atomic_files import check_not_read
 from common.errors import UserError
+from common.names import PATH_COLUMN
 from common.process import run_script
 from datasets.images.folders import FolderListing, scan_folder
 from datasets.opinions.tables import write_csv
@@ -114,8 +115,6 @@ def _index_shards(folder: Path) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Returns the exit status: 1 if a folder or an image could not be read. Raises UserError for a mistake."""
-    from datasets.training.image_lists import PATH_COLUMN, read_training_csv  # imports torch, which --help need not
-
     if options.csv:
         if options.csv.suffix.lower() != ".csv":
             raise UserError(f"{options.csv}: the name of the CSV to write must end in .csv")
@@ -124,6 +123,8 @@ def run(options: argparse.Namespace) -> int:
         _index_shards(options.shards)
         return 0
     if options.shards and options.root.is_file():
+        from datasets.training.image_lists import read_training_csv  # imports torch, which few uses need
+
         listed, listing = read_training_csv(options.root), FolderListing()
         if listed.shards is not None:
             raise UserError(f"{options.root} lists shards already")

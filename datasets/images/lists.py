@@ -16,11 +16,12 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from common.errors import UserError
+from common.names import PATH_COLUMN
 from datasets.images.folders import FolderListing, scan_folder
 from datasets.images.formats import IMAGE_SUFFIXES, starts_like_an_image
 from datasets.opinions.tables import AS_WRITTEN, TABLE_SUFFIXES, read_csv, shown
 
-PATH_COLUMNS = ("Image_path", "image")
+PATH_COLUMNS = (PATH_COLUMN, "image")
 
 STANDARD_INPUT = "-"
 

@@ -12,7 +12,6 @@ import warnings
 from collections.abc import Iterator
 from typing import BinaryIO
 
-import cv2
 import numpy as np
 from PIL import Image
 
@@ -32,9 +31,8 @@ from datasets.images.formats import is_camera_raw, is_heif, name_other_content
 # Pillow's own limit warns, and raises at twice the limit; read_image has one that can be set.
 Image.MAX_IMAGE_PIXELS = None
 
-# Both print what their callers report.
+# It prints what its callers report.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
-(cv2.setLogLevel if hasattr(cv2, "setLogLevel") else cv2.utils.logging.setLogLevel)(0)  # as of OpenCV 4 and of 5
 
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = {
@@ -186,6 +184,10 @@ def _decode_with_opencv(content: bytes, max_pixels: int) -> np.ndarray | None:
     )
     if not is_complete or (content.startswith(b"\xff\xd8") and content.count(b"\xff\xd8\xff") > 1):
         return None
+    import cv2  # a tenth of a second, which commands that only list images need not wait
+
+    # It prints what its callers report; the function has another place as of OpenCV 5.
+    (cv2.setLogLevel if hasattr(cv2, "setLogLevel") else cv2.utils.logging.setLogLevel)(0)
     data = np.frombuffer(content, np.uint8)
     try:
         small = cv2.imdecode(data, cv2.IMREAD_REDUCED_GRAYSCALE_8)  # an eighth as high and wide: tells the size

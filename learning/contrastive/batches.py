@@ -14,8 +14,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from common import log
 from common.errors import UserError
+from common.names import PATH_COLUMN
 from datasets.opinions.tables import read_csv, write_csv
-from datasets.training.image_lists import PATH_COLUMN, EpochImages
+from datasets.training.image_lists import EpochImages
 from datasets.training.workers import worker_starter
 from learning.distributed.process_group import ProcessContext, gather_objects
 
