@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from datasets.images import MAX_PIXELS
+from common.names import MAX_PIXELS
 from datasets.training.image_lists import EpochImages, TrainingImages
 
 

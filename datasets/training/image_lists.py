@@ -13,10 +13,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from common.errors import UserError
-from common.names import PATH_COLUMN
+from common.names import MAX_PIXELS, PATH_COLUMN
 from datasets.images.folders import scan_folder
 from datasets.images.lists import LIST_SUFFIX, paths_in_list
-from datasets.images.reading import MAX_PIXELS, read_image
+from datasets.images.reading import read_image
 from datasets.opinions.tables import read_csv
 from datasets.training.shards import SHARD, ShardImages, find_shards, list_shard_images
 

@@ -11,8 +11,9 @@ from PIL import Image
 
 from common import log
 from common.errors import UserError
+from common.names import MAX_PIXELS
 from common.progress_bar import ProgressBar
-from datasets.images import MAX_PIXELS, read_image
+from datasets.images import read_image
 from learning.regression.model.description import RegressorDescription, ScoreInterval
 from learning.regression.report.pages import encoders_in_words, thumbnail, versions_in_words, write_page
 
