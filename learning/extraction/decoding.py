@@ -132,5 +132,6 @@ def _start_pool(n_workers: int) -> ProcessPoolExecutor | None:
     except OSError as error:
         for process in set(multiprocessing.active_children()) - others:
             process.kill()  # those that did start would wait for ever
+            process.join()
         log.warning(f"a decoding process cannot be started ({error.strerror}); images are decoded without any")
         return None
