@@ -26,8 +26,8 @@ DATABASE = """
 
 @database("toy", "Toy database")
 def read_toy(root: Path) -> pd.DataFrame:
-    table = read_csv(root / "toy.csv", ("name", "score"), "labels")
-    return score_table(table["name"], [float(score) for score in table["score"]])
+    labels = read_labels(root / "toy.csv", "name", "score")
+    return score_table(labels["image"], labels["mos"])
 """
 
 
