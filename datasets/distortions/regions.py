@@ -61,24 +61,18 @@ def compute_region(
     return part
 
 
-def distort_box(image: np.ndarray, output: Box, steps: Steps, rng: np.random.Generator) -> np.ndarray:
-    """Applies ``steps``, (name, level) pairs in order, and returns the part of the result inside ``output``.
-
-    Computes only the part of the image on which that result depends. For kinds without randomness the result equals
-    a crop of the distorted image. For random kinds the two have the same distribution.
-    """
-    return compute_region(image, plan_regions(output, steps, *image.shape[:2]), steps, rng, [output])
-
-
 def distort_boxes(
     image: np.ndarray, outputs: Sequence[Sequence[Box]], steps: Steps, rng: np.random.Generator
 ) -> list[np.ndarray]:
-    """Like ``distort_box``, for groups of boxes: returns one array per group, the pixels inside the group's bounding
-    box.
+    """Applies ``steps``, (name, level) pairs in order, and returns the parts of the result inside groups of boxes.
 
-    Outside the boxes of its group an array may hold any values. The groups are computed together or separately,
-    whichever reads fewer pixels. When computed separately, all groups start from the same random state, so decisions
-    about the whole image, such as a direction, are the same in all groups.
+    There is one array per group: the pixels inside the group's bounding box; outside the boxes of its group it may hold
+    any values. Computes only the part of the image on which these depend. For kinds without randomness the result
+    equals a crop of the distorted image; for random kinds the two have the same distribution.
+
+    The groups are computed together or separately, whichever reads fewer pixels. When computed separately, all groups
+    start from the same random state, so decisions about the whole image, such as a direction, are the same in all
+    groups.
     """
     size = image.shape[:2]
     frames = [functools.reduce(Box.union, group) for group in outputs]

@@ -16,7 +16,7 @@ from datasets.distortions import DISTORTIONS, N_LEVELS, distort
 from datasets.distortions import __main__ as contact_sheets
 from datasets.distortions.color import edge_mask
 from datasets.distortions.noise import LONGEST_RUN, draw_gaussian
-from datasets.distortions.regions import distort_box, distort_boxes
+from datasets.distortions.regions import distort_boxes
 from tests.datasets import reference
 from tests.images import noise_image, photograph
 
@@ -50,6 +50,11 @@ TABLE = {
 }
 WITHOUT_RANDOMNESS = [name for name in TABLE if hasattr(reference, name)]
 LEVELS = range(N_LEVELS)
+
+
+def distort_box(image, box, steps, rng):
+    (part,) = distort_boxes(image, [[box]], steps, rng)
+    return part
 
 
 def mean_squared_error(a, b):

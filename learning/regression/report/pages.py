@@ -24,25 +24,15 @@ WEBP_QUALITIES = (60, 30, 5)
 
 
 def write_page(path: Path, template: str, **fields: object) -> None:
-    """Writes a page from a template of this package; a field that is missing raises an error.
+    """Writes a page from a template of this package, in which fields are text and not HTML.
 
-    A field may be an iterator of which the template takes one element at a time.
+    A field may be an iterator of which the template takes one element at a time; one that is missing raises an error.
     """
-    with whole_file(path) as temporary, open(temporary, "wb") as file:
-        page_template(template).stream(**fields).dump(file, encoding="utf-8", errors="replace")
-
-
-def page_template(name: str) -> jinja2.Template:
-    """A template of this package, in which fields are text and not HTML."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    return environment.get_template(name)
-
-
-def page_text(name: str) -> str:
-    """The text of a style sheet or script of this package."""
-    return (TEMPLATES / name).read_text(encoding="utf-8")
+    with whole_file(path) as temporary, open(temporary, "wb") as file:
+        environment.get_template(template).stream(**fields).dump(file, encoding="utf-8", errors="replace")
 
 
 def thumbnail(image: Image.Image) -> str:
