@@ -25,7 +25,7 @@ from learning.regression.fit.identical_images import Digests, digests_of, groupe
 from learning.regression.fit.settings import search_grid
 from learning.regression.fit.split_files import read_splits, write_splits
 from learning.regression.fit.splits import Split, official_split, random_splits, splits_in_words
-from learning.regression.model.description import BootstrapIntervals, Sources, describe
+from learning.regression.model.description import BootstrapIntervals, describe
 from learning.regression.model.files import save_regressor
 from learning.regression.report.report import find_pictures, write_report
 from networks.regressor import description_file, weights_file
@@ -71,15 +71,8 @@ def train_regressor(options: RegressorOptions) -> None:
             log.info(f"{one.n_images:6,d}" + "".join(f"{value:>9}" for value in values) + f"  {one.label}")
     observers = spread_of_observers(scores, held_out, options)
 
-    sources = Sources(
-        kinds=tuple(data.files.kinds),
-        encoders=data.files.encoders,
-        scores=scores.source,
-        inversion=scores.inversion,
-        protocol=protocol,
-        note=options.note or "",
-    )
-    description = describe(evaluation, scores.mos, sources, intervals, observers, by_distortion)
+    encoders, note = data.files.encoders, options.note or ""
+    description = describe(evaluation, scores, encoders, protocol, note, intervals, observers, by_distortion)
     conformal = description.prediction_intervals
     if conformal is not None and conformal.coverage is not None:
         log.info(

@@ -9,6 +9,7 @@ Two ways to choose the hyper-parameters that are tested:
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -51,7 +52,7 @@ class Evaluation:
     def reported(self) -> HeldOut:
         return self.nested if self.choice == "nested" else self.shared
 
-    @property
+    @functools.cached_property
     def calibration(self) -> OpinionMapping:
         """The curve that maps the regressor's predictions to the opinions' scale and keeps their order.
 

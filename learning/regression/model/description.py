@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from common.errors import UserError
 from common.typed_json import read_dataclass
 from learning.regression.evaluate.conformal import PredictionIntervals
@@ -25,6 +23,7 @@ from learning.regression.fit.settings import Hyperparameters
 from networks.regressor import FORMER_FORMAT, ScoringDescription
 
 if TYPE_CHECKING:
+    from datasets.opinions.scores import OpinionScores
     from learning.regression.evaluate.held_out import HeldOut
     from learning.regression.evaluate.protocol import Evaluation
 
@@ -144,40 +143,34 @@ def _renamed(content: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True)
-class Sources:
-    """Where features and scores of a regressor come from, and how the images were split, for its description."""
-
-    kinds: tuple[str, ...]
-    encoders: Mapping[str, str | None]
-    scores: str
-    inversion: str
-    protocol: str
-    note: str
-
-
 def describe(
     evaluation: Evaluation,
-    mos: np.ndarray,
-    sources: Sources,
+    scores: OpinionScores,
+    encoders: Mapping[str, str | None],
+    protocol: str,
+    note: str = "",
     intervals: BootstrapIntervals | None = None,
     observers: ObserverSpread | None = None,
     by_distortion: Breakdown | None = None,
 ) -> RegressorDescription:
-    """The description of the regressor that ``evaluation`` fitted to the opinions ``mos`` (n,)."""
+    """The description of the regressor that ``evaluation`` fitted to ``scores``.
+
+    ``encoders`` maps each kind of features to the identity of its encoder, or to None where that is unknown.
+    ``protocol`` says how the images were split.
+    """
     return RegressorDescription(
-        kinds=sources.kinds,
-        encoders=sources.encoders,
+        kinds=tuple(encoders),
+        encoders=encoders,
         calibration=evaluation.calibration,
-        score_range=(float(mos.min()), float(mos.max())),
+        score_range=(float(scores.mos.min()), float(scores.mos.max())),
         versions={name: version(name) for name in PACKAGES},
-        scores=sources.scores,
-        note=sources.note,
-        inversion=sources.inversion,
-        protocol=sources.protocol,
+        scores=scores.source,
+        note=note,
+        inversion=scores.inversion,
+        protocol=protocol,
         hyperparameters=evaluation.hyperparameters,
         validation_srcc=float(evaluation.search.median.max()),
-        n_images=len(mos),
+        n_images=len(scores),
         choice=evaluation.choice,
         shared=ResultsSummary.of(evaluation.shared),
         nested=ResultsSummary.of(evaluation.nested),

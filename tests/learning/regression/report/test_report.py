@@ -14,7 +14,7 @@ from learning.regression.evaluate.intervals import bootstrap_intervals
 from learning.regression.evaluate.protocol import run_protocol
 from learning.regression.fit.settings import Grid
 from learning.regression.fit.splits import official_split, random_splits
-from learning.regression.model.description import BootstrapIntervals, Sources, describe
+from learning.regression.model.description import BootstrapIntervals, describe
 from learning.regression.report.report import find_pictures, write_report
 from tests.images import photograph
 
@@ -52,12 +52,12 @@ def test_a_page_with_everything_inside(tmp_path, official):
     scores = OpinionScores(score_table(names, mos, splits=parts), "<scores>.csv", "Inverted.")
     splits = official_split(parts) if official else random_splits(60, None, 4, (70, 10, 20), 0)
     evaluation = run_protocol(features, mos, splits, Grid(ridge_alphas=(1, 10), elasticnet_alphas=(0.1,)), 1, 2**30)
-    sources = Sources(("quality_aware",), {"quality_aware": None}, "<scores>.csv", "Inverted.", "some", "A note.")
     held_out = evaluation.reported.labelled(scores)
     intervals = BootstrapIntervals(bootstrap_intervals(held_out, n_resamples=20), 20, 0)
     kinds = np.array(["blur & <noise>", "jpeg", None] * 20, dtype=object)
     by_distortion = breakdown(replace(held_out, kinds=kinds))
-    description = describe(evaluation, mos, sources, intervals, by_distortion=by_distortion)
+    encoders = {"quality_aware": None}
+    description = describe(evaluation, scores, encoders, "some", "A note.", intervals, by_distortion=by_distortion)
     pictures = find_pictures(names, tmp_path, None)
     assert len(pictures) == 51
     write_report(tmp_path / "r.html", scores, evaluation, held_out, description, pictures)
