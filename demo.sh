@@ -22,13 +22,13 @@ python -m datasets.distortions $photographs/images/1021.webp --sheet "$folder/di
 say "3. Train a small quality-aware encoder without labels, on the photographs (about a minute on two cores)"
 python -m datasets.training_csv --all $photographs/images "$folder/train.csv"
 python main_contrast.py --method MoCov2 --cosine --csv_path "$folder/train.csv" --optimizer LARS --learning_rate 4 \
-  --arch resnet18 --patch_size 48 --n_aug 5 --n_scale 2 --batch_size 8 --nce_k 1024 --epochs 6 --save_freq 6 \
+  --arch resnet18 --patch_size 48 --n_aug 5 --n_scale 2 --batch_size 8 --nce_k 1024 --epochs 3 --save_freq 3 \
   --model_path "$folder/quality_aware" --tb_path "$folder/quality_aware"
 quality=$(newest "$folder/quality_aware")
 
 say "4. Train a small content-aware encoder (half a minute)"
 python main_contrast.py --method MoCov2 --cosine --data_folder $photographs/images --optimizer LARS --learning_rate 4 \
-  --arch resnet18 --patch_size 64 --batch_size 16 --nce_k 256 --epochs 10 --save_freq 10 \
+  --arch resnet18 --patch_size 64 --batch_size 16 --nce_k 256 --epochs 5 --save_freq 5 \
   --model_path "$folder/content_aware" --tb_path "$folder/content_aware"
 content=$(newest "$folder/content_aware")
 

@@ -48,7 +48,7 @@ SELECTIONS = ("nested", "shared")
 """How hyper-parameters are chosen; ``learning.regression.evaluate.protocol`` explains both."""
 
 LOGISTICS = (4, 5)
-"""Numbers of parameters of the logistic before PLCC fit and RMSE fit; ``metrics`` has the formulas."""
+"""Numbers of parameters of the logistic before PLCC fit and RMSE fit; ``networks.opinion_mapping`` has the formulas."""
 
 N_RESAMPLES = 1000
 """Resamples of a bootstrap interval."""

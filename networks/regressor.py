@@ -114,8 +114,8 @@ def description_file(path: Path) -> Path:
     return path.with_suffix(".json")
 
 
-def load_regressor(path: str | os.PathLike, kind: type[Description]) -> Regressor[Description]:
-    """Reads the regressor that any of its files names, and of its description the fields of ``kind``.
+def load_regressor(path: str | os.PathLike, description_class: type[Description]) -> Regressor[Description]:
+    """The regressor that ``path`` names by any of its files, with a description of the given class.
 
     Raises UserError where a file is missing or damaged, where the files do not belong together, or where the regressor
     was fitted on features of another program.
@@ -128,7 +128,7 @@ def load_regressor(path: str | os.PathLike, kind: type[Description]) -> Regresso
             f"regressor {path}: {' and '.join(missing)} {'do' if missing[1:] else 'does'} not exist beside it; "
             f"train_regressor.py writes {weights.name} and {about.name}, and both are needed"
         )
-    description = load_description(about, kind, {"weights_sha256": weights})
+    description = load_description(about, description_class, {"weights_sha256": weights})
     if description.kinds == (GIVEN,):
         raise UserError(
             f"regressor {path} was fitted on features of another program, which this one cannot compute for images; "
@@ -137,7 +137,7 @@ def load_regressor(path: str | os.PathLike, kind: type[Description]) -> Regresso
     return Regressor(_read_weights(weights), description)
 
 
-def load_description(path: Path, kind: type[Description], recorded: Mapping[str, Path]) -> Description:
+def load_description(path: Path, description_class: type[Description], recorded: Mapping[str, Path]) -> Description:
     """The description in a JSON file; ``recorded`` is entry -> the file whose SHA-256 the entry is.
 
     Raises UserError where the description is missing, damaged or of another format, or where a file is not the one
@@ -149,7 +149,7 @@ def load_description(path: Path, kind: type[Description], recorded: Mapping[str,
             raise ValueError("it has no entry 'format'")
         if content["format"] not in (FORMAT, FORMER_FORMAT):
             raise ValueError(f"its format is {content['format']}, and this program reads {FORMAT}")
-        description = kind.from_json(content)
+        description = description_class.from_json(content)
     except (OSError, ValueError) as error:
         raise UserError(f"{path} does not describe a regressor, or is damaged: {in_short(error)}") from None
     for entry, file in recorded.items():

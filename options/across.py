@@ -5,8 +5,9 @@ from functools import partial
 from pathlib import Path
 
 from common.errors import UserError
+from common.machine import n_cores
 from common.names import N_SPLITS
-from options.builder import REQUIRED, option, parse
+from options.builder import REQUIRED, Computed, option, parse
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class AcrossOptions:
     n_splits: int = option(N_SPLITS, "number of random splits, where a table has no column split", at_least=1)
     seed: int = option(0, "random seed for the splits", at_least=0)
     output: Path | None = option(None, "write the matrix there", metavar="MATRIX.csv")
-    num_threads: int | None = option(None, "threads (default: all cores)", short="-j", at_least=1)
+    num_threads: int = option(Computed("all cores", lambda given: n_cores()), "threads", short="-j", at_least=1)
 
     def __post_init__(self) -> None:
         names = [name for name, *_ in self.set]

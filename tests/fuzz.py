@@ -154,8 +154,8 @@ def regressor_seeds() -> Seeds:
     with tempfile.TemporaryDirectory() as folder:
         for standardized in (True, False):
             path = Path(folder) / "r.skops"
-            pipeline = fit(features, features[:, 0], Hyperparameters("ridge", standardized, 1.0))
-            save_regressor(path, pipeline, RegressorDescription(("quality_aware",), {}, IDENTITY, (0.0, 1.0)))
+            fitted = fit(features, features[:, 0], Hyperparameters("ridge", standardized, 1.0))
+            save_regressor(path, fitted, RegressorDescription(("quality_aware",), {}, IDENTITY, (0.0, 1.0)))
             seeds += [(file.suffix[1:], file.read_bytes()) for file in (weights_file(path), description_file(path))]
     return seeds
 

@@ -24,7 +24,7 @@ from learning.regression.evaluate.results import LABELS, METRICS, ObserverSpread
 from learning.regression.fit.identical_images import Digests, digests_of, grouped_by_content, warn_of_identical_parts
 from learning.regression.fit.settings import search_grid
 from learning.regression.fit.split_files import read_splits, write_splits
-from learning.regression.fit.splits import Split, official_split, random_splits, splits_in_words
+from learning.regression.fit.splits import Split, official_split, random_splits
 from learning.regression.model.description import BootstrapIntervals, describe
 from learning.regression.model.files import save_regressor
 from learning.regression.report.report import find_pictures, write_report
@@ -206,14 +206,16 @@ def make_splits(data: LabelledFeatures, options: RegressorOptions) -> tuple[list
         raise UserError(f"{scores.source} has no official split; --splits random makes random splits")
     if options.splits_file is not None:
         splits = read_splits(options.splits_file, scores)
-        sizes = "/".join(str(len(part)) for part in splits[0].parts().values())
-        protocol = f"{len(splits)} from {options.splits_file}, {sizes} images for train/validation/test in the first"
+        made, of_which = f"{len(splits)} from {options.splits_file}", " in the first"
     elif parts is not None and options.splits != "random":
         splits = official_split(parts, scores.groups)
-        protocol = splits_in_words(splits, True, scores.groups, options.seed)
+        made, of_which = "the official one", ""
     else:
         splits = random_splits(len(scores), scores.groups, options.n_splits, options.shares, options.seed)
-        protocol = splits_in_words(splits, False, scores.groups, options.seed)
+        by_group = "" if scores.groups is None else f" by group ({len(set(scores.groups))} groups)"
+        made, of_which = f"{len(splits)} random ones{by_group}, seed {options.seed}", " in the first"
+    sizes = "/".join(str(len(part)) for part in splits[0].parts().values())
+    protocol = f"{made}, {sizes} images for train/validation/test{of_which}"
     if options.write_splits is not None:
         write_splits(options.write_splits, splits, scores.images)
     if data.only_train is not None:
@@ -243,9 +245,7 @@ def print_evaluation(evaluation: Evaluation) -> None:
     n_unconverged = int(search.unconverged.sum())
     if n_unconverged:
         log.warning(f"{n_unconverged:,d} ElasticNet fits did not converge and were judged as they were")
-    both = {"nested": evaluation.nested, "shared": evaluation.shared}
-    for choice in sorted(both, key=lambda choice: choice != evaluation.choice):
-        held_out = both[choice]
+    for choice, held_out in evaluation.by_choice.items():
         log.info(f"\n{TITLES[choice]}")
         log.info("           median    25 %    75 %   lowest  highest")
         for metric in METRICS:

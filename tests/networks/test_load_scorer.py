@@ -36,9 +36,9 @@ def write_model(folder, kinds, standardized, pooling=LAYER4_MEAN):
     rng = np.random.default_rng(0)
     n_features = sum(2 * extractor.n_features for extractor in extractors)
     features = rng.uniform(0, 2, (40, n_features)).astype(np.float32)
-    pipeline = fit(features, rng.uniform(0, 100, 40), Hyperparameters("ridge", standardized, 10.0))
+    fitted = fit(features, rng.uniform(0, 100, 40), Hyperparameters("ridge", standardized, 10.0))
     calibration = OpinionMapping("logistic", (95.0, 5.0, 50.0, 20.0))
-    save_regressor(folder / "r.skops", pipeline, RegressorDescription(tuple(kinds), encoders, calibration, (0, 100)))
+    save_regressor(folder / "r.skops", fitted, RegressorDescription(tuple(kinds), encoders, calibration, (0, 100)))
     return folder / "r.skops", paths, extractors
 
 

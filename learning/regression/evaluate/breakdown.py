@@ -28,10 +28,11 @@ def breakdown(held_out: HeldOut) -> Breakdown | None:
 
 def _per_label(held_out: HeldOut, labels: np.ndarray) -> tuple[PartResult, ...]:
     """A result for the images with each of the (n,) ``labels``."""
+    parts = list(zip(held_out.parts(), held_out.mapped_splits, strict=True))
     results = []
     for label in sorted_labels(labels):
         values, images = [], set()
-        for (rows, predicted, mos), mapped in zip(held_out.parts(), held_out.mapped_splits, strict=True):
+        for (rows, predicted, mos), mapped in parts:
             chosen = labels[rows] == label
             images.update(rows[chosen])
             if chosen.sum() >= FEWEST_IMAGES:

@@ -23,7 +23,8 @@ from learning.regression.evaluate.intervals import interval_of, n_tested_groups,
 from learning.regression.evaluate.metrics import plcc, srcc
 from learning.regression.evaluate.resampled_metrics import srcc_of_resamples
 from learning.regression.evaluate.results import Interval
-from learning.regression.model.files import description_file, read_description
+from learning.regression.model.description import read_description
+from networks.regressor import description_file
 from options.compare import CompareOptions
 
 

@@ -22,7 +22,7 @@ from datasets.opinions.scores import OpinionScores, read_scores
 from datasets.opinions.tables import write_csv
 from learning.regression.evaluate.metrics import metrics_of
 from learning.regression.evaluate.protocol import run_protocol
-from learning.regression.fit.identical_images import digests_of
+from learning.regression.fit.identical_images import feature_digests
 from learning.regression.fit.settings import Grid
 from learning.regression.fit.splits import official_split, random_splits
 from options.across import AcrossOptions
@@ -32,7 +32,7 @@ from options.across import AcrossOptions
 class ScoredSet:
     """A database and its ``features`` (n, p) float32.
 
-    ``encoders`` is kind of features -> fingerprint of the encoder, or None where it is not recorded.
+    ``encoders`` is kind of features -> identity of the encoder, or None where it is not recorded.
     """
 
     name: str
@@ -79,7 +79,7 @@ def matrix_across(sets: Sequence[ScoredSet], options: AcrossOptions) -> np.ndarr
         _check_same_encoders(sets[0], one)
     _warn_of_shared_images(sets)
     grid = Grid() if options.estimator == "both" else Grid(estimators=(options.estimator,))
-    threads, memory = options.num_threads or machine.n_cores(), machine.memory() // 2
+    threads, memory = options.num_threads, machine.memory() // 2
     matrix = np.empty((2, len(sets), len(sets)))
     for row, train in enumerate(sets):
         parts, groups = train.scores.official_split, train.scores.groups
@@ -118,7 +118,7 @@ def _check_same_encoders(a: ScoredSet, b: ScoredSet) -> None:
 
 def _warn_of_shared_images(sets: Sequence[ScoredSet]) -> None:
     """Warns of images that are in two sets: a regressor is tested on what it has learned there."""
-    digests = [set(digests_of([], one.features)[-1]) for one in sets]
+    digests = [set(feature_digests(one.features)) for one in sets]
     for (one, of_one), (other, of_other) in combinations(zip(sets, digests, strict=True), 2):
         shared = len(of_one & of_other)
         if shared:

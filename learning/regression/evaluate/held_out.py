@@ -64,7 +64,7 @@ class HeldOut:
         """Median and spread of one of METRICS over the test parts."""
         return Spread.of([getattr(of_split, metric) for of_split in self.metrics])
 
-    @property
+    @cached_property
     def mapped_splits(self) -> np.ndarray:
         """(splits, n) predictions on the opinions' scale; NaN where a split did not test on an image.
 
@@ -76,7 +76,7 @@ class HeldOut:
             row[rows] = mapping(predicted)
         return mapped
 
-    @property
+    @cached_property
     def mapped(self) -> np.ndarray:
         """(n,) predictions on the opinions' scale, the mean over the splits; NaN where an image was not tested."""
         means = np.full(len(self.mos), np.nan)

@@ -19,6 +19,7 @@ from common.names import N_RESAMPLES
 from learning.regression.evaluate.held_out import HeldOut
 from learning.regression.evaluate.resampled_metrics import metrics_of_resamples
 from learning.regression.evaluate.results import CONFIDENCE, METRICS, Interval
+from learning.regression.fit.splits import group_numbers
 
 RESAMPLES_AT_A_TIME = 256
 """Bootstrap samples whose metrics are computed together; memory grows with it."""
@@ -53,7 +54,7 @@ def bootstrap_intervals(held_out: HeldOut, n_resamples: int = N_RESAMPLES, seed:
 def resampled_counts(held_out: HeldOut, n_resamples: int, seed: int) -> Iterator[np.ndarray]:
     """How often each of the n images is in each bootstrap sample of the groups, in blocks of (samples, n)."""
     rng, n_images, groups = np.random.default_rng(seed), len(held_out.mos), held_out.groups
-    codes = np.arange(n_images) if groups is None else np.unique(groups.astype(str), return_inverse=True)[1]
+    codes = group_numbers(groups, n_images)
     n_groups = int(codes.max()) + 1
     for start in range(0, n_resamples, RESAMPLES_AT_A_TIME):
         block = np.empty((min(RESAMPLES_AT_A_TIME, n_resamples - start), n_images), np.int32)

@@ -1,4 +1,4 @@
-"""What the spread of the observers' ratings says about a database and about predictions (ITU-T P.1401, 2020)."""
+"""The spread of the observers' ratings, as a limit for predictions (ITU-T P.1401, 2020)."""
 
 from __future__ import annotations
 

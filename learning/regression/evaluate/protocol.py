@@ -33,7 +33,7 @@ STEEPEST = 0.25
 class Evaluation:
     """The search, the test of both kinds of choice on every split, and the regressor fitted on all images.
 
-    ``choice`` is the one of CHOICES that is reported first.
+    ``choice`` is the one of SELECTIONS that is reported first.
     """
 
     splits: list[Split]
@@ -49,8 +49,15 @@ class Evaluation:
         return self.search.best
 
     @property
+    def by_choice(self) -> dict[str, HeldOut]:
+        """Choice of hyper-parameters -> the tests with it; the reported choice first."""
+        both = {"nested": self.nested, "shared": self.shared}
+        return {self.choice: both.pop(self.choice), **both}
+
+    @property
     def reported(self) -> HeldOut:
-        return self.nested if self.choice == "nested" else self.shared
+        """The tests with the reported choice."""
+        return self.by_choice[self.choice]
 
     @functools.cached_property
     def calibration(self) -> OpinionMapping:
@@ -72,8 +79,7 @@ class Evaluation:
         return prediction_intervals(self.calibration(self.shared.predictions), self.shared.mos)
 
 
-def _no_bar(total: int, unit: str) -> ProgressBar:
-    return ProgressBar(total, unit, visible=False)
+_no_bar = functools.partial(ProgressBar, visible=False)
 
 
 def run_protocol(
@@ -94,17 +100,19 @@ def run_protocol(
     bar = make_bar(len(splits) * len(grid.paths()), "path")
     found = search(features, mos, splits, grid, n_threads, memory, bar.add)
     bar.close()
+    best = found.best
 
     def test(split: Split, hyperparameters: Hyperparameters) -> np.ndarray:
-        return fit(features, mos, hyperparameters, split.train_and_validation).predict(features[split.test])
+        rows = split.train_and_validation
+        return fit(features[rows], mos[rows], hyperparameters).predict(features[split.test])
 
     bar = make_bar(2 * len(splits) + 1, "test fit")
     shared, nested = np.full((2, len(splits), len(mos)), np.nan)
     for row, (split, own) in enumerate(zip(splits, found.best_in_each_split(), strict=True)):
-        shared[row, split.test] = test(split, found.best)
-        nested[row, split.test] = shared[row, split.test] if own == found.best else test(split, own)
+        shared[row, split.test] = test(split, best)
+        nested[row, split.test] = shared[row, split.test] if own == best else test(split, own)
         bar.add(2)
-    model = fit(features, mos, found.best)
+    model = fit(features, mos, best)
     bar.add(1)
     bar.close()
     of_shared, of_nested = (HeldOut(mos, predictions, n_parameters=n_parameters) for predictions in (shared, nested))

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-METRICS = ("srcc", "plcc_raw", "plcc", "krcc", "rmse")
-"""Fields of ``Metrics``, in the order in which they are reported."""
-
 LABELS = {"srcc": "SRCC", "plcc_raw": "PLCC raw", "plcc": "PLCC fit", "krcc": "KRCC", "rmse": "RMSE fit"}
-"""Metric -> its name in reports; "fit" means after the logistic."""
+"""Field of ``Metrics`` -> its name in reports; "fit" means after the logistic."""
+
+METRICS = tuple(LABELS)
+"""In the order in which they are reported."""
 
 CONFIDENCE = 0.95
 """Of all intervals."""
@@ -45,6 +45,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: list[float]) -> Spread:
+        """The spread of a metric's values, one for each split."""
         low, lower, median, upper, high = np.percentile(values, (0, 25, 50, 75, 100)).tolist()
         return cls(median, lower, upper, low, high)
 

@@ -26,9 +26,15 @@ Digests = Sequence[Sequence[str | None]]
 
 def digests_of(file_digests: Sequence[str | None], features: np.ndarray) -> Digests:
     """Digests of the images' files, as recorded, and of their features (n, p)."""
+    of_features = feature_digests(features)
+    return [file_digests, of_features] if of_features else [file_digests]
+
+
+def feature_digests(features: np.ndarray) -> list[str]:
+    """A digest of each image's features (n, p); none where they are fewer than ``FEWEST_FEATURES``."""
     if features.shape[1] < FEWEST_FEATURES:
-        return [file_digests]
-    return [file_digests, [hashlib.sha256(row.tobytes()).hexdigest() for row in features]]
+        return []
+    return [hashlib.sha256(row.tobytes()).hexdigest() for row in features]
 
 
 def grouped_by_content(scores: OpinionScores, digests: Digests) -> OpinionScores:

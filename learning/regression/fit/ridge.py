@@ -24,9 +24,9 @@ def ridge_weights(part: TrainingPart, alphas: Sequence[float]) -> np.ndarray:
     """Weights (p, k) for k penalties."""
     features, target = part.features, part.target
     n_images, n_features = features.shape
-    if n_features > n_images:
+    if n_features > n_images or part.feature_products is None:
         return features.T @ solve_shifted(part.image_products(), target, alphas)
-    return solve_shifted(features.T @ features, features.T @ target, alphas)
+    return solve_shifted(part.feature_products, features.T @ target, alphas)
 
 
 def solve_shifted(matrix: np.ndarray, target: np.ndarray, shifts: Sequence[float]) -> np.ndarray:

@@ -50,7 +50,7 @@ class Search:
 
 
 FEWEST_VALUES = 2**19
-"""Features with fewer values are searched in this process, before another one would have started."""
+"""Features with fewer values are searched in this process, since starting more processes would take longer."""
 
 BYTES_OF_PYTHON = 2**28
 """Memory of a process that has imported scipy and scikit-learn."""
@@ -138,10 +138,8 @@ def _weights(part: TrainingPart, path: Sequence[Hyperparameters]) -> tuple[np.nd
     return elastic_net_weights(part, l1_ratio, alphas)
 
 
-def fit(
-    features: np.ndarray, mos: np.ndarray, hyperparameters: Hyperparameters, rows: np.ndarray | slice = slice(None)
-) -> LinearModel:
-    """The candidate fitted on ``rows`` of the images (n, p) float32 and their scores (n,)."""
-    part = TrainingPart(features[rows], mos[rows], hyperparameters.standardized)
+def fit(features: np.ndarray, mos: np.ndarray, hyperparameters: Hyperparameters) -> LinearModel:
+    """The candidate fitted on features (n, p) float32 and scores (n,) of all n images."""
+    part = TrainingPart(features, mos, hyperparameters.standardized)
     weights, _ = _weights(part, [hyperparameters])
     return part.model(weights[:, 0])

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from options.regressor import RegressorOptions
+if TYPE_CHECKING:
+    from options.regressor import RegressorOptions
 
 
 @dataclass(frozen=True)

@@ -23,10 +23,17 @@ class Split:
 
     @property
     def train_and_validation(self) -> np.ndarray:
+        """Positions of the images of both parts, (n,)."""
         return np.concatenate([self.train, self.validation])
 
     def parts(self) -> dict[str, np.ndarray]:
+        """Name of a part -> positions of its images."""
         return {"train": self.train, "validation": self.validation, "test": self.test}
+
+
+def group_numbers(groups: np.ndarray | None, n_images: int) -> np.ndarray:
+    """The number of each image's group, (n_images,) from 0; without groups, every image is a group of its own."""
+    return np.arange(n_images) if groups is None else np.unique(groups.astype(str), return_inverse=True)[1]
 
 
 def random_splits(
@@ -38,7 +45,7 @@ def random_splits(
     UserError where there are too few images or groups for three parts.
     """
     kind = "images" if groups is None else "groups"
-    groups = np.arange(n_images) if groups is None else np.unique(groups.astype(str), return_inverse=True)[1]
+    groups = group_numbers(groups, n_images)
     n_groups = len(np.unique(groups))
     counts = [round(share / sum(shares) * n_groups) for share in shares[1:]]
     if min(counts) < 1 or n_groups - sum(counts) < 1:
@@ -85,12 +92,3 @@ def checked(splits: list[Split]) -> list[Split]:
                     "use more images, or give that part a larger share (train_regressor.py --shares)"
                 )
     return splits
-
-
-def splits_in_words(splits: list[Split], official: bool, groups: np.ndarray | None, seed: int) -> str:
-    """One line about how the images were split."""
-    sizes = "/".join(str(len(part)) for part in splits[0].parts().values())
-    if official:
-        return f"the official one, {sizes} images for train/validation/test"
-    by_group = f" by group ({len(np.unique(groups.astype(str)))} groups)" if groups is not None else ""
-    return f"{len(splits)} random ones{by_group}, seed {seed}, {sizes} images for train/validation/test in the first"

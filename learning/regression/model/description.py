@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.errors import UserError
@@ -20,7 +21,7 @@ from learning.regression.evaluate.results import (
     Spread,
 )
 from learning.regression.fit.settings import Hyperparameters
-from networks.regressor import FORMER_FORMAT, ScoringDescription
+from networks.regressor import FORMER_FORMAT, ScoringDescription, load_description
 
 if TYPE_CHECKING:
     from datasets.opinions.scores import OpinionScores
@@ -40,6 +41,7 @@ class ResultsSummary:
 
     @classmethod
     def of(cls, held_out: HeldOut) -> ResultsSummary:
+        """The summary of held-out predictions."""
         return cls({metric: held_out.spread(metric) for metric in METRICS}, tuple(held_out.metrics))
 
 
@@ -65,6 +67,7 @@ class ScoreInterval:
     coverage_at_90: float | None
 
     def ends(self, score: float) -> tuple[float, float]:
+        """The lower and the upper end around ``score``, on the opinions' scale."""
         return score - self.half_width, score + self.half_width
 
     def in_words(self) -> str:
@@ -127,6 +130,16 @@ class RegressorDescription(ScoringDescription):
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> RegressorDescription:
         return read_dataclass(cls, _renamed(content) if content.get("format") == FORMER_FORMAT else content)
+
+
+def read_description(path: Path, held_out: Path | None = None) -> RegressorDescription:
+    """The description alone, from its JSON file.
+
+    Raises UserError where the file is missing, damaged or of another format, or where the predictions ``held_out`` were
+    not written with it.
+    """
+    recorded = {"held_out_sha256": held_out} if held_out is not None and held_out.is_file() else {}
+    return load_description(path, RegressorDescription, recorded)
 
 
 def _renamed(content: dict[str, Any]) -> dict[str, Any]:

@@ -1,30 +1,31 @@
-"""A fitted regressor on disk: the model (``networks.regressor``), and scikit-learn's pipeline for other programs."""
+"""Writes a fitted regressor: the model (``networks.regressor``), and scikit-learn's pipeline for other programs."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import skops.io
+from sklearn.linear_model import ElasticNet, Ridge
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
 
 from common.atomic_files import whole_file
+from learning.regression.fit.settings import Hyperparameters
 from learning.regression.model.description import RegressorDescription
-from networks.regressor import FORMAT, description_file, load_description, sha256_of, weights_file, write_weights
-
-if TYPE_CHECKING:
-    from networks.regressor import LinearModel
+from networks.regressor import FORMAT, LinearModel, description_file, sha256_of, weights_file, write_weights
 
 
 def save_regressor(
     path: Path, model: LinearModel, description: RegressorDescription, held_out: Path | None = None
 ) -> None:
-    """Writes pipeline, weights and description, each completely or not at all.
+    """Writes the pipeline to ``path``, weights and description beside it, each completely or not at all.
 
     The description holds the SHA-256 of the weights and, if there is one, of the file ``held_out``.
     """
-    from learning.regression.model.pipeline_files import write_pipeline  # imports scikit-learn
-
-    write_pipeline(path, model, description.hyperparameters)
+    with whole_file(path) as temporary:
+        skops.io.dump(fitted_pipeline(model, description.hyperparameters), temporary)
     write_weights(weights_file(path), model)
     digests = {"weights_sha256": sha256_of(weights_file(path))}
     if held_out is not None:
@@ -34,10 +35,20 @@ def save_regressor(
         temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def read_description(path: Path, held_out: Path | None = None) -> RegressorDescription:
-    """The description alone, from its JSON file; UserError where it is missing, damaged or of another format.
+def fitted_pipeline(model: LinearModel, hyperparameters: Hyperparameters | None = None) -> Pipeline:
+    """scikit-learn's pipeline of a model, with the attributes that ``fit`` would set, for export.
 
-    Also where the predictions ``held_out`` were not written with it.
+    It has a StandardScaler where the model subtracts a mean. Unknown ``hyperparameters`` give scikit-learn's default.
     """
-    recorded = {"held_out_sha256": held_out} if held_out is not None and held_out.is_file() else {}
-    return load_description(path, RegressorDescription, recorded)
+    regressor: Ridge | ElasticNet = Ridge()
+    if hyperparameters is not None and hyperparameters.l1_ratio is None:
+        regressor = Ridge(alpha=hyperparameters.alpha)
+    elif hyperparameters is not None:
+        regressor = ElasticNet(alpha=hyperparameters.alpha, l1_ratio=hyperparameters.l1_ratio)
+    regressor.coef_, regressor.intercept_, regressor.n_features_in_ = model.weights, model.intercept, len(model.weights)
+    if not model.mean.any():
+        return Pipeline([("regressor", regressor)])
+    scaler = StandardScaler()
+    scaler.mean_, scaler.scale_, scaler.var_ = model.mean, model.scale, model.scale**2
+    scaler.n_features_in_ = len(model.weights)
+    return Pipeline([("standardize", scaler), ("regressor", regressor)])

@@ -69,9 +69,9 @@ def predict_quality(options: PredictionOptions) -> int:
     print_scores([(given, score) for given, score in rows if score is not None], interval)
     closing = closing_line(scores, listing)
     print_about(regressor.description, closing, None if page else options.output)
-    about = f"regressor {model.regressor}"
-    if model.regressor == REGRESSOR:
-        about = about_embedded_model(regressor.description)
+    embedded = model.regressor == REGRESSOR
+    about = about_embedded_model(regressor.description) if embedded else f"regressor {model.regressor}"
+    if embedded:
         log.info(about)
     if labels is not None:
         compare_with_labels(scores.of_images, labels, options, interval)
@@ -82,17 +82,18 @@ def predict_quality(options: PredictionOptions) -> int:
         maps, without_map = write_maps(scored, load_scorer(model.regressor, model.encoders), options.map)
     problems = [*scores.failed, *without_map, *listing.unreadable]
     if options.output and page:
-        from learning.regression.report.score_page import PageTexts, ScoredImage, write_score_page  # imports jinja2
+        from learning.regression.report.score_page import ScoredImage, write_score_page  # imports jinja2
 
         images = [
             ScoredImage(row.given, image.path, scores.of_images[image.name], maps.get(image.name))
             for row in listing.rows
             if (image := listing.images[row.image]).name in scores.of_images
         ]
-        card = MODEL_CARD.read_text(encoding="utf-8") if model.regressor == REGRESSOR and MODEL_CARD.is_file() else ""
-        texts = PageTexts(about, card, closing, problems)
+        card = MODEL_CARD.read_text(encoding="utf-8") if embedded and MODEL_CARD.is_file() else ""
         max_pixels = options.compute.max_pixels
-        problems += write_score_page(options.output, images, regressor.description, interval, texts, max_pixels)
+        problems += write_score_page(
+            options.output, images, regressor.description, interval, about, card, closing, problems, max_pixels
+        )
         log.info(f"page: {options.output}")
     return 1 if problems else 0
 
@@ -106,7 +107,8 @@ class ModelFiles:
 
 
 def choose_model(regressor: Path | None, checkpoints: Mapping[str, Path]) -> ModelFiles:
-    """The ``regressor`` that the user names, or regressor.skops in the current folder, or the embedded model.
+    """The ``regressor`` that the user names, or regressor.skops or regressor.safetensors in the current folder,
+    or the embedded model.
 
     The user's own regressor is used with the ``checkpoints``.
     """

@@ -1,4 +1,4 @@
-"""What both HTML pages share: templates, small pictures, and texts on the regressor."""
+"""Templates, small pictures and texts on the regressor, which both HTML pages share."""
 
 from __future__ import annotations
 

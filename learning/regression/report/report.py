@@ -134,13 +134,10 @@ def _cards(evaluation: Evaluation, description: RegressorDescription) -> list[tu
 
 def _comparison(evaluation: Evaluation, description: RegressorDescription, mos: np.ndarray) -> list[list[str]]:
     """Rows of the table "Compared with": a name, then each of METRICS, empty where it does not exist."""
-    both = {
-        "nested": ("choice within each split", evaluation.nested),
-        "shared": ("one choice for all splits", evaluation.shared),
-    }
+    names = {"nested": "choice within each split", "shared": "one choice for all splits"}
     rows = [
-        [f"this regressor, {name}", *(_digits(metric, results.spread(metric).median) for metric in METRICS)]
-        for name, results in (both.pop(evaluation.choice), *both.values())
+        [f"this regressor, {names[choice]}", *(_digits(metric, tests.spread(metric).median) for metric in METRICS)]
+        for choice, tests in evaluation.by_choice.items()
     ]
     if description.observers:
         rows.append(["ceiling: one half of the observers against the other", f"{description.observers.ceiling:.3f}"])

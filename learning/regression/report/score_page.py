@@ -28,26 +28,21 @@ class ScoredImage:
     map: Path | None = None
 
 
-@dataclass(frozen=True)
-class PageTexts:
-    """Texts of the page: on the model, its card (or empty), ``closing`` on all files, and one on each ``problem``."""
-
-    model: str
-    card: str
-    closing: str
-    problems: Sequence[str] = ()
-
-
 def write_score_page(
     path: Path,
     images: Sequence[ScoredImage],
     description: RegressorDescription,
     interval: ScoreInterval | None,
-    texts: PageTexts,
+    model: str,
+    card: str,
+    closing: str,
+    problems: Sequence[str] = (),
     max_pixels: int = MAX_PIXELS,
 ) -> list[str]:
     """Writes the page, best image first; one image at a time is in memory. ``interval`` is printed beside each score.
 
+    ``model`` is a line about the model, ``card`` its card or empty, ``closing`` a line about all files, and
+    ``problems`` has a sentence for each file with one.
     Returns a sentence for each image that could not be read again for its thumbnail; the page holds it too.
     """
     scores = np.array([image.score for image in images])
@@ -64,7 +59,10 @@ def write_score_page(
         share=lambda score: float(np.clip((score - lowest) / ((highest - lowest) or 1), 0, 1)),
         interval=interval,
         unread=unread,  # filled while the figures are written; the template prints it after them
-        texts=texts,
+        model=model,
+        card=card,
+        closing=closing,
+        problems=problems,
         facts=_facts(description),
     )
     return unread

@@ -34,13 +34,13 @@ def models(tmp_path):
     """Three models, a good one and two bad ones, on the same two splits: the paths of their descriptions."""
     rng = np.random.default_rng(0)
     mos = rng.normal(size=N)
-    pipeline = fit(rng.normal(size=(10, 2)).astype(np.float32), rng.normal(size=10), Hyperparameters("ridge", True, 1))
+    fitted = fit(rng.normal(size=(10, 2)).astype(np.float32), rng.normal(size=10), Hyperparameters("ridge", True, 1))
     paths = []
     for name, noise in (("good", 0.2), ("bad", 2.0), ("worse", 2.0)):
         predictions = np.stack([mos + noise * rng.normal(size=N) for _ in range(2)])
         predictions[0, 40:] = predictions[1, :20] = np.nan
         path = tmp_path / f"{name}.skops"
-        save_regressor(path, pipeline, RegressorDescription(("quality_aware",), {}, IDENTITY, (0.0, 1.0)))
+        save_regressor(path, fitted, RegressorDescription(("quality_aware",), {}, IDENTITY, (0.0, 1.0)))
         held_out = HeldOut(mos, predictions, [f"\udcff{i},.png" for i in range(N)])
         write_held_out(held_out_file(path), held_out)
         paths.append(path.with_suffix(".json"))
@@ -110,9 +110,9 @@ def test_different_choices_of_hyperparameters_are_reported(models, capsys):
 def test_held_out_predictions_of_another_fit_are_refused(models):
     """As after a full disk: the table is new, the regressor old."""
     path = models[0].with_suffix(".skops")
-    pipeline = fit(np.eye(12, 2, dtype=np.float32), np.arange(12.0), Hyperparameters("ridge", True, 1))
+    fitted = fit(np.eye(12, 2, dtype=np.float32), np.arange(12.0), Hyperparameters("ridge", True, 1))
     description = RegressorDescription(("quality_aware",), {}, IDENTITY, (0.0, 1.0))
-    save_regressor(path, pipeline, description, held_out_file(path))
+    save_regressor(path, fitted, description, held_out_file(path))
     assert read_regressors(models[:2])
     held_out = read_held_out(held_out_file(path))
     write_held_out(held_out_file(path), replace(held_out, predictions=held_out.predictions + 1))

@@ -14,8 +14,13 @@ from learning.regression.evaluate.conformal import PredictionIntervals
 from learning.regression.evaluate.results import Breakdown, Interval, Metrics, ObserverSpread, PartResult, Spread
 from learning.regression.fit.search import fit
 from learning.regression.fit.settings import Hyperparameters
-from learning.regression.model.description import BootstrapIntervals, RegressorDescription, ResultsSummary
-from learning.regression.model.files import read_description, save_regressor
+from learning.regression.model.description import (
+    BootstrapIntervals,
+    RegressorDescription,
+    ResultsSummary,
+    read_description,
+)
+from learning.regression.model.files import save_regressor
 from networks import regressor
 from networks.opinion_mapping import OpinionMapping
 from networks.regressor import FORMER_FORMAT, ScoringDescription, description_file, weights_file
@@ -55,14 +60,14 @@ def load_regressor(path):
 def saved(tmp_path):
     rng = np.random.default_rng(0)
     features = rng.normal(size=(30, 6)).astype(np.float32)
-    pipeline = fit(features, features[:, 0], Hyperparameters("ridge", True, 1.0))
-    save_regressor(tmp_path / "r.skops", pipeline, DESCRIPTION)
-    return tmp_path / "r.skops", pipeline, features
+    model = fit(features, features[:, 0], Hyperparameters("ridge", True, 1.0))
+    save_regressor(tmp_path / "r.skops", model, DESCRIPTION)
+    return tmp_path / "r.skops", model, features
 
 
 def test_it_comes_back_as_it_was_by_any_of_its_files(saved):
-    path, pipeline, features = saved
-    expected = 1 + 2 * pipeline.predict(features.astype(np.float64))
+    path, model, features = saved
+    expected = 1 + 2 * model.predict(features.astype(np.float64))
     for file in (path, weights_file(path), description_file(path)):
         loaded = load_regressor(file)
         assert loaded.predict(features) == pytest.approx(expected, rel=1e-12, abs=1e-12)
@@ -83,8 +88,8 @@ def test_missing_files_are_named(saved, missing):
 
 
 def test_a_description_survives_json(saved):
-    path, pipeline, _ = saved
-    save_regressor(path, pipeline, COMPLETE)
+    path, model, _ = saved
+    save_regressor(path, model, COMPLETE)
     assert load_regressor(path).description == read_description(description_file(path)) == COMPLETE
 
 

@@ -204,8 +204,8 @@ def small_model(model, tmp_path_factory):
     shutil.copy(model / "quality_aware.pth", folder)
     rng = np.random.default_rng(0)
     features = rng.normal(size=(60, 1024)).astype(np.float32)
-    pipeline = fit(features, rng.uniform(0, 100, 60), Hyperparameters("ridge", True, 1.0))
-    save_regressor(folder / "r.skops", pipeline, description({"quality_aware": None}))
+    fitted = fit(features, rng.uniform(0, 100, 60), Hyperparameters("ridge", True, 1.0))
+    save_regressor(folder / "r.skops", fitted, description({"quality_aware": None}))
     return folder
 
 

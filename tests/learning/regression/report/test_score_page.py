@@ -12,7 +12,7 @@ from PIL import Image
 from learning.regression.model.description import RegressorDescription, ScoreInterval
 from learning.regression.model.quality_maps import map_file
 from learning.regression.report.pages import THUMBNAIL_BYTES, thumbnail
-from learning.regression.report.score_page import PageTexts, ScoredImage, write_score_page
+from learning.regression.report.score_page import ScoredImage, write_score_page
 from networks.opinion_mapping import OpinionMapping
 from tests.images import noise_image, photograph
 
@@ -62,8 +62,8 @@ def images(tmp_path):
 
 
 def test_the_page_shows_every_image_and_loads_nothing(images, tmp_path):
-    texts = PageTexts("the <model>", "# card <1>", "3 images scored, 1 failed", ["image <x> cannot be read"])
-    write_score_page(tmp_path / "p.html", images, DESCRIPTION, ScoreInterval(0.9, 8.5, 0.895), texts)
+    texts = ("the <model>", "# card <1>", "3 images scored, 1 failed", ["image <x> cannot be read"])
+    write_score_page(tmp_path / "p.html", images, DESCRIPTION, ScoreInterval(0.9, 8.5, 0.895), *texts)
     page = Page((tmp_path / "p.html").read_text(encoding="utf-8"))
     assert page.figures == [[HOSTILE, 60.5, 1], ["gone ?.png", 50.25, 0], ["a.png", 40.0, 2]]
     assert page.tags.count("script") == 1 and all(source.startswith("data:image/webp;") for source in page.sources)
@@ -77,7 +77,7 @@ def test_the_page_shows_every_image_and_loads_nothing(images, tmp_path):
 
 
 def test_the_texts_on_maps_and_problems_are_there_only_with_them(images, tmp_path):
-    write_score_page(tmp_path / "p.html", images[1:2], DESCRIPTION, None, PageTexts("m", "", "c"))
+    write_score_page(tmp_path / "p.html", images[1:2], DESCRIPTION, None, "m", "", "c")
     text = (tmp_path / "p.html").read_text(encoding="utf-8")
     assert "Quality of 1 image<" in text and not re.search(r"Point at|Files with problems|<details>", text)
 
@@ -90,7 +90,7 @@ def test_a_thumbnail_is_small_whatever_the_image():
 def test_an_image_that_cannot_be_read_again_is_named(tmp_path):
     Image.new("RGB", (30, 20)).save(tmp_path / "large.png")
     images = [ScoredImage(name, str(tmp_path / name), 1.0) for name in ("large.png", "gone.png")]
-    unread = write_score_page(tmp_path / "p.html", images, DESCRIPTION, None, PageTexts("m", "", "c"), max_pixels=599)
+    unread = write_score_page(tmp_path / "p.html", images, DESCRIPTION, None, "m", "", "c", max_pixels=599)
     assert "large.png has 30x20 pixels" in unread[0] and "gone.png does not exist" in unread[1]
     page = (tmp_path / "p.html").read_text()
     assert "large.png has 30x20 pixels" in page and "gone.png does not exist" in page
