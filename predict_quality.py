@@ -1,4 +1,4 @@
-"""Scores images by two encoders and a regressor. ``python predict_quality.py --help``."""
+"""Scores images by the embedded model, or by encoders and a regressor. ``python predict_quality.py --help``."""
 
 from common.process import run_script
 from options.prediction import PredictionOptions, parse_prediction_options

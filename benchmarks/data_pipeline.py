@@ -19,9 +19,10 @@ from sklearn.datasets import load_sample_image, load_sample_images
 from torchvision import transforms as v1
 
 from benchmarks.table import Row, print_table
+from common.names import PATH_COLUMN
 from datasets.distortions import DISTORTIONS, N_LEVELS, distort
 from datasets.training.content_aware import ContentAwareDataset
-from datasets.training.image_lists import PATH_COLUMN, read_training_csv
+from datasets.training.image_lists import read_training_csv
 from datasets.training.quality_aware import QualityAwareDataset
 from datasets.training.workers import use_one_core
 from networks.encoder import IMAGENET_MEAN, IMAGENET_STD

@@ -2,7 +2,7 @@
 
 ``python -m benchmarks.regressor_search`` prints seconds, their ratio, and how far choice and predictions agree, for 20
 Ridge penalties, 10 splits and 3000 x 8192 float32 features; ``--quick`` takes a tenth of the images. ``--memory``
-prints the peak for 10,000 x 8192 instead. ``--default 10000 8192`` times the default search (Ridge and ElasticNet, 82
+prints the peak for 10,000 x 8192 instead. ``--default 10000 8192`` times the default search (Ridge and ElasticNet, 110
 candidates, 10 splits) and the tests after it, and prints how well the progress bar predicted the search's end.
 """
 

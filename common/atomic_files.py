@@ -48,7 +48,7 @@ def whole_file(path: str | os.PathLike, durable: bool = True) -> Iterator[Path]:
         if durable:
             with open(temporary, "r+b") as written:  # Windows synchronises only what is open for writing
                 os.fsync(written.fileno())
-        temporary.chmod(0o666 & ~_umask())  # afterwards: safetensors makes a new file, for its owner alone
+        temporary.chmod(0o666 & ~_umask())  # after writing: safetensors replaces the file by one for its owner alone
         temporary.replace(path)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
@@ -86,15 +86,17 @@ def whole_folder(path: str | os.PathLike) -> Iterator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def write_array(path: str | os.PathLike, array: np.ndarray, durable: bool = True) -> None:
-    """Writes ``array`` as .npy, as ``whole_file`` writes files.
+def write_array(path: str | os.PathLike, array: np.ndarray, durable: bool = True) -> bytes:
+    """Writes ``array`` as .npy, as ``whole_file`` writes files; returns the content.
 
     On a full disk numpy's own writer drops the last 4 KB of an array without an error.
     """
     content = io.BytesIO()
     np.save(content, array, allow_pickle=False)
+    written = content.getvalue()
     with whole_file(path, durable) as temporary:
-        temporary.write_bytes(content.getbuffer())
+        temporary.write_bytes(written)
+    return written
 
 
 def is_device(path: Path) -> bool:

@@ -29,8 +29,8 @@ def memory() -> int:
 
     # A limit that is not set reads "max" in version 2, and as a number beyond any machine in version 1.
     limits = [
-        int(file.read_text(encoding="utf-8"))
+        int(text)
         for file in CGROUP_LIMITS
-        if file.is_file() and file.read_text(encoding="utf-8").strip() != "max"
+        if file.is_file() and (text := file.read_text(encoding="utf-8").strip()) != "max"
     ]
     return min([psutil.virtual_memory().total, *limits])

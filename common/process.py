@@ -100,9 +100,9 @@ def answer_signals(keep_ignored: tuple[int | None, ...] = (signal.SIGINT, HANGUP
 
 
 def note_signals(only: bool) -> bool:
-    """Whether signals are ``only`` noted from now on. Returns what held before. A noted signal is answered afterwards.
+    """With ``only``, signals are noted from now on, not answered. Without, they are answered, a noted one at once.
 
-    A second Ctrl-C is answered at once.
+    Returns the former setting. A second Ctrl-C is answered even while signals are only noted.
     """
     global _only_noted, _noted
     before, _only_noted = _only_noted, only

@@ -9,7 +9,7 @@ from .checkpoint_formats import Checkpoint, tensor_dictionaries
 CLASSIFIER = "fc."
 """In a ResNet's state_dict: the layer between the pooled features and the classes."""
 
-HEADS = ("head.", "projector.", "projection_head.layers.", "projection_head.")
+HEAD_PREFIXES = ("head.", "projector.", "projection_head.layers.", "projection_head.")
 """Names of the projection head beside the encoder, by program."""
 
 
@@ -64,7 +64,7 @@ def _head_prefix(checkpoint: Checkpoint) -> str:
     ):
         return classifier
     parent = checkpoint.prefix.rstrip(".").rpartition(".")[0]
-    for name in HEADS:
+    for name in HEAD_PREFIXES:
         for place in (checkpoint.prefix, f"{parent}." if parent else ""):
             if any(key.startswith(place + name) for key in checkpoint.state):
                 return place + name

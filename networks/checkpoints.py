@@ -46,7 +46,8 @@ def describe(file: Path, export: Path | None, float16: bool = False) -> None:
     log.info(f"head          {head_kind(checkpoint)}")
     log.info(f"encoder       {checkpoint.location}")
     log.info(f"left out      {', '.join(left_out(checkpoint)) or 'nothing'}")
-    log.info(f"epoch         {'unknown' if epoch(checkpoint) is None else epoch(checkpoint)}")
+    n_epochs = epoch(checkpoint)
+    log.info(f"epoch         {'unknown' if n_epochs is None else n_epochs}")
     log.info(f"fingerprint   {fingerprint(checkpoint.encoder)}")
     if export:
         with whole_file(export) as temporary:

@@ -40,8 +40,8 @@ class FeatureExtractor:
     """An encoder prepared for inference: uint8 images at one scale -> values pooled by one of POOLINGS.
 
     ``amp`` computes in bfloat16 (float16 on GPUs without it), less exactly. ``normalized`` is True for a
-    content-aware encoder. ``fingerprint`` identifies the encoder's weights, ``identity`` the weights and the pooling.
-    ``device`` is where the features are computed.
+    content-aware encoder. ``identity`` identifies the encoder's weights and the pooling. ``device`` is where the
+    features are computed.
     """
 
     def __init__(
@@ -53,8 +53,7 @@ class FeatureExtractor:
         pooling: str = LAYER4_MEAN,
     ):
         self.n_features = pooled_size(encoder, pooling)
-        self.fingerprint = fingerprint(encoder.state_dict())
-        self.identity = identity(self.fingerprint, pooling)
+        self.identity = identity(fingerprint(encoder.state_dict()), pooling)
         self._normalized = normalized
         self.device = device
         self._dtype = amp_dtype(device) if amp else torch.float32

@@ -1,1 +1,1 @@
-"""Command-line options: one module per script, shared pieces in ``shared``. Parse, check, nothing else."""
+"""Command-line options: one module per script; ``builder`` turns a dataclass into a command line and back."""

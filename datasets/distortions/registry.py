@@ -29,13 +29,12 @@ class Distortion:
     a stronger distortion, because the amounts go from one side of "no change" to the other.
     """
 
-    name: str
     levels: tuple[float, ...]
     apply: Apply
     reach: Callable[[float], int]
     grid: Callable[[float], int]
     selective: bool
-    ordered: bool = True
+    ordered: bool
 
     def apply_where(
         self, image: np.ndarray, amount: float, rng: np.random.Generator, requested: Sequence[Box]
@@ -93,7 +92,7 @@ def distortion(
     """Registers the decorated function under its own name; the function itself is unchanged."""
 
     def register(apply: Apply) -> Apply:
-        REGISTERED[apply.__name__] = Distortion(apply.__name__, levels, apply, reach, grid, selective, ordered)
+        REGISTERED[apply.__name__] = Distortion(levels, apply, reach, grid, selective, ordered)
         return apply
 
     return register

@@ -31,29 +31,25 @@ def _nearest_down_and_up(image: np.ndarray, share: float) -> np.ndarray:
 _REDUCTIONS = (2, 3, 4, 8, 16)
 
 
-def _factor(factor: float) -> int:
-    return int(factor)
-
-
-@distortion(levels=_REDUCTIONS, reach=lambda factor: 5 * int(factor), grid=_factor)
+@distortion(levels=_REDUCTIONS, reach=lambda factor: 5 * int(factor), grid=int)
 def resize_bicubic(image: np.ndarray, factor: float, rng: np.random.Generator) -> np.ndarray:
     """Down by ``factor`` (antialiased) and back up, bicubic."""
     return _down_and_up(image, factor, "bicubic")
 
 
-@distortion(levels=_REDUCTIONS, reach=lambda factor: 3 * int(factor), grid=_factor)
+@distortion(levels=_REDUCTIONS, reach=lambda factor: 3 * int(factor), grid=int)
 def resize_bilinear(image: np.ndarray, factor: float, rng: np.random.Generator) -> np.ndarray:
     """Down by ``factor`` (antialiased) and back up, bilinear."""
     return _down_and_up(image, factor, "bilinear")
 
 
-@distortion(levels=_REDUCTIONS, reach=lambda factor: 7 * int(factor), grid=_factor)
+@distortion(levels=_REDUCTIONS, reach=lambda factor: 7 * int(factor), grid=int)
 def resize_lanczos(image: np.ndarray, factor: float, rng: np.random.Generator) -> np.ndarray:
     """Down by ``factor`` (antialiased) and back up, Lanczos with three lobes."""
     return lanczos_down_and_up(image, int(factor))
 
 
-@distortion(levels=(2, 3, 4, 5, 6), reach=_factor, grid=_factor)
+@distortion(levels=(2, 3, 4, 5, 6), reach=int, grid=int)
 def resize_nearest(image: np.ndarray, factor: float, rng: np.random.Generator) -> np.ndarray:
     """Down by ``factor`` and back up, nearest neighbour."""
     return _nearest_down_and_up(image, 1 / factor)
@@ -138,10 +134,6 @@ def _reach_of_warps(sigmas: Sequence[float]) -> int:
     return math.ceil(3 * math.hypot(*sigmas)) + CUBIC_REACH if sigmas else 0
 
 
-def _jitter_reach(sigma: float) -> int:
-    return _reach_of_warps(_warp_sigmas(sigma))
-
-
 def draw_displacements(tile: Box, sigma: float, rng: np.random.Generator) -> list[np.ndarray]:
     """Draws where each pixel of ``tile`` takes its value from, for OpenCV: dx and dy, float32 (H, W).
 
@@ -150,7 +142,7 @@ def draw_displacements(tile: Box, sigma: float, rng: np.random.Generator) -> lis
     return [draw_gaussian((tile.height, tile.width), sigma, rng, mean=corner) for corner in (tile.left, tile.top)]
 
 
-@distortion(levels=(0.05, 0.1, 0.2, 0.5, 1), reach=_jitter_reach, selective=True)
+@distortion(levels=(0.05, 0.1, 0.2, 0.5, 1), reach=lambda sigma: _reach_of_warps(_warp_sigmas(sigma)), selective=True)
 def jitter(image: np.ndarray, sigma: float, rng: np.random.Generator, requested: Sequence[Box]) -> np.ndarray:
     """Five successive warps; each displaces every pixel by an independent Gaussian of ``sigma`` pixels (KADID-10k #19).
 

@@ -13,7 +13,6 @@ image files ``size`` (bytes), ``mtime_ns`` and ``sha256``, (n,) each.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import shutil
@@ -25,7 +24,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from common.atomic_files import check_writable, cut_name, whole_file
+from common.atomic_files import check_writable, cut_name, whole_file, write_array
 from common.errors import UserError
 from common.names import differ_in_pooling, pooling_of, short_identity
 from datasets.features.sources import Source, Sources, folded
@@ -140,19 +139,28 @@ class FeatureFolder:
         older = {kind for kind in self.kinds if not _read_claim(self.folder, kind).get(_RECORDS_ALL)}
         for position in range(len(images))[own]:
             image = images[position]
-            name = plan.names[image.name]
-            has_all, is_stale = not overwrite, False
-            for kind in self.kinds if has_all else ():
-                source = self.source(kind, name)
-                if source is None:  # of a folder of an older version, features without any record are kept
-                    unrecorded = kind in older and self._sources[kind].image(name) is None
-                    has_all &= unrecorded and feature_file(self.folder, kind, name).exists()
-                else:
-                    has_all &= source.image == image.name
-                    is_stale |= not is_unchanged(image.path, source.stamp)
-            plan.n_stale += has_all and is_stale
-            (plan.fresh if has_all and not is_stale else plan.to_do).append(position)
+            stamps = None if overwrite else self._stamps(image, plan.names[image.name], older)
+            is_fresh = stamps is not None and all(is_unchanged(image.path, stamp) for stamp in stamps)
+            plan.n_stale += stamps is not None and not is_fresh
+            (plan.fresh if is_fresh else plan.to_do).append(position)
         return plan
+
+    def _stamps(self, image: ListedImage, name: str, older: set[str]) -> set[FileStamp] | None:
+        """The recorded stamps of the file that the features ``name`` are of; none for features without any record.
+
+        None where features of a kind are missing, or are another image's. ``older`` are the kinds whose folder an older
+        version wrote: features without any record are kept there.
+        """
+        stamps = set()
+        for kind in self.kinds:
+            source = self.source(kind, name)
+            if source is not None and source.image == image.name:
+                stamps.add(source.stamp)
+                continue
+            unrecorded = source is None and kind in older and self._sources[kind].image(name) is None
+            if not (unrecorded and feature_file(self.folder, kind, name).exists()):
+                return None
+        return stamps
 
     def source(self, kind: str, name: str) -> Source | None:
         """The source of the features that are there under this name; None where there are none, or it is not known."""
@@ -195,12 +203,8 @@ class FeatureFolder:
     def write(self, image: ListedImage, name: str, values: Mapping[str, np.ndarray], stamp: FileStamp) -> None:
         """Writes features of an image, kind -> (n_features,) float32, as (1, n_features) each, and their record."""
         for kind, features in values.items():
-            content = io.BytesIO()
-            np.save(content, features[None], allow_pickle=False)
-            with whole_file(feature_file(self.folder, kind, name), durable=False) as temporary:
-                temporary.write_bytes(content.getbuffer())
-            digest = hashlib.sha256(content.getbuffer()).hexdigest()
-            self._sources[kind].add(name, Source(image.name, stamp, digest))
+            written = write_array(feature_file(self.folder, kind, name), features[None], durable=False)
+            self._sources[kind].add(name, Source(image.name, stamp, hashlib.sha256(written).hexdigest()))
 
     def read(self, names: Sequence[str]) -> np.ndarray:
         """(len(names), features of all kinds side by side) float32, as ``FeatureFiles.read`` gives it."""

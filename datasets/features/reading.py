@@ -15,12 +15,12 @@ import numpy as np
 
 from common.errors import UserError
 from common.names import GIVEN, KINDS
-from datasets.features.files import FeatureFolder, feature_file, read_encoder, read_rows
-from datasets.images.lists import PATH_COLUMNS, match_names
+from datasets.features.files import FeatureFolder, read_encoder, read_rows
+from datasets.images.lists import LIST_SUFFIX, PATH_COLUMNS, match_names, path_column
 from datasets.opinions.scores import read_numbers
-from datasets.opinions.tables import read_csv
+from datasets.opinions.tables import TABLE_SUFFIXES, read_csv
 
-TABLE_ENDINGS = (".csv", ".tsv", ".txt", ".xlsx")
+TABLE_ENDINGS = (*TABLE_SUFFIXES, LIST_SUFFIX)
 """Endings of tables with features of another program."""
 
 
@@ -76,7 +76,10 @@ class FeatureFiles:
         for kind in self.kinds:
             rows = [self._features[kind].rows[name] for name in names]
             files = [row for row in rows if isinstance(row, Path)]
-            values = read_rows(files) if files else np.array(rows, np.float32)
+            if files:
+                of_kinds.append(read_rows(files))
+                continue
+            values = np.array(rows, np.float32)
             wrong = np.flatnonzero(~np.isfinite(values).all(axis=1))
             if wrong.size:
                 raise UserError(f"features {self.source}: the {kind} features of {names[wrong[0]]} are not finite")
@@ -99,14 +102,14 @@ def _in_folder(folder: Path, kinds: Sequence[str]) -> dict[str, _OfKind]:
         found = (Path(parent, file) for parent, _, files in os.walk(root) for file in files if file.endswith(ending))
         recorded = FeatureFolder(folder, [kind])
         files, digests = {}, {}
-        for name in (path.relative_to(root).as_posix().removesuffix(ending) for path in found):
+        for path in found:
+            name = path.relative_to(root).as_posix().removesuffix(ending)
             source = recorded.source(kind, name)
             image = source.image if source else name
-            files[image] = feature_file(folder, kind, name)
+            files[image] = path
             if source:
                 digests[image] = source.stamp.sha256
-        files = {image: files[image] for image in sorted(files)}
-        features[kind] = _OfKind(files, read_encoder(folder, kind), digests)
+        features[kind] = _OfKind(dict(sorted(files.items())), read_encoder(folder, kind), digests)
     return features
 
 
@@ -145,7 +148,7 @@ def _in_table(path: Path, kinds: Sequence[str]) -> dict[str, _OfKind]:
     """A row for each image and a column for each feature, computed by another program."""
     where = f"features {path}"
     table = read_csv(path, PATH_COLUMNS, "features")
-    name = next(column for column in PATH_COLUMNS if column in table)
+    name = path_column(table)
     repeated = table[name][table[name].duplicated()]
     if len(repeated):
         raise UserError(f"{where}, line {repeated.index[0]}: image {repeated.iloc[0]} has features above already")

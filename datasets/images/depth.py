@@ -66,7 +66,7 @@ def grey_as_8_bits(image: Image.Image, name: str) -> np.ndarray:
         raise UserError(f"image {name} holds {kind} values, whose black and white are not certain; {CONVERT}")
     high = int(values.max())
     if image.format != "PPM":  # that states its largest value, and Pillow scales by it
-        check_darkness(high, 65535, name)
+        check_darkness(high, name)
         if high in (2**13 - 1, 2**14 - 1, 2**15 - 1):
             raise UserError(
                 f"image {name}: its values end at {high:,d}, the largest of fewer than 16 bits; save it with 8 bits"
@@ -79,11 +79,11 @@ def grey_as_8_bits(image: Image.Image, name: str) -> np.ndarray:
     return 255 - grey if _values(getattr(image, "tag_v2", {}), PHOTOMETRIC_INTERPRETATION) == (0,) else grey
 
 
-def check_darkness(high: int, largest: int, name: str) -> None:
+def check_darkness(high: int, name: str) -> None:
     """UserError where a 16-bit image ends below 1/16 of its range, but is not all black."""
-    if 0 < high < (largest + 1) // DARKEST_SHARE:
+    if 0 < high < 65536 // DARKEST_SHARE:
         raise UserError(
-            f"image {name}: its values end at {high:,d} of {largest:,d}: it holds fewer bits than it states, or is "
+            f"image {name}: its values end at {high:,d} of 65,535: it holds fewer bits than it states, or is "
             "nearly black, and which of the two is not certain; save it with 8 bits"
         )
 

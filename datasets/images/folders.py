@@ -19,8 +19,8 @@ _IMAGE_SUFFIXES = frozenset(suffix.encode() for suffix in IMAGE_SUFFIXES)
 _RAW_SUFFIXES = frozenset(suffix.encode() for suffix in RAW_SUFFIXES)
 
 _SYSTEM_FOLDERS = frozenset(
-    b"""@eadir,@recycle,@recently-snapshot,@tmp,#recycle,#snapshot,__macosx,$recycle.bin,recycler,found.000,lost+found,
-    system volume information,ipod photo cache""".replace(b"\n    ", b"").split(b",")
+    b"@eadir,@recycle,@recently-snapshot,@tmp,#recycle,#snapshot,__macosx,$recycle.bin,recycler,found.000,lost+found,"
+    b"system volume information,ipod photo cache".split(b",")
 )
 _PREVIEWS_SUFFIX = b".lrdata"
 """Folders that a file server, an operating system or a photo program makes: like those with a dot in front, they hold
@@ -44,6 +44,11 @@ class FolderListing:
     left_out: Counter[str] = field(default_factory=Counter)
     unreadable: list[str] = field(default_factory=list)
     other_suffixes: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def paths(self) -> list[Path]:
+        """The images, in their order."""
+        return [Path(os.fsdecode(path)) for path in self.images]
 
     def add(self, other: FolderListing) -> None:
         """Adds the images and the account of another folder."""
@@ -76,7 +81,7 @@ class FolderListing:
         return folders + (f", {self.left_out.total():,d} left out ({self.reasons()})" if self.left_out else "")
 
     def why_empty(self) -> str:
-        """The same, to be appended to a sentence that there are no images."""
+        """Unreadable folders and what is left out, in brackets, for the end of a sentence that there are no images."""
         reasons = [*self.unreadable[:3], *([self.reasons()] if self.left_out else [])]
         return f" ({'; '.join(reasons)})" if reasons else ""
 
@@ -126,7 +131,7 @@ def scan_folder(folder: str | os.PathLike, progress: bool = False) -> FolderList
 
 def find_images(folder: Path) -> list[Path]:
     """The images below ``folder``; an empty list where there are none."""
-    return [Path(os.fsdecode(path)) for path in scan_folder(folder).images] if folder.is_dir() else []
+    return scan_folder(folder).paths if folder.is_dir() else []
 
 
 def is_system_folder(folder_name: bytes) -> bool:

@@ -10,7 +10,7 @@ import re
 import sys
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -38,10 +38,10 @@ class ListedImage:
 
 @dataclass(frozen=True)
 class ListedRow:
-    """A row of the input: the image as the input gives it, and its position among the images of the listing."""
+    """A row of the input: the image as the input gives it, and the image of the listing."""
 
     given: str
-    image: int
+    image: ListedImage
 
 
 @dataclass
@@ -78,6 +78,11 @@ class _Found(NamedTuple):
     names: tuple[str, ...]
 
 
+def path_column(table: Container[str]) -> str:
+    """The column of a table that names the images: the first of PATH_COLUMNS that it has."""
+    return next(name for name in PATH_COLUMNS if name in table)
+
+
 def list_images(sources: str | os.PathLike | Sequence[str | os.PathLike], option: str = "--input") -> ImageListing:
     """Lists the images that one or several sources name.
 
@@ -89,7 +94,7 @@ def list_images(sources: str | os.PathLike | Sequence[str | os.PathLike], option
     if isinstance(sources, (str, os.PathLike)):
         sources = [sources]
     listing = ImageListing()
-    positions: dict[str, int] = {}
+    listed: dict[str, ListedImage] = {}
     names: set[str] = set()
     for source in (os.fspath(one) for one in sources):
         found = _find(source, listing.folders, option)
@@ -97,15 +102,15 @@ def list_images(sources: str | os.PathLike | Sequence[str | os.PathLike], option
             raise UserError(f"{option} {source}: no images there{listing.folders.why_empty()}")
         for path, given, possible_names in found:
             absolute = os.path.abspath(path)
-            if absolute not in positions:
-                positions[absolute] = len(listing.images)
+            if absolute not in listed:
                 # Files of one name, such as two folders' IMG_0001.jpg, are told apart by their folders.
                 last = image_name(absolute)
                 numbered = (f"{n}/{last}" for n in itertools.count(2))
                 name = next(one for one in itertools.chain(possible_names, [last], numbered) if one not in names)
                 names.add(name)
-                listing.images.append(ListedImage(path, name))
-            listing.rows.append(ListedRow(given, positions[absolute]))
+                listed[absolute] = ListedImage(path, name)
+                listing.images.append(listed[absolute])
+            listing.rows.append(ListedRow(given, listed[absolute]))
     return listing
 
 
@@ -116,7 +121,7 @@ def _find(source: str, folders: FolderListing, option: str) -> list[_Found]:
         return _find_in_lines(sys.stdin.buffer.read(), Path(), f"{option} standard input")
     if path.is_dir():
         folder = scan_folder(source)
-        images = sorted(Path(os.fsdecode(image)) for image in folder.images)
+        images = sorted(folder.paths)
         folder.images.clear()
         folders.add(folder)
         names = [image.relative_to(source).as_posix() for image in images]
@@ -140,7 +145,7 @@ def _find(source: str, folders: FolderListing, option: str) -> list[_Found]:
 
 def _find_in_table(csv_path: Path, option: str) -> list[_Found]:
     table = read_csv(csv_path, PATH_COLUMNS, option, as_written=True)
-    column = next(name for name in PATH_COLUMNS if name in table)
+    column = path_column(table)
     found = []
     for line, plain, given in zip(table.index, table[column], table[AS_WRITTEN + column], strict=True):
         if not plain:
@@ -204,8 +209,8 @@ def match_names(requested: Sequence[str], available: Sequence[str], where: str) 
 
     Tables and folders of a database seldom agree in leading folders, endings, upper case and Unicode form (macOS
     writes an accent as a character of its own): these may differ, as long as the rest identifies the image. An exact
-    match comes first. Raises UserError, naming ``where`` the available
-    names are from, for a name that fits several, and for two names that fit the same.
+    match comes first. ``where`` says for messages where the available names are from. Raises UserError for a name that
+    fits several, and for two names that fit the same.
     """
     exact = set(available)
     matched: dict[str, str] = {}

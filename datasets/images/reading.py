@@ -31,7 +31,7 @@ from datasets.images.formats import is_camera_raw, is_heif, name_other_content
 # Pillow's own limit warns, and raises at twice the limit; read_image has one that can be set.
 Image.MAX_IMAGE_PIXELS = None
 
-# It prints what its callers report.
+# Pillow would print what our callers report.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 _ORIENTATION_TAG = 0x0112
@@ -151,7 +151,7 @@ def _decode(image: Image.Image, name: str, max_pixels: int) -> np.ndarray:
         image = image.transpose(upright)
     rgb = _as_rgb(image)
     if has_16_bits:
-        check_darkness(256 * int(rgb.max()), 65535, name)
+        check_darkness(256 * int(rgb.max()), name)
     return rgb
 
 
@@ -177,7 +177,7 @@ def _decode_with_opencv(content: bytes, max_pixels: int) -> np.ndarray | None:
 
     OpenCV turns JPEG and PNG by their EXIF orientation, but not WebP and AVIF, and makes up damaged parts of a TIFF or
     of a JPEG that is cut off. It does not put transparent pixels on white, nor say how it scales deep ones. With a
-    wrong length of metadata it could take the thumbnail within them for the image. None of this is read.
+    wrong length of metadata it could take the thumbnail within them for the image. All such files are refused.
     """
     is_complete = any(
         content.startswith(start) and content.rstrip(b"\0").endswith(end) for start, end in _STARTS_AND_ENDS
@@ -186,7 +186,7 @@ def _decode_with_opencv(content: bytes, max_pixels: int) -> np.ndarray | None:
         return None
     import cv2  # a tenth of a second, which commands that only list images need not wait
 
-    # It prints what its callers report; the function has another place as of OpenCV 5.
+    # OpenCV would print what our callers report; the function has another place as of OpenCV 5.
     (cv2.setLogLevel if hasattr(cv2, "setLogLevel") else cv2.utils.logging.setLogLevel)(0)
     data = np.frombuffer(content, np.uint8)
     try:

@@ -55,7 +55,7 @@ DATABASES: dict[str, Database] = {}
 def database(name: str, title: str, inversion: str = "", has_copies: bool = False) -> Callable[[Reader], Reader]:
     """Registers the reader of a database: folder -> its table, made by ``score_table``, in which higher is better.
 
-    ``name`` is the one of --database. --help lists the names, so pandas and scipy are imported in functions here.
+    ``name`` is the one of --database. --help lists the names, so importing this module must not import pandas or scipy.
     """
 
     def register(read: Reader) -> Reader:
@@ -235,9 +235,6 @@ def _flive_labels(path: Path) -> pd.DataFrame:
     return read_labels(path, "name", "mos", ("is_valid",))
 
 
-_HIGHEST_DMOS = 100
-
-
 @database("livemd", "LIVE Multiply Distorted", "In its DMOS lower is better; they are inverted: mos = 100 - DMOS.")
 def _livemd(root: Path) -> pd.DataFrame:
     """Part 1 is blur followed by JPEG, part 2 blur followed by noise, of the same references.
@@ -258,7 +255,7 @@ def _livemd(root: Path) -> pd.DataFrame:
             raise UserError(f"label file {lists}: ref4dist names references that refimgs does not hold")
         distorted = np.flatnonzero(files != references[at])
         images += [f"{part}/{folder}/{files[row]}" for row in distorted]
-        mos += [_HIGHEST_DMOS - float(dmos[row]) for row in distorted]
+        mos += [100 - float(dmos[row]) for row in distorted]
         groups += [references[at[row]] for row in distorted]
         kinds += [_livemd_kind(files[row]) for row in distorted]
     return score_table(images, mos, groups=groups, kinds=kinds)
@@ -297,7 +294,7 @@ def _cid2013(root: Path) -> pd.DataFrame:
     labels = read_labels(path, "Source_ID", "Realigned MOS", sheet="CID2013 MOS")
     wrong = labels["image"][labels["image"].str.count("_") != 3]
     if len(wrong):
-        raise UserError(f"label file of {root}, line {wrong.index[0]}: {visible(wrong.iloc[0])} is no Source_ID")
+        raise UserError(f"label file {path}, line {wrong.index[0]}: {visible(wrong.iloc[0])} is no Source_ID")
     clusters = [source.split("_")[2] for source in labels["image"]]
     return score_table(labels["image"] + ".jpg", labels["mos"], groups=clusters)
 

@@ -238,7 +238,7 @@ def _read_workbook(content: bytes, is_header: Callable[[list[str]], bool], sheet
 
 
 def _rectangle(rows: Iterable[tuple[int, list[str]]], separator: str, form: list[str]) -> _Texts:
-    """Rows of equal length without the blank ones; TableError where a row has more fields than there are columns."""
+    """Rows of equal length without the blank ones; _TableError where a row has more fields than there are columns."""
     filled = [(line, row) for line, row in rows if any(cell.strip() for cell in row)]
     if not filled:
         raise _TableError("it is empty")
@@ -259,7 +259,7 @@ def _spelling(name: str) -> str:
 
 
 def _columns(header: list[str], spellings: Mapping[str, str], required: Sequence[str]) -> dict[str, int]:
-    """Column name, as the caller writes it -> position; TableError where two columns have one name."""
+    """Column name, as the caller writes it -> position; _TableError where two columns have one name."""
     if not set(map(_spelling, header)) & set(map(_spelling, required)):
         spellings = {**spellings, **{alias: name for alias, name in _ALIASES.items() if name in required}}
     columns: dict[str, int] = {}
@@ -275,7 +275,7 @@ def _columns(header: list[str], spellings: Mapping[str, str], required: Sequence
 
 
 def _with_points(texts: list[str], lines: list[int]) -> list[str]:
-    """Numbers with a point for each decimal comma; TableError where a comma can also separate thousands."""
+    """Numbers with a point for each decimal comma; _TableError where a comma can also separate thousands."""
     commas = [row for row, text in enumerate(texts) if "," in text]
     first = f"line {lines[commas[0]]}: {visible(texts[commas[0]])}"
     pointed = next((row for row, text in enumerate(texts) if "." in text), None)
@@ -315,7 +315,7 @@ def write_csv(csv_path: str | os.PathLike, columns: Sequence[str], rows: Iterabl
     """Writes a table completely or not at all; ``read_csv`` gives names in any encoding back unchanged."""
     with (
         whole_file(csv_path) as temporary,
-        open(temporary, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+        open(temporary, "w", newline="", encoding="utf-8", errors=ENCODING_ERRORS) as file,
     ):
         writer = csv.writer(file)
         writer.writerow(columns)

@@ -11,7 +11,7 @@ __all__ = ["QualityAwareDataset"]
 
 
 def __getattr__(name: str) -> Any:
-    # Imported when it is first used: it imports the distortions, which import datasets.training.crops.
+    # Imported when it is first used: it imports torch, for which commands that only list images need not wait.
     if name != "QualityAwareDataset":
         raise AttributeError(f"module {__name__} has no attribute {name}")
     from datasets.training.quality_aware import QualityAwareDataset

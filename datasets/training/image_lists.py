@@ -118,8 +118,8 @@ def read_training_csv(csv_path: str | os.PathLike) -> TrainingImages:
 class EpochImages(Dataset):
     """Crops by ``[epoch, index]``, or by ``[index]`` in the epoch last given to ``set_epoch``: uint8 (rows, 6, P, P).
 
-    Training takes ``sample(epoch, index)``, which has the levels of the crops' distortions beside the crops. So it can
-    ask for images of the next epoch while those of the present one are still being loaded.
+    Training calls ``sample(epoch, index)``, which also returns the levels of the crops' distortions. Workers can then
+    load images of the next epoch while those of the present one are still in use.
     """
 
     def __init__(self, images: TrainingImages, seed: int, max_pixels: int = MAX_PIXELS):

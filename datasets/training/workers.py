@@ -37,12 +37,12 @@ def _c_function(name: str) -> Callable[..., int] | None:
     return None if sys.platform == "win32" else getattr(ctypes.CDLL(None), name, None)
 
 
-def worker_starter() -> Callable[[int], None]:
-    """The ``worker_init_fn`` for a data loader of the calling process."""
+def worker_starter() -> Callable[..., None]:
+    """Prepares workers of the calling process: ``worker_init_fn`` of a data loader, ``initializer`` of a pool."""
     return functools.partial(_start_worker, os.getpid())
 
 
-def _start_worker(parent: int, worker: int) -> None:
+def _start_worker(parent: int, worker: int = 0) -> None:
     """Settings of a worker, which leaves signals to ``parent``, and is killed by the kernel (Linux) when it ends."""
     prctl = _c_function("prctl")
     if prctl is not None:

@@ -115,7 +115,6 @@ class MoCo(nn.Module):
         self.T = temperature
         self.m = momentum
         self.negatives = negatives
-        self._rank = node.rank
         self._prepare = prepare
         self._node = node
         self._parameters_q: list[Tensor] = list(query_network.parameters())
@@ -151,7 +150,7 @@ class MoCo(nn.Module):
         With the negatives "queue+batch" the result is [q.k+, q.queue, q.k] / T, Nx(1+K+RN). A query's positive key is
         not a negative, so its logit in the part q.k is minus infinity.
         """
-        own = torch.arange(len(q), device=q.device) + self._rank * len(q)  # rows of the positive keys
+        own = torch.arange(len(q), device=q.device) + self._node.rank * len(q)  # rows of the positive keys
         l_pos = (q * k[own]).sum(dim=1, keepdim=True)  # Nx1
         l_neg = q @ self.queue.memory.T  # NxK
         logits = [l_pos, l_neg]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -20,6 +19,7 @@ from tqdm import tqdm
 from common import log
 from common.errors import UserError
 from common.process import signals_delayed
+from common.progress_bar import on_terminal
 from learning.contrastive.batches import Position
 from learning.distributed.process_group import ProcessContext, mean_over_processes
 from options.contrast import ContrastOptions
@@ -72,7 +72,7 @@ class Progress:
         self._started = self._reported = time.perf_counter()
         self._waited = 0.0
         self._images = 0
-        self._on_terminal = context.is_first and sys.stderr.isatty() and sys.stdout.isatty()
+        self._on_terminal = context.is_first and on_terminal()
         self._bar: tqdm | None = None
         self._writer: SummaryWriter | None = None
         if context.is_first:

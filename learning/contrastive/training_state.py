@@ -88,7 +88,7 @@ def training_state(
     """
     moco, optimizer, scaler = learner
     model = unwrapped(moco.f_q).state_dict()
-    name = _not_finite(model)
+    name = _first_not_finite(model)
     if name is not None:
         raise UserError(
             f"{name} is not finite after {position}: training stopped, the last checkpoint is kept; a lower "
@@ -252,7 +252,7 @@ def read_checkpoint(path: Path, verify: bool = True) -> Saved:
             raise UserError(f"checkpoint {path} is damaged: the checksum of {damaged} is wrong")
     content = read_file(path, mmap=not verify)
     model = content.get("model")
-    name = _not_finite(model) if verify and isinstance(model, dict) else None
+    name = _first_not_finite(model) if verify and isinstance(model, dict) else None
     if name is not None:
         raise UserError(f"checkpoint {path} is damaged: {name} holds values that are not finite")
     try:
@@ -263,7 +263,7 @@ def read_checkpoint(path: Path, verify: bool = True) -> Saved:
     return Saved(path, content, position)
 
 
-def _not_finite(state: Mapping[str, object]) -> str | None:
+def _first_not_finite(state: Mapping[str, object]) -> str | None:
     """The name of the first tensor that holds values that are not finite, or None."""
     for name, value in state.items():
         if isinstance(value, torch.Tensor) and not torch.isfinite(value).all():

@@ -6,7 +6,8 @@
 | Kubeflow's PyTorchJob, hand-made scripts | RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT |
 | SLURM's srun | SLURM_PROCID, SLURM_NTASKS, SLURM_LOCALID, SLURM_NNODES, SLURM_NODELIST |
 
-No other module reads these variables. mpirun's processes are refused, since each would train alone.
+Beside this module, only ``launch`` looks at two of them: whether LOCAL_RANK and MASTER_ADDR are set. mpirun's processes
+are refused, since each would train alone.
 """
 
 from __future__ import annotations

@@ -70,13 +70,13 @@ def gather_objects(own: T, context: ProcessContext) -> list[T]:
     return gathered
 
 
-def gather_rows(rows: Tensor, group: dist.ProcessGroup | None = None) -> Tensor:
-    """The rows (n, ...) of all processes of ``group``, in the order of their ranks: (processes * n, ...)."""
-    if not dist.is_initialized() or dist.get_world_size(group) == 1:
+def gather_rows(rows: Tensor) -> Tensor:
+    """The rows (n, ...) of all processes, in the order of their ranks: (processes * n, ...)."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
         return rows
-    n_processes = dist.get_world_size(group)
+    n_processes = dist.get_world_size()
     gathered = rows.new_empty((n_processes * len(rows), *rows.shape[1:]))
-    dist.all_gather(list(gathered.chunk(n_processes)), rows.contiguous(), group=group)
+    dist.all_gather(list(gathered.chunk(n_processes)), rows.contiguous())
     return gathered
 
 

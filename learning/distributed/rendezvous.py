@@ -95,9 +95,9 @@ def wait_for_all(
     """Waits until ``count`` nodes (or processes: ``what``) are at ``url``, where number 0 listens.
 
     Prints what it waits for, every minute. ``same`` must be the same text in all. With ``restarts`` the launcher
-    listens there; its store survives them, so that each start has its own keys and a number may come again. Returns the
-    store, which lives as long as it is referenced. Raises UserError when ``seconds`` are over, or for a number that
-    comes twice.
+    itself listens there, and its store outlives a restart: each restart has keys of its own, so a number may come
+    again. Returns the store, which lives as long as it is referenced. Raises UserError when ``seconds`` are over, or
+    for a number that comes twice.
     """
     host, port = parse_dist_url(url)
     address = f"{host}:{port}"

@@ -39,8 +39,8 @@ def compute_features(
     """
     before: list[Launched | UnreadableImage] = []
     for batch in _batches(inputs, batch_size):
-        launched: list[Launched | UnreadableImage] = []
-        launched += [batch] if isinstance(batch, UnreadableImage) else _launch(batch, extractors)
+        launched: list[Launched | UnreadableImage]
+        launched = [batch] if isinstance(batch, UnreadableImage) else _launch(batch, extractors)
         # A GPU computes this batch while the caller writes the features of the one before.
         yield from _finish(before)
         before = launched

@@ -125,7 +125,7 @@ def _start_pool(n_workers: int) -> ProcessPoolExecutor | None:
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else None)
     others = set(multiprocessing.active_children())
     try:
-        pool = ProcessPoolExecutor(n_workers, context, worker_starter(), (0,))
+        pool = ProcessPoolExecutor(n_workers, context, worker_starter())
         with signals_delayed():
             pool.submit(int)  # starts the processes
         return pool

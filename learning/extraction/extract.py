@@ -217,11 +217,11 @@ class Extraction:
 
 
 LONG_LIST = 200
-"""Images from which on a faster way is worth a line."""
+"""The fewest images for which the hint is printed."""
 
 
 def faster_way(n_images: int, extractors: Mapping[str, FeatureExtractor], compute: ComputeOptions) -> str:
-    """A sentence on the options with which this processor is several times as fast; empty where there are none."""
+    """A sentence on --amp where it makes this processor several times as fast; else empty."""
     on_cpu = all(extractor.device.type == "cpu" for extractor in extractors.values())
     if n_images < LONG_LIST or not on_cpu or compute.amp or not machine.has_amx():
         return ""

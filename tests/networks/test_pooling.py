@@ -6,6 +6,7 @@ import torch
 import torchvision
 
 from common.names import POOLINGS, STAGES_DIFFERENCES, STAGES_MEAN_STD
+from networks.checkpoint_formats import fingerprint
 from networks.features import FeatureExtractor
 from networks.pooling import StagesDifferences, StagesMeanStd, window_means
 from tests.images import photograph
@@ -49,7 +50,7 @@ def test_all_stages_are_pooled_as_by_numpy(pooling, by_numpy):
     # A float32 error of 1e-6 in a value near the floor is one of 3e-4 in its logarithm.
     tolerance = 1e-5 if pooling == STAGES_MEAN_STD else 1e-4
     assert np.abs(features - expected).max() <= tolerance * np.abs(expected).max()
-    assert extractor.identity == f"{extractor.fingerprint}:{pooling}"
+    assert extractor.identity == f"{fingerprint(network.state_dict())}:{pooling}"
     of_one_value = extractor(torch.from_numpy(image[:32, :32])[None])[0, -512:]  # the last stage's maps are 1 x 1
     lowest = 0 if pooling == STAGES_MEAN_STD else np.log(0.003)
     assert of_one_value.tolist() == pytest.approx([lowest] * 512)

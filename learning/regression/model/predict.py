@@ -62,7 +62,7 @@ def predict_quality(options: PredictionOptions) -> int:
     scores = score_images(listing.images, regressor, model.encoders, options)
     if not scores.of_images:
         raise UserError("no image could be scored")
-    rows = [(row.given, scores.of_images.get(listing.images[row.image].name)) for row in listing.rows]
+    rows = [(row.given, scores.of_images.get(row.image.name)) for row in listing.rows]
     page = options.wants_page
     if options.output and not page:
         write_scores(options.output, rows, interval)
@@ -85,9 +85,9 @@ def predict_quality(options: PredictionOptions) -> int:
         from learning.regression.report.score_page import ScoredImage, write_score_page  # imports jinja2
 
         images = [
-            ScoredImage(row.given, image.path, scores.of_images[image.name], maps.get(image.name))
+            ScoredImage(row.given, row.image.path, scores.of_images[row.image.name], maps.get(row.image.name))
             for row in listing.rows
-            if (image := listing.images[row.image]).name in scores.of_images
+            if row.image.name in scores.of_images
         ]
         card = MODEL_CARD.read_text(encoding="utf-8") if embedded and MODEL_CARD.is_file() else ""
         max_pixels = options.compute.max_pixels
