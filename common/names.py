@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-ARCHITECTURES = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
-"""The encoders, by torchvision's names."""
+ARCHITECTURES = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "efficientnet_lite0")
+"""The encoders, by the names of torchvision, and of timm."""
 
 HEADS = ("linear", "mlp")
 """The projection heads of a training."""

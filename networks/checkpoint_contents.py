@@ -21,7 +21,7 @@ def program(checkpoint: Checkpoint) -> str:
         return "MoCo"
     if checkpoint.prefix == "base_encoder.":
         return "MoCo v3"
-    return "Lightning" if "pytorch-lightning_version" in checkpoint.content else "ResNet state_dict"
+    return "Lightning" if "pytorch-lightning_version" in checkpoint.content else "state_dict"
 
 
 def epoch(checkpoint: Checkpoint) -> int | None:

@@ -1,8 +1,8 @@
-"""Checkpoints of ResNet encoders in any program's format, recognised by the names and shapes in the file.
+"""Checkpoints of encoders in any program's format, recognised by the names and shapes in the file.
 
 A ResNet is found wherever its layers are: under any prefix, in any dictionary of the file, with torchvision's layer
-names or the positions of an ``nn.Sequential``. Nothing is guessed: a file with several different encoders is refused
-unless their names tell which one is meant.
+names or the positions of an ``nn.Sequential``; an EfficientNet-Lite0 wherever timm's layer names are. Nothing is
+guessed: a file with several different encoders is refused unless their names tell which one is meant.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from common.errors import UserError
 from common.names import ARCHITECTURES
 
 from .checkpoint_files import State, read_file
-from .encoder import STAGES
-from .resnet import ResNet
+from .efficientnet import LITE0
+from .encoder import STAGES, STEM, build_encoder
 
 WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 """Names that DistributedDataParallel, torch.compile, FSDP and activation checkpointing insert, anywhere in a name."""
@@ -32,14 +32,13 @@ WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_
 WEIGHT_TYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 """Types of weights that are numbers as they are. Quantised ones need a scale, which other tensors hold."""
 
-STEM = ("conv1", "bn1")
 SECONDARY = frozenset(("k", "key", "ema", "momentum", "target", "student"))
 """Parts of names of the second of two encoders: the momentum copy, and DINO's student, whose teacher is evaluated."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A ResNet in a file, ``encoder`` under torchvision's layer names.
+    """An encoder in a file, ``encoder`` under the layer names of torchvision or timm.
 
     ``path`` leads to the dictionary ``state`` in the file's ``content``. There the encoder's tensors are those of
     ``names``, which all begin with ``prefix``.
@@ -66,7 +65,7 @@ class Checkpoint:
 def read_checkpoint(path: str | os.PathLike) -> Checkpoint:
     """Reads and recognises a checkpoint.
 
-    Raises UserError where it holds no ResNet encoder, several different ones, or values that are not finite.
+    Raises UserError where it holds no encoder, several different ones, or values that are not finite.
     """
     content = read_file(path)
     try:
@@ -77,7 +76,7 @@ def read_checkpoint(path: str | os.PathLike) -> Checkpoint:
         keys = ", ".join(str(key) for key in list(content)[:5])
         raise UserError(
             f"checkpoint {path} holds no ResNet encoder: no layers conv1, bn1, layer1 to layer4 under any prefix, and "
-            f"no sequence of such layers; its first keys are: {keys[:200] or 'none'}"
+            f"no sequence of such layers (nor an EfficientNet-Lite0's); its first keys are: {keys[:200] or 'none'}"
         )
     for name, value in checkpoint.encoder.items():
         if name.endswith("num_batches_tracked"):  # inference does not read it
@@ -94,20 +93,24 @@ def read_checkpoint(path: str | os.PathLike) -> Checkpoint:
 
 
 def find_encoder(content: dict[str, Any]) -> Checkpoint | None:
-    """Finds the ResNet encoder in a checkpoint's content; None if there is none.
+    """Finds the encoder in a checkpoint's content; None if there is none.
 
     Of several, a complete one comes before one with missing layers, and the encoder that is evaluated before its
     momentum copy (``SECONDARY``). Raises UserError, a sentence that continues "checkpoint FILE", where several
     different encoders could be meant.
     """
-    found = [resnet for path, state in tensor_dictionaries(content) for resnet in _resnets(content, path, state)]
-    found = [resnet for resnet in found if resnet.architecture] or found
+    found = [
+        encoder
+        for path, state in tensor_dictionaries(content)
+        for encoder in (*_resnets(content, path, state), *_lite0s(content, path, state))
+    ]
+    found = [encoder for encoder in found if encoder.architecture] or found
     primary = [
-        resnet for resnet in found if SECONDARY.isdisjoint(re.split(r"[._]", ".".join((*resnet.path, resnet.prefix))))
+        each for each in found if SECONDARY.isdisjoint(re.split(r"[._]", ".".join((*each.path, each.prefix))))
     ] or found
-    n_different = len({fingerprint(resnet.encoder) for resnet in primary}) if len(primary) > 1 else 1
+    n_different = len({fingerprint(each.encoder) for each in primary}) if len(primary) > 1 else 1
     if n_different > 1:
-        places = ", ".join(resnet.location for resnet in primary[:4])
+        places = ", ".join(each.location for each in primary[:4])
         raise UserError(
             f"holds {n_different} different encoders ({places}), and their names do not tell which one is meant: save "
             "its state_dict alone"
@@ -157,6 +160,21 @@ def _resnets(content: dict[str, Any], path: tuple[str, ...], state: State) -> It
             yield Checkpoint(content, path, state, prefix, encoder, frozenset(prefix + name for name in own))
 
 
+LITE0_STEM = "conv_stem.weight"
+
+
+def _lite0s(content: dict[str, Any], path: tuple[str, ...], state: State) -> Iterator[Checkpoint]:
+    """The networks with an EfficientNet-Lite0's layers in a dictionary of tensors. Layers may be missing."""
+    layers = {name.partition(".")[0] for name in architecture_shapes(LITE0)}
+    for stem in state:
+        prefix = stem.removesuffix(LITE0_STEM)
+        if stem == prefix or f"{prefix}blocks.0.0.conv_dw.weight" not in state:
+            continue
+        local = without_prefix(state, prefix)
+        encoder = {name: value for name, value in local.items() if name.partition(".")[0] in layers}
+        yield Checkpoint(content, path, state, prefix, encoder, frozenset(prefix + name for name in encoder))
+
+
 def _is_resnet(encoder: State) -> bool:
     """Whether the layers are those of a ResNet: one of each kind, or most of a known architecture."""
     if {name.partition(".")[0] for name in encoder} >= {STEM[0], *STAGES}:
@@ -200,11 +218,13 @@ def _shapes(state: State) -> dict[str, tuple[int, ...]]:
 def architecture_shapes(arch: str) -> dict[str, tuple[int, ...]]:
     """Parameter and buffer names of an encoder with their shapes, without the batch counters."""
     with torch.device("meta"):
-        return _shapes(ResNet(arch, initialise=False).state_dict())
+        return _shapes(build_encoder(arch, initialise=False).state_dict())
 
 
 def find_architecture(encoder: State) -> str | None:
     """The architecture whose names and shapes are exactly those of ``encoder``, or None."""
+    if LITE0_STEM in encoder:
+        return LITE0 if architecture_shapes(LITE0) == _shapes(encoder) else None
     # A ResNet's number counts its convolutions outside the shortcuts, and the classifier.
     depth = 2 + sum(re.fullmatch(r"layer\d\.\d+\.conv\d\.weight", name) is not None for name in encoder)
     arch = f"resnet{depth}"
@@ -244,7 +264,7 @@ def load_encoder(path: str | os.PathLike, arch: str | None = None) -> nn.Module:
     """
     checkpoint = read_checkpoint(path)
     arch = arch or checkpoint.architecture or _nearest_architecture(checkpoint.encoder)
-    encoder = ResNet(arch, initialise=False)
+    encoder = build_encoder(arch, initialise=False)
     load_encoder_state(encoder, checkpoint, arch, path)
     return encoder.eval()
 

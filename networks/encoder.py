@@ -1,4 +1,4 @@
-"""ResNet encoder and projection head of MoCo (He et al. 2020; the mlp head: Chen et al. 2020)."""
+"""Encoder and projection head of MoCo (He et al. 2020; the mlp head: Chen et al. 2020)."""
 
 import torch
 from torch import nn
@@ -6,19 +6,21 @@ from torch.nn import functional as F
 
 from common.names import ARCHITECTURES, HEADS
 
+from .efficientnet import LITE0, STAGE_ENDS, EfficientNetLite0
 from .resnet import ResNet
 
 
-def build_encoder(arch: str = "resnet50", zero_init_residual: bool = False) -> nn.Module:
-    """A ResNet without its classifier: (N, 3, H, W) float -> (N, features), global average pooling.
+def build_encoder(arch: str = "resnet50", zero_init_residual: bool = False, initialise: bool = True) -> nn.Module:
+    """An encoder without classifier: (N, 3, H, W) float -> (N, features), global average pooling.
 
-    There are 2048 features, 512 for resnet18 and resnet34. Weights are random; layers have torchvision's names. With
-    ``zero_init_residual`` each block starts as its shortcut: the weights of its last BatchNorm are 0 (Goyal et al.
-    2017). Raises ValueError for an unknown ``arch``.
+    There are 2048 features, 512 for resnet18 and resnet34, and 1280 for efficientnet_lite0. Weights are random; layers
+    have torchvision's names, or timm's. With ``zero_init_residual`` each block of a ResNet starts as its shortcut: the
+    weights of its last BatchNorm are 0 (Goyal et al. 2017). Without ``initialise`` the weights are not meant to be
+    used: others are loaded. Raises ValueError for an unknown ``arch``.
     """
     if arch not in ARCHITECTURES:
         raise ValueError(f"unknown architecture '{arch}'; one of {', '.join(ARCHITECTURES)}")
-    return ResNet(arch, zero_init_residual)
+    return EfficientNetLite0(initialise) if arch == LITE0 else ResNet(arch, zero_init_residual, initialise)
 
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -37,27 +39,47 @@ def normalize(images: torch.Tensor) -> torch.Tensor:
     return (images - mean) / std
 
 
+STEM = ("conv1", "bn1")
 STAGES = ("layer1", "layer2", "layer3", "layer4")
+"""Names of a ResNet's layers: before the stages, and the stages."""
+
+
+def stem_layers(encoder: nn.Module) -> list[nn.Module]:
+    """The layers before the first stage: convolution, BatchNorm, ReLU and, in a ResNet, max pooling."""
+    is_lite = isinstance(encoder, EfficientNetLite0)
+    names = ("conv_stem", "bn1", "relu") if is_lite else (*STEM, "relu", "maxpool")
+    return [encoder.get_submodule(name) for name in names]
+
+
+def stages(encoder: nn.Module) -> list[nn.Sequential]:
+    """The stages, whose last maps are pooled: one for each stride of 4 to 32; in a Lite0 also its last convolution."""
+    if not isinstance(encoder, EfficientNetLite0):
+        return [nn.Sequential(*encoder.get_submodule(name).children()) for name in STAGES]
+    rows, first, found = list(encoder.blocks), 0, []
+    for end in STAGE_ENDS:
+        found.append(nn.Sequential(*(block for row in rows[first:end] for block in row.children())))
+        first = end
+    return [*found, nn.Sequential(encoder.conv_head, encoder.bn2, encoder.relu)]
 
 
 def stage_maps(encoder: nn.Module, images: torch.Tensor) -> list[torch.Tensor]:
-    """The feature maps of a ResNet's four stages, (N, C, H/4, W/4) to (N, C, H/32, W/32), of (N, 3, H, W) images."""
+    """The feature maps of all ``stages``, (N, C, H/4, W/4) to (N, C, H/32, W/32), of (N, 3, H, W) images."""
     maps = images
-    for name in ("conv1", "bn1", "relu", "maxpool"):
-        maps = encoder.get_submodule(name)(maps)
-    stages = []
-    for name in STAGES:
-        maps = encoder.get_submodule(name)(maps)
-        stages.append(maps)
-    return stages
+    for layer in stem_layers(encoder):
+        maps = layer(maps)
+    found = []
+    for stage in stages(encoder):
+        maps = stage(maps)
+        found.append(maps)
+    return found
 
 
 def stage_channels(encoder: nn.Module) -> tuple[int, ...]:
-    """The number of feature maps of each of the four stages, also of an encoder whose BatchNorms are folded."""
+    """The number of feature maps of each stage, also of an encoder whose BatchNorms are folded."""
     channels = []
-    for name in STAGES:
+    for stage in stages(encoder):
         # The last convolution of a stage is that of its last block: shortcuts have one in the first block only.
-        convolutions = [module for module in encoder.get_submodule(name).modules() if isinstance(module, nn.Conv2d)]
+        convolutions = [module for module in stage.modules() if isinstance(module, nn.Conv2d)]
         channels.append(convolutions[-1].out_channels)
     return tuple(channels)
 

@@ -1,4 +1,4 @@
-"""A ResNet's pooled features of an image that comes in strips of rows: those of the complete image, in little memory.
+"""An encoder's pooled features of an image that comes in strips of rows: those of the complete image, in little memory.
 
 Each layer computes the rows whose neighbourhood has arrived, and keeps the last rows, because later rows need them: up
 to 6 for the first convolution, 2 for a 3x3 convolution. So no row is computed twice. The alternative is strips of the
@@ -18,7 +18,8 @@ from torch.nn import functional as F
 
 from common.names import LAYER4_MEAN, STAGES_DIFFERENCES
 
-from .encoder import STAGES
+from .efficientnet import InvertedResidual
+from .encoder import stages, stem_layers
 from .pooling import log_differences, map_means, mean_of_directions, row_means, to_below, to_the_right
 
 STRIP_PIXELS = 250_000
@@ -28,25 +29,24 @@ STRIP_PIXELS = 250_000
 class StripNetwork:
     """``pooled_network(encoder, pooling)`` for one image, which ``add`` takes strip by strip from top to bottom.
 
-    ``encoder`` is a ResNet in evaluation mode. Strips are (1, 3, rows, W) with any number of rows.
+    ``encoder`` is one of ``build_encoder`` in evaluation mode. Strips are (1, 3, rows, W) with any number of rows.
     """
 
     def __init__(self, encoder: nn.Module, pooling: str):
-        def module(name: str) -> nn.Module:
-            return encoder.get_submodule(name)
-
-        self._stem = _Window(module("conv1"), module("bn1"))
-        self._pool = _Window(module("maxpool"))
-        self._stages = [[_Block(block) for block in module(name).children()] for name in STAGES]
-        self._pools = [_Differences() if pooling == STAGES_DIFFERENCES else _Moments() for _ in STAGES]
+        stem_conv, norm, relu, *pool = stem_layers(encoder)
+        self._stem = [_Window(stem_conv, norm, relu), *(_Window(layer) for layer in pool)]
+        self._stages = [_strip_layers(stage) for stage in stages(encoder)]
+        self._pools = [_Differences() if pooling == STAGES_DIFFERENCES else _Moments() for _ in self._stages]
         self._pooling = pooling
 
     def add(self, strip: Tensor, last: bool) -> None:
         """Computes all rows that can be computed after ``strip``; ``last`` marks the last strip of the image."""
-        rows = self._pool(self._stem(strip, last).relu_(), last)
+        rows = strip
+        for layer in self._stem:
+            rows = layer(rows, last)
         for stage, pool in zip(self._stages, self._pools, strict=True):
-            for block in stage:
-                rows = block(rows, last)
+            for layer in stage:
+                rows = layer(rows, last)
             if rows.shape[2] and (self._pooling != LAYER4_MEAN or stage is self._stages[-1]):
                 pool.add(rows.to(torch.promote_types(rows.dtype, torch.float32)))
 
@@ -57,10 +57,17 @@ class StripNetwork:
         return torch.cat([values for pool in self._pools for values in pool.values()], dim=1)
 
 
-class _Window:
-    """A convolution or max pooling, and the normalisation after it, on rows that come in strips."""
+def _strip_layers(stage: nn.Sequential) -> list[_Window | _Block]:
+    """A stage's blocks, or its convolution with BatchNorm and ReLU, on rows that come in strips."""
+    if isinstance(stage[0], nn.Conv2d):
+        return [_Window(*stage)]
+    return [_Block(block) for block in stage]
 
-    def __init__(self, layer: nn.Module, norm: nn.Module | None = None):
+
+class _Window:
+    """A convolution or max pooling, and the layers after it that see one place, on rows that come in strips."""
+
+    def __init__(self, layer: nn.Module, *after: nn.Module):
         assert isinstance(layer, nn.Conv2d | nn.MaxPool2d)
         self._kernel, self._kernel_width = _rows_and_columns(layer.kernel_size)
         self._stride, self._stride_width = _rows_and_columns(layer.stride)
@@ -69,7 +76,7 @@ class _Window:
         # Shares the weights. The image's upper and lower border are padded here, the left and right one by the layer.
         self._layer = copy.copy(layer)
         self._layer.padding = (0, self._padding_width)
-        self._norm = norm or nn.Identity()
+        self._after = nn.Sequential(*after)
         self._kept: Tensor | None = None
 
     def __call__(self, strip: Tensor, last: bool) -> Tensor:
@@ -84,7 +91,7 @@ class _Window:
         self._kept = rows[:, :, n * self._stride :].clone()  # a slice would keep the complete strip in memory
         if n == 0:
             return self._no_rows(rows)
-        return self._norm(self._layer(rows[:, :, : (n - 1) * self._stride + self._kernel]))
+        return self._after(self._layer(rows[:, :, : (n - 1) * self._stride + self._kernel]))
 
     def _no_rows(self, rows: Tensor) -> Tensor:
         width = (rows.shape[3] + 2 * self._padding_width - self._kernel_width) // self._stride_width + 1
@@ -95,24 +102,27 @@ class _Block:
     """A residual block, whose shortcut waits for the rows of its convolutions."""
 
     def __init__(self, block: nn.Module):
-        names = [name for name, layer in block.named_children() if isinstance(layer, nn.Conv2d)]
-        self._convolutions = [
-            _Window(block.get_submodule(name), block.get_submodule(name.replace("conv", "bn"))) for name in names
-        ]
-        downsample = block.downsample
+        *first, last = (layer for layer in block.children() if isinstance(layer, nn.Conv2d))
+        norms = [block.get_submodule(f"bn{number}") for number in range(1, len(first) + 2)]
+        self._convolutions = [_Window(*layers, block.relu) for layers in zip(first, norms, strict=False)]
+        self._convolutions.append(_Window(last, norms[-1]))
+        is_inverted = isinstance(block, InvertedResidual)  # it has no ReLU after the sum, and not always a shortcut
+        self._relu = nn.Identity() if is_inverted else block.relu
+        self._has_shortcut = not is_inverted or block.has_shortcut
+        downsample = getattr(block, "downsample", None)
         self._downsample = _Window(*downsample) if isinstance(downsample, nn.Sequential) else None
         self._waiting: Tensor | None = None
 
     def __call__(self, strip: Tensor, last: bool) -> Tensor:
-        shortcut = strip if self._downsample is None else self._downsample(strip, last)
         rows = strip
-        for convolution in self._convolutions[:-1]:
-            rows = convolution(rows, last).relu_()
-        rows = self._convolutions[-1](rows, last)
-        shortcut = _joined(self._waiting, shortcut)
+        for convolution in self._convolutions:
+            rows = convolution(rows, last)
+        if not self._has_shortcut:
+            return rows
+        shortcut = _joined(self._waiting, strip if self._downsample is None else self._downsample(strip, last))
         n = rows.shape[2]
         self._waiting = shortcut[:, :, n:].clone()
-        return (rows + shortcut[:, :, :n]).relu_()
+        return self._relu(rows + shortcut[:, :, :n])
 
 
 class _Moments:

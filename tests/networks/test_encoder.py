@@ -5,6 +5,7 @@ import torch
 import torchvision
 
 from networks import ARCHITECTURES, ContrastiveNetwork, build_encoder, feature_size
+from networks.resnet import LAYERS
 
 
 @pytest.mark.parametrize("arch, size", [("resnet18", 512), ("resnet34", 512), ("resnet50", 2048)])
@@ -22,7 +23,7 @@ def test_features_are_torchvisions_pooled_values(arch, size):
 
 
 @pytest.mark.parametrize("zero_init_residual", [False, True])
-@pytest.mark.parametrize("arch", ARCHITECTURES)
+@pytest.mark.parametrize("arch", LAYERS)
 def test_initial_weights_are_torchvisions_for_the_same_seed(arch, zero_init_residual):
     torch.manual_seed(3)
     encoder, after = build_encoder(arch, zero_init_residual), torch.rand(1)
@@ -36,7 +37,7 @@ def test_initial_weights_are_torchvisions_for_the_same_seed(arch, zero_init_resi
         assert torch.equal(value, expected[name]), name
 
 
-@pytest.mark.parametrize("arch", ARCHITECTURES)
+@pytest.mark.parametrize("arch", LAYERS)
 def test_a_backward_pass_is_torchvisions(arch):
     torch.manual_seed(0)
     encoder = build_encoder(arch).double()

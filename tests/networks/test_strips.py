@@ -21,7 +21,7 @@ TOLERANCES = dict.fromkeys(POOLINGS, TOLERANCE) | {STAGES_DIFFERENCES: 1e-4}  # 
 
 @pytest.fixture(scope="module")
 def encoders():
-    return {arch: random_encoder(arch) for arch in ("resnet18", "resnet50")}
+    return {arch: random_encoder(arch) for arch in ("resnet18", "resnet50", "efficientnet_lite0")}
 
 
 def in_strips(encoder, pooling, images, heights):
@@ -39,7 +39,7 @@ def difference(found, expected):
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)
-@pytest.mark.parametrize("arch", ["resnet18", "resnet50"])
+@pytest.mark.parametrize("arch", ["resnet18", "resnet50", "efficientnet_lite0"])
 @pytest.mark.parametrize("height, width, rows", [(97, 131, 16), (200, 35, 33), (1, 1, 7), (9, 64, 1), (70, 70, 100)])
 @torch.inference_mode()
 def test_equal_those_of_the_complete_image(encoders, arch, pooling, height, width, rows):
