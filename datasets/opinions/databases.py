@@ -117,10 +117,8 @@ TID_KINDS = (
 
 @database("kadid", "KADID-10k")
 def _kadid(root: Path) -> pd.DataFrame:
-    """Its "dmos" is the mean of degradation category ratings: 5 is imperceptible.
-
-    Its "var" is their standard deviation, not their variance: I01_01_01.png has 4.57 and 0.496, and of 30 ratings from
-    1 to 5, 17 fives and 13 fours have just these.
+    """Its "dmos" is the mean of ratings of degradation: 5 is imperceptible. Its "var" is their standard deviation:
+    I01_01_01.png has 4.57 and 0.496, as 17 fives and 13 fours have.
     """
     labels = read_labels(root / "dmos.csv", "dist_img", "dmos", ("ref_img",), std="var")
     kinds, levels = _kinds_and_levels(labels["image"], KADID_KINDS, root / "dmos.csv")
@@ -210,8 +208,7 @@ def _clive(root: Path) -> pd.DataFrame:
 
 @database("spaq", "SPAQ")
 def _spaq(root: Path) -> pd.DataFrame:
-    path = root / "Annotations" / "MOS and Image attribute scores.xlsx"
-    labels = read_labels(path, "Image name", "MOS")
+    labels = read_labels(root / "Annotations" / "MOS and Image attribute scores.xlsx", "Image name", "MOS")
     return score_table(labels["image"], labels["mos"])
 
 
@@ -232,15 +229,13 @@ def _flive_labels(path: Path) -> pd.DataFrame:
     except UserError as error:
         if "no column 'name_image'" not in str(error):
             raise
-    return read_labels(path, "name", "mos", ("is_valid",))
+        return read_labels(path, "name", "mos", ("is_valid",))
 
 
 @database("livemd", "LIVE Multiply Distorted", "In its DMOS lower is better; they are inverted: mos = 100 - DMOS.")
 def _livemd(root: Path) -> pd.DataFrame:
-    """Part 1 is blur followed by JPEG, part 2 blur followed by noise, of the same references.
-
-    A name such as iceskater_blur2_jpeg0.bmp gives the level of both; 0 means that it was not applied. An image has two
-    levels, so none is read.
+    """Part 1 is blur followed by JPEG, part 2 blur followed by noise, of the same references. A name such as
+    iceskater_blur2_jpeg0.bmp gives the level of both; 0 means that it was not applied. So no single level is read.
     """
     images, mos, groups, kinds = [], [], [], []
     for part, folder in (("Part 1", "blurjpeg"), ("Part 2", "blurnoise")):
@@ -286,9 +281,8 @@ def _pipal(root: Path) -> pd.DataFrame:
 
 @database("cid2013", "CID2013")
 def _cid2013(root: Path) -> pd.DataFrame:
-    """Its realigned scores put the six image sets on one scale. The group is the scene's cluster, C01 to C08.
-
-    Sets repeat the kind of scene of a cluster, so that a cluster is never parted, also not across sets.
+    """Its realigned scores put the six image sets on one scale. The group is the cluster of scenes, C01 to C08, which
+    the sets repeat.
     """
     path = root / "CID2013 data - version 12112014.xlsx"
     labels = read_labels(path, "Source_ID", "Realigned MOS", sheet="CID2013 MOS")
@@ -332,12 +326,26 @@ def _piq23(root: Path) -> pd.DataFrame:
 
 @database("bid", "BID")
 def _bid(root: Path) -> pd.DataFrame:
-    """The workbook has the number of each image in place of its name. Its column "std" is not read: no document says
-    whether the column holds the deviation of the ratings or of their mean.
-    """
+    """The workbook numbers the images. Its "std" is not read: that of the ratings or of the mean, no document says."""
     path = root / "DatabaseGrades.xlsx"
     labels = read_labels(path, "Image Number", "Average Subjective Grade")
     wrong = labels["image"][~labels["image"].str.fullmatch("[0-9]{1,4}")]
     if len(wrong):
         raise UserError(f"label file {path}, line {wrong.index[0]}: {visible(wrong.iloc[0])} is no number of an image")
     return score_table("DatabaseImage" + labels["image"].str.zfill(4) + ".JPG", labels["mos"])
+
+
+@database("biq2021", "BIQ2021")
+def _biq2021(root: Path) -> pd.DataFrame:
+    """Scores are means of 30 observers, from 0 to 1. One photograph's ending is .JPG, and .jpg in the table."""
+    paths = [root / f"{part} (Images and MOS).csv" for part in ("Train", "Test")]
+    train, test = (read_labels(path, "Image Name", "MOS") for path in paths)
+    images, folder = [*train["image"], *test["image"]], root / "Images"
+    if folder.is_dir():
+        names = {path.name.lower(): path.name for path in folder.iterdir()}
+        missing = [image for image in images if image.lower() not in names]
+        if missing:
+            raise UserError(f"{folder} lacks {len(missing):,d} photographs of the database; one is {missing[0]}")
+        images = [names[image.lower()] for image in images]
+    splits = ["train"] * len(train) + ["test"] * len(test)
+    return score_table(images, [*train["mos"], *test["mos"]], splits=splits)

@@ -115,6 +115,10 @@ def write_more_databases(root):
         "image_name,quality_mos,set,subset,orig_width,orig_height,views\n"
         "1.jpg,0.543,training,,6000,4000,10\n2.jpg,0.25,validation,landscape,6000,4000,10\n3.jpg,0.75,test,,6,4,1\n"
     )
+    (root / "biq2021/Train (Images and MOS).csv").write_text(
+        "Image Name,MOS,,\nss03 (3753).jpg,0.8471,,\nss02 (1014).jpg,0.4357,,\n"
+    )
+    (root / "biq2021/Test (Images and MOS).csv").write_text("Image Name,MOS\nss01 (1726).jpg,0.2874\n")
     (root / "piq23/Scores_Overall.csv").write_text(
         "IMAGE PATH,JOD,JOD STD,CI LOW,CI HIGH,CI RANGE,QUALITY LEVEL,CLUSTER,TOTAL COMPARISONS,IMAGE,SCENE,ATTRIBUTE,"
         "SCENE IDX,CONDITION\n"
@@ -281,6 +285,21 @@ def test_bid_names_images_by_their_number(databases):
     book.save(databases / "bid/DatabaseGrades.xlsx")
     with pytest.raises(UserError, match=r"line 2: .*one.* is no number of an image"):
         table(databases, "bid")
+
+
+def test_biq2021_has_official_parts_and_names_as_on_the_disk(databases):
+    scores = table(databases, "biq2021")
+    assert scores.images == ["ss03 (3753).jpg", "ss02 (1014).jpg", "ss01 (1726).jpg"]
+    assert scores.mos.tolist() == [0.8471, 0.4357, 0.2874]
+    assert scores.official_split.tolist() == ["train", "train", "test"]
+    photographs = databases / "biq2021/Images"
+    photographs.mkdir()
+    (photographs / "ss02 (1014).JPG").touch()
+    with pytest.raises(UserError, match=r"lacks 2 photographs of the database; one is ss03 \(3753\).jpg"):
+        table(databases, "biq2021")
+    for image in ("ss03 (3753).jpg", "ss01 (1726).jpg"):
+        (photographs / image).touch()
+    assert table(databases, "biq2021").images[1] == "ss02 (1014).JPG"
 
 
 def test_a_missing_file_is_named(databases):
