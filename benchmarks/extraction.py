@@ -23,7 +23,7 @@ from datasets.images.resampling import half_size_exactly
 from learning.distributed.process_group import ProcessContext
 from learning.extraction.extract import extract_features
 from networks import build_encoder
-from networks.features import FeatureExtractor
+from networks.features import FeatureExtractor, without_tf32
 from options.features import ComputeOptions
 
 MOST_PLAIN_IMAGES = 100
@@ -61,7 +61,7 @@ def plain_features(paths: list[str], encoder: torch.nn.Module, device: torch.dev
     encoder = encoder.to(device)
     began = time.perf_counter()
     rows = []
-    with torch.no_grad(), torch.backends.cudnn.flags(allow_tf32=False):
+    with torch.no_grad(), without_tf32():
         for path in paths:
             full = read_image(path)
             scales = [torch.from_numpy(image).permute(2, 0, 1) / 255 for image in (full, half_size_exactly(full))]

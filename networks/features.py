@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from contextlib import AbstractContextManager
 from itertools import pairwise
 
 import torch
@@ -26,7 +27,7 @@ takes up to 330 bytes for each pixel: 2.7 GB for 8 megapixels.
 
 
 def fold_batchnorm(encoder: nn.Module) -> nn.Module:
-    """A copy of a ResNet in evaluation mode with every BatchNorm folded into the convolution before it."""
+    """A copy of an encoder in evaluation mode with every BatchNorm folded into the convolution before it."""
     folded = copy.deepcopy(encoder).eval()
     for module in folded.modules():
         for (first, conv), (second, norm) in pairwise(list(module.named_children())):
@@ -34,6 +35,12 @@ def fold_batchnorm(encoder: nn.Module) -> nn.Module:
                 setattr(module, first, fuse_conv_bn_eval(conv, norm))
                 setattr(module, second, nn.Identity())
     return folded
+
+
+def without_tf32() -> AbstractContextManager[None]:
+    """Convolutions in float32 on a GPU: TensorFloat-32 would have an error of 3e-3. Other settings stay as they are."""
+    # None keeps a setting; the defaults of ``flags`` would switch cuDNN off.
+    return torch.backends.cudnn.flags(None, None, None, None, allow_tf32=False)
 
 
 class FeatureExtractor:
@@ -67,8 +74,7 @@ class FeatureExtractor:
 
         Images of more than ``LARGEST_AT_ONCE`` pixels are computed one by one in strips.
         """
-        # TensorFloat-32 would have an error of 3e-3.
-        with torch.backends.cudnn.flags(allow_tf32=False):
+        with without_tf32():
             if images.shape[1] * images.shape[2] > LARGEST_AT_ONCE:
                 return torch.cat([self._in_strips(image) for image in images.split(1)]).float()
             return self._encoder(self._prepared(images)).float()

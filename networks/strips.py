@@ -42,8 +42,8 @@ class StripNetwork:
     def add(self, strip: Tensor, last: bool) -> None:
         """Computes all rows that can be computed after ``strip``; ``last`` marks the last strip of the image."""
         rows = strip
-        for layer in self._stem:
-            rows = layer(rows, last)
+        for window in self._stem:
+            rows = window(rows, last)
         for stage, pool in zip(self._stages, self._pools, strict=True):
             for layer in stage:
                 rows = layer(rows, last)
@@ -104,11 +104,12 @@ class _Block:
     def __init__(self, block: nn.Module):
         *first, last = (layer for layer in block.children() if isinstance(layer, nn.Conv2d))
         norms = [block.get_submodule(f"bn{number}") for number in range(1, len(first) + 2)]
-        self._convolutions = [_Window(*layers, block.relu) for layers in zip(first, norms, strict=False)]
+        relu = block.get_submodule("relu")
+        self._convolutions = [_Window(*layers, relu) for layers in zip(first, norms, strict=False)]
         self._convolutions.append(_Window(last, norms[-1]))
-        is_inverted = isinstance(block, InvertedResidual)  # it has no ReLU after the sum, and not always a shortcut
-        self._relu = nn.Identity() if is_inverted else block.relu
-        self._has_shortcut = not is_inverted or block.has_shortcut
+        self._has_shortcut, self._relu = True, relu
+        if isinstance(block, InvertedResidual):  # it has no ReLU after the sum, and often no shortcut
+            self._has_shortcut, self._relu = block.has_shortcut, nn.Identity()
         downsample = getattr(block, "downsample", None)
         self._downsample = _Window(*downsample) if isinstance(downsample, nn.Sequential) else None
         self._waiting: Tensor | None = None

@@ -54,3 +54,19 @@ def test_folding_leaves_no_batchnorm_and_the_original_alone(encoder):
     folded = fold_batchnorm(encoder)
     assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in folded.modules())
     assert all(torch.equal(before[name], value) for name, value in encoder.state_dict().items())
+
+
+@pytest.mark.parametrize("enabled, deterministic", [(True, True), (True, False), (False, False)])
+def test_only_tensorfloat_32_is_switched_off(encoder, monkeypatch, enabled, deterministic):
+    seen = []
+    settings = torch.backends.cudnn
+    extractor = FeatureExtractor(encoder, False, CPU)
+    monkeypatch.setattr(extractor, "_prepared", lambda images: seen.append(current()) or torch.zeros(1, 3, 32, 32))
+
+    def current():
+        return settings.enabled, settings.deterministic, settings.allow_tf32
+
+    with settings.flags(enabled, False, None, deterministic, True):
+        extractor(torch.zeros(1, 32, 32, 3, dtype=torch.uint8))
+        assert current() == (enabled, deterministic, True), "afterwards it is as it was"
+    assert seen == [(enabled, deterministic, False)]
