@@ -13,7 +13,7 @@ import torchvision
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from common.errors import UserError
-from datasets.training.shard_writing import write_shards
+from datasets.training.shards import write_shards
 from learning.contrastive.batches import Position
 from learning.contrastive.probe import Probe
 from learning.distributed.process_group import ProcessContext
