@@ -14,9 +14,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from common.errors import UserError
 from datasets.training.shards import write_shards
-from learning.contrastive.batches import Position
 from learning.contrastive.probe import Probe
-from learning.distributed.process_group import ProcessContext
+from learning.contrastive.training_state import Position
+from learning.distributed.environment import ProcessContext
 from networks import load_encoder
 from options.contrast import parse_contrast_options
 from tests.images import write_labelled, write_training_set

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from common.names import NEGATIVES
-from learning.distributed.process_group import ProcessContext, gather_rows, new_group, permute_rows
+from learning.distributed.environment import ProcessContext
+from learning.distributed.process_group import gather_rows, new_group, permute_rows
 
 
 class KeyQueue(nn.Module):

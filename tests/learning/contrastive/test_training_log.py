@@ -13,8 +13,8 @@ from contextlib import closing
 from pathlib import Path
 import torch
 from common.errors import UserError
-from learning.distributed.process_group import ProcessContext
-from learning.contrastive.batches import Position
+from learning.distributed.environment import ProcessContext
+from learning.contrastive.training_state import Position
 from learning.contrastive.training_log import Progress, Step
 from options.contrast import parse_contrast_options
 

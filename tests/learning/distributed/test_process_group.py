@@ -12,17 +12,16 @@ from torch import nn
 from common.errors import UserError
 from learning.contrastive.moco import KeyQueue, MoCo, NodeShuffle
 from learning.contrastive.setup import build_moco
-from learning.distributed.environment import parse_dist_url
-from learning.distributed.launch import Launch, start_node
+from learning.distributed.environment import Membership, ProcessContext, find_membership, parse_dist_url
+from learning.distributed.launch import start_node
 from learning.distributed.process_group import (
-    ProcessContext,
     from_rank,
     gather_objects,
     gather_rows,
+    join,
     leave,
     mean_over_processes,
 )
-from learning.distributed.rendezvous import join
 from options.contrast import parse_contrast_options
 from tests.runs import free_port
 
@@ -40,7 +39,7 @@ def joined(rank, n_nodes, per_node, port):
         LOCAL_RANK=str(rank % per_node),
         LOCAL_WORLD_SIZE=str(per_node),
     )
-    yield join("gloo")
+    yield join(find_membership(), "gloo")
     leave()
 
 
@@ -161,4 +160,6 @@ def test_a_port_in_use_is_named():
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(UserError, match=f"127.0.0.1:{port}.*cannot listen"):
-            start_node(print, (), Launch(dist_url=f"tcp://127.0.0.1:{port}"))
+            start_node(
+                print, parse_contrast_options([]), "gloo", Membership("", ProcessContext(), f"tcp://127.0.0.1:{port}")
+            )
