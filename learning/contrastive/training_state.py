@@ -214,13 +214,9 @@ def save_checkpoint(
 
 def _of_epochs(folder: Path) -> list[Path]:
     """The checkpoints kept by their epoch, newest first."""
-    prefix, suffix = OF_EPOCH.split("{}")
-    found = {
-        int(number): path
-        for path in folder.glob(OF_EPOCH.format("*"))
-        if (number := path.name.removeprefix(prefix).removesuffix(suffix)).isdecimal()
-    }
-    return [found[epoch] for epoch in sorted(found, reverse=True)]
+    numbers = {path: path.stem.rpartition("_")[2] for path in folder.glob(OF_EPOCH.format("*"))}
+    found = [path for path, number in numbers.items() if number.isdecimal()]
+    return sorted(found, key=lambda path: int(numbers[path]), reverse=True)
 
 
 def checkpoint_paths(folder: Path) -> list[Path]:
