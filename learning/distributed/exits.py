@@ -33,7 +33,7 @@ from common.process import (
     stop_status,
 )
 from learning.distributed.environment import ProcessContext
-from learning.distributed.process_group import new_group
+from learning.distributed.process_group import COLLECTIVE_TIMEOUT
 
 
 def exit_on_signals() -> None:
@@ -51,8 +51,10 @@ class StopRequest:
     """Has signals only noted from its construction on. A second Ctrl-C still raises Stopped at once."""
 
     def __init__(self) -> None:
-        # A group of its own: with NCCL's, every check would wait for the GPU.
-        self._group = new_group(backend="gloo") if dist.is_initialized() else None
+        self._group: dist.ProcessGroup | None = None
+        if dist.is_initialized():
+            # A group of its own, of all processes: with NCCL's, every check would wait for the GPU.
+            self._group, _ = dist.new_subgroups(dist.get_world_size(), timeout=COLLECTIVE_TIMEOUT, backend="gloo")
         note_signals(True)
 
     def agreed(self) -> int:

@@ -135,6 +135,5 @@ def start_node(
 
 def _run_rank(local_rank: int, work: Callable, options: ContrastOptions, backend: str, first: Membership) -> None:
     """The life of a process of the node."""
-    log.set_script("main_contrast.py")
     context = replace(first.context, rank=first.context.rank + local_rank, local_rank=local_rank)
     work(options, backend, replace(first, context=context))

@@ -181,12 +181,6 @@ def leave() -> None:
         dist.destroy_process_group()
 
 
-def new_group(ranks: list[int] | None = None, backend: str | None = None) -> dist.ProcessGroup | None:
-    """A group of ``ranks`` (default: all); None if this process is not in it. Every process must call this."""
-    group = dist.new_group(ranks, timeout=COLLECTIVE_TIMEOUT, backend=backend)
-    return group if isinstance(group, dist.ProcessGroup) else None
-
-
 def from_first(make: Callable[[], T], context: ProcessContext) -> T:
     """Calls ``make`` in rank 0 alone and returns its result in every process."""
     return from_rank(0, make, context)
@@ -218,7 +212,7 @@ def gather_rows(rows: Tensor) -> Tensor:
     return gathered
 
 
-def permute_rows(rows: Tensor, order: np.ndarray, group: dist.ProcessGroup | None = None) -> Tensor:
+def permute_rows(rows: Tensor, order: np.ndarray, group: dist.ProcessGroup) -> Tensor:
     """This process's part of the rows of all processes of ``group``, put into a new ``order``.
 
     ``rows`` is (n, ...) in each of the P processes. ``order``, (P n,), is a permutation of their P n rows, the same in

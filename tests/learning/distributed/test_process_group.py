@@ -1,6 +1,6 @@
 """Several real processes: shuffled BatchNorm, the gathering of keys, and which address is refused."""
 
-import os
+import multiprocessing
 import socket
 from contextlib import contextmanager
 
@@ -31,22 +31,24 @@ pytestmark = pytest.mark.processes
 @contextmanager
 def joined(rank, n_nodes, per_node, port):
     """What a launcher sets for a process of ``n_nodes`` times ``per_node``."""
-    os.environ.update(
-        MASTER_ADDR="127.0.0.1",
-        MASTER_PORT=str(port),
-        RANK=str(rank),
-        WORLD_SIZE=str(n_nodes * per_node),
-        LOCAL_RANK=str(rank % per_node),
-        LOCAL_WORLD_SIZE=str(per_node),
-    )
-    yield join(find_membership(), "gloo")
+    environment = {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "RANK": str(rank),
+        "WORLD_SIZE": str(n_nodes * per_node),
+        "LOCAL_RANK": str(rank % per_node),
+        "LOCAL_WORLD_SIZE": str(per_node),
+    }
+    yield join(find_membership(environment), "gloo")
     leave()
 
 
 @pytest.mark.parametrize("n_nodes, per_node", [(1, 2), (2, 2)])
 def test_processes_exchange_crops_keys_facts_and_gradients(n_nodes, per_node):
-    """One start for all checks: each process imports torch, which takes longer than the checks."""
-    mp.spawn(_check_in_group, (n_nodes, per_node, free_port()), nprocs=n_nodes * per_node)
+    """One start for all checks, by a server that has imported torch: each import takes longer than the checks."""
+    multiprocessing.set_forkserver_preload(["learning.contrastive.setup"])
+    arguments = (n_nodes, per_node, free_port())
+    mp.start_processes(_check_in_group, arguments, nprocs=n_nodes * per_node, start_method="forkserver")
 
 
 def _check_in_group(rank, n_nodes, per_node, port):
