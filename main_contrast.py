@@ -16,28 +16,26 @@ def main() -> int:
         raise UserError("training needs Linux or macOS; on Windows run it under WSL")
     # Imported below the options: --help needs no torch, which takes seconds.
     from learning.contrastive.trainer import train_process
-    from learning.distributed.environment import set_address
-    from learning.distributed.launch import find_launch, start_node
-    from learning.distributed.signals import exit_on_signals
+    from learning.distributed.exits import exit_on_signals
+    from learning.distributed.launch import choose_backend, find_launch, start_node
 
     log.set_script("main_contrast.py")
     exit_on_signals()
-    launch = find_launch(options)
-    log.set_quiet(not launch.prints)
+    backend, member = choose_backend(options), find_launch(options)
+    starts_others = options.multiprocessing_distributed
+    prints = starts_others or member is None or member.context.is_first  # the messages meant for the complete job
+    log.set_quiet(not prints)
     for notice in options.notices:
         log.warning(notice)
     try:
-        options.check_batch_size(launch.n_processes)
-        if options.multiprocessing_distributed:  # starts the processes of this node and waits for them
-            same = f", {options.run_name}, --seed {options.seed}"
-            return start_node(train_process, (options, launch.backend), launch, same, options.join_timeout)
-        if launch.context:
-            set_address(launch.dist_url)
-        train_process(options, launch.backend)
+        options.check_batch_size(member.context.world_size if member else 1)
+        if starts_others and member:
+            return start_node(train_process, options, backend, member)
+        train_process(options, backend, member)
         return 0
     except UserError:
         # A launcher starts several processes, which fail alike: one of them prints the sentence.
-        if launch.prints:
+        if prints:
             raise
         return 1
 

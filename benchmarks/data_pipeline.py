@@ -20,11 +20,11 @@ from torchvision import transforms as v1
 
 from benchmarks.table import Row, print_table
 from common.names import PATH_COLUMN
+from common.process import use_one_core
 from datasets.distortions import DISTORTIONS, N_LEVELS, distort
 from datasets.training.content_aware import ContentAwareDataset
 from datasets.training.image_lists import read_training_csv
 from datasets.training.quality_aware import QualityAwareDataset
-from datasets.training.workers import use_one_core
 from networks.encoder import IMAGENET_MEAN, IMAGENET_STD
 
 RELEASED_SECONDS = {(512, 384): 0.31, (640, 480): 0.57, (800, 600): 1.06, (1024, 768): 1.32}

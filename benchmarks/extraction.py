@@ -20,7 +20,7 @@ from datasets.features.files import FeatureFolder
 from datasets.images import read_image
 from datasets.images.lists import list_images
 from datasets.images.resampling import half_size_exactly
-from learning.distributed.process_group import ProcessContext
+from learning.distributed.environment import ProcessContext
 from learning.extraction.extract import extract_features
 from networks import build_encoder
 from networks.features import FeatureExtractor, without_tf32

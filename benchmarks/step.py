@@ -24,7 +24,7 @@ from benchmarks.table import Row, print_table
 from learning.contrastive.lars import LARS
 from learning.contrastive.moco import KeyQueue, MoCo, NodeShuffle, contrastive_loss
 from learning.contrastive.setup import to_unit_range
-from learning.distributed.process_group import ProcessContext
+from learning.distributed.environment import ProcessContext
 from networks import ContrastiveNetwork
 
 TEMPERATURE = 0.2

@@ -18,8 +18,7 @@ from common.names import PATH_COLUMN
 from common.process import run_script
 from datasets.images.folders import FolderListing, scan_folder
 from datasets.opinions.tables import write_csv
-from datasets.training.shard_writing import SHARD_MEGABYTES, write_shards
-from datasets.training.shards import find_shards, read_shards, write_index
+from datasets.training.shards import SHARD_MEGABYTES, find_shards, read_shards, write_index, write_shards
 
 N_NAMED = 5
 

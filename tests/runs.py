@@ -76,7 +76,7 @@ def train_here(csv_path, folder, *more):
     paths = ["--csv_path", csv_path, "--model_path", folder, "--tb_path", folder]
     options = parse_contrast_options([*SMALL, *map(str, paths), "-j", "0", "--epochs", "2", *map(str, more)])
     with as_a_script():
-        trainer.train(options, "gloo")
+        trainer.train(options, "gloo", None)
 
 
 def children(pid, pattern="."):

@@ -13,10 +13,10 @@ import torchvision
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from common.errors import UserError
-from datasets.training.shard_writing import write_shards
-from learning.contrastive.batches import Position
+from datasets.training.shards import write_shards
 from learning.contrastive.probe import Probe
-from learning.distributed.process_group import ProcessContext
+from learning.contrastive.training_state import Position
+from learning.distributed.environment import ProcessContext
 from networks import load_encoder
 from options.contrast import parse_contrast_options
 from tests.images import write_labelled, write_training_set

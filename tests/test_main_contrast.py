@@ -20,7 +20,7 @@ def csv_path(tmp_path_factory):
 
 
 def test_mistakes_get_a_sentence(csv_path, tmp_path, monkeypatch):
-    monkeypatch.setattr(trainer, "run_rank", lambda work: work())  # which would end the tests' process
+    monkeypatch.setattr(trainer, "run_rank", lambda work, context: work())  # which would end the tests' process
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
 
     def refused(*arguments):

@@ -40,11 +40,11 @@ def reduced_blur(image: np.ndarray, sigma: float, reduction: int) -> np.ndarray:
 LARGEST_DIRECT_SIGMA = 2
 
 
-def _gaussian_grid(sigma: float) -> int:
-    return 1 if sigma <= LARGEST_DIRECT_SIGMA else 2
-
-
-@distortion(levels=(0.1, 0.5, 1, 2, 5), reach=lambda sigma: math.ceil(3 * sigma) + 4, grid=_gaussian_grid)
+@distortion(
+    levels=(0.1, 0.5, 1, 2, 5),
+    reach=lambda sigma: math.ceil(3 * sigma) + 4,
+    grid=lambda sigma: 1 if sigma <= LARGEST_DIRECT_SIGMA else 2,
+)
 def gaussian_blur(image: np.ndarray, sigma: float, rng: np.random.Generator) -> np.ndarray:
     """Gaussian of standard deviation ``sigma`` pixels, edges replicated (KADID-10k #1); wide ones at half size."""
     if sigma <= LARGEST_DIRECT_SIGMA:
@@ -67,11 +67,11 @@ def disk_kernel(radius: float) -> np.ndarray:
 LARGEST_DIRECT_RADIUS = 2
 
 
-def _lens_grid(radius: float) -> int:
-    return 1 if radius <= LARGEST_DIRECT_RADIUS else 2
-
-
-@distortion(levels=(1, 2, 4, 6, 8), reach=lambda radius: math.ceil(radius) + 2, grid=_lens_grid)
+@distortion(
+    levels=(1, 2, 4, 6, 8),
+    reach=lambda radius: math.ceil(radius) + 2,
+    grid=lambda radius: 1 if radius <= LARGEST_DIRECT_RADIUS else 2,
+)
 def lens_blur(image: np.ndarray, radius: float, rng: np.random.Generator) -> np.ndarray:
     """Disk kernel of ``radius`` pixels with an anti-aliased rim, edges replicated (KADID-10k #2).
 

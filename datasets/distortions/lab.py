@@ -19,7 +19,9 @@ from typing import TypeVar
 import cv2
 import numpy as np
 
-from datasets.distortions.tone import UNIT_VALUES, look_up
+UNIT_VALUES = np.arange(256) / 255
+
+OPENCV_LOOKS_UP_WORDS = tuple(int(part) for part in cv2.__version__.split(".")[:2]) >= (4, 13)
 
 XYZ_FROM_RGB = np.array(
     [[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]]
@@ -44,13 +46,20 @@ CHROMA = np.eye(3) - LIGHTNESS
 
 _WORDS = np.arange(65536)
 
-
 Lightness = TypeVar("Lightness", float, np.ndarray)
 
 
 def root_of_lightness(lightness: Lightness) -> Lightness:
     """L* (0..100) as a stored root."""
     return ROOT_ZERO + ROOT_UNIT * (lightness + 16) / 116
+
+
+def look_up(table: np.ndarray, words: np.ndarray) -> np.ndarray:
+    """``table[words]`` of a table of 65,536 entries and uint16 ``words``, (H, W, 3) or (H, W)."""
+    if OPENCV_LOOKS_UP_WORDS:
+        return cv2.LUT(words, table)
+    # Every 16-bit number is a valid index: "wrap" avoids the check.
+    return np.take(table, words, mode="wrap")
 
 
 @functools.lru_cache

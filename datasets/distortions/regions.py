@@ -8,53 +8,35 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
 from datasets.boxes import Box
-from datasets.distortions import DISTORTIONS, distort
+from datasets.distortions.registry import REGISTERED, distort
 
 Steps = Sequence[tuple[str, int]]
 """Kinds of distortion and their levels, in the order in which they are applied."""
 
 
-@dataclass(frozen=True)
-class RegionPlan:
-    """The regions of the image behind one result: ``regions[i]`` is read by step i, the last one is the result."""
-
-    regions: tuple[Box, ...]
-
-    @property
-    def source(self) -> Box:
-        """The part of the undistorted image that the chain reads."""
-        return self.regions[0]
-
-    @property
-    def output(self) -> Box:
-        """The part of the distorted image that the chain returns."""
-        return self.regions[-1]
-
-
-def plan_regions(output: Box, steps: Steps, height: int, width: int) -> RegionPlan:
-    """Plans the computation of ``output``, a box of a (height, width) image, by ``steps``."""
+def plan_regions(output: Box, steps: Steps, height: int, width: int) -> list[Box]:
+    """The regions of a (height, width) image behind ``output``: one that each step reads, and ``output`` itself."""
     regions = [output]
     for name, level in reversed(steps):
-        kind = DISTORTIONS[name]
+        kind = REGISTERED[name]
         regions.append(kind.input_box(regions[-1], kind.levels[level], height, width))
-    return RegionPlan(tuple(reversed(regions)))
+    return regions[::-1]
 
 
 def compute_region(
-    image: np.ndarray, plan: RegionPlan, steps: Steps, rng: np.random.Generator, requested: Sequence[Box]
+    image: np.ndarray, regions: Sequence[Box], steps: Steps, rng: np.random.Generator, requested: Sequence[Box]
 ) -> np.ndarray:
-    """Applies ``steps`` to ``image``, uint8 RGB (H, W, 3), and returns the pixels of ``plan.output``.
+    """Applies ``steps`` to ``image``, uint8 RGB (H, W, 3), and returns the pixels of the last of the ``regions``.
 
-    ``requested`` are boxes inside ``plan.output``; outside them the result may hold any values.
+    ``requested`` are boxes inside that region; outside them the result may hold any values.
     """
-    part = plan.source.cut(image)
-    for step, (name, level) in enumerate(steps):
-        region, next_region = plan.regions[step], plan.regions[step + 1]
+    part = regions[0].cut(image)
+    for step, ((name, level), (region, next_region)) in enumerate(zip(steps, pairwise(regions), strict=True)):
         boxes = requested if step == len(steps) - 1 else [next_region]
         part = distort(part, name, level, rng, [box.relative_to(region) for box in boxes])
         part = next_region.relative_to(region).cut(part)
@@ -79,11 +61,11 @@ def distort_boxes(
     separate = [plan_regions(frame, steps, *size) for frame in frames]
     together = plan_regions(functools.reduce(Box.union, frames), steps, *size)
 
-    if sum(plan.source.area for plan in separate) >= together.source.area:
+    if sum(regions[0].area for regions in separate) >= together[0].area:
         part = compute_region(image, together, steps, rng, [box for group in outputs for box in group])
-        return [frame.relative_to(together.output).cut(part) for frame in frames]
+        return [frame.relative_to(together[-1]).cut(part) for frame in frames]
     seed = rng.integers(2**63)
     return [
-        compute_region(image, plan, steps, np.random.default_rng(seed), group)
-        for plan, group in zip(separate, outputs, strict=True)
+        compute_region(image, regions, steps, np.random.default_rng(seed), group)
+        for regions, group in zip(separate, outputs, strict=True)
     ]

@@ -1,4 +1,4 @@
-"""One distortion: a pure function, its five levels, and how far its result depends on the pixels around."""
+"""One distortion: a pure function, its five levels, and how far its result depends on the pixels around it."""
 
 from __future__ import annotations
 
@@ -36,12 +36,6 @@ class Distortion:
     selective: bool
     ordered: bool
 
-    def apply_where(
-        self, image: np.ndarray, amount: float, rng: np.random.Generator, requested: Sequence[Box]
-    ) -> np.ndarray:
-        """Calls ``apply`` when only the ``requested`` boxes of the result will be used."""
-        return self.apply(image, amount, rng, requested) if self.selective else self.apply(image, amount, rng)
-
     def input_box(self, output: Box, amount: float, height: int, width: int) -> Box:
         """The region of a (height, width) image that is needed to compute the result inside ``output``."""
         grid = self.grid(amount)
@@ -73,19 +67,13 @@ def piece_by_piece(apply: Apply) -> Apply:
 
 REGISTERED: dict[str, Distortion] = {}
 
-
-def _no_surroundings(amount: float) -> int:
-    return 0
-
-
-def _no_grid(amount: float) -> int:
-    return 1
+N_LEVELS = 5
 
 
 def distortion(
     levels: tuple[float, float, float, float, float],
-    reach: Callable[[float], int] = _no_surroundings,
-    grid: Callable[[float], int] = _no_grid,
+    reach: Callable[[float], int] = lambda amount: 0,
+    grid: Callable[[float], int] = lambda amount: 1,
     selective: bool = False,
     ordered: bool = True,
 ) -> Callable[[Apply], Apply]:
@@ -96,3 +84,24 @@ def distortion(
         return apply
 
     return register
+
+
+def distort(
+    image: np.ndarray, name: str, level: int, rng: np.random.Generator, requested: Sequence[Box] | None = None
+) -> np.ndarray:
+    """Distorts ``image``, uint8 RGB (H, W, 3), by the kind ``name`` at ``level`` (0 to 4); returns a new array.
+
+    ``requested`` are one or more boxes of the image: outside them the result may hold any values, and costly kinds
+    compute nothing there. By default the complete image is requested.
+    Raises ValueError for an unknown kind, a level outside 0..4 and anything but a uint8 RGB image.
+    """
+    if name not in REGISTERED:
+        raise ValueError(f"unknown distortion '{name}'; the kinds are {', '.join(sorted(REGISTERED))}")
+    if level not in range(N_LEVELS):
+        raise ValueError(f"level {level} of {name} does not exist; levels are 0 to {N_LEVELS - 1}")
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        raise ValueError(f"a distortion takes uint8 (H, W, 3), not {image.dtype} {image.shape}")
+    kind = REGISTERED[name]
+    if not kind.selective:
+        return kind.apply(image, kind.levels[level], rng)
+    return kind.apply(image, kind.levels[level], rng, requested or [Box(0, 0, *image.shape[:2])])

@@ -1,4 +1,4 @@
-"""Spatial distortions of KADID-10k: reduced resolutions, colour blocks, misplaced patches, jitter."""
+"""Spatial distortions of KADID-10k: colour blocks, misplaced patches, jitter."""
 
 import math
 from collections.abc import Sequence
@@ -8,57 +8,11 @@ import numpy as np
 
 from datasets.boxes import Box, disjoint
 from datasets.distortions.noise import draw_gaussian
-from datasets.distortions.registry import WHOLE_IMAGE, distortion
-from datasets.distortions.resampling import lanczos_down_and_up, resize_to_nearest, to_uint8
-from datasets.images.resampling import resize
+from datasets.distortions.registry import distortion
+from datasets.distortions.resolution import to_uint8
 
 REFERENCE_HEIGHT, REFERENCE_WIDTH = 384, 512
 """Size of KADID-10k's images. Counts of blocks and patches refer to this size; other sizes keep the density."""
-
-
-def _down_and_up(image: np.ndarray, factor: float, method: str) -> np.ndarray:
-    height, width = image.shape[:2]
-    small = resize(image, max(1, round(width / factor)), max(1, round(height / factor)), method)
-    return resize(small, width, height, method)
-
-
-def _nearest_down_and_up(image: np.ndarray, share: float) -> np.ndarray:
-    height, width = image.shape[:2]
-    small = resize_to_nearest(image, max(1, round(width * share)), max(1, round(height * share)))
-    return resize_to_nearest(small, width, height)
-
-
-_REDUCTIONS = (2, 3, 4, 8, 16)
-
-
-@distortion(levels=_REDUCTIONS, reach=lambda factor: 5 * int(factor), grid=int)
-def resize_bicubic(image: np.ndarray, factor: float, rng: np.random.Generator) -> np.ndarray:
-    """Down by ``factor`` (antialiased) and back up, bicubic."""
-    return _down_and_up(image, factor, "bicubic")
-
-
-@distortion(levels=_REDUCTIONS, reach=lambda factor: 3 * int(factor), grid=int)
-def resize_bilinear(image: np.ndarray, factor: float, rng: np.random.Generator) -> np.ndarray:
-    """Down by ``factor`` (antialiased) and back up, bilinear."""
-    return _down_and_up(image, factor, "bilinear")
-
-
-@distortion(levels=_REDUCTIONS, reach=lambda factor: 7 * int(factor), grid=int)
-def resize_lanczos(image: np.ndarray, factor: float, rng: np.random.Generator) -> np.ndarray:
-    """Down by ``factor`` (antialiased) and back up, Lanczos with three lobes."""
-    return lanczos_down_and_up(image, int(factor))
-
-
-@distortion(levels=(2, 3, 4, 5, 6), reach=int, grid=int)
-def resize_nearest(image: np.ndarray, factor: float, rng: np.random.Generator) -> np.ndarray:
-    """Down by ``factor`` and back up, nearest neighbour."""
-    return _nearest_down_and_up(image, 1 / factor)
-
-
-@distortion(levels=(0.01, 0.05, 0.1, 0.2, 0.5), reach=lambda amount: WHOLE_IMAGE)
-def pixelate(image: np.ndarray, amount: float, rng: np.random.Generator) -> np.ndarray:
-    """Nearest neighbour down to the share 0.95 - ``amount``^0.6 of the size and back up (KADID-10k #20)."""
-    return _nearest_down_and_up(image, 0.95 - amount**0.6)
 
 
 def _draw_count(at_reference_size: float, size: int, image: np.ndarray, rng: np.random.Generator) -> int:

@@ -1,4 +1,4 @@
-"""From an image to a training sample: lists of training images, shards, crops, the two data sets, their workers."""
+"""From an image to a training sample: lists of training images, shards, crops, the two data sets."""
 
 from __future__ import annotations
 

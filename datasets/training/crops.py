@@ -41,13 +41,10 @@ def sample_offset(size: int, max_dy: int, max_dx: int, rng: np.random.Generator)
 
 
 def sample_crop_pair(height: int, width: int, size: int, rng: np.random.Generator) -> tuple[Box, Box]:
-    """Draws two overlapping ``size`` x ``size`` boxes inside a (height, width) image.
+    """Draws two overlapping ``size`` x ``size`` boxes inside a (height, width) image, which is not smaller than a crop.
 
-    Either axis may carry the larger offset, in either direction. Raises ValueError for an image smaller than a
-    crop: see ``mirror_up_to``.
+    Either axis may carry the larger offset, in either direction.
     """
-    if min(height, width) < size:
-        raise ValueError(f"an image of {width}x{height} holds no crop of {size}x{size}; mirror it up first")
     dy, dx = sample_offset(size, height - size, width - size, rng)
     top = int(rng.integers(height - size - dy + 1))
     left = int(rng.integers(width - size - dx + 1))

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from common.names import NEGATIVES
-from learning.distributed.process_group import ProcessContext, gather_rows, new_group, permute_rows
+from learning.distributed.environment import ProcessContext
+from learning.distributed.process_group import COLLECTIVE_TIMEOUT, gather_rows, permute_rows
 
 
 class KeyQueue(nn.Module):
@@ -59,12 +60,7 @@ class NodeShuffle:
         self._seed = seed
         self._group: dist.ProcessGroup | None = None
         if context.local_size > 1:
-            # torch.distributed requires that every process takes part in creating every group.
-            for node in range(context.world_size // context.local_size):
-                ranks = list(range(node * context.local_size, (node + 1) * context.local_size))
-                group = new_group(ranks)
-                if group is not None:
-                    self._group = group
+            self._group, _ = dist.new_subgroups(context.local_size, timeout=COLLECTIVE_TIMEOUT)
 
     def shuffle(self, crops: Tensor, step: int) -> Tensor:
         """This process's crops (N, ...) -> N crops of the whole node."""

@@ -29,9 +29,10 @@ from datasets.images.folders import find_images
 from datasets.images.resampling import half_size_exactly
 from datasets.opinions.scores import read_scores
 from datasets.training.crops import centre
-from learning.contrastive.batches import Position
 from learning.contrastive.training_log import Measurement
-from learning.distributed.process_group import ProcessContext, from_first, gather_objects
+from learning.contrastive.training_state import Position
+from learning.distributed.environment import ProcessContext
+from learning.distributed.process_group import from_first, gather_objects
 from learning.regression.evaluate.protocol import run_protocol
 from learning.regression.fit.settings import Grid
 from learning.regression.fit.splits import random_splits

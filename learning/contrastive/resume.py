@@ -16,18 +16,18 @@ from common.atomic_files import check_writable, remove_leftovers
 from common.errors import UserError
 from common.folder_lock import hold
 from common.names import AUTO, FIXED
-from learning.contrastive.batches import Position
 from learning.contrastive.training_state import (
     CURRENT,
     Learner,
+    Position,
     Saved,
     checkpoint_paths,
     load_training_state,
     newest_checkpoint,
-    peek_newest,
     read_checkpoint,
 )
-from learning.distributed.process_group import ProcessContext, from_first, from_rank, gather_objects
+from learning.distributed.environment import ProcessContext
+from learning.distributed.process_group import from_first, from_rank, gather_objects
 from options.contrast import ContrastOptions
 
 EFFECTS = {
@@ -93,7 +93,7 @@ def open_run(
         if options.resume == AUTO:
             lock()  # before it is read: another process may be writing there
         saved = from_first(lambda: _read_resumed(options, folder), context)
-        if options.resume == AUTO and context.world_size > context.local_size:
+        if options.resume == AUTO and context.n_nodes > 1:
             saved = _newest_of_nodes(saved, options, folder, context)
         start = Position()
         if saved:
@@ -118,7 +118,7 @@ def _find_folder(options: ContrastOptions, description: dict[str, Any]) -> Path:
     folders = [options.model_path, *sorted(folder for folder in options.model_path.iterdir() if folder.is_dir())]
     fitting, obstacles = [], {}
     for folder in filter(checkpoint_paths, folders):  # folders with checkpoints
-        newest = peek_newest(folder)
+        newest = newest_checkpoint(folder, verify=False)
         if newest is None:
             obstacles[folder] = "none of its checkpoints can be read"
         elif not newest.run:
@@ -177,7 +177,7 @@ def _newest_of_nodes(
     has none of the run's checkpoints.
     """
     own = options.model_path if folder.name == options.model_path.name else options.model_path / folder.name
-    found = peek_newest(own) if context.local_rank == 0 else None
+    found = newest_checkpoint(own, verify=False) if context.local_rank == 0 else None
     positions = gather_objects(found.position if found else Position(), context)
     rank = positions.index(max(positions))
     if rank == 0:

@@ -10,44 +10,50 @@ import torch
 from torch import Tensor
 
 from common import log
-from learning.contrastive.batches import BadImages, Position, build_loader, epoch_batches
 from learning.contrastive.moco import accuracy, contrastive_loss, level_loss
 from learning.contrastive.resume import describe_run, open_run
-from learning.contrastive.schedule import learning_rate_at
-from learning.contrastive.setup import build_dataset, build_learner, training_device
+from learning.contrastive.setup import (
+    BadImages,
+    build_dataset,
+    build_learner,
+    build_loader,
+    epoch_batches,
+    training_device,
+)
 from learning.contrastive.training_log import Progress, Step
 from learning.contrastive.training_state import (
     OF_EPOCH,
     Learner,
+    Position,
     save_checkpoint,
     share_statistics,
     training_state,
     unwrapped,
     weights_digest,
 )
-from learning.distributed.environment import context_for_messages
-from learning.distributed.failures import run_rank
-from learning.distributed.process_group import leave
-from learning.distributed.rendezvous import join
-from learning.distributed.signals import StopRequest
+from learning.distributed.environment import Membership, ProcessContext
+from learning.distributed.exits import StopRequest, run_rank
+from learning.distributed.process_group import join, leave
 from networks.encoder import amp_dtype
 from options.contrast import ContrastOptions
 
+WARM_UP_START = 0.01
 
-def train_process(options: ContrastOptions, backend: str) -> None:
+
+def train_process(options: ContrastOptions, backend: str, member: Membership | None) -> None:
     """Runs ``train`` in this process. Every failure ends with an error message and an exit status (``run_rank``)."""
-    log.set_script("main_contrast.py")
-    log.set_quiet(context_for_messages().local_rank != 0)  # each node reports which processes it waits for
-    run_rank(lambda: train(options, backend))
+    context = member.context if member else ProcessContext()
+    log.set_quiet(context.local_rank != 0)  # each node reports which processes it waits for
+    run_rank(lambda: train(options, backend, member), context)
 
 
-def train(options: ContrastOptions, backend: str) -> None:
-    """Trains one encoder as the options say, over ``backend`` (nccl or gloo) if there are several processes.
+def train(options: ContrastOptions, backend: str, member: Membership | None) -> None:
+    """Trains one encoder as the options say, over ``backend`` (nccl or gloo) with the other processes of ``member``.
 
     Saves at an epoch's end, every ``save_steps`` steps within it, after each measurement of the probe, and when a
     signal asks to stop. Raises UserError for an error that the user can fix, and Stopped after a signal.
     """
-    context = join(backend, options.join_timeout)
+    context = join(member, backend, options.join_timeout)
     log.set_quiet(not context.is_first)
     stop = StopRequest()
     device = training_device(options.gpu, context)
@@ -84,7 +90,7 @@ def train(options: ContrastOptions, backend: str) -> None:
         with closing(progress):
             if context.is_first and not saved:
                 progress.picture(dataset[1, 0])
-            stop.check_all()
+            stop.obey(stop.agreed())
             for step in train_steps(options, learner, progress.batches(loader), start, steps_per_epoch, device):
                 position = step.position
                 progress.add(step)
@@ -102,7 +108,7 @@ def train(options: ContrastOptions, backend: str) -> None:
                         keep_as = OF_EPOCH.format(position.epoch) if position.at_epoch_end and kept else None
                         state = training_state(learner, position, description, probe.state() if probe else None)
                         save_checkpoint(state, folder, keep_as, options.keep, is_best)
-                if signal_number and position.epoch < options.epochs:
+                if position.epoch < options.epochs:
                     stop.obey(signal_number, f"after {position}; saved, --resume auto continues from there")
 
     log.set_quiet(context.local_rank != 0)  # the weights of every node are printed, to be compared
@@ -146,3 +152,31 @@ def train_steps(
 
         position = position.after_step(steps_per_epoch)
         yield Step(position, learning_rate, loss.detach(), accuracy(logits.detach()))
+
+
+def learning_rate_at(options: ContrastOptions, epoch: int, step: int, steps_per_epoch: int) -> float:
+    """The learning rate of step 0..steps_per_epoch-1 of an epoch.
+
+    The cosine moves once an epoch, as released: the last epoch has the lowest rate throughout. With ``--schedule step``
+    the same curve moves at every step; the two agree at the last step of each epoch. During the W warm-up epochs the
+    rate rises linearly from 0.01 to the schedule's value at epoch W.
+    """
+    warm_up_epochs = (10 if options.epochs > 500 else 5) if options.warm else 0
+    if epoch <= warm_up_epochs:
+        progress = (step + (epoch - 1) * steps_per_epoch) / (warm_up_epochs * steps_per_epoch)
+        return WARM_UP_START + progress * (decayed_rate(options, warm_up_epochs) - WARM_UP_START)
+    if options.schedule == "step":
+        return decayed_rate(options, epoch - 1 + (step + 1) / steps_per_epoch)
+    return decayed_rate(options, epoch)
+
+
+def decayed_rate(options: ContrastOptions, epochs: float) -> float:
+    """The learning rate after ``epochs`` epochs, without warm-up: the decay of ``--cosine``, else of steps.
+
+    The cosine goes down to eta_min = learning_rate * lr_decay_rate^3.
+    """
+    if options.cosine:
+        lowest = options.learning_rate * options.lr_decay_rate**3
+        return lowest + (options.learning_rate - lowest) * (1 + math.cos(math.pi * epochs / options.epochs)) / 2
+    n_decays = sum(decay_epoch < epochs for decay_epoch in options.lr_decay_epochs)
+    return options.learning_rate * options.lr_decay_rate**n_decays

@@ -20,8 +20,9 @@ from common import log
 from common.errors import UserError
 from common.process import signals_delayed
 from common.progress_bar import on_terminal
-from learning.contrastive.batches import Position
-from learning.distributed.process_group import ProcessContext, mean_over_processes
+from learning.contrastive.training_state import Position
+from learning.distributed.environment import ProcessContext
+from learning.distributed.process_group import mean_over_processes
 from options.contrast import ContrastOptions
 
 N_PICTURED_PAIRS = 12

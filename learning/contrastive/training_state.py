@@ -9,7 +9,6 @@ under the same names without ``module.``, ``contrast`` the queue as ``memory``. 
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import shutil
@@ -27,7 +26,6 @@ from torch.optim import Optimizer
 from common import log
 from common.atomic_files import whole_file
 from common.errors import UserError
-from learning.contrastive.batches import Position
 from learning.contrastive.moco import MoCo
 from networks.checkpoint_files import UnreadableFileError
 from networks.checkpoint_formats import read_file, with_prefix, without_prefix
@@ -39,6 +37,27 @@ OF_EPOCH = "ckpt_epoch_{}.pth"
 BEST = "best.pth"
 
 Content = dict[str, Any]
+
+
+class Position(NamedTuple):
+    """The progress of a training: complete epochs, steps done in the epoch after them, and steps done in all."""
+
+    epoch: int = 0
+    step: int = 0
+    global_step: int = 0
+
+    def after_step(self, steps_per_epoch: int) -> Position:
+        """The position one step later."""
+        if self.step + 1 < steps_per_epoch:
+            return Position(self.epoch, self.step + 1, self.global_step + 1)
+        return Position(self.epoch + 1, 0, self.global_step + 1)
+
+    @property
+    def at_epoch_end(self) -> bool:
+        return self.step == 0
+
+    def __str__(self) -> str:
+        return f"epoch {self.epoch}" if self.step == 0 else f"step {self.step} of epoch {self.epoch + 1}"
 
 
 class Learner(NamedTuple):
@@ -195,13 +214,9 @@ def save_checkpoint(
 
 def _of_epochs(folder: Path) -> list[Path]:
     """The checkpoints kept by their epoch, newest first."""
-    prefix, suffix = OF_EPOCH.split("{}")
-    found = {
-        int(number): path
-        for path in folder.glob(OF_EPOCH.format("*"))
-        if (number := path.name.removeprefix(prefix).removesuffix(suffix)).isdecimal()
-    }
-    return [found[epoch] for epoch in sorted(found, reverse=True)]
+    numbers = {path: path.stem.rpartition("_")[2] for path in folder.glob(OF_EPOCH.format("*"))}
+    found = [path for path, number in numbers.items() if number.isdecimal()]
+    return sorted(found, key=lambda path: int(numbers[path]), reverse=True)
 
 
 def checkpoint_paths(folder: Path) -> list[Path]:
@@ -209,29 +224,22 @@ def checkpoint_paths(folder: Path) -> list[Path]:
     return [path for path in [folder / CURRENT, folder / PREVIOUS, *_of_epochs(folder)] if path.exists()]
 
 
-def newest_checkpoint(folder: Path) -> Saved | None:
-    """The newest valid checkpoint of a run's folder.
+def newest_checkpoint(folder: Path, verify: bool = True) -> Saved | None:
+    """The newest valid checkpoint of a run's folder; without ``verify`` the newest readable one, its tensors not read.
 
-    A damaged checkpoint is renamed, with a warning, so that it is neither tried again nor lost. A file that the system
-    does not give now may be valid: UnreadableFileError is raised.
+    With ``verify`` a damaged checkpoint is renamed, with a warning, so that it is neither tried again nor lost. A file
+    that the system does not give now may be valid: UnreadableFileError is raised.
     """
     for path in checkpoint_paths(folder):
         try:
-            return read_checkpoint(path)
-        except UnreadableFileError:  # noqa: PERF203  (a run has few checkpoints)
-            raise
-        except UserError as error:
-            renamed = path.with_name(path.name + ".damaged")
-            path.replace(renamed)
-            log.warning(f"{error}; it is renamed to {renamed.name}, and an older checkpoint is used")
-    return None
-
-
-def peek_newest(folder: Path) -> Saved | None:
-    """The newest readable checkpoint of a folder, not verified, its tensors not read. Changes no file."""
-    for path in checkpoint_paths(folder):
-        with contextlib.suppress(UserError):  # damaged
-            return read_checkpoint(path, verify=False)
+            return read_checkpoint(path, verify)
+        except UserError as error:  # noqa: PERF203  (a run has few checkpoints)
+            if verify and isinstance(error, UnreadableFileError):
+                raise
+            if verify:
+                renamed = path.with_name(path.name + ".damaged")
+                path.replace(renamed)
+                log.warning(f"{error}; it is renamed to {renamed.name}, and an older checkpoint is used")
     return None
 
 

@@ -1,13 +1,13 @@
-"""This process's rank among the processes of its job, from the environment variables that launchers set.
+"""What this process is among the processes of its job, from the environment variables that launchers set.
 
 | launcher | variables |
 |---|---|
-| torchrun, ``launch.start_node`` | RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE, MASTER_ADDR, MASTER_PORT |
+| torchrun | RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE, MASTER_ADDR, MASTER_PORT |
 | Kubeflow's PyTorchJob, hand-made scripts | RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT |
 | SLURM's srun | SLURM_PROCID, SLURM_NTASKS, SLURM_LOCALID, SLURM_NNODES, SLURM_NODELIST |
 
-Beside this module, only ``launch`` looks at two of them: whether LOCAL_RANK and MASTER_ADDR are set. mpirun's processes
-are refused, since each would train alone.
+Beside this module, only ``launch`` looks at two of them: whether LOCAL_RANK is set, and MASTER_ADDR, which a typed
+address replaces. mpirun's processes are refused, since each would train alone.
 """
 
 from __future__ import annotations
@@ -18,9 +18,31 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from common.errors import UserError
-from learning.distributed.process_group import ProcessContext
 
 TORCHRUN = "torchrun"
+
+
+@dataclass(frozen=True)
+class ProcessContext:
+    """This process's rank among all ``world_size`` processes, and among the ``local_size`` of its node."""
+
+    rank: int = 0
+    world_size: int = 1
+    local_rank: int = 0
+    local_size: int = 1
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the one process that writes files and prints."""
+        return self.rank == 0
+
+    @property
+    def n_nodes(self) -> int:
+        return self.world_size // self.local_size
+
+    @property
+    def node(self) -> int:
+        return self.rank // self.local_size
 
 
 @dataclass(frozen=True)
@@ -51,15 +73,6 @@ def find_membership(environment: Mapping[str, str] = os.environ) -> Membership |
         _refuse_mpirun(environment)
         membership = _by_slurm(environment)
     return membership
-
-
-def context_for_messages() -> ProcessContext:
-    """The context of this process, which may be about to report a contradiction in its environment."""
-    try:
-        membership = find_membership()
-    except UserError:
-        membership = None
-    return membership.context if membership else ProcessContext()
 
 
 def _by_rank(environment: Mapping[str, str]) -> Membership | None:
@@ -149,12 +162,6 @@ def _master_url(environment: Mapping[str, str]) -> str | None:
     if not host or not port:
         return None
     return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
-
-
-def set_address(url: str) -> None:
-    """Sets the address of rank 0 in this process's environment."""
-    host, port = parse_dist_url(url)
-    os.environ.update(MASTER_ADDR=host, MASTER_PORT=str(port))
 
 
 def parse_dist_url(url: str) -> tuple[str, int]:

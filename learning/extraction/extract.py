@@ -18,9 +18,8 @@ from common.errors import UserError
 from common.progress_bar import ProgressBar
 from datasets.features.files import FeatureFolder, claim_folder, feature_file, write_single_file
 from datasets.images.lists import ImageListing, ListedImage, list_images
-from learning.distributed.environment import context_for_messages
-from learning.distributed.process_group import ProcessContext, from_first, gather_objects, leave
-from learning.distributed.rendezvous import join
+from learning.distributed.environment import ProcessContext, find_membership
+from learning.distributed.process_group import from_first, gather_objects, join, leave
 from learning.extraction.compute import ComputedFeatures, compute_features
 from learning.extraction.decoding import DecodedImage, UnreadableImage, decode_images
 from learning.extraction.extractors import extraction_device, load_extractors
@@ -49,8 +48,9 @@ def extract(options: FeatureOptions) -> int:
 
     It is 1 if an image or a folder could not be read. Raises UserError for a mistake that the user can fix.
     """
-    log.set_quiet(not context_for_messages().is_first)  # also while it waits for the others
-    context = join("gloo")
+    membership = find_membership()
+    log.set_quiet(membership is not None and not membership.context.is_first)  # also while it waits for the others
+    context = join(membership, "gloo")
     device = extraction_device(options.compute.device, context)
     if device.type == "cpu":
         torch.set_num_threads(max(1, torch.get_num_threads() // context.local_size))

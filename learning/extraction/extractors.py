@@ -9,7 +9,7 @@ import torch
 
 from common.errors import UserError
 from common.names import CONTENT_AWARE
-from learning.distributed.process_group import ProcessContext
+from learning.distributed.environment import ProcessContext
 from networks.checkpoint_formats import load_encoder
 from networks.features import FeatureExtractor
 from options.features import ComputeOptions

@@ -64,17 +64,13 @@ import os, time
 from common.atomic_files import whole_file
 from common.process import run_script
 
-kept = ""
-
 def work():
-    global kept
-    kept = "; features are kept"
     with whole_file("scores.csv") as temporary:
         temporary.write_text("image,score")
         os.kill(os.getpid(), {int(number)})
         time.sleep(60)
 
-run_script(work, after_interrupt=lambda: f"interrupted{{kept}}")
+run_script(work, after_interrupt="interrupted; features are kept")
 """
     assert_ends(code, tmp_path, status, "-c: interrupted; features are kept\n")
 
@@ -97,11 +93,7 @@ def work():
         time.sleep(0.1)
         Path("temporary").unlink()
 
-def say():
-    os.kill(os.getpid(), {int(number)})
-    return "interrupted"
-
-run_script(work, after_interrupt=say)
+run_script(work)
 """
     assert_ends(code, tmp_path, status, "-c: interrupted\n")
 

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 from common.names import FIXED
-from learning.contrastive.batches import Position
 from learning.contrastive.resume import describe_run, find_differences
-from learning.contrastive.training_state import Saved
-from learning.distributed.process_group import ProcessContext
+from learning.contrastive.training_state import Position, Saved
+from learning.distributed.environment import ProcessContext
 from options.contrast import ContrastOptions, parse_contrast_options
 
 PUBLISHED = """--method MoCov2 --cosine --head mlp --multiprocessing-distributed --csv_path ./csv_files/moco_train.csv

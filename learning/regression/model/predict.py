@@ -16,7 +16,7 @@ from common.names import CHECKPOINTS, QUALITY_AWARE, pooling_of
 from datasets.features.files import FeatureFolder, check_precision, claim_folder, read_encoder
 from datasets.images.lists import ImageListing, ListedImage, list_images, match_names
 from datasets.opinions.tables import write_csv
-from learning.distributed.process_group import ProcessContext
+from learning.distributed.environment import ProcessContext
 from learning.extraction.compute import ComputedFeatures
 from learning.extraction.extract import Extraction
 from learning.extraction.extractors import extraction_device, load_extractors

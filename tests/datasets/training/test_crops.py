@@ -68,11 +68,6 @@ def test_offsets_are_uniform_over_those_allowed():
     assert chi_squared < len(allowed) + 4 * np.sqrt(2 * len(allowed))
 
 
-def test_an_image_smaller_than_a_crop_is_refused():
-    with pytest.raises(ValueError, match="159x300"):
-        sample_crop_pair(300, 159, 160, np.random.default_rng(0))
-
-
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 60), st.integers(1, 60))
 def test_mirroring_reaches_the_size_with_the_images_own_pixels(height, width, least_height, least_width):

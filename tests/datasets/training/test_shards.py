@@ -20,12 +20,11 @@ from torch.utils.data import DataLoader
 from common import folder_lock
 from common.errors import UserError
 from common.folder_lock import LOCK
-from datasets.training import shard_writing, shards
+from datasets.training import shards
 from datasets.training.content_aware import ContentAwareDataset
 from datasets.training.image_lists import read_training_csv
 from datasets.training.quality_aware import QualityAwareDataset
-from datasets.training.shard_writing import write_shards
-from datasets.training.shards import INDEX, find_shards, read_shard, write_index
+from datasets.training.shards import INDEX, find_shards, read_shard, write_index, write_shards
 from tests.images import write_training_set
 from tests.runs import ROOT
 
@@ -236,8 +235,8 @@ def test_writing_continues_after_an_interruption_with_the_same_end(csv_path, tmp
             raise KeyboardInterrupt
         return original(path)
 
-    original = shard_writing.open_image_file
-    monkeypatch.setattr(shard_writing, "open_image_file", stop_at_the_sixth)
+    original = shards.open_image_file
+    monkeypatch.setattr(shards, "open_image_file", stop_at_the_sixth)
     with pytest.raises(KeyboardInterrupt):
         write_shards_of(files(csv_path), tmp_path / "part", limit)
     monkeypatch.undo()

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from benchmarks.step import FLOAT64, PLAIN_FLOAT64, random_batches, start
 from learning.contrastive.moco import KeyQueue, MoCo, NodeShuffle, accuracy, contrastive_loss, level_loss
-from learning.distributed.process_group import ProcessContext
+from learning.distributed.environment import ProcessContext
 from networks import ContrastiveNetwork
 
 

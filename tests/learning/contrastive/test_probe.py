@@ -14,10 +14,10 @@ from sklearn.preprocessing import StandardScaler
 from common.errors import UserError
 from datasets.distortions import DISTORTIONS, N_LEVELS
 from learning.contrastive import probe as probes
-from learning.contrastive.batches import Position
 from learning.contrastive.probe import DistortionSet, OpinionSet, Probe, default_interval, read_probe_set
 from learning.contrastive.training_log import Measurement
-from learning.distributed.process_group import ProcessContext
+from learning.contrastive.training_state import Position
+from learning.distributed.environment import ProcessContext
 from networks.checkpoint_formats import load_encoder
 from options.contrast import parse_contrast_options
 from tests.dead_leaves import dead_leaves

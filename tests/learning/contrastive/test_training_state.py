@@ -10,8 +10,7 @@ import torch
 from common.atomic_files import remove_leftovers
 from common.errors import UserError
 from learning.contrastive import training_state
-from learning.contrastive.batches import Position
-from learning.contrastive.training_state import OF_EPOCH, newest_checkpoint, read_checkpoint, save_checkpoint
+from learning.contrastive.training_state import OF_EPOCH, Position, newest_checkpoint, read_checkpoint, save_checkpoint
 
 
 def state(epoch, step=0):

@@ -6,11 +6,10 @@ import threading
 import pytest
 
 from common.errors import UserError
-from learning.distributed import rendezvous
-from learning.distributed.environment import find_membership, first_host
-from learning.distributed.launch import Launch, find_launch
-from learning.distributed.process_group import ProcessContext
-from learning.distributed.rendezvous import wait_for_all
+from learning.distributed import process_group
+from learning.distributed.environment import ProcessContext, find_membership, first_host
+from learning.distributed.launch import find_launch
+from learning.distributed.process_group import wait_for_all
 from options.contrast import parse_contrast_options
 from tests.runs import free_port
 
@@ -19,6 +18,12 @@ SIX_NODES = "--multiprocessing-distributed --nproc-per-node 2 --world-size 6 --r
 
 def launch(options, **environment):
     return find_launch(parse_contrast_options(shlex.split(options)), environment)
+
+
+def found(options, **environment):
+    """(context, address): what a process trains as, or the first of the processes that it starts."""
+    member = launch(options, **environment)
+    return member.context, member.url
 
 
 def slurm(rank, n_tasks, n_nodes, **more):
@@ -30,9 +35,10 @@ def slurm(rank, n_tasks, n_nodes, **more):
 
 
 def test_options_alone():
-    assert launch("") == Launch()
-    assert launch(SIX_NODES) == Launch(None, 6, 3, 2, "tcp://10.0.0.1:29500")
-    assert launch(SIX_NODES).n_processes == 12
+    assert launch("") is None
+    assert found(SIX_NODES) == (ProcessContext(6, 12, 0, 2), "tcp://10.0.0.1:29500")
+    assert (launch(SIX_NODES).context.node, launch(SIX_NODES).context.n_nodes) == (3, 6)
+    assert launch(SIX_NODES).restarts == 0  # its processes meet where the nodes have met
 
 
 MASTER = {"MASTER_ADDR": "10.0.0.7", "MASTER_PORT": "29501"}
@@ -40,7 +46,8 @@ MASTER = {"MASTER_ADDR": "10.0.0.7", "MASTER_PORT": "29501"}
 
 def test_torchrun():
     torchrun = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4"} | MASTER
-    assert launch("", **torchrun) == Launch(ProcessContext(5, 8, 1, 4), dist_url="tcp://10.0.0.7:29501")
+    assert found("", **torchrun) == (ProcessContext(5, 8, 1, 4), "tcp://10.0.0.7:29501")
+    assert found("--dist-url tcp://10.0.0.1:1", **torchrun)[1] == "tcp://10.0.0.7:29501"
     assert launch("", **torchrun, **slurm(0, 2, 2)).context == ProcessContext(5, 8, 1, 4)  # torchrun started by srun
     with pytest.raises(UserError, match=r"torchrun has started this process.*leave out --multiprocessing-distributed"):
         launch(SIX_NODES, **torchrun)
@@ -49,13 +56,13 @@ def test_torchrun():
 def test_kubeflow():
     """RANK and WORLD_SIZE without LOCAL_RANK: one training process, or the launcher of one node."""
     kubeflow = {"RANK": "1", "WORLD_SIZE": "2"} | MASTER
-    found = find_membership(kubeflow)
-    assert found.context == ProcessContext(1, 2, 0, 1) and not found.knows_local_rank
-    assert launch("", **kubeflow) == Launch(ProcessContext(1, 2), dist_url="tcp://10.0.0.7:29501")
-    found = launch("--multiprocessing-distributed --nproc-per-node 8", **kubeflow)
-    assert found == Launch(None, 2, 1, 8, "tcp://10.0.0.7:29501")
+    member = find_membership(kubeflow)
+    assert member.context == ProcessContext(1, 2, 0, 1) and not member.knows_local_rank
+    assert launch("", **kubeflow) == member and member.url == "tcp://10.0.0.7:29501"
+    starting = launch("--multiprocessing-distributed --nproc-per-node 8", **kubeflow)
+    assert (starting.context, starting.url) == (ProcessContext(8, 16, 0, 8), "tcp://10.0.0.7:29501")
     by_hand = "--multiprocessing-distributed --world-size 2 --rank 1 --nproc-per-node 8 --dist-url tcp://10.0.0.7:29501"
-    assert launch(by_hand, **kubeflow) == found
+    assert launch(by_hand, **kubeflow) == starting
     assert launch("--world-size 1", **kubeflow).context == ProcessContext(1, 2)  # never alone beside the other process
     assert find_membership({"WORLD_SIZE": "1"}) is None
     assert find_membership({"RANK": "0", "WORLD_SIZE": "1"}) is None
@@ -94,12 +101,11 @@ def test_mpirun_is_told_from_srun():
 
 
 def test_srun():
-    found = launch("", **slurm(5, 6, 3))
-    assert found.context == ProcessContext(5, 6, 1, 2) and found.dist_url == "tcp://gpu07:22345"
-    assert launch("--dist-url tcp://10.0.0.1:1", **slurm(5, 6, 3)).dist_url == "tcp://10.0.0.1:1"
+    assert found("", **slurm(5, 6, 3)) == (ProcessContext(5, 6, 1, 2), "tcp://gpu07:22345")
+    assert found("--dist-url tcp://10.0.0.1:1", **slurm(5, 6, 3))[1] == "tcp://10.0.0.1:1"
     # One task per node that starts the node's processes; or typed by hand, which wins.
-    found = launch("--multiprocessing-distributed --nproc-per-node 4", **slurm(2, 3, 3))
-    assert (found.context, found.n_nodes, found.node, found.n_per_node) == (None, 3, 2, 4)
+    starting = launch("--multiprocessing-distributed --nproc-per-node 4", **slurm(2, 3, 3))
+    assert starting.context == ProcessContext(8, 12, 0, 4) and starting.context.node == 2
     assert launch(SIX_NODES, **slurm(2, 3, 3)) == launch(SIX_NODES)
     # A job step's numbers count, where they differ from the job's.
     step = slurm(1, 6, 3, SLURM_STEP_NUM_TASKS="2", SLURM_STEP_NUM_NODES="1")
@@ -126,8 +132,8 @@ def test_first_host(nodes, first):
 
 
 def test_nodes_say_whom_they_wait_for_and_not_for_ever(capsys, monkeypatch):
-    monkeypatch.setattr(rendezvous, "SECONDS_BETWEEN_REPORTS", 0.4)  # a minute, for people
-    monkeypatch.setattr(rendezvous, "PATIENCE", 0)
+    monkeypatch.setattr(process_group, "SECONDS_BETWEEN_REPORTS", 0.4)  # a minute, for people
+    monkeypatch.setattr(process_group, "PATIENCE", 0)
     url = f"tcp://127.0.0.1:{free_port()}"
     with pytest.raises(UserError, match=rf"2 of 3 nodes have not come to {url[6:]} within 1 s: number 1, 2; start"):
         wait_for_all(url, 0, 3, "nodes", 1)

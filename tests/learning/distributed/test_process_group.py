@@ -1,6 +1,6 @@
 """Several real processes: shuffled BatchNorm, the gathering of keys, and which address is refused."""
 
-import os
+import multiprocessing
 import socket
 from contextlib import contextmanager
 
@@ -12,17 +12,16 @@ from torch import nn
 from common.errors import UserError
 from learning.contrastive.moco import KeyQueue, MoCo, NodeShuffle
 from learning.contrastive.setup import build_moco
-from learning.distributed.environment import parse_dist_url
-from learning.distributed.launch import Launch, start_node
+from learning.distributed.environment import Membership, ProcessContext, find_membership, parse_dist_url
+from learning.distributed.launch import start_node
 from learning.distributed.process_group import (
-    ProcessContext,
     from_rank,
     gather_objects,
     gather_rows,
+    join,
     leave,
     mean_over_processes,
 )
-from learning.distributed.rendezvous import join
 from options.contrast import parse_contrast_options
 from tests.runs import free_port
 
@@ -32,22 +31,24 @@ pytestmark = pytest.mark.processes
 @contextmanager
 def joined(rank, n_nodes, per_node, port):
     """What a launcher sets for a process of ``n_nodes`` times ``per_node``."""
-    os.environ.update(
-        MASTER_ADDR="127.0.0.1",
-        MASTER_PORT=str(port),
-        RANK=str(rank),
-        WORLD_SIZE=str(n_nodes * per_node),
-        LOCAL_RANK=str(rank % per_node),
-        LOCAL_WORLD_SIZE=str(per_node),
-    )
-    yield join("gloo")
+    environment = {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "RANK": str(rank),
+        "WORLD_SIZE": str(n_nodes * per_node),
+        "LOCAL_RANK": str(rank % per_node),
+        "LOCAL_WORLD_SIZE": str(per_node),
+    }
+    yield join(find_membership(environment), "gloo")
     leave()
 
 
 @pytest.mark.parametrize("n_nodes, per_node", [(1, 2), (2, 2)])
 def test_processes_exchange_crops_keys_facts_and_gradients(n_nodes, per_node):
-    """One start for all checks: each process imports torch, which takes longer than the checks."""
-    mp.spawn(_check_in_group, (n_nodes, per_node, free_port()), nprocs=n_nodes * per_node)
+    """One start for all checks, by a server that has imported torch: each import takes longer than the checks."""
+    multiprocessing.set_forkserver_preload(["learning.contrastive.setup"])
+    arguments = (n_nodes, per_node, free_port())
+    mp.start_processes(_check_in_group, arguments, nprocs=n_nodes * per_node, start_method="forkserver")
 
 
 def _check_in_group(rank, n_nodes, per_node, port):
@@ -161,4 +162,6 @@ def test_a_port_in_use_is_named():
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(UserError, match=f"127.0.0.1:{port}.*cannot listen"):
-            start_node(print, (), Launch(dist_url=f"tcp://127.0.0.1:{port}"))
+            start_node(
+                print, parse_contrast_options([]), "gloo", Membership("", ProcessContext(), f"tcp://127.0.0.1:{port}")
+            )

@@ -12,7 +12,7 @@ from common.names import CHECKPOINTS
 from datasets.features.files import FeatureFolder
 from datasets.images import read_image
 from datasets.images.lists import list_images
-from learning.distributed.process_group import ProcessContext
+from learning.distributed.environment import ProcessContext
 from learning.extraction.extract import extract_features
 from learning.extraction.extractors import load_extractors
 from learning.regression.model.description import RegressorDescription

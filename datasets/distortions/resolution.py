@@ -1,6 +1,7 @@
-"""Resizing for distortions on uint8 images, in OpenCV: nearest neighbour, and Lanczos composed of linear filters.
+"""Resolution and compression of KADID-10k: resizing down and up, pixels, JPEG.
 
-OpenCV's own Lanczos is not antialiased, and torch's port of Pillow's filters (``datasets.images.resampling``) has none.
+Resizing is OpenCV's. Its own Lanczos is not antialiased, and torch's port of Pillow's filters
+(``datasets.images.resampling``) has none: here it is composed of linear filters.
 """
 
 import functools
@@ -8,6 +9,9 @@ import functools
 import cv2
 import numpy as np
 from PIL import Image
+
+from datasets.distortions.registry import WHOLE_IMAGE, distortion
+from datasets.images.resampling import resize
 
 OPENCV_FINDS_THE_NEAREST = int(cv2.__version__.split(".")[0]) >= 5
 
@@ -86,3 +90,58 @@ def lanczos_down_and_up(image: np.ndarray, factor: int) -> np.ndarray:
         return cv2.resize(lanczos_down_and_up(divisible, factor), (width, height), interpolation=cv2.INTER_CUBIC)
     small = _reduce_rows(cv2.transpose(_reduce_rows(image, factor)), factor)
     return _enlarge_rows(cv2.transpose(_enlarge_rows(small, factor)), factor)
+
+
+def _down_and_up(image: np.ndarray, factor: float, method: str) -> np.ndarray:
+    height, width = image.shape[:2]
+    small = resize(image, max(1, round(width / factor)), max(1, round(height / factor)), method)
+    return resize(small, width, height, method)
+
+
+def _nearest_down_and_up(image: np.ndarray, share: float) -> np.ndarray:
+    height, width = image.shape[:2]
+    small = resize_to_nearest(image, max(1, round(width * share)), max(1, round(height * share)))
+    return resize_to_nearest(small, width, height)
+
+
+_REDUCTIONS = (2, 3, 4, 8, 16)
+
+
+@distortion(levels=_REDUCTIONS, reach=lambda factor: 5 * int(factor), grid=int)
+def resize_bicubic(image: np.ndarray, factor: float, rng: np.random.Generator) -> np.ndarray:
+    """Down by ``factor`` (antialiased) and back up, bicubic."""
+    return _down_and_up(image, factor, "bicubic")
+
+
+@distortion(levels=_REDUCTIONS, reach=lambda factor: 3 * int(factor), grid=int)
+def resize_bilinear(image: np.ndarray, factor: float, rng: np.random.Generator) -> np.ndarray:
+    """Down by ``factor`` (antialiased) and back up, bilinear."""
+    return _down_and_up(image, factor, "bilinear")
+
+
+@distortion(levels=_REDUCTIONS, reach=lambda factor: 7 * int(factor), grid=int)
+def resize_lanczos(image: np.ndarray, factor: float, rng: np.random.Generator) -> np.ndarray:
+    """Down by ``factor`` (antialiased) and back up, Lanczos with three lobes."""
+    return lanczos_down_and_up(image, int(factor))
+
+
+@distortion(levels=(2, 3, 4, 5, 6), reach=int, grid=int)
+def resize_nearest(image: np.ndarray, factor: float, rng: np.random.Generator) -> np.ndarray:
+    """Down by ``factor`` and back up, nearest neighbour."""
+    return _nearest_down_and_up(image, 1 / factor)
+
+
+@distortion(levels=(0.01, 0.05, 0.1, 0.2, 0.5), reach=lambda amount: WHOLE_IMAGE)
+def pixelate(image: np.ndarray, amount: float, rng: np.random.Generator) -> np.ndarray:
+    """Nearest neighbour down to the share 0.95 - ``amount``^0.6 of the size and back up (KADID-10k #20)."""
+    return _nearest_down_and_up(image, 0.95 - amount**0.6)
+
+
+@distortion(levels=(70, 43, 36, 24, 7), reach=lambda quality: 16, grid=lambda quality: 16)
+def jpeg(image: np.ndarray, quality: float, rng: np.random.Generator) -> np.ndarray:
+    """Encoded and decoded as JPEG (4:2:0) of that ``quality`` (KADID-10k #10)."""
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    _, file = cv2.imencode(".jpg", bgr, (cv2.IMWRITE_JPEG_QUALITY, int(quality)))
+    decoded = cv2.imdecode(file, cv2.IMREAD_COLOR)
+    assert decoded is not None  # OpenCV wrote the file itself
+    return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)

@@ -5,7 +5,7 @@ from itertools import chain, pairwise
 
 import pytest
 
-from learning.contrastive.schedule import decayed_rate, learning_rate_at
+from learning.contrastive.trainer import decayed_rate, learning_rate_at
 from options.contrast import parse_contrast_options
 
 

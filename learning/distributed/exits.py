@@ -1,13 +1,19 @@
-"""How a rank of a training ends: with a sentence where the failure is, and an exit status."""
+"""How a rank of a training ends: on a signal after the same step as all, on a failure with a sentence where it happens.
+
+The exit status is 1 for a failure, ``LOST_CONTACT`` after another process's failure, and after a signal 130 (Ctrl-C)
+or ``REQUEUE``.
+"""
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import socket
 import time
 import traceback
 from collections.abc import Callable
+from multiprocessing import resource_tracker
 
 import torch
 import torch.distributed as dist
@@ -15,37 +21,77 @@ import torch.distributed as dist
 from common import log
 from common.errors import UserError
 from common.process import (
+    HANGUP,
     LOST_CONTACT,
     Stopped,
+    answer_signals,
     exit_at_once,
     explain_system_error,
     note_signals,
     noted_signal,
+    signals_delayed,
     stop_status,
 )
-from learning.distributed.environment import context_for_messages
-from learning.distributed.signals import exit_on_signals
+from learning.distributed.environment import ProcessContext
+from learning.distributed.process_group import COLLECTIVE_TIMEOUT
 
 
-def run_rank(work: Callable[[], None]) -> None:
-    """Runs ``work`` as the whole work of this process. Returns only when it succeeds.
+def exit_on_signals() -> None:
+    """Makes signals raise Stopped in this process, until a ``StopRequest`` only notes them: nothing is to be saved yet.
 
-    Otherwise the process exits, with status 1 for a failure, which it explains, ``LOST_CONTACT`` after another
-    process's failure, and after a signal 130 (Ctrl-C) or ``REQUEUE``.
+    Starts Python's resource tracker such that it survives a signal to all processes, and ends without warnings.
     """
+    os.environ.setdefault("PYTHONWARNINGS", "ignore::UserWarning:multiprocessing.resource_tracker")
+    answer_signals(keep_ignored=(HANGUP,))  # a script's ``main_contrast.py &`` can be stopped by SIGINT
+    with signals_delayed():
+        resource_tracker.ensure_running()
+
+
+class StopRequest:
+    """Has signals only noted from its construction on. A second Ctrl-C still raises Stopped at once."""
+
+    def __init__(self) -> None:
+        self._group: dist.ProcessGroup | None = None
+        if dist.is_initialized():
+            # A group of its own, of all processes: with NCCL's, every check would wait for the GPU.
+            self._group, _ = dist.new_subgroups(dist.get_world_size(), timeout=COLLECTIVE_TIMEOUT, backend="gloo")
+        note_signals(True)
+
+    def agreed(self) -> int:
+        """The signal that any process has received, the same number in every process; 0 if there was none."""
+        received = torch.tensor(noted_signal())
+        if self._group is not None:
+            dist.all_reduce(received, dist.ReduceOp.MAX, self._group)
+        return int(received)
+
+    def check(self) -> None:
+        """Raises Stopped if this process has received a signal. For rank 0, while the other processes wait for it."""
+        if number := noted_signal():
+            raise Stopped(number)
+
+    def obey(self, number: int, when: str = "") -> None:
+        """Raises Stopped for a signal, once all processes have arrived: no launcher ends rank 0 while it writes."""
+        if not number:
+            return
+        if self._group is not None:
+            dist.barrier(self._group)
+        raise Stopped(number, when)
+
+
+def run_rank(work: Callable[[], None], context: ProcessContext) -> None:
+    """Runs ``work`` as the whole work of this process. Returns only when it succeeds; else the process exits."""
     try:
         exit_on_signals()
         work()
     except KeyboardInterrupt as interrupt:
         note_signals(True)  # nothing interrupts the end
         stop = interrupt if isinstance(interrupt, Stopped) else Stopped(signal.SIGINT)
-        if context_for_messages().is_first:
+        if context.is_first:
             log.error(str(stop) if stop.when else f"{stop} before the first step")
         exit_at_once(stop_status(stop.number))
     except Exception as error:
         stopping = noted_signal()
         note_signals(True)
-        context = context_for_messages()
         name = f"process {context.rank} on {socket.gethostname()}: " if context.world_size > 1 else ""
         if lost_contact(error):
             time.sleep(1)  # a launcher must find the process that has failed before those that only follow

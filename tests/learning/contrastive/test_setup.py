@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from common.errors import UserError
 from datasets.training.quality_aware import QualityAwareDataset
-from learning.contrastive.batches import BAD_IMAGES, N_NAMED, BadImages, Position, epoch_batches
-from learning.distributed.process_group import ProcessContext
+from learning.contrastive.setup import BAD_IMAGES, N_NAMED, BadImages, epoch_batches
+from learning.contrastive.training_state import Position
+from learning.distributed.environment import ProcessContext
 from tests.images import write_training_set
 
 ALONE = ProcessContext()
@@ -53,11 +54,6 @@ def test_epochs_and_seeds_differ():
 def test_a_restart_continues_where_it_stopped():
     whole = batches(23, 4, 3, 0)
     assert batches(23, 4, 3, 0, start=Position(1, 3, 9)) == whole[6 + 3 :]
-
-
-def test_a_batch_that_does_not_divide_is_refused():
-    with pytest.raises(ValueError, match="batch_size 7 does not divide over 2"):
-        batches(10, 7, 1, 0, ProcessContext(0, 2))
 
 
 @pytest.fixture
