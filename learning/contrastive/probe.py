@@ -33,7 +33,7 @@ from learning.contrastive.batches import Position
 from learning.contrastive.training_log import Measurement
 from learning.distributed.process_group import ProcessContext, from_first, gather_objects
 from learning.regression.evaluate.protocol import run_protocol
-from learning.regression.fit.settings import Grid
+from learning.regression.fit.search import Grid
 from learning.regression.fit.splits import random_splits
 from networks.features import FeatureExtractor
 from options.contrast import ContrastOptions

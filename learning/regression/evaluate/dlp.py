@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,9 +24,10 @@ from datasets.images.lists import ListedImage, list_images
 from datasets.images.resampling import resize
 from datasets.opinions.tables import write_csv
 from learning.regression.evaluate.metrics import srcc
-from learning.regression.model.pixel_scorer import load_pixel_scorer
-from learning.regression.model.predict import choose_model
-from options.dlp_tests import DlpOptions
+from learning.regression.model.predict import choose_model, load_pixel_scorer
+
+if TYPE_CHECKING:
+    from learning.regression.dlp_tests import DlpOptions
 
 LEVELS_APART = 3
 """Levels of one kind that are at least this far apart differ in quality on any two photographs."""

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from learning.regression.evaluate.conformal import conformal_half_width, prediction_intervals
+from learning.regression.evaluate.protocol import conformal_half_width, prediction_intervals
 
 
 def test_a_half_width_by_hand():

@@ -8,11 +8,11 @@ from sklearn.linear_model import ElasticNet, Lasso
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-import learning.regression.fit.training_part as training_part
+import learning.regression.fit.ridge as training_part
 from learning.regression.fit.elastic_net import elastic_net_weights
+from learning.regression.fit.ridge import TrainingPart
 from learning.regression.fit.search import fit
-from learning.regression.fit.settings import Hyperparameters
-from learning.regression.fit.training_part import TrainingPart
+from learning.regression.model.description import Hyperparameters
 from tests.learning.regression.fit.problems import features_and_mos
 
 
