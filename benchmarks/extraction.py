@@ -24,7 +24,7 @@ from learning.distributed.process_group import ProcessContext
 from learning.extraction.extract import extract_features
 from networks import build_encoder
 from networks.features import FeatureExtractor
-from options.features import ComputeOptions
+from options.images import ComputeOptions
 
 MOST_PLAIN_IMAGES = 100
 SIZES = {(512, 384): 64, (1024, 768): 24}

@@ -12,8 +12,7 @@ from common import log
 from common.errors import UserError
 from common.process import run_script
 from options.builder import REQUIRED, option, parse, part
-from options.features import INPUT_HELP, ComputeOptions
-from options.prediction import ScoringOptions
+from options.images import INPUT_HELP, ComputeOptions, ScoringOptions
 
 
 @dataclass(frozen=True)

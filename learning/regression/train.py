@@ -16,7 +16,7 @@ from common.progress_bar import ProgressBar
 from datasets.opinions.scores import OpinionScores
 from learning.regression.evaluate.bootstrap import bootstrap_intervals
 from learning.regression.evaluate.held_out import HeldOut, breakdown, held_out_file, observer_spread, write_held_out
-from learning.regression.evaluate.protocol import Evaluation, run_protocol
+from learning.regression.evaluate.protocol import CHOICES, Evaluation, run_protocol
 from learning.regression.fit.labelled_features import read_data
 from learning.regression.fit.search import search_grid
 from learning.regression.fit.splits import make_splits
@@ -81,10 +81,7 @@ def train_regressor(options: RegressorOptions) -> None:
     )  # fmt: skip
     conformal = description.prediction_intervals
     if conformal is not None and conformal.coverage is not None:
-        log.info(
-            f"intervals  90 % of opinions lie within {conformal.half_width(0.9):.3g} of the prediction; on held-out "
-            f"images {conformal.coverage:.1%} did"
-        )
+        log.info(f"intervals  {conformal.in_words()}")
 
     write_held_out(held_out_path, held_out)
     save_regressor(output, evaluation.model, description, held_out_path)
@@ -98,12 +95,6 @@ def train_regressor(options: RegressorOptions) -> None:
     log.info(f"\nwritten    {', '.join(map(str, written))}")
 
 
-TITLES = {
-    "nested": "test, hyper-parameters chosen within each split",
-    "shared": "test, one choice of hyper-parameters for all splits (test images influence the choice)",
-}
-
-
 def print_evaluation(evaluation: Evaluation) -> None:
     """The search's choice, and the metrics on the test parts; those of the reported choice first."""
     search = evaluation.search
@@ -114,7 +105,7 @@ def print_evaluation(evaluation: Evaluation) -> None:
     if n_unconverged:
         log.warning(f"{n_unconverged:,d} ElasticNet fits did not converge and were judged as they were")
     for choice, held_out in evaluation.by_choice.items():
-        log.info(f"\n{TITLES[choice]}")
+        log.info(f"\ntest, {CHOICES[choice]}")
         log.info("           median    25 %    75 %   lowest  highest")
         for metric in METRICS:
             spread = held_out.spread(metric)
@@ -155,11 +146,7 @@ def spread_of_observers(scores: OpinionScores, held_out: HeldOut, options: Regre
         log.warning("the table has the observers' std but not their number; --n_raters gives it")
         return None
     spread = observer_spread(held_out, std, n_raters)
-    log.info(
-        f"\nobservers  std {spread.mean_std:.3g}, {spread.mean_raters:.3g} raters an image; SRCC between two halves of "
-        f"them {spread.ceiling:.4f}"
-    )
-    log.info(f"           outlier ratio {spread.outlier_ratio:.4f}, epsilon-insensitive RMSE {spread.rmse_epsilon:.4f}")
+    log.info(f"\nobservers  {spread.in_words()}")
     return spread
 
 

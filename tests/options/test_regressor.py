@@ -3,7 +3,7 @@
 import pytest
 
 from learning.regression.fit.search import Grid, search_grid
-from options.prediction import parse_prediction_options
+from options.images import parse_prediction_options
 from options.regressor import parse_regressor_options
 
 

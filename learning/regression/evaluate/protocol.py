@@ -31,6 +31,12 @@ from learning.regression.model.description import Hyperparameters, PredictionInt
 from networks.opinion_mapping import IDENTITY, OpinionMapping
 from networks.regressor import LinearModel
 
+CHOICES = {
+    "nested": "hyper-parameters chosen within each split: no test image has any influence",
+    "shared": "one choice of hyper-parameters for all splits: test images influence the choice",
+}
+"""Each of SELECTIONS in words."""
+
 STEEPEST = 0.25
 """The smallest width of a logistic that serves as calibration, in standard deviations of the predictions."""
 
@@ -82,7 +88,7 @@ class Evaluation:
     @property
     def prediction_intervals(self) -> PredictionIntervals:
         """Half-widths of conformal intervals around calibrated predictions."""
-        return prediction_intervals(self.calibration(self.shared.predictions), self.shared.mos)
+        return prediction_intervals(HeldOut(self.shared.mos, self.calibration(self.shared.predictions)))
 
 
 _no_bar = functools.partial(ProgressBar, visible=False)
@@ -131,22 +137,19 @@ def conformal_half_width(errors: np.ndarray, level: float) -> float | None:
     return float(np.sort(errors)[rank - 1]) if 1 <= rank <= len(errors) else None
 
 
-def prediction_intervals(calibrated: np.ndarray, mos: np.ndarray) -> PredictionIntervals:
-    """Intervals from held-out predictions on the opinions' scale: (splits, n), NaN where an image was not tested."""
-    tested = np.flatnonzero(~np.isnan(calibrated).all(axis=0))
-    errors = np.abs(np.nanmedian(calibrated[:, tested], axis=0) - mos[tested])
+def prediction_intervals(calibrated: HeldOut) -> PredictionIntervals:
+    """Intervals from held-out predictions on the opinions' scale.
+
+    For the coverage, the images of a split's test part are left out of the errors that the part is held to.
+    """
+    tested = calibrated.tested
+    errors = np.abs(np.nanmedian(calibrated.predictions[:, tested], axis=0) - calibrated.mos[tested])
     widths = {level: conformal_half_width(errors, level) for level in INTERVAL_LEVELS}
     recorded = {level: width for level, width in widths.items() if width is not None}
-    return PredictionIntervals(tuple(recorded), tuple(recorded.values()), _coverage(calibrated, mos, tested, errors))
-
-
-def _coverage(calibrated: np.ndarray, mos: np.ndarray, tested: np.ndarray, errors: np.ndarray) -> float | None:
-    """Share of covered opinions at level 0.9; each split's test part is left out of the errors that it is held to."""
     covered: list[np.ndarray] = []
-    for predictions in calibrated:
-        outside = np.isnan(predictions[tested])
-        half_width = conformal_half_width(errors[outside], 0.9)
+    for rows, predicted, mos in calibrated.parts():
+        half_width = conformal_half_width(errors[~np.isin(tested, rows)], 0.9)
         if half_width is not None:
-            part = ~np.isnan(predictions)
-            covered.append(np.abs(predictions[part] - mos[part]) <= half_width)
-    return float(np.concatenate(covered).mean()) if covered else None
+            covered.append(np.abs(predicted - mos) <= half_width)
+    coverage = float(np.concatenate(covered).mean()) if covered else None
+    return PredictionIntervals(tuple(recorded), tuple(recorded.values()), coverage)

@@ -225,7 +225,7 @@ def _split_of_column(path: Path, values: np.ndarray, column: str, scores: Opinio
     train, validation, test = (np.flatnonzero(named == part) for part in ("train", "validation", "test"))
     if test.size:
         return Split(train, validation, test)
-    groups = np.arange(len(scores)) if scores.groups is None else scores.groups.astype(str)
+    groups = group_numbers(scores.groups, len(scores))
     shuffle = GroupShuffleSplit(1, test_size=VALIDATION_SHARE, random_state=0)
     rest, chosen = next(shuffle.split(train, groups=groups[train]))
     return Split(train[rest], train[chosen], validation)

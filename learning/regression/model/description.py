@@ -129,6 +129,15 @@ class PredictionIntervals:
         highest = self.levels[-1] if self.levels else "none"
         raise UserError(f"no prediction interval at level {level:g}: the highest level recorded is {highest}")
 
+    def in_words(self) -> str:
+        """The interval at level 0.9; empty where it was not checked on held-out images."""
+        if self.coverage is None:
+            return ""
+        return (
+            f"90 % of opinions lie within {self.half_width(0.9):.3g} of the prediction (split conformal); on held-out "
+            f"images {self.coverage:.1%} did"
+        )
+
 
 @dataclass(frozen=True)
 class ScoreInterval:
@@ -169,6 +178,13 @@ class ObserverSpread:
     ceiling: float
     outlier_ratio: float
     rmse_epsilon: float
+
+    def in_words(self) -> str:
+        return (
+            f"std {self.mean_std:.3g}, {self.mean_raters:.3g} raters an image; SRCC between two simulated halves "
+            f"{self.ceiling:.4f}; outlier ratio {self.outlier_ratio:.4f}, epsilon-insensitive RMSE "
+            f"{self.rmse_epsilon:.4f} (ITU-T P.1401)"
+        )
 
 
 @dataclass(frozen=True)

@@ -24,13 +24,10 @@ from learning.extraction.decoding import DecodedImage, UnreadableImage
 from learning.extraction.extract import Extraction
 from learning.extraction.extractors import extraction_device, load_extractors
 from learning.regression.model.description import LABELS, METRICS, RegressorDescription, ScoreInterval
-from learning.regression.model.quality_maps import map_file, write_maps
 from networks.embedded import ENCODERS, MODEL_CARD, REGRESSOR
 from networks.features import FeatureExtractor
 from networks.regressor import Regressor, ScoringDescription, load_regressor, weights_file
-from networks.scorer import load_scorer
-from options.features import ComputeOptions
-from options.prediction import PredictionOptions
+from options.images import ComputeOptions, PredictionOptions
 
 if TYPE_CHECKING:
     from datasets.opinions.scores import OpinionScores
@@ -39,6 +36,9 @@ DEFAULT_REGRESSOR = Path("regressor.skops")
 """Used if it exists and the user names no other; train_regressor.py writes this file by default."""
 
 ROWS_AT_ONCE = 4096
+
+PixelScorer = Callable[[Sequence[np.ndarray]], np.ndarray]
+"""Images in memory, uint8 (H, W, 3) each -> (n,) scores, higher for better images."""
 
 LONGEST_TABLE = 40
 """Largest number of rows in the terminal. Of a longer table, only the best and the worst rows are shown."""
@@ -76,6 +76,9 @@ def predict_quality(options: PredictionOptions) -> int:
     maps: dict[str, Path] = {}
     without_map: list[str] = []
     if options.map:
+        from learning.regression.model.quality_maps import write_maps  # with the complete scorer
+        from networks.scorer import load_scorer
+
         scored = [image for image in listing.images if image.name in scores.of_images]
         maps, without_map = write_maps(scored, load_scorer(model.regressor, model.encoders), options.map)
     problems = [*scores.failed, *without_map, *listing.unreadable]
@@ -87,7 +90,7 @@ def predict_quality(options: PredictionOptions) -> int:
             for row in listing.rows
             if row.image.name in scores.of_images
         ]
-        card = MODEL_CARD.read_text(encoding="utf-8") if model.is_embedded and MODEL_CARD.is_file() else ""
+        card = MODEL_CARD.read_text(encoding="utf-8") if model.regressor == REGRESSOR and MODEL_CARD.is_file() else ""
         max_pixels = options.compute.max_pixels
         problems += write_score_page(
             options.output, images, regressor.description, interval, about, card, closing, problems, max_pixels
@@ -102,10 +105,6 @@ class ModelFiles:
 
     regressor: Path
     encoders: Mapping[str, Path]
-
-    @property
-    def is_embedded(self) -> bool:
-        return self.regressor == REGRESSOR
 
 
 def choose_model(regressor: Path | None, checkpoints: Mapping[str, Path]) -> ModelFiles:
@@ -132,6 +131,8 @@ def check_outputs(options: PredictionOptions, listing: ImageListing) -> None:
         check_target(options.output)
         check_not_read("--output", options.output, [*options.input, *filter(None, [options.labels])])
     if options.map:
+        from learning.regression.model.quality_maps import map_file
+
         check_outside("--map", options.map, options.input)
         read = {Path(image.path).resolve() for image in listing.images}
         for picture in (map_file(options.map, image.name) for image in listing.images):
@@ -212,8 +213,8 @@ def score_features(features: ComputedFeatures, regressor: Regressor) -> float:
     return float(regressor.predict(side_by_side[None])[0])
 
 
-def load_pixel_scorer(model: ModelFiles, compute: ComputeOptions) -> Callable[[Sequence[np.ndarray]], np.ndarray]:
-    """The scorer of images in memory, uint8 (H, W, 3) each -> (n,) scores, as ``score_images`` scores files.
+def load_pixel_scorer(model: ModelFiles, compute: ComputeOptions) -> PixelScorer:
+    """Scores images in memory as ``score_images`` scores files.
 
     UserError where the regressor and its encoders do not belong together, or where an image does not fit into memory.
     """
@@ -279,7 +280,7 @@ def print_about(model: ModelFiles, description: RegressorDescription, closing: s
     for line in description.note.splitlines():
         log.info(line)
     log.info(closing)
-    if not model.is_embedded:
+    if model.regressor != REGRESSOR:
         return f"regressor {model.regressor}"
     intervals = description.intervals
     srcc = f"; SRCC {intervals.metrics['srcc'].in_words()} on held-out photographs of CLIVE" if intervals else ""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from PIL import Image
 from common import log
 from common.atomic_files import whole_file
 from common.errors import UserError
-from common.names import MAX_PIXELS
+from common.names import GIVEN, MAX_PIXELS
 from common.progress_bar import ProgressBar
 from datasets.images import read_image
 from learning.regression.model.description import RegressorDescription, ScoreInterval
@@ -59,17 +59,29 @@ def thumbnail(image: Image.Image) -> str:
     return base64.b64encode(content).decode()
 
 
-def encoders_in_words(description: RegressorDescription) -> str:
-    """The kinds of features with the beginning of their encoders' identities."""
-    return ", ".join(
-        f"{kind.replace('_', '-')}: {identity[:12] if identity else 'not recorded'}"
+def model_facts(description: RegressorDescription) -> dict[str, str]:
+    """Name -> text of what the description records of the model; a text is empty where there is nothing to tell."""
+    intervals = description.intervals
+    spread = description.reported.spreads.get("srcc")
+    agreement = f"SRCC with opinions {spread.median:.3f}, no interval recorded" if spread else ""
+    if intervals:
+        agreement = f"SRCC with opinions {intervals.metrics['srcc'].in_words()}, 95 % interval in brackets"
+    n_images = f", {description.n_images:,d} images" if description.n_images else ""
+    encoders = [
+        "of another program"
+        if kind == GIVEN
+        else f"{kind.replace('_', '-')}: {identity[:12] if identity else 'not recorded'}"
         for kind, identity in description.encoders.items()
-    )
-
-
-def versions_in_words(description: RegressorDescription) -> str:
-    """The packages with which the regressor was fitted."""
-    return ", ".join(f"{name} {version}" for name, version in description.versions.items())
+    ]
+    return {
+        "fitted on": f"{description.scores or 'not recorded'}{n_images}. {description.inversion}".strip(),
+        "on held-out images": agreement,
+        "encoders": ", ".join(encoders),
+        "regressor": str(description.hyperparameters) if description.hyperparameters else "",
+        "splits": description.protocol,
+        "note": description.note,
+        "versions": ", ".join(f"{name} {version}" for name, version in description.versions.items()),
+    }
 
 
 @dataclass(frozen=True)
@@ -117,7 +129,7 @@ def write_score_page(
         card=card,
         closing=closing,
         problems=problems,
-        facts=_facts(description),
+        facts=model_facts(description),
     )
     return unread
 
@@ -140,22 +152,3 @@ def _figures(
         yield image, photograph, local_quality
         bar.add(1)
     bar.close()
-
-
-def _facts(description: RegressorDescription) -> Mapping[str, str]:
-    """Name -> text of what the description records of the model; texts may be empty."""
-    intervals = description.intervals
-    spread = description.reported.spreads.get("srcc")
-    agreement = f"SRCC with opinions {spread.median:.3f}, no interval recorded" if spread else ""
-    if intervals:
-        agreement = f"SRCC with opinions {intervals.metrics['srcc'].in_words()}, 95 % interval in brackets"
-    n_images = f", {description.n_images:,d} images" if description.n_images else ""
-    return {
-        "fitted on": f"{description.scores or 'not recorded'}{n_images}. {description.inversion}".strip(),
-        "on held-out images": agreement,
-        "encoders": encoders_in_words(description),
-        "regressor": str(description.hyperparameters) if description.hyperparameters else "",
-        "splits": description.protocol,
-        "note": description.note,
-        "versions": versions_in_words(description),
-    }

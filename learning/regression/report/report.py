@@ -15,23 +15,17 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from common.errors import UserError
-from common.names import GIVEN
 from datasets.images import read_image
 from datasets.images.folders import find_images
 from datasets.images.lists import match_names
 from datasets.opinions.scores import OpinionScores
 from learning.regression.evaluate.held_out import HeldOut
-from learning.regression.evaluate.protocol import Evaluation
+from learning.regression.evaluate.protocol import CHOICES, Evaluation
 from learning.regression.fit.search import Search
 from learning.regression.model.description import LABELS, METRICS, RegressorDescription
-from learning.regression.report.pages import encoders_in_words, thumbnail, versions_in_words, write_page
+from learning.regression.report.pages import model_facts, thumbnail, write_page
 
 N_PICTURES = 12
-
-CHOICE_TEXTS = {
-    "nested": "hyper-parameters chosen within each split: no test image has any influence",
-    "shared": "one choice of hyper-parameters for all splits: test images influence the choice",
-}
 
 INK, ACCENT, WARM, PALE, GRID_LINES = "#1f2933", "#2f6f9f", "#d1603d", "#c9d3dc", "#edf0f3"
 
@@ -104,7 +98,7 @@ def write_report(
         note=description.note,
         lead=f"{len(mos):,d} images with opinion scores from {mos.min():g} to {mos.max():g}, higher is better. "
         f"{scores.inversion} Every metric is of images that the regressor had not seen.",
-        answer=f"{answer}. {CHOICE_TEXTS[evaluation.choice].capitalize()}.",
+        answer=f"{answer}. {CHOICES[evaluation.choice].capitalize()}.",
         cards=_cards(evaluation, description),
         columns=list(LABELS.values()),
         comparison=_comparison(evaluation, description, mos),
@@ -118,7 +112,7 @@ def write_report(
         largest_errors=with_thumbnails(by_error[:N_PICTURES]),
         splits=list(zip(evaluation.splits, evaluation.reported.metrics, strict=True)),
         metrics=METRICS,
-        facts=_facts(scores, evaluation, description),
+        facts=_facts(evaluation, description),
     )
 
 
@@ -156,39 +150,24 @@ def _comparison(evaluation: Evaluation, description: RegressorDescription, mos: 
     return [row + [""] * (1 + len(METRICS) - len(row)) for row in rows]
 
 
-def _facts(scores: OpinionScores, evaluation: Evaluation, description: RegressorDescription) -> dict[str, str]:
-    """Name -> text on how the regressor was made; a text is empty where there is nothing to tell."""
-    another = description.kinds == (GIVEN,)
-    encoders = "of another program" if another else f"encoder {encoders_in_words(description)}"
-    intervals, predicted, observers = description.intervals, description.prediction_intervals, description.observers
-    facts = {
-        "scores": f"{scores.source}. {scores.inversion}" if scores.inversion else scores.source,
-        "features": f"{len(evaluation.model.weights):,d} values, {encoders}",
-        "splits": description.protocol,
-        "regressor": str(evaluation.hyperparameters),
-        "chosen by": f"median SRCC on the validation parts, {evaluation.search.median.max():.4f}, of "
-        f"{len(evaluation.search.candidates)} candidates; then fitted on train and validation parts for the test, and "
-        "on all images for use",
+def _facts(evaluation: Evaluation, description: RegressorDescription) -> dict[str, str]:
+    """``model_facts``, and how the evaluation was made."""
+    search, intervals = evaluation.search, description.intervals
+    conformal, observers = description.prediction_intervals, description.observers
+    return model_facts(description) | {
+        "note": "",  # stands at the top
+        "features": f"{len(evaluation.model.weights):,d} values",
+        "chosen by": f"median SRCC on the validation parts, {search.median.max():.4f}, of {len(search.candidates)} "
+        "candidates; then fitted on train and validation parts for the test, and on all images for use",
         "PLCC fit, RMSE fit": f"after a logistic with {evaluation.reported.n_parameters} parameters, fitted on each "
         "test part",
+        "95 % intervals": "percentile bootstrap over groups, moved by its bias, "
+        f"{intervals.n_resamples:,d} samples, seed {intervals.seed}"
+        if intervals
+        else "",
+        "prediction intervals": conformal.in_words() if conformal else "",
+        "observers": observers.in_words() if observers else "",
     }
-    if intervals is not None:
-        facts["95 % intervals"] = (
-            f"percentile bootstrap over groups, moved by its bias, {intervals.n_resamples:,d} samples, seed "
-            f"{intervals.seed}"
-        )
-    if predicted is not None and predicted.coverage is not None:
-        facts["prediction intervals"] = (
-            f"90 % of opinions lie within {predicted.half_width(0.9):.3g} of the prediction (split conformal); on "
-            f"held-out images {predicted.coverage:.1%} did"
-        )
-    if observers is not None:
-        facts["observers"] = (
-            f"std {observers.mean_std:.3g}, {observers.mean_raters:.3g} raters an image; SRCC between two simulated "
-            f"halves {observers.ceiling:.4f}; outlier ratio {observers.outlier_ratio:.4f}, epsilon-insensitive RMSE "
-            f"{observers.rmse_epsilon:.4f} (ITU-T P.1401)"
-        )
-    return facts | {"versions": versions_in_words(description)}
 
 
 def scatter_plot(predicted: np.ndarray, mos: np.ndarray) -> str:

@@ -19,7 +19,7 @@ from learning.regression.model.predict import predict_quality
 from networks import build_encoder
 from networks.checkpoint_formats import fingerprint
 from networks.opinion_mapping import IDENTITY
-from options.prediction import parse_prediction_options
+from options.images import parse_prediction_options
 from tests.images import noise_image, photograph
 
 
