@@ -167,7 +167,7 @@ def describe(
         scores=scores.source,
         inversion=scores.inversion,
         protocol=protocol,
-        hyperparameters=evaluation.hyperparameters,
+        hyperparameters=evaluation.search.best,
         validation_srcc=float(evaluation.search.median.max()),
         n_images=len(scores),
         choice=evaluation.choice,

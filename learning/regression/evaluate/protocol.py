@@ -45,7 +45,8 @@ STEEPEST = 0.25
 class Evaluation:
     """The search, the test of both kinds of choice on every split, and the regressor fitted on all images.
 
-    ``choice`` is the one of SELECTIONS that is reported first.
+    ``model`` is fitted with the shared choice, ``search.best``. ``choice`` is the one of SELECTIONS that is reported
+    first.
     """
 
     splits: list[Split]
@@ -54,11 +55,6 @@ class Evaluation:
     nested: HeldOut
     choice: str
     model: LinearModel
-
-    @property
-    def hyperparameters(self) -> Hyperparameters:
-        """The shared choice, with which the model is fitted."""
-        return self.search.best
 
     @property
     def by_choice(self) -> dict[str, HeldOut]:

@@ -73,7 +73,7 @@ def test_a_page_with_everything_inside(tmp_path, official):
     assert not re.search(r"https?://(?!www\.w3\.org|purl\.org|creativecommons\.org|matplotlib\.org)", page)
     assert "By kind of distortion" in page and "blur &amp; &lt;noise&gt;" in page and "By level" not in page
     assert "&lt;b&gt;&amp;" in page and "<b>&" not in page and "A note." in page and "Inverted." in page
-    assert f"{evaluation.nested.spread('srcc').median:.3f}" in page and str(evaluation.hyperparameters) in page
+    assert f"{evaluation.nested.spread('srcc').median:.3f}" in page and str(evaluation.search.best) in page
 
 
 def test_pictures_are_found_below_the_folder_of_images(tmp_path):
