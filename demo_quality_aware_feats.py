@@ -2,7 +2,7 @@
 
 from common.names import QUALITY_AWARE
 from common.process import run_script
-from options.features import parse_feature_options
+from options.images import parse_feature_options
 
 
 def compute() -> int:

@@ -1,7 +1,7 @@
 """Scores images by the embedded model, or by encoders and a regressor. ``python predict_quality.py --help``."""
 
 from common.process import run_script
-from options.prediction import PredictionOptions, parse_prediction_options
+from options.images import PredictionOptions, parse_prediction_options
 
 
 def score(options: PredictionOptions) -> int:

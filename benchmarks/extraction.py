@@ -24,7 +24,7 @@ from learning.distributed.environment import ProcessContext
 from learning.extraction.extract import extract_features
 from networks import build_encoder
 from networks.features import FeatureExtractor, without_tf32
-from options.features import ComputeOptions
+from options.images import ComputeOptions
 
 MOST_PLAIN_IMAGES = 100
 SIZES = {(512, 384): 64, (1024, 768): 24}

@@ -25,8 +25,7 @@ from common import machine
 from common.progress_bar import ProgressBar
 from learning.regression.evaluate.metrics import srcc
 from learning.regression.evaluate.protocol import run_protocol
-from learning.regression.fit.search import fit, search
-from learning.regression.fit.settings import Grid
+from learning.regression.fit.search import Grid, fit, search
 from learning.regression.fit.splits import random_splits
 
 N_FEATURES = 8192

@@ -37,8 +37,7 @@ from common.errors import UserError
 from datasets.images import read_image
 from datasets.opinions.scores import read_scores
 from learning.regression.fit.search import fit
-from learning.regression.fit.settings import Hyperparameters
-from learning.regression.model.description import RegressorDescription
+from learning.regression.model.description import Hyperparameters, RegressorDescription
 from learning.regression.model.files import save_regressor
 from networks.checkpoint_formats import read_checkpoint
 from networks.opinion_mapping import IDENTITY

@@ -74,6 +74,16 @@ def test_only_scoring_computes_features():
     assert users and all(path.startswith(EXTRACTION_IN_REGRESSION) for path in users)
 
 
+def test_a_score_needs_neither_fit_nor_evaluation():
+    """But for the metrics, where the scores are compared with opinions (``--labels``)."""
+    others = {
+        module
+        for _, module in own_imports("learning/regression/model")
+        if module.startswith(("learning.regression.fit", "learning.regression.evaluate"))
+    }
+    assert others == {"learning.regression.evaluate.metrics", "learning.regression.evaluate.metrics.metrics_of"}
+
+
 def test_the_check_sees_imports_in_functions(tmp_path, monkeypatch):
     monkeypatch.setattr("tests.test_imports.ROOT", tmp_path)
     (tmp_path / "networks").mkdir()

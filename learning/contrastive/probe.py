@@ -34,7 +34,7 @@ from learning.contrastive.training_state import Position
 from learning.distributed.environment import ProcessContext
 from learning.distributed.process_group import from_first, gather_objects
 from learning.regression.evaluate.protocol import run_protocol
-from learning.regression.fit.settings import Grid
+from learning.regression.fit.search import Grid
 from learning.regression.fit.splits import random_splits
 from networks.features import FeatureExtractor
 from options.contrast import ContrastOptions

@@ -24,7 +24,7 @@ from learning.extraction.compute import ComputedFeatures, compute_features
 from learning.extraction.decoding import DecodedImage, UnreadableImage, decode_images
 from learning.extraction.extractors import extraction_device, load_extractors
 from networks.features import FeatureExtractor
-from options.features import ComputeOptions, FeatureOptions
+from options.images import ComputeOptions, FeatureOptions
 
 
 @dataclass

@@ -12,7 +12,7 @@ from common.names import CONTENT_AWARE
 from learning.distributed.environment import ProcessContext
 from networks.checkpoint_formats import load_encoder
 from networks.features import FeatureExtractor
-from options.features import ComputeOptions
+from options.images import ComputeOptions
 
 
 def extraction_device(requested: str | None, context: ProcessContext) -> torch.device:

@@ -4,19 +4,52 @@ Prints the matrix train x test of SRCC and PLCC fit (``learning.regression.evalu
 writes it as a CSV.
 """
 
-from __future__ import annotations
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 from common import log
+from common.errors import UserError
+from common.machine import n_cores
+from common.names import N_SPLITS
 from common.process import run_script
-from options.across import parse_across_options
+from options.builder import REQUIRED, Computed, option, parse
+
+
+@dataclass(frozen=True)
+class AcrossOptions:
+    """Trains on each database and tests on every other."""
+
+    set: tuple[list[str], ...] = option(
+        REQUIRED, "a database: its name, its features (folder or .npz) and its scores; once for each database", nargs=3,
+        action="append", type=str, metavar=("NAME", "FEATURES", "SCORES.csv"),
+    )  # fmt: skip
+    estimator: str = option("both", "regressors", choices=("ridge", "elasticnet", "both"))
+    n_splits: int = option(N_SPLITS, "number of random splits, where a table has no column split", at_least=1)
+    seed: int = option(0, "random seed for the splits", at_least=0)
+    output: Path | None = option(None, "write the matrix there", metavar="MATRIX.csv")
+    num_threads: int = option(Computed("all cores", lambda given: n_cores()), "threads", short="-j", at_least=1)
+
+    def __post_init__(self) -> None:
+        names = [name for name, *_ in self.set]
+        if len(set(names)) < len(names) or not all(names):
+            raise UserError("give each --set a name of its own")
+        if len(self.set) < 2:
+            raise UserError("give --set for at least two databases")
+        if self.output is not None and self.output.suffix.lower() != ".csv":
+            raise UserError(f"--output {self.output}: the name must end in .csv")
+
+
+parse_across_options = partial(parse, AcrossOptions, "python -m learning.regression.across")
 
 
 def main() -> None:
     options = parse_across_options()
 
     def work() -> None:
-        # pandas and scikit-learn, which --help does not need
-        from learning.regression.evaluate.cross_database import train_and_test_across
+        from learning.regression.evaluate.cross_database import (
+            train_and_test_across,  # scikit-learn, which --help does not need
+        )
 
         train_and_test_across(options)
 

@@ -3,11 +3,36 @@
 The tests are those of ``learning.regression.evaluate.comparison``.
 """
 
-from __future__ import annotations
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 from common import log
+from common.errors import UserError
+from common.names import LOGISTICS, N_RESAMPLES
 from common.process import run_script
-from options.compare import parse_compare_options
+from options.builder import REQUIRED, option, parse
+
+
+@dataclass(frozen=True)
+class CompareOptions:
+    """Tests whether regressors differ on the same test images."""
+
+    regressors: tuple[Path, ...] = option(
+        REQUIRED, "regressors of train_regressor.py, or their descriptions (.json)", flag="regressors", nargs="+",
+        metavar="A.skops",
+    )  # fmt: skip
+    alpha: float = option(0.05, "level of significance", above=0, at_most=0.5)
+    n_bootstrap: int = option(N_RESAMPLES, "bootstrap resamples", at_least=100)
+    seed: int = option(0, "random seed for the bootstrap", at_least=0)
+    logistic: int = option(4, "parameters of the logistic before the residuals", choices=LOGISTICS)
+
+    def __post_init__(self) -> None:
+        if len(self.regressors) < 2:
+            raise UserError("name at least two regressors")
+
+
+parse_compare_options = partial(parse, CompareOptions, "python -m learning.regression.compare")
 
 
 def main() -> None:

@@ -4,11 +4,41 @@ Distorts undistorted photographs by all kinds at all levels, scores everything, 
 TIP 26(2), 2017; ``learning.regression.evaluate.dlp``) over all kinds and for each kind.
 """
 
-from __future__ import annotations
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 from common import log
+from common.errors import UserError
 from common.process import run_script
-from options.dlp_tests import parse_dlp_options
+from options.builder import REQUIRED, option, parse, part
+from options.images import INPUT_HELP, ComputeOptions, ScoringOptions
+
+
+@dataclass(frozen=True)
+class DlpOptions(ScoringOptions):
+    """The D-, L- and P-test of a quality model, on undistorted photographs and their distorted versions (26 kinds at 5
+    levels). No opinion scores are needed.
+    """
+
+    input: tuple[str, ...] = option(REQUIRED, f"undistorted photographs: {INPUT_HELP}", nargs="+")
+    output: Path | None = option(None, "write the results here: a row per kind", metavar="TABLE.csv")
+    scores: Path | None = option(None, "write the score of every version here", metavar="SCORES.csv")
+    max_side: int = option(
+        768, "reduce larger photographs to this long side before they are distorted, pixels", at_least=1
+    )
+    seed: int = option(0, "random seed for the distortions", at_least=0)
+    compute: ComputeOptions = part("device", "amp", "batch_size")
+
+    def __post_init__(self) -> None:
+        for name, path in (("output", self.output), ("scores", self.scores)):
+            if path and path.suffix.lower() != ".csv":
+                raise UserError(f"--{name} {path}: the name must end in .csv")
+        if self.output and self.output == self.scores:
+            raise UserError("--output and --scores name the same file; they are different tables")
+
+
+parse_dlp_options = partial(parse, DlpOptions, "python -m learning.regression.dlp_tests")
 
 
 def main() -> None:

@@ -8,8 +8,7 @@ from common.errors import UserError
 from common.names import LAYER4_MEAN, STAGES_DIFFERENCES
 from datasets.images.resampling import half_size_exactly
 from learning.regression.fit.search import fit
-from learning.regression.fit.settings import Hyperparameters
-from learning.regression.model.description import RegressorDescription
+from learning.regression.model.description import Hyperparameters, RegressorDescription
 from learning.regression.model.files import save_regressor
 from networks import build_encoder, embedded, load_scorer
 from networks.checkpoint_formats import fingerprint

@@ -2,8 +2,8 @@
 
 import pytest
 
-from learning.regression.fit.settings import Grid, search_grid
-from options.prediction import parse_prediction_options
+from learning.regression.fit.search import Grid, search_grid
+from options.images import parse_prediction_options
 from options.regressor import parse_regressor_options
 
 

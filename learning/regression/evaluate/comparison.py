@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import stats
@@ -18,14 +19,20 @@ from scipy import stats
 from common import log
 from common.errors import UserError
 from common.names import N_RESAMPLES
+from learning.regression.evaluate.bootstrap import (
+    interval_of,
+    n_tested_groups,
+    resampled_counts,
+    srcc_of_resamples,
+    without_bias,
+)
 from learning.regression.evaluate.held_out import HeldOut, held_out_file, read_held_out
-from learning.regression.evaluate.intervals import interval_of, n_tested_groups, resampled_counts, without_bias
 from learning.regression.evaluate.metrics import plcc, srcc
-from learning.regression.evaluate.resampled_metrics import srcc_of_resamples
-from learning.regression.evaluate.results import Interval
-from learning.regression.model.description import read_description
+from learning.regression.model.description import Interval, read_description
 from networks.regressor import description_file
-from options.compare import CompareOptions
+
+if TYPE_CHECKING:
+    from learning.regression.compare import CompareOptions
 
 
 @dataclass(frozen=True)

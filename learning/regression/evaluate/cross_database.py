@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,10 +23,12 @@ from datasets.opinions.scores import OpinionScores, read_scores
 from datasets.opinions.tables import write_csv
 from learning.regression.evaluate.metrics import metrics_of
 from learning.regression.evaluate.protocol import run_protocol
-from learning.regression.fit.identical_images import feature_digests
-from learning.regression.fit.settings import Grid
+from learning.regression.fit.labelled_features import feature_digests
+from learning.regression.fit.search import Grid
 from learning.regression.fit.splits import official_split, random_splits
-from options.across import AcrossOptions
+
+if TYPE_CHECKING:
+    from learning.regression.across import AcrossOptions
 
 
 @dataclass(frozen=True)

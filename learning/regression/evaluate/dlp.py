@@ -7,9 +7,10 @@ definitions. P differs in the choice of pairs, see ``preference_consistency``.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,15 +24,13 @@ from datasets.images.lists import ListedImage, list_images
 from datasets.images.resampling import resize
 from datasets.opinions.tables import write_csv
 from learning.regression.evaluate.metrics import srcc
-from learning.regression.model.pixel_scorer import load_pixel_scorer
-from learning.regression.model.predict import choose_model
-from options.dlp_tests import DlpOptions
+from learning.regression.model.predict import PixelScorer, choose_model, load_pixel_scorer
+
+if TYPE_CHECKING:
+    from learning.regression.dlp_tests import DlpOptions
 
 LEVELS_APART = 3
 """Levels of one kind that are at least this far apart differ in quality on any two photographs."""
-
-Scorer = Callable[[Sequence[np.ndarray]], np.ndarray]
-"""Images of one size, uint8 (H, W, 3) each -> (n,) scores, higher for better images."""
 
 
 @dataclass(frozen=True)
@@ -91,15 +90,14 @@ def run_dlp_tests(options: DlpOptions) -> int:
 
 
 def score_photographs(
-    images: Sequence[ListedImage], scorer: Scorer, max_side: int, seed: int
+    images: Sequence[ListedImage], scorer: PixelScorer, max_side: int, seed: int
 ) -> tuple[DlpScores, list[str]]:
     """The scores of all photographs that can be read, and a sentence for each other one.
 
     Photographs with a long side of more than ``max_side`` are reduced before they are distorted. One photograph and one
     kind are in memory at a time.
     """
-    names, undistorted, distorted, unchanged, failed = [], [], [], [], []
-    n_reduced = 0
+    names, scored, failed, n_reduced = [], [], [], 0
     bar = ProgressBar(len(images), "photograph")
     for listed in images:
         bar.add(1)
@@ -110,15 +108,13 @@ def score_photographs(
             continue
         image = reduced(original, max_side)
         n_reduced += image is not original
-        score, of_versions, same = score_photograph(image, scorer, seed)
         names.append(listed.name)
-        undistorted.append(score)
-        distorted.append(of_versions)
-        unchanged.append(same)
+        scored.append(score_photograph(image, scorer, seed))
     bar.close()
     if n_reduced:
         log.info(f"photographs reduced to a long side of {max_side} pixels: {n_reduced:,d}")
-    return DlpScores(names, np.array(undistorted), np.array(distorted), np.array(unchanged)), failed
+    undistorted, distorted, unchanged = (np.array([of_one[field] for of_one in scored]) for field in range(3))
+    return DlpScores(names, undistorted, distorted, unchanged), failed
 
 
 def reduced(image: np.ndarray, max_side: int) -> np.ndarray:
@@ -130,7 +126,7 @@ def reduced(image: np.ndarray, max_side: int) -> np.ndarray:
     return resize(image, max(1, round(width * scale)), max(1, round(height * scale)))
 
 
-def score_photograph(image: np.ndarray, scorer: Scorer, seed: int) -> tuple[float, np.ndarray, np.ndarray]:
+def score_photograph(image: np.ndarray, scorer: PixelScorer, seed: int) -> tuple[float, np.ndarray, np.ndarray]:
     """The score of a photograph, the scores of its versions, (kinds, levels), and which of them are unchanged.
 
     An unchanged version has the photograph's own score.
@@ -241,15 +237,8 @@ def print_results(results: Sequence[DlpResult], n_photographs: int) -> None:
 
 def write_results(path: Path, results: Sequence[DlpResult]) -> None:
     """A row for all kinds, then one for each: kind, d, l, p, and the numbers of images, lists and pairs behind them."""
-    rows = (
-        (
-            one.kind,
-            *("" if value is None else f"{value:.6f}" for value in (one.d, one.l, one.p)),
-            *(one.n_distorted, one.n_lists, one.n_pairs),
-        )
-        for one in results
-    )
-    write_csv(path, ("kind", "d", "l", "p", "n_distorted", "n_lists", "n_pairs"), rows)
+    rows = [[f"{value:.6f}" if isinstance(value, float) else value for value in astuple(one)] for one in results]
+    write_csv(path, [field.name for field in fields(DlpResult)], rows)
 
 
 def write_scores(path: Path, scores: DlpScores) -> None:

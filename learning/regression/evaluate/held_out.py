@@ -1,20 +1,41 @@
-"""Predictions of images by regressors that had not seen them, in memory and as a CSV beside the regressor."""
+"""Predictions of images by regressors that had not seen them: metrics, distortion by distortion, and as a CSV.
+
+As the literature reports distortions one by one (Mittal, Moorthy, Bovik, IEEE TIP 21(12), 2012, tables of SRCC and
+PLCC on LIVE), ``breakdown`` has on each split the metrics of the test images of one kind, and then the median over the
+splits. The logistic before PLCC and RMSE is the one of the complete test part, since a kind has few images in a split.
+So the errors of all kinds are on one scale.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from scipy import stats
 
 from common.errors import UserError
 from datasets.opinions.scores import OpinionScores
 from datasets.opinions.tables import read_csv, write_csv
-from learning.regression.evaluate.metrics import fit_mapping, metrics_of
-from learning.regression.evaluate.results import Metrics, Spread
+from learning.regression.evaluate.metrics import fit_mapping, metrics_of, plcc, srcc
+from learning.regression.model.description import (
+    METRICS,
+    Breakdown,
+    Metrics,
+    ObserverSpread,
+    PartResult,
+    ResultsSummary,
+    Spread,
+)
 from networks.opinion_mapping import OpinionMapping
+
+FEWEST_IMAGES = 5
+"""A split with fewer test images of a kind says nothing about it, and is left out of the kind's median."""
+
+N_SIMULATIONS = 200
+"""Of the raters in two halves."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +85,10 @@ class HeldOut:
         """Median and spread of one of METRICS over the test parts."""
         return Spread.of([getattr(of_split, metric) for of_split in self.metrics])
 
+    def summary(self) -> ResultsSummary:
+        """What the description records of these predictions."""
+        return ResultsSummary({metric: self.spread(metric) for metric in METRICS}, tuple(self.metrics))
+
     @cached_property
     def mapped_splits(self) -> np.ndarray:
         """(splits, n) predictions on the opinions' scale; NaN where a split did not test on an image.
@@ -82,6 +107,70 @@ class HeldOut:
         means = np.full(len(self.mos), np.nan)
         means[self.tested] = np.nanmean(self.mapped_splits[:, self.tested], axis=0)
         return means
+
+
+def breakdown(held_out: HeldOut) -> Breakdown | None:
+    """Results of the held-out predictions per kind and per level; None where the database has neither."""
+    both = [() if labels is None else _per_label(held_out, labels) for labels in (held_out.kinds, held_out.levels)]
+    return Breakdown(*both) if any(both) else None
+
+
+def _per_label(held_out: HeldOut, labels: np.ndarray) -> tuple[PartResult, ...]:
+    """A result for the images with each of the (n,) ``labels``."""
+    parts = list(zip(held_out.parts(), held_out.mapped_splits, strict=True))
+    results = []
+    for label in sorted_labels(labels):
+        values, images = [], set()
+        for (rows, predicted, mos), mapped in parts:
+            chosen = labels[rows] == label
+            images.update(rows[chosen])
+            if chosen.sum() >= FEWEST_IMAGES:
+                after = mapped[rows][chosen]
+                rmse = np.sqrt(np.mean((after - mos[chosen]) ** 2))
+                values.append((srcc(predicted[chosen], mos[chosen]), plcc(after, mos[chosen]), rmse))
+        medians = np.median(values, axis=0).tolist() if values else [None] * 3
+        results.append(PartResult(label, len(images), len(values), *medians))
+    return tuple(results)
+
+
+def sorted_labels(labels: Sequence[str | None] | np.ndarray) -> list[str]:
+    """The different labels, without None; by value where all are numbers, else in alphabetical order."""
+    different = {label for label in labels if label is not None}
+    try:
+        return sorted(different, key=float)
+    except ValueError:
+        return sorted(different)
+
+
+def observer_spread(held_out: HeldOut, std: np.ndarray, n_raters: np.ndarray) -> ObserverSpread:
+    """The observers' agreement, and that of held-out predictions after the logistic with them (ITU-T P.1401, 2020).
+
+    ``std`` and ``n_raters``, which is at least 2, are (n,), of all images.
+    """
+    tested = held_out.tested
+    mos, std, n_raters = held_out.mos[tested], std[tested], n_raters[tested]
+    errors = np.abs(held_out.mapped[tested] - mos)
+    half_widths = stats.t.ppf(0.975, n_raters - 1) * std / np.sqrt(n_raters)  # of 95 % confidence intervals of opinions
+    excess = np.maximum(0, errors - half_widths)
+    return ObserverSpread(
+        mean_std=float(std.mean()),
+        mean_raters=float(n_raters.mean()),
+        ceiling=srcc_ceiling(mos, std, n_raters),
+        outlier_ratio=float(np.mean(errors > half_widths)),  # 7.5.2.2
+        # 7.7, rmse*: the parameters of the mapping are subtracted from the number of images.
+        rmse_epsilon=float(np.sqrt(np.sum(excess**2) / max(1, len(mos) - held_out.n_parameters))),
+    )
+
+
+def srcc_ceiling(mos: np.ndarray, std: np.ndarray, n_raters: np.ndarray, seed: int = 0) -> float:
+    """Median SRCC between the means of two halves of raters, simulated as normal around ``mos``.
+
+    ``mos`` holds the sampling error of the real raters, which spreads it; so the ceiling is slightly too high.
+    """
+    rng = np.random.default_rng(seed)
+    error = std / np.sqrt(n_raters / 2)
+    first, second = mos + error * rng.standard_normal((2, N_SIMULATIONS, len(mos)))
+    return float(np.median([float(srcc(a, b)) for a, b in zip(first, second, strict=True)]))
 
 
 def held_out_file(path: Path) -> Path:

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.optimize import OptimizeWarning, curve_fit
 from scipy.stats import kendalltau, rankdata
 
-from learning.regression.evaluate.results import Metrics
+from learning.regression.model.description import Metrics
 from networks.opinion_mapping import OpinionMapping
 
 

@@ -5,6 +5,12 @@ Two ways to choose the hyper-parameters that are tested:
 - ``nested``: each split takes the candidate that its own validation part prefers. No test image has any influence.
 - ``shared``: all splits take the candidate with the best median over the splits' validation parts. An image of one
   split's test part is in the validation part of others and so helps to choose. Much of the literature does this.
+
+The regressor's scores have prediction intervals without assumptions on the errors' distribution: split conformal
+prediction. The half-width at level L is the ceil((n + 1) L)-th smallest absolute error of n held-out images (Lei et
+al., J. Am. Stat. Assoc. 113(523), 2018). A new image's opinion then lies in prediction +- half-width with probability
+L, if it is of the same population. The errors are of regressors fitted on part of the images, and the intervals are
+used with one fitted on all, whose errors are slightly smaller; so they are, if anything, too wide.
 """
 
 from __future__ import annotations
@@ -15,15 +21,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from common.names import INTERVAL_LEVELS
 from common.progress_bar import ProgressBar
-from learning.regression.evaluate.conformal import PredictionIntervals, prediction_intervals
 from learning.regression.evaluate.held_out import HeldOut
 from learning.regression.evaluate.metrics import fit_line, fit_mapping
-from learning.regression.fit.search import Search, fit, search
-from learning.regression.fit.settings import Grid, Hyperparameters
+from learning.regression.fit.search import Grid, Search, fit, search
 from learning.regression.fit.splits import Split
+from learning.regression.model.description import Hyperparameters, PredictionIntervals
 from networks.opinion_mapping import IDENTITY, OpinionMapping
 from networks.regressor import LinearModel
+
+CHOICES = {
+    "nested": "hyper-parameters chosen within each split: no test image has any influence",
+    "shared": "one choice of hyper-parameters for all splits: test images influence the choice",
+}
+"""Each of SELECTIONS in words."""
 
 STEEPEST = 0.25
 """The smallest width of a logistic that serves as calibration, in standard deviations of the predictions."""
@@ -33,7 +45,8 @@ STEEPEST = 0.25
 class Evaluation:
     """The search, the test of both kinds of choice on every split, and the regressor fitted on all images.
 
-    ``choice`` is the one of SELECTIONS that is reported first.
+    ``model`` is fitted with the shared choice, ``search.best``. ``choice`` is the one of SELECTIONS that is reported
+    first.
     """
 
     splits: list[Split]
@@ -42,11 +55,6 @@ class Evaluation:
     nested: HeldOut
     choice: str
     model: LinearModel
-
-    @property
-    def hyperparameters(self) -> Hyperparameters:
-        """The shared choice, with which the model is fitted."""
-        return self.search.best
 
     @property
     def by_choice(self) -> dict[str, HeldOut]:
@@ -76,7 +84,7 @@ class Evaluation:
     @property
     def prediction_intervals(self) -> PredictionIntervals:
         """Half-widths of conformal intervals around calibrated predictions."""
-        return prediction_intervals(self.calibration(self.shared.predictions), self.shared.mos)
+        return prediction_intervals(HeldOut(self.shared.mos, self.calibration(self.shared.predictions)))
 
 
 _no_bar = functools.partial(ProgressBar, visible=False)
@@ -117,3 +125,27 @@ def run_protocol(
     bar.close()
     of_shared, of_nested = (HeldOut(mos, predictions, n_parameters=n_parameters) for predictions in (shared, nested))
     return Evaluation(splits, found, of_shared, of_nested, choice, model)
+
+
+def conformal_half_width(errors: np.ndarray, level: float) -> float | None:
+    """The half-width from (n,) absolute errors; None where n is too small for the level."""
+    rank = int(np.ceil((len(errors) + 1) * level - 1e-9))
+    return float(np.sort(errors)[rank - 1]) if 1 <= rank <= len(errors) else None
+
+
+def prediction_intervals(calibrated: HeldOut) -> PredictionIntervals:
+    """Intervals from held-out predictions on the opinions' scale.
+
+    For the coverage, the images of a split's test part are left out of the errors that the part is held to.
+    """
+    tested = calibrated.tested
+    errors = np.abs(np.nanmedian(calibrated.predictions[:, tested], axis=0) - calibrated.mos[tested])
+    widths = {level: conformal_half_width(errors, level) for level in INTERVAL_LEVELS}
+    recorded = {level: width for level, width in widths.items() if width is not None}
+    covered: list[np.ndarray] = []
+    for rows, predicted, mos in calibrated.parts():
+        half_width = conformal_half_width(errors[~np.isin(tested, rows)], 0.9)
+        if half_width is not None:
+            covered.append(np.abs(predicted - mos) <= half_width)
+    coverage = float(np.concatenate(covered).mean()) if covered else None
+    return PredictionIntervals(tuple(recorded), tuple(recorded.values()), coverage)

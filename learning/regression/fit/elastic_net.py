@@ -26,7 +26,7 @@ from scipy.linalg import cho_factor, cho_solve
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import enet_path
 
-from learning.regression.fit.training_part import TrainingPart
+from learning.regression.fit.ridge import TrainingPart
 
 GAP = 1e-8
 """Duality gap at which a fit has converged, as a share of |t|^2; scikit-learn's ``tol`` is defined alike."""

@@ -1,35 +1,77 @@
-"""The description of a regressor: what it was made from, how it was evaluated, and how good it is. Kept as JSON."""
+"""The record of a regressor: what it was made from, how it was evaluated, how good it is. Kept as JSON beside it.
+
+Imports nothing slow, since every score reads it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from common.errors import UserError
 from common.typed_json import read_dataclass
-from learning.regression.evaluate.conformal import PredictionIntervals
-from learning.regression.evaluate.results import (
-    CONFIDENCE,
-    METRICS,
-    Breakdown,
-    Interval,
-    Metrics,
-    ObserverSpread,
-    Spread,
-)
-from learning.regression.fit.settings import Hyperparameters
 from networks.regressor import FORMER_FORMAT, ScoringDescription, load_description
 
-if TYPE_CHECKING:
-    from datasets.opinions.scores import OpinionScores
-    from learning.regression.evaluate.held_out import HeldOut
-    from learning.regression.evaluate.protocol import Evaluation
+LABELS = {"srcc": "SRCC", "plcc_raw": "PLCC raw", "plcc": "PLCC fit", "krcc": "KRCC", "rmse": "RMSE fit"}
+"""Field of ``Metrics`` -> its name in reports; "fit" means after the logistic."""
 
-PACKAGES = ("numpy", "scikit-learn", "skops")
-"""Packages whose versions a regressor records."""
+METRICS = tuple(LABELS)
+"""In the order in which they are reported."""
+
+CONFIDENCE = 0.95
+"""Of all bootstrap intervals."""
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """One candidate of a search; ``alpha`` and ``l1_ratio`` (None for ridge) as scikit-learn defines them."""
+
+    estimator: str
+    standardized: bool
+    alpha: float
+    l1_ratio: float | None = None
+
+    def __str__(self) -> str:
+        family = "Ridge" if self.estimator == "ridge" else f"ElasticNet, l1_ratio {self.l1_ratio:g}"
+        return f"{family}, alpha {self.alpha:.3g}, {'standardised' if self.standardized else 'raw'} features"
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """The agreement of predictions with opinions.
+
+    ``plcc_raw`` is of the predictions as they are; earlier versions of this program did not record it. ``plcc`` and
+    ``rmse`` are after a fitted curve of the kind ``mapping`` (see ``OpinionMapping``), ``rmse`` in units of the
+    opinions.
+    """
+
+    srcc: float
+    plcc: float
+    krcc: float
+    rmse: float
+    mapping: str
+    plcc_raw: float | None = None
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The distribution of a metric over the splits."""
+
+    median: float
+    lower_quartile: float
+    upper_quartile: float
+    lowest: float
+    highest: float
+
+    @classmethod
+    def of(cls, values: list[float]) -> Spread:
+        """The spread of a metric's values, one for each split."""
+        low, lower, median, upper, high = np.percentile(values, (0, 25, 50, 75, 100)).tolist()
+        return cls(median, lower, upper, low, high)
 
 
 @dataclass(frozen=True)
@@ -39,10 +81,18 @@ class ResultsSummary:
     spreads: Mapping[str, Spread] = field(default_factory=dict)
     splits: tuple[Metrics, ...] = ()
 
-    @classmethod
-    def of(cls, held_out: HeldOut) -> ResultsSummary:
-        """The summary of held-out predictions."""
-        return cls({metric: held_out.spread(metric) for metric in METRICS}, tuple(held_out.metrics))
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its bootstrap interval."""
+
+    estimate: float
+    low: float
+    high: float
+
+    def in_words(self) -> str:
+        """For example "0.63 (0.56 to 0.68)"."""
+        return f"{self.estimate:.2f} ({self.low:.2f} to {self.high:.2f})"
 
 
 @dataclass(frozen=True)
@@ -53,6 +103,40 @@ class BootstrapIntervals:
     n_resamples: int
     seed: int
     confidence: float = CONFIDENCE
+
+
+@dataclass(frozen=True)
+class PredictionIntervals:
+    """``half_widths`` on the opinions' scale, for each of ``levels``, which rise.
+
+    ``coverage`` is the share of held-out images whose opinion lies in their interval at level 0.9, where the interval
+    was made without the images of their split's test part; None where there is only one split.
+    """
+
+    levels: tuple[float, ...]
+    half_widths: tuple[float, ...]
+    coverage: float | None
+
+    def __post_init__(self) -> None:
+        if len(self.levels) != len(self.half_widths):
+            raise ValueError(f"{len(self.levels)} levels and {len(self.half_widths)} half-widths")
+
+    def half_width(self, level: float) -> float:
+        """Half-width at ``level``, or at the next higher one that is recorded; UserError where there is none."""
+        for recorded, half_width in zip(self.levels, self.half_widths, strict=True):
+            if recorded >= level - 1e-9:
+                return half_width
+        highest = self.levels[-1] if self.levels else "none"
+        raise UserError(f"no prediction interval at level {level:g}: the highest level recorded is {highest}")
+
+    def in_words(self) -> str:
+        """The interval at level 0.9; empty where it was not checked on held-out images."""
+        if self.coverage is None:
+            return ""
+        return (
+            f"90 % of opinions lie within {self.half_width(0.9):.3g} of the prediction (split conformal); on held-out "
+            f"images {self.coverage:.1%} did"
+        )
 
 
 @dataclass(frozen=True)
@@ -77,6 +161,60 @@ class ScoreInterval:
             f"{100 * self.level:g} % of the opinions on similar images lie between low and high: score +- "
             f"{self.half_width:.4g} (split conformal{seen})"
         )
+
+
+@dataclass(frozen=True)
+class ObserverSpread:
+    """Agreement of the observers with each other, and of the predictions with them.
+
+    ``mean_std`` is the mean standard deviation of an image's ratings, ``mean_raters`` the mean number of raters.
+    ``ceiling`` is the median SRCC between the mean opinions of two simulated halves of the raters: a model cannot be
+    told from the observers beyond it. ``outlier_ratio`` is the share of held-out images whose error exceeds the 95 %
+    confidence interval of their opinion, ``rmse_epsilon`` the RMSE of what exceeds it, both after the logistic.
+    """
+
+    mean_std: float
+    mean_raters: float
+    ceiling: float
+    outlier_ratio: float
+    rmse_epsilon: float
+
+    def in_words(self) -> str:
+        return (
+            f"std {self.mean_std:.3g}, {self.mean_raters:.3g} raters an image; SRCC between two simulated halves "
+            f"{self.ceiling:.4f}; outlier ratio {self.outlier_ratio:.4f}, epsilon-insensitive RMSE "
+            f"{self.rmse_epsilon:.4f} (ITU-T P.1401)"
+        )
+
+
+@dataclass(frozen=True)
+class PartResult:
+    """Median metrics of the images with one ``label``.
+
+    ``n_images`` is the number of images that at least one split tested on, ``n_splits`` the number of splits in the
+    median. The metrics are None where no split tests on enough of them. ``rmse`` is in units of the opinions.
+    """
+
+    label: str
+    n_images: int
+    n_splits: int
+    srcc: float | None
+    plcc: float | None
+    rmse: float | None
+
+
+@dataclass(frozen=True)
+class Breakdown:
+    """Results ``per_kind`` and ``per_level`` of distortion; empty where the database has no kinds or no levels."""
+
+    per_kind: tuple[PartResult, ...] = ()
+    per_level: tuple[PartResult, ...] = ()
+
+    @property
+    def tables(self) -> dict[str, tuple[PartResult, ...]]:
+        """Results by "kind" and by "level", without those that are empty."""
+        both = {"kind": self.per_kind, "level": self.per_level}
+        return {name: results for name, results in both.items() if results}
 
 
 @dataclass(frozen=True)
@@ -112,9 +250,8 @@ class RegressorDescription(ScoringDescription):
         return self.nested if self.choice == "nested" and self.nested else self.shared
 
     def score_interval(self, level: float) -> ScoreInterval:
-        """The prediction interval at ``level`` (0.9: nine of ten opinions lie inside it).
-
-        Raises UserError where the regressor does not record it.
+        """The prediction interval at ``level`` (0.9: nine of ten opinions lie inside it); UserError without a record
+        of it.
         """
         intervals = self.prediction_intervals
         if intervals is None:
@@ -122,14 +259,24 @@ class RegressorDescription(ScoringDescription):
                 "the regressor records no prediction intervals: an earlier version fitted it; fit it again with "
                 "train_regressor.py"
             )
-        try:
-            return ScoreInterval(level, intervals.half_width(level), intervals.coverage)
-        except ValueError as error:
-            raise UserError(f"no prediction interval at level {level:g}: {error}") from None
+        return ScoreInterval(level, intervals.half_width(level), intervals.coverage)
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> RegressorDescription:
-        return read_dataclass(cls, _renamed(content) if content.get("format") == FORMER_FORMAT else content)
+        if content.get("format") == FORMER_FORMAT:  # other names; the shared choice and the breakdown at the top
+            nested = content.get("nested")
+            content = content | {
+                "inversion": content.get("turned", ""),
+                "shared": _former_results(content),
+                "nested": _former_results(nested) if nested else None,
+                "breakdown": content if "per_kind" in content else None,
+            }
+        return read_dataclass(cls, content)
+
+
+def _former_results(content: dict[str, Any]) -> dict[str, Any]:
+    """A ``ResultsSummary`` under the names of today, from a file in FORMER_FORMAT."""
+    return {"spreads": content.get("figures", {}), "splits": content.get("figures_per_split", [])}
 
 
 def read_description(path: Path, held_out: Path | None = None) -> RegressorDescription:
@@ -140,55 +287,3 @@ def read_description(path: Path, held_out: Path | None = None) -> RegressorDescr
     """
     recorded = {"held_out_sha256": held_out} if held_out is not None and held_out.is_file() else {}
     return load_description(path, RegressorDescription, recorded)
-
-
-def _renamed(content: dict[str, Any]) -> dict[str, Any]:
-    """The content of a file in FORMER_FORMAT, under the names of today's fields."""
-
-    def results(of_choice: dict[str, Any]) -> dict[str, Any]:
-        return {"spreads": of_choice.get("figures", {}), "splits": of_choice.get("figures_per_split", [])}
-
-    return content | {
-        "inversion": content.get("turned", ""),
-        "shared": results(content),
-        "nested": results(content["nested"]) if content.get("nested") else None,
-        "breakdown": content if "per_kind" in content else None,
-    }
-
-
-def describe(
-    evaluation: Evaluation,
-    scores: OpinionScores,
-    encoders: Mapping[str, str | None],
-    protocol: str,
-    note: str = "",
-    intervals: BootstrapIntervals | None = None,
-    observers: ObserverSpread | None = None,
-    by_distortion: Breakdown | None = None,
-) -> RegressorDescription:
-    """The description of the regressor that ``evaluation`` fitted to ``scores``.
-
-    ``encoders`` maps each kind of features to the identity of its encoder, or to None where that is unknown.
-    ``protocol`` says how the images were split.
-    """
-    return RegressorDescription(
-        kinds=tuple(encoders),
-        encoders=encoders,
-        calibration=evaluation.calibration,
-        score_range=(float(scores.mos.min()), float(scores.mos.max())),
-        versions={name: version(name) for name in PACKAGES},
-        scores=scores.source,
-        note=note,
-        inversion=scores.inversion,
-        protocol=protocol,
-        hyperparameters=evaluation.hyperparameters,
-        validation_srcc=float(evaluation.search.median.max()),
-        n_images=len(scores),
-        choice=evaluation.choice,
-        shared=ResultsSummary.of(evaluation.shared),
-        nested=ResultsSummary.of(evaluation.nested),
-        intervals=intervals,
-        prediction_intervals=evaluation.prediction_intervals,
-        observers=observers,
-        breakdown=by_distortion,
-    )

@@ -12,8 +12,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from common.atomic_files import whole_file
-from learning.regression.fit.settings import Hyperparameters
-from learning.regression.model.description import RegressorDescription
+from learning.regression.model.description import Hyperparameters, RegressorDescription
 from networks.regressor import FORMAT, LinearModel, description_file, sha256_of, weights_file, write_weights
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,21 +14,20 @@ from common.atomic_files import check_not_read, check_outside, check_target, che
 from common.errors import UserError
 from common.names import CHECKPOINTS, QUALITY_AWARE, pooling_of
 from datasets.features.files import FeatureFolder, check_precision, claim_folder, read_encoder
+from datasets.features.stamps import FileStamp
 from datasets.images.lists import ImageListing, ListedImage, list_images, match_names
+from datasets.images.resampling import half_size_exactly
 from datasets.opinions.tables import write_csv
 from learning.distributed.environment import ProcessContext
-from learning.extraction.compute import ComputedFeatures
+from learning.extraction.compute import ComputedFeatures, compute_features
+from learning.extraction.decoding import DecodedImage, UnreadableImage
 from learning.extraction.extract import Extraction
 from learning.extraction.extractors import extraction_device, load_extractors
-from learning.regression.evaluate.results import LABELS, METRICS
-from learning.regression.model.description import RegressorDescription, ScoreInterval
-from learning.regression.model.quality_maps import map_file, write_maps
+from learning.regression.model.description import LABELS, METRICS, RegressorDescription, ScoreInterval
 from networks.embedded import ENCODERS, MODEL_CARD, REGRESSOR
 from networks.features import FeatureExtractor
-from networks.regressor import Regressor, load_regressor, weights_file
-from networks.scorer import load_scorer
-from options.features import ComputeOptions
-from options.prediction import PredictionOptions
+from networks.regressor import Regressor, ScoringDescription, load_regressor, weights_file
+from options.images import ComputeOptions, PredictionOptions
 
 if TYPE_CHECKING:
     from datasets.opinions.scores import OpinionScores
@@ -37,6 +36,9 @@ DEFAULT_REGRESSOR = Path("regressor.skops")
 """Used if it exists and the user names no other; train_regressor.py writes this file by default."""
 
 ROWS_AT_ONCE = 4096
+
+PixelScorer = Callable[[Sequence[np.ndarray]], np.ndarray]
+"""Images in memory, uint8 (H, W, 3) each -> (n,) scores, higher for better images."""
 
 LONGEST_TABLE = 40
 """Largest number of rows in the terminal. Of a longer table, only the best and the worst rows are shown."""
@@ -63,33 +65,32 @@ def predict_quality(options: PredictionOptions) -> int:
     if not scores.of_images:
         raise UserError("no image could be scored")
     rows = [(row.given, scores.of_images.get(row.image.name)) for row in listing.rows]
-    page = options.wants_page
-    if options.output and not page:
+    table = options.output is not None and not options.wants_page
+    if options.output and table:
         write_scores(options.output, rows, interval)
     print_scores([(given, score) for given, score in rows if score is not None], interval)
     closing = closing_line(scores, listing)
-    print_about(regressor.description, closing, None if page else options.output)
-    embedded = model.regressor == REGRESSOR
-    about = about_embedded_model(regressor.description) if embedded else f"regressor {model.regressor}"
-    if embedded:
-        log.info(about)
+    about = print_about(model, regressor.description, closing + (f": {options.output}" if table else ""))
     if labels is not None:
         compare_with_labels(scores.of_images, labels, options, interval)
     maps: dict[str, Path] = {}
     without_map: list[str] = []
     if options.map:
+        from learning.regression.model.quality_maps import write_maps  # with the complete scorer
+        from networks.scorer import load_scorer
+
         scored = [image for image in listing.images if image.name in scores.of_images]
         maps, without_map = write_maps(scored, load_scorer(model.regressor, model.encoders), options.map)
     problems = [*scores.failed, *without_map, *listing.unreadable]
-    if options.output and page:
-        from learning.regression.report.score_page import ScoredImage, write_score_page  # imports jinja2
+    if options.output and options.wants_page:
+        from learning.regression.report.pages import ScoredImage, write_score_page  # imports jinja2
 
         images = [
             ScoredImage(row.given, row.image.path, scores.of_images[row.image.name], maps.get(row.image.name))
             for row in listing.rows
             if row.image.name in scores.of_images
         ]
-        card = MODEL_CARD.read_text(encoding="utf-8") if embedded and MODEL_CARD.is_file() else ""
+        card = MODEL_CARD.read_text(encoding="utf-8") if model.regressor == REGRESSOR and MODEL_CARD.is_file() else ""
         max_pixels = options.compute.max_pixels
         problems += write_score_page(
             options.output, images, regressor.description, interval, about, card, closing, problems, max_pixels
@@ -130,6 +131,8 @@ def check_outputs(options: PredictionOptions, listing: ImageListing) -> None:
         check_target(options.output)
         check_not_read("--output", options.output, [*options.input, *filter(None, [options.labels])])
     if options.map:
+        from learning.regression.model.quality_maps import map_file
+
         check_outside("--map", options.map, options.input)
         read = {Path(image.path).resolve() for image in listing.images}
         for picture in (map_file(options.map, image.name) for image in listing.images):
@@ -210,6 +213,30 @@ def score_features(features: ComputedFeatures, regressor: Regressor) -> float:
     return float(regressor.predict(side_by_side[None])[0])
 
 
+def load_pixel_scorer(model: ModelFiles, compute: ComputeOptions) -> PixelScorer:
+    """Scores images in memory as ``score_images`` scores files.
+
+    UserError where the regressor and its encoders do not belong together, or where an image does not fit into memory.
+    """
+    regressor = load_regressor(model.regressor, ScoringDescription)
+    extractors = matching_extractors(regressor, model.encoders, compute)
+    no_file = FileStamp(0, 0, 0, "")
+
+    def score(images: Sequence[np.ndarray]) -> np.ndarray:
+        scores = np.empty(len(images))
+        decoded = (
+            DecodedImage(index, str(index), image, half_size_exactly(image), no_file)
+            for index, image in enumerate(images)
+        )
+        for result in compute_features(decoded, extractors, compute.batch_size):
+            if isinstance(result, UnreadableImage):
+                raise UserError(result.reason)
+            scores[result.index] = score_features(result, regressor)
+        return scores
+
+    return score
+
+
 def write_scores(path: Path, rows: Sequence[tuple[str, float | None]], interval: ScoreInterval | None) -> None:
     """Writes image and score, and the ends of the interval, in columns such as low_0.9 and high_0.9."""
     columns = ["image", "score", *([f"low_{interval.level:g}", f"high_{interval.level:g}"] if interval else [])]
@@ -245,24 +272,24 @@ def closing_line(scores: Scores, listing: ImageListing) -> str:
     return f"{len(scores.of_images):,d} images scored{rows}, {len(scores.failed):,d} failed{stale}{listing.account()}"
 
 
-def print_about(description: RegressorDescription, closing: str, output: Path | None) -> None:
-    """Prints what the regressor was fitted on, its note, and the closing line."""
+def print_about(model: ModelFiles, description: RegressorDescription, closing: str) -> str:
+    """Prints what the regressor was fitted on, its note, and the closing line; returns a line that names the model."""
     lowest, highest = description.score_range
     source = description.scores or "its scores"
     log.info(f"\nfitted on {source}, where opinions go from {lowest:g} to {highest:g}; higher is better")
     for line in description.note.splitlines():
         log.info(line)
-    log.info(closing + (f": {output}" if output else ""))
-
-
-def about_embedded_model(description: RegressorDescription) -> str:
-    """A line that names the embedded model, its agreement with people, and the way to a better one."""
+    log.info(closing)
+    if model.regressor != REGRESSOR:
+        return f"regressor {model.regressor}"
     intervals = description.intervals
     srcc = f"; SRCC {intervals.metrics['srcc'].in_words()} on held-out photographs of CLIVE" if intervals else ""
-    return (
+    about = (
         f"embedded model: a small ResNet-18 and a Ridge regressor{srcc}. For a better one see docs/regression.md "
         "(larger encoders, opinions of your own)"
     )
+    log.info(about)
+    return about
 
 
 def compare_with_labels(

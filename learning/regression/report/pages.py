@@ -1,16 +1,27 @@
-"""Templates, small pictures and texts on the regressor, which both HTML pages share."""
+"""The page of scores, and what it shares with the report: templates, small pictures, texts on the regressor.
+
+A page is one self-contained HTML file: thumbnails, scores, maps of local quality, the model's card.
+"""
 
 from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
+import numpy as np
 from PIL import Image
 
+from common import log
 from common.atomic_files import whole_file
-from learning.regression.model.description import RegressorDescription
+from common.errors import UserError
+from common.names import GIVEN, MAX_PIXELS
+from common.progress_bar import ProgressBar
+from datasets.images import read_image
+from learning.regression.model.description import RegressorDescription, ScoreInterval
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -48,14 +59,96 @@ def thumbnail(image: Image.Image) -> str:
     return base64.b64encode(content).decode()
 
 
-def encoders_in_words(description: RegressorDescription) -> str:
-    """The kinds of features with the beginning of their encoders' identities."""
-    return ", ".join(
-        f"{kind.replace('_', '-')}: {identity[:12] if identity else 'not recorded'}"
+def model_facts(description: RegressorDescription) -> dict[str, str]:
+    """Name -> text of what the description records of the model; a text is empty where there is nothing to tell."""
+    intervals = description.intervals
+    spread = description.reported.spreads.get("srcc")
+    agreement = f"SRCC with opinions {spread.median:.3f}, no interval recorded" if spread else ""
+    if intervals:
+        agreement = f"SRCC with opinions {intervals.metrics['srcc'].in_words()}, 95 % interval in brackets"
+    n_images = f", {description.n_images:,d} images" if description.n_images else ""
+    encoders = [
+        "of another program"
+        if kind == GIVEN
+        else f"{kind.replace('_', '-')}: {identity[:12] if identity else 'not recorded'}"
         for kind, identity in description.encoders.items()
+    ]
+    return {
+        "fitted on": f"{description.scores or 'not recorded'}{n_images}. {description.inversion}".strip(),
+        "on held-out images": agreement,
+        "encoders": ", ".join(encoders),
+        "regressor": str(description.hyperparameters) if description.hyperparameters else "",
+        "splits": description.protocol,
+        "note": description.note,
+        "versions": ", ".join(f"{name} {version}" for name, version in description.versions.items()),
+    }
+
+
+@dataclass(frozen=True)
+class ScoredImage:
+    """A row of the page: the name that the input gives, the file, the score, and the picture that holds its map."""
+
+    name: str
+    path: str
+    score: float
+    map: Path | None = None
+
+
+def write_score_page(
+    path: Path,
+    images: Sequence[ScoredImage],
+    description: RegressorDescription,
+    interval: ScoreInterval | None,
+    model: str,
+    card: str,
+    closing: str,
+    problems: Sequence[str] = (),
+    max_pixels: int = MAX_PIXELS,
+) -> list[str]:
+    """Writes the page, best image first; one image at a time is in memory. ``interval`` is printed beside each score.
+
+    ``model`` is a line about the model, ``card`` its card or empty, ``closing`` a line about all files, and
+    ``problems`` has a sentence for each file with one.
+    Returns a sentence for each image that could not be read again for its thumbnail; the page holds it too.
+    """
+    scores = np.array([image.score for image in images])
+    lowest, highest = description.score_range
+    unread: list[str] = []
+    write_page(
+        path,
+        "scores.html.j2",
+        title=f"Quality of {len(images):,d} image{'s' * (len(images) != 1)}",
+        lead=f"Scores from {scores.min():.3g} to {scores.max():.3g}, median {np.median(scores):.3g}; higher is better. "
+        f"The model was fitted to opinions from {lowest:.3g} to {highest:.3g}.",
+        has_maps=any(image.map is not None for image in images),
+        figures=_figures(sorted(images, key=lambda image: -image.score), max_pixels, unread),
+        share=lambda score: float(np.clip((score - lowest) / ((highest - lowest) or 1), 0, 1)),
+        interval=interval,
+        unread=unread,  # filled while the figures are written; the template prints it after them
+        model=model,
+        card=card,
+        closing=closing,
+        problems=problems,
+        facts=model_facts(description),
     )
+    return unread
 
 
-def versions_in_words(description: RegressorDescription) -> str:
-    """The packages with which the regressor was fitted."""
-    return ", ".join(f"{name} {version}" for name, version in description.versions.items())
+def _figures(
+    images: Sequence[ScoredImage], max_pixels: int, unread: list[str]
+) -> Iterator[tuple[ScoredImage, str | None, str | None]]:
+    """Each image with the thumbnails of its photograph and its map, None where it has none."""
+    bar = ProgressBar(len(images), "thumbnail")
+    for image in images:
+        photograph, local_quality = None, None
+        try:
+            photograph = thumbnail(Image.fromarray(read_image(image.path, max_pixels)))
+        except UserError as error:  # the file was scored and has vanished since, for example
+            unread.append(f"no picture: {error}")
+            log.error(unread[-1])
+        if image.map is not None:
+            with Image.open(image.map) as picture:  # of ``quality_maps``: its right half is the map
+                local_quality = thumbnail(picture.crop((picture.width // 2, 0, picture.width, picture.height)))
+        yield image, photograph, local_quality
+        bar.add(1)
+    bar.close()

@@ -3,32 +3,37 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from PIL import Image
 
 from common.errors import UserError
-from common.names import GIVEN
 from datasets.images import read_image
 from datasets.images.folders import find_images
 from datasets.images.lists import match_names
 from datasets.opinions.scores import OpinionScores
 from learning.regression.evaluate.held_out import HeldOut
-from learning.regression.evaluate.protocol import Evaluation
-from learning.regression.evaluate.results import LABELS, METRICS
-from learning.regression.model.description import RegressorDescription
-from learning.regression.report.pages import encoders_in_words, thumbnail, versions_in_words, write_page
-from learning.regression.report.plots import scatter_plot, search_plot, split_plot
+from learning.regression.evaluate.protocol import CHOICES, Evaluation
+from learning.regression.fit.search import Search
+from learning.regression.model.description import LABELS, METRICS, RegressorDescription
+from learning.regression.report.pages import model_facts, thumbnail, write_page
 
 N_PICTURES = 12
 
-CHOICE_TEXTS = {
-    "nested": "hyper-parameters chosen within each split: no test image has any influence",
-    "shared": "one choice of hyper-parameters for all splits: test images influence the choice",
-}
+INK, ACCENT, WARM, PALE, GRID_LINES = "#1f2933", "#2f6f9f", "#d1603d", "#c9d3dc", "#edf0f3"
+
+SIZE, WIDE = (5.0, 4.2), (10.4, 3.4)
+"""Inches of a plot that has another beside it, and of one as wide as the page."""
+
+MOST_VECTOR_DOTS = 5000
+"""A scatter of more dots is drawn as pixels: an SVG with more elements opens too slowly."""
 
 Picture = tuple[str, float, float, str | None]
 """An image's name, prediction and opinion, and its thumbnail, None where the file was not found or cannot be read."""
@@ -93,7 +98,7 @@ def write_report(
         note=description.note,
         lead=f"{len(mos):,d} images with opinion scores from {mos.min():g} to {mos.max():g}, higher is better. "
         f"{scores.inversion} Every metric is of images that the regressor had not seen.",
-        answer=f"{answer}. {CHOICE_TEXTS[evaluation.choice].capitalize()}.",
+        answer=f"{answer}. {CHOICES[evaluation.choice].capitalize()}.",
         cards=_cards(evaluation, description),
         columns=list(LABELS.values()),
         comparison=_comparison(evaluation, description, mos),
@@ -107,7 +112,7 @@ def write_report(
         largest_errors=with_thumbnails(by_error[:N_PICTURES]),
         splits=list(zip(evaluation.splits, evaluation.reported.metrics, strict=True)),
         metrics=METRICS,
-        facts=_facts(scores, evaluation, description),
+        facts=_facts(evaluation, description),
     )
 
 
@@ -145,36 +150,93 @@ def _comparison(evaluation: Evaluation, description: RegressorDescription, mos: 
     return [row + [""] * (1 + len(METRICS) - len(row)) for row in rows]
 
 
-def _facts(scores: OpinionScores, evaluation: Evaluation, description: RegressorDescription) -> dict[str, str]:
-    """Name -> text on how the regressor was made; a text is empty where there is nothing to tell."""
-    another = description.kinds == (GIVEN,)
-    encoders = "of another program" if another else f"encoder {encoders_in_words(description)}"
-    intervals, predicted, observers = description.intervals, description.prediction_intervals, description.observers
-    facts = {
-        "scores": f"{scores.source}. {scores.inversion}" if scores.inversion else scores.source,
-        "features": f"{len(evaluation.model.weights):,d} values, {encoders}",
-        "splits": description.protocol,
-        "regressor": str(evaluation.hyperparameters),
-        "chosen by": f"median SRCC on the validation parts, {evaluation.search.median.max():.4f}, of "
-        f"{len(evaluation.search.candidates)} candidates; then fitted on train and validation parts for the test, and "
-        "on all images for use",
+def _facts(evaluation: Evaluation, description: RegressorDescription) -> dict[str, str]:
+    """``model_facts``, and how the evaluation was made."""
+    search, intervals = evaluation.search, description.intervals
+    conformal, observers = description.prediction_intervals, description.observers
+    return model_facts(description) | {
+        "note": "",  # stands at the top
+        "features": f"{len(evaluation.model.weights):,d} values",
+        "chosen by": f"median SRCC on the validation parts, {search.median.max():.4f}, of {len(search.candidates)} "
+        "candidates; then fitted on train and validation parts for the test, and on all images for use",
         "PLCC fit, RMSE fit": f"after a logistic with {evaluation.reported.n_parameters} parameters, fitted on each "
         "test part",
+        "95 % intervals": "percentile bootstrap over groups, moved by its bias, "
+        f"{intervals.n_resamples:,d} samples, seed {intervals.seed}"
+        if intervals
+        else "",
+        "prediction intervals": conformal.in_words() if conformal else "",
+        "observers": observers.in_words() if observers else "",
     }
-    if intervals is not None:
-        facts["95 % intervals"] = (
-            f"percentile bootstrap over groups, moved by its bias, {intervals.n_resamples:,d} samples, seed "
-            f"{intervals.seed}"
-        )
-    if predicted is not None and predicted.coverage is not None:
-        facts["prediction intervals"] = (
-            f"90 % of opinions lie within {predicted.half_width(0.9):.3g} of the prediction (split conformal); on "
-            f"held-out images {predicted.coverage:.1%} did"
-        )
-    if observers is not None:
-        facts["observers"] = (
-            f"std {observers.mean_std:.3g}, {observers.mean_raters:.3g} raters an image; SRCC between two simulated "
-            f"halves {observers.ceiling:.4f}; outlier ratio {observers.outlier_ratio:.4f}, epsilon-insensitive RMSE "
-            f"{observers.rmse_epsilon:.4f} (ITU-T P.1401)"
-        )
-    return facts | {"versions": versions_in_words(description)}
+
+
+def scatter_plot(predicted: np.ndarray, mos: np.ndarray) -> str:
+    """Opinions (n,) over predictions (n,) on the same scale, and the line on which they are equal."""
+    figure = Figure(figsize=SIZE, layout="constrained")
+    axes: Axes = figure.subplots()
+    many = len(mos) > MOST_VECTOR_DOTS
+    axes.scatter(predicted, mos, s=6 if many else 14, alpha=0.25 if many else 0.55, color=ACCENT, linewidths=0,
+                 rasterized=many)  # fmt: skip
+    ends = [predicted.min(), predicted.max()]
+    axes.plot(ends, ends, color=WARM, linewidth=2)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("opinion")
+    return _svg(figure)
+
+
+def split_plot(evaluation: Evaluation) -> str:
+    """The correlations on the test part of every split, and their medians."""
+    figure = Figure(figsize=SIZE, layout="constrained")
+    axes: Axes = figure.subplots()
+    correlations = ("srcc", "plcc_raw", "plcc", "krcc")
+    for position, name in enumerate(correlations):
+        values = np.array([getattr(metrics, name) for metrics in evaluation.reported.metrics])
+        jitter = np.linspace(-0.16, 0.16, len(values)) if len(values) > 1 else np.zeros(1)
+        axes.scatter(position + jitter, values, s=26, color=ACCENT, alpha=0.7, linewidths=0)
+        axes.hlines(np.median(values), position - 0.28, position + 0.28, color=WARM, linewidth=2)
+    axes.set_xticks(range(len(correlations)), [LABELS[name] for name in correlations])
+    axes.set_xlim(-0.5, len(correlations) - 0.5)
+    axes.grid(axis="y", color=GRID_LINES)
+    axes.set_axisbelow(True)
+    return _svg(figure)
+
+
+def search_plot(search: Search) -> str:
+    """Validation SRCC over the penalty, one panel per estimator; a ring marks the choice.
+
+    Each path of penalties is a line, with a band for the middle half of the splits.
+    """
+    figure = Figure(figsize=WIDE, layout="constrained")
+    lower, median, upper = np.percentile(search.srcc, (25, 50, 75), axis=0)
+    estimators = list(dict.fromkeys(candidate.estimator for candidate in search.candidates))
+    panels = np.atleast_1d(figure.subplots(1, len(estimators), sharey=True))
+    panels[0].set_ylabel("validation SRCC")
+    for axes, estimator in zip(panels, estimators, strict=True):
+        of_estimator = [(row, one) for row, one in enumerate(search.candidates) if one.estimator == estimator]
+        paths = groupby(of_estimator, key=lambda pair: (pair[1].standardized, pair[1].l1_ratio))
+        for number, ((standardized, l1_ratio), path) in enumerate(paths):
+            rows = [row for row, _ in path]
+            alphas = [search.candidates[row].alpha for row in rows]
+            label = ("standardised" if standardized else "raw") + (f", l1_ratio {l1_ratio:g}" if l1_ratio else "")
+            axes.plot(alphas, median[rows], marker=".", color=f"C{number}", label=label)
+            axes.fill_between(alphas, lower[rows], upper[rows], color=f"C{number}", alpha=0.12, linewidth=0)
+        if search.best.estimator == estimator:
+            axes.plot(search.best.alpha, median.max(), "o", markersize=12, markerfacecolor="none",
+                      markeredgecolor=WARM, markeredgewidth=2)  # fmt: skip
+        axes.set_xscale("log")
+        axes.set_xlabel(f"alpha ({'Ridge' if estimator == 'ridge' else 'ElasticNet'})")
+        axes.grid(axis="y", color=GRID_LINES)
+        axes.legend(frameon=False, fontsize=8)
+    return _svg(figure)
+
+
+def _svg(figure: Figure) -> str:
+    """The figure in the style of the page, as an <svg> element."""
+    for axes in figure.axes:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.spines[["left", "bottom"]].set_color(PALE)
+        axes.tick_params(colors=INK, labelsize=9, length=3)
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]

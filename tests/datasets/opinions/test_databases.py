@@ -9,7 +9,7 @@ from scipy.io import savemat
 from common.errors import UserError
 from datasets.opinions.databases import DATABASES, LIVE_FOLDERS, database, read_database
 from datasets.opinions.scores import score_table
-from learning.regression.train import read_data
+from learning.regression.fit.labelled_features import read_data
 from options.regressor import parse_regressor_options
 
 

@@ -19,8 +19,7 @@ from learning.regression.model.description import RegressorDescription
 from learning.regression.model.predict import ModelFiles, choose_model, predict_quality
 from networks.embedded import ENCODERS, MODELS, REGRESSOR
 from networks.regressor import load_regressor
-from options.features import ComputeOptions
-from options.prediction import parse_prediction_options
+from options.images import ComputeOptions, parse_prediction_options
 from tests.images import photograph
 
 SCALE = 100

@@ -7,11 +7,9 @@ import numpy as np
 import pytest
 from scipy.stats import pearsonr, spearmanr
 
-from learning.regression.evaluate.breakdown import breakdown, sorted_labels
-from learning.regression.evaluate.held_out import HeldOut
+from learning.regression.evaluate.held_out import HeldOut, breakdown, sorted_labels
 from learning.regression.evaluate.metrics import fit_mapping
-from learning.regression.evaluate.results import Breakdown, PartResult
-from learning.regression.model.description import RegressorDescription
+from learning.regression.model.description import Breakdown, PartResult, RegressorDescription
 from networks.opinion_mapping import IDENTITY
 
 

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from common.errors import UserError
-from learning.regression.compare import main
+from learning.regression.compare import main, parse_compare_options
 from learning.regression.evaluate.comparison import (
     compared_pairs,
     holm,
@@ -18,13 +18,10 @@ from learning.regression.evaluate.comparison import (
     srcc_difference,
 )
 from learning.regression.evaluate.held_out import HeldOut, held_out_file, read_held_out, write_held_out
-from learning.regression.evaluate.results import Interval
 from learning.regression.fit.search import fit
-from learning.regression.fit.settings import Hyperparameters
-from learning.regression.model.description import RegressorDescription
+from learning.regression.model.description import Hyperparameters, Interval, RegressorDescription
 from learning.regression.model.files import save_regressor
 from networks.opinion_mapping import IDENTITY
-from options.compare import parse_compare_options
 
 N = 60
 

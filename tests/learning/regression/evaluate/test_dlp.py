@@ -8,6 +8,7 @@ from PIL import Image
 from scipy.stats import spearmanr
 
 from datasets.distortions import DISTORTIONS, N_LEVELS
+from learning.regression.dlp_tests import parse_dlp_options
 from learning.regression.evaluate.dlp import (
     DlpScores,
     discriminability,
@@ -19,7 +20,6 @@ from learning.regression.evaluate.dlp import (
     score_photograph,
     versions,
 )
-from options.dlp_tests import parse_dlp_options
 from tests.images import photograph
 
 KINDS = ("first", "second", "unordered")

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from learning.regression.evaluate.held_out import HeldOut
+from learning.regression.evaluate.held_out import HeldOut, observer_spread, srcc_ceiling
 from learning.regression.evaluate.metrics import fit_mapping
-from learning.regression.evaluate.observers import observer_spread, srcc_ceiling
 
 
 def test_the_ceiling_is_the_reliability_of_half_the_raters():

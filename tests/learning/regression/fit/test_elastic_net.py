@@ -8,11 +8,11 @@ from sklearn.linear_model import ElasticNet, Lasso
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-import learning.regression.fit.training_part as training_part
+import learning.regression.fit.ridge as ridge
 from learning.regression.fit.elastic_net import elastic_net_weights
+from learning.regression.fit.ridge import TrainingPart
 from learning.regression.fit.search import fit
-from learning.regression.fit.settings import Hyperparameters
-from learning.regression.fit.training_part import TrainingPart
+from learning.regression.model.description import Hyperparameters
 from tests.learning.regression.fit.problems import features_and_mos
 
 
@@ -60,7 +60,7 @@ def test_the_objective_is_minimal(n_images, n_features, l1_ratio, exponent, seed
     features = (rng.normal(size=(n_images, rank)) @ rng.normal(size=(rank, n_features))).astype(np.float32)
     mos, alpha = rng.normal(size=n_images), 10.0**exponent
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training_part, "MOST_FEATURES_PER_IMAGE", n_features if by_products else 0)
+        patch.setattr(ridge, "MOST_FEATURES_PER_IMAGE", n_features if by_products else 0)
         part = TrainingPart(features, mos, standardized=False)
         assert (part.feature_products is not None) == by_products
         (weights,), unconverged = (found.T for found in elastic_net_weights(part, l1_ratio, [alpha]))

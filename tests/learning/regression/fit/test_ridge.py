@@ -8,10 +8,9 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from learning.regression.fit.ridge import ridge_weights, solve_shifted
+from learning.regression.fit.ridge import TrainingPart, ridge_weights, solve_shifted
 from learning.regression.fit.search import fit
-from learning.regression.fit.settings import Hyperparameters
-from learning.regression.fit.training_part import TrainingPart
+from learning.regression.model.description import Hyperparameters
 from tests.learning.regression.fit.problems import features_and_mos
 
 ALPHAS = np.logspace(6, -3, 19)

@@ -10,8 +10,7 @@ from sklearn.preprocessing import StandardScaler
 import learning.regression.fit.search as search_module
 from learning.regression.evaluate.metrics import srcc
 from learning.regression.evaluate.protocol import run_protocol
-from learning.regression.fit.search import search
-from learning.regression.fit.settings import Grid
+from learning.regression.fit.search import Grid, search
 from learning.regression.fit.splits import random_splits
 from tests.learning.regression.fit.problems import MEMORY, features_and_mos
 

@@ -5,8 +5,7 @@ import pytest
 
 from common.errors import UserError
 from datasets.opinions.scores import OpinionScores, score_table
-from learning.regression.fit.split_files import read_splits, write_splits
-from learning.regression.fit.splits import random_splits
+from learning.regression.fit.splits import random_splits, read_splits, write_splits
 
 N = 40
 NAMES = [f"images/{i}.bmp" for i in range(N)]

@@ -10,14 +10,19 @@ import safetensors.numpy
 import skops.io
 
 from common.errors import UserError
-from learning.regression.evaluate.conformal import PredictionIntervals
-from learning.regression.evaluate.results import Breakdown, Interval, Metrics, ObserverSpread, PartResult, Spread
 from learning.regression.fit.search import fit
-from learning.regression.fit.settings import Hyperparameters
 from learning.regression.model.description import (
     BootstrapIntervals,
+    Breakdown,
+    Hyperparameters,
+    Interval,
+    Metrics,
+    ObserverSpread,
+    PartResult,
+    PredictionIntervals,
     RegressorDescription,
     ResultsSummary,
+    Spread,
     read_description,
 )
 from learning.regression.model.files import save_regressor

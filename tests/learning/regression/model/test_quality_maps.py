@@ -12,7 +12,7 @@ from learning.regression.model import quality_maps
 from learning.regression.model.predict import predict_quality
 from learning.regression.model.quality_maps import draw_map, local_deviations, smooth, write_maps
 from networks.embedded import MODELS
-from options.prediction import parse_prediction_options
+from options.images import parse_prediction_options
 from tests.images import photograph
 
 CLIVE = MODELS.parent / "sample_data" / "clive" / "images"

@@ -9,13 +9,14 @@ import pytest
 from PIL import Image
 
 from datasets.opinions.scores import OpinionScores, score_table
-from learning.regression.evaluate.breakdown import breakdown
-from learning.regression.evaluate.intervals import bootstrap_intervals
+from learning.regression.evaluate.bootstrap import bootstrap_intervals
+from learning.regression.evaluate.held_out import breakdown
 from learning.regression.evaluate.protocol import run_protocol
-from learning.regression.fit.settings import Grid
+from learning.regression.fit.search import Grid
 from learning.regression.fit.splits import official_split, random_splits
-from learning.regression.model.description import BootstrapIntervals, describe
+from learning.regression.model.description import BootstrapIntervals
 from learning.regression.report.report import find_pictures, write_report
+from learning.regression.train import describe
 from tests.images import photograph
 
 
@@ -56,8 +57,10 @@ def test_a_page_with_everything_inside(tmp_path, official):
     intervals = BootstrapIntervals(bootstrap_intervals(held_out, n_resamples=20), 20, 0)
     kinds = np.array(["blur & <noise>", "jpeg", None] * 20, dtype=object)
     by_distortion = breakdown(replace(held_out, kinds=kinds))
-    encoders = {"quality_aware": None}
-    description = describe(evaluation, scores, encoders, "some", "A note.", intervals, by_distortion=by_distortion)
+    description = replace(
+        describe(evaluation, scores, {"quality_aware": None}, "some"),
+        note="A note.", intervals=intervals, breakdown=by_distortion,
+    )  # fmt: skip
     pictures = find_pictures(names, tmp_path, None)
     assert len(pictures) == 51
     write_report(tmp_path / "r.html", scores, evaluation, held_out, description, pictures)
@@ -70,7 +73,7 @@ def test_a_page_with_everything_inside(tmp_path, official):
     assert not re.search(r"https?://(?!www\.w3\.org|purl\.org|creativecommons\.org|matplotlib\.org)", page)
     assert "By kind of distortion" in page and "blur &amp; &lt;noise&gt;" in page and "By level" not in page
     assert "&lt;b&gt;&amp;" in page and "<b>&" not in page and "A note." in page and "Inverted." in page
-    assert f"{evaluation.nested.spread('srcc').median:.3f}" in page and str(evaluation.hyperparameters) in page
+    assert f"{evaluation.nested.spread('srcc').median:.3f}" in page and str(evaluation.search.best) in page
 
 
 def test_pictures_are_found_below_the_folder_of_images(tmp_path):

@@ -11,8 +11,7 @@ from PIL import Image
 
 from learning.regression.model.description import RegressorDescription, ScoreInterval
 from learning.regression.model.quality_maps import map_file
-from learning.regression.report.pages import THUMBNAIL_BYTES, thumbnail
-from learning.regression.report.score_page import ScoredImage, write_score_page
+from learning.regression.report.pages import THUMBNAIL_BYTES, ScoredImage, thumbnail, write_score_page
 from networks.opinion_mapping import OpinionMapping
 from tests.images import noise_image, photograph
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from learning.regression.evaluate.bootstrap import bootstrap_intervals, interval_of_scale, resampled_counts
 from learning.regression.evaluate.held_out import HeldOut
-from learning.regression.evaluate.intervals import bootstrap_intervals, interval_of_scale, resampled_counts
-from learning.regression.evaluate.results import METRICS, Interval
+from learning.regression.model.description import METRICS, Interval
 
 
 def held_out(predicted, mos, groups=None):

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from learning.regression.fit.identical_images import digests_of
-from learning.regression.train import make_splits, read_data, train_regressor
+from learning.regression.fit.labelled_features import digests_of, read_data
+from learning.regression.fit.splits import make_splits
+from learning.regression.train import train_regressor
 from options.regressor import parse_regressor_options
 
 

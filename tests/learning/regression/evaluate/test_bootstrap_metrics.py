@@ -6,15 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from learning.regression.evaluate.metrics import fit_mapping
-from learning.regression.evaluate.resampled_metrics import (
+from learning.regression.evaluate.bootstrap import (
     krcc_of_resamples,
     metrics_of_resamples,
     plcc_of_resamples,
     ranks_in_resamples,
     srcc_of_resamples,
 )
-from learning.regression.evaluate.results import METRICS
+from learning.regression.evaluate.metrics import fit_mapping
+from learning.regression.model.description import METRICS
 
 
 @given(st.integers(2, 40), st.sampled_from([2, 5, 1000]), st.integers(0, 10_000))
