@@ -27,8 +27,7 @@ import numpy as np
 from common.atomic_files import check_writable, cut_name, whole_file, write_array
 from common.errors import UserError
 from common.names import differ_in_pooling, pooling_of, short_identity
-from datasets.features.sources import Source, Sources, folded
-from datasets.features.stamps import FileStamp, is_unchanged
+from datasets.features.sources import FileStamp, Source, Sources, folded, is_unchanged
 from datasets.images.lists import ListedImage
 
 LONGEST_NAME = 200

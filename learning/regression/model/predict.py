@@ -16,10 +16,7 @@ from common.names import CHECKPOINTS, QUALITY_AWARE, pooling_of
 from datasets.features.files import FeatureFolder, check_precision, claim_folder, read_encoder
 from datasets.images.lists import ImageListing, ListedImage, list_images, match_names
 from datasets.opinions.tables import write_csv
-from learning.distributed.process_group import ProcessContext
-from learning.extraction.compute import ComputedFeatures
-from learning.extraction.extract import Extraction
-from learning.extraction.extractors import extraction_device, load_extractors
+from learning.extraction.compute import ComputedFeatures, Summary, features_of, load_extractors
 from learning.regression.evaluate.results import LABELS, METRICS
 from learning.regression.model.description import RegressorDescription, ScoreInterval
 from learning.regression.model.quality_maps import map_file, write_maps
@@ -182,12 +179,12 @@ def score_images(
         if folder is not None:
             for kind, extractor in extractors.items():
                 claim_folder(folder.folder, kind, extractor.identity, options.compute.amp)
-        extraction = Extraction(to_do, extractors, options.compute)
-        for image, features in extraction:
+        summary = Summary()
+        for image, features in features_of(to_do, extractors, options.compute, summary):
             if folder is not None:
                 folder.write(image, names[image.name], features.values, features.stamp)
             scores.of_images[image.name] = score_features(features, regressor)
-        scores.failed = extraction.summary.failed
+        scores.failed = summary.failed
     return scores
 
 
@@ -197,8 +194,7 @@ def matching_extractors(
     """The regressor's encoders, with their pooling; UserError where it was fitted with different encoders."""
     kinds, encoders = regressor.description.kinds, regressor.description.encoders
     poolings = {kind: pooling_of(encoders.get(kind)) for kind in kinds}
-    device = extraction_device(compute.device, ProcessContext())
-    extractors = load_extractors({kind: checkpoints[kind] for kind in kinds}, poolings, compute, device)
+    extractors = load_extractors({kind: checkpoints[kind] for kind in kinds}, poolings, compute)
     for kind, extractor in extractors.items():
         regressor.check_encoder(kind, extractor.identity, f"checkpoint {checkpoints[kind]}")
     return extractors

@@ -11,7 +11,6 @@ import pytest
 from common.errors import UserError
 from datasets.features import files as feature_files
 from datasets.features import sources as feature_sources
-from datasets.features import stamps
 from datasets.features.files import (
     FeatureFolder,
     check_precision,
@@ -21,7 +20,7 @@ from datasets.features.files import (
     write_single_file,
 )
 from datasets.features.reading import FeatureFiles
-from datasets.features.stamps import stamp_file
+from datasets.features.sources import stamp_file
 from datasets.images.lists import ListedImage
 
 NAMES = ["a", "sub/b", "sub/c d"]
@@ -199,7 +198,7 @@ def test_another_file_of_the_same_name_size_and_time(photographs):
 def test_a_change_within_the_resolution_of_the_times_is_seen(photographs, monkeypatch):
     """On a disk that counts in whole seconds, a change at once leaves size and times as they were."""
     status = SimpleNamespace(st_size=3, st_mtime_ns=10**18, st_ctime_ns=10**18)
-    monkeypatch.setattr(stamps, "os", SimpleNamespace(stat=lambda path: status, fstat=lambda number: status))
+    monkeypatch.setattr(feature_sources, "os", SimpleNamespace(stat=lambda path: status, fstat=lambda number: status))
     photographs.put("a.png", b"one")
     photographs.extract("a.png")
     photographs.put("a.png", b"two")
