@@ -16,9 +16,9 @@ import numpy as np
 from common.errors import UserError
 from common.names import GIVEN, KINDS
 from datasets.features.files import FeatureFolder, read_encoder, read_rows
-from datasets.images.lists import LIST_SUFFIX, PATH_COLUMNS, match_names, path_column
+from datasets.images.lists import LIST_SUFFIX, PATH_COLUMNS, match_names
 from datasets.opinions.scores import read_numbers
-from datasets.opinions.tables import TABLE_SUFFIXES, read_csv
+from datasets.opinions.tables import IMAGE, TABLE_SUFFIXES, read_csv
 
 TABLE_ENDINGS = (*TABLE_SUFFIXES, LIST_SUFFIX)
 """Endings of tables with features of another program."""
@@ -148,13 +148,12 @@ def _in_table(path: Path, kinds: Sequence[str]) -> dict[str, _OfKind]:
     """A row for each image and a column for each feature, computed by another program."""
     where = f"features {path}"
     table = read_csv(path, PATH_COLUMNS, "features")
-    name = path_column(table)
-    repeated = table[name][table[name].duplicated()]
+    repeated = table[IMAGE][table[IMAGE].duplicated()]
     if len(repeated):
         raise UserError(f"{where}, line {repeated.index[0]}: image {repeated.iloc[0]} has features above already")
-    columns = [column for column in table if column not in PATH_COLUMNS]
+    columns = [column for column in table if column != IMAGE]
     if not columns:
-        raise UserError(f"{where} have no column but '{name}'; each other column is a feature")
+        raise UserError(f"{where} have no column but that of the images; each other column is a feature")
     values = [read_numbers(table[column], where, f"feature {column}") for column in columns]
     rows = np.stack(values, axis=1).astype(np.float32)
-    return {GIVEN: _OfKind(dict(zip(table[name], rows, strict=True)))}
+    return {GIVEN: _OfKind(dict(zip(table[IMAGE], rows, strict=True)))}

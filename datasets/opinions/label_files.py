@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
@@ -12,7 +13,7 @@ import numpy as np
 
 from common.errors import UserError
 from datasets.opinions.scores import check_unique, read_numbers, read_spread
-from datasets.opinions.tables import ENCODING, ENCODING_ERRORS, frame, listed, read_csv
+from datasets.opinions.tables import ENCODING, ENCODING_ERRORS, IMAGE, frame, listed, read_bytes, read_csv
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,8 +38,8 @@ def read_labels(
     for column in (mos, *others):
         if column not in table:
             raise UserError(f"{where} has no column '{column}'; its columns are: {listed(table)}")
-    check_unique(table[image], where)
-    labels = table[list(others)].assign(image=table[image], mos=read_numbers(table[mos], where))
+    check_unique(table[IMAGE], where)
+    labels = table[[IMAGE, *others]].assign(mos=read_numbers(table[mos], where))
     for name, column in (("std", std), ("n_raters", n_raters)):
         labels[name] = read_spread(table[column], where, name) if column in table else np.nan
     return labels
@@ -50,20 +51,15 @@ def read_pairs(path: Path, image_first: bool, separator: str | None = None) -> p
     They are separated by ``separator``, or by blanks where it is None.
     """
     rows, lines = [], []
-    try:
-        with open(path, encoding=ENCODING, errors=ENCODING_ERRORS) as file:
-            for line, text in enumerate(file, start=1):
-                if not text.strip():
-                    continue
-                parts = [part.strip() for part in text.split(separator)]
-                if len(parts) != 2:
-                    raise UserError(f"label file {path}, line {line}: {text.strip()!r} is not an image and a score")
-                rows.append(parts if image_first else parts[::-1])
-                lines.append(line)
-    except FileNotFoundError:
-        raise UserError(f"label file {path} does not exist") from None
-    except OSError as error:
-        raise UserError(f"label file {path} cannot be read: {error.strerror}") from None
+    content = read_bytes(path, f"label file {path}").decode(ENCODING, ENCODING_ERRORS)
+    for line, text in enumerate(io.StringIO(content, newline=None), start=1):
+        if not text.strip():
+            continue
+        parts = [part.strip() for part in text.split(separator)]
+        if len(parts) != 2:
+            raise UserError(f"label file {path}, line {line}: {text.strip()!r} is not an image and a score")
+        rows.append(parts if image_first else parts[::-1])
+        lines.append(line)
     if not rows:
         raise UserError(f"label file {path} lists no images")
     images, mos = zip(*rows, strict=True)
@@ -80,11 +76,9 @@ def read_matrix(path: Path, kind: str, *variables: str) -> list[np.ndarray]:
     """Variables of a MATLAB file, flattened, all NAMES or all NUMBERS; cells of text become arrays of str."""
     import scipy.io  # a fifth of a second, which --help does not need
 
+    stored = read_bytes(path, f"label file {path}")
     try:
-        with open(path, "rb") as file:
-            content = scipy.io.loadmat(file, variable_names=variables)
-    except FileNotFoundError:
-        raise UserError(f"label file {path} does not exist") from None
+        content = scipy.io.loadmat(io.BytesIO(stored), variable_names=variables)
     except Exception as error:  # damaged files raise errors of many kinds in scipy's reader
         raise UserError(f"label file {path} is not a MATLAB file, or is damaged: {error}") from None
     missing = [name for name in variables if name not in content]

@@ -15,8 +15,8 @@ from numpy.typing import ArrayLike
 
 from common import log
 from common.errors import UserError
-from datasets.images.lists import PATH_COLUMNS, path_column
-from datasets.opinions.tables import frame, listed, read_csv, shown, visible
+from datasets.images.lists import PATH_COLUMNS
+from datasets.opinions.tables import IMAGE, frame, listed, read_csv, shown, visible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -143,7 +143,7 @@ def read_scores(csv_path: str | os.PathLike, lower_is_better: bool = False) -> O
     table = read_csv(csv_path, PATH_COLUMNS, "scores", optional=OPTIONAL_TEXTS, numbers=("mos", "std", "n_raters"))
     if "mos" not in table:
         raise UserError(f"{where} has no column 'mos'; its columns are: {listed(table)}")
-    images = table[path_column(table)]
+    images = table[IMAGE]
     if (images == "").any():
         raise UserError(f"{where}, line {images.index[images == ''][0]}: no image is named")
     check_unique(images, where)

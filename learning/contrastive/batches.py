@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from common import log
 from common.errors import UserError
 from common.names import PATH_COLUMN
-from datasets.opinions.tables import read_csv, write_csv
+from datasets.opinions.tables import IMAGE, read_csv, write_csv
 from datasets.training.image_lists import EpochImages
 from datasets.training.workers import worker_starter
 from learning.distributed.process_group import ProcessContext, gather_objects
@@ -119,7 +119,7 @@ class BadImages:
             self._path.unlink(missing_ok=True)
         elif context.is_first and self._path.exists():
             table = read_csv(self._path, (PATH_COLUMN,), "list of bad images")
-            self._listed = dict(zip(table[PATH_COLUMN], table["why"], strict=True))
+            self._listed = dict(zip(table[IMAGE], table["why"], strict=True))
 
     def check(self) -> None:
         """Reports new ones. Every process must call it at the same step; it raises UserError in each for too many."""

@@ -58,7 +58,7 @@ def extract(options: FeatureOptions) -> int:
                 write_single_file(options.single_file, everything, listing.images, len(summary.failed))
                 written = [str(options.single_file)]
             log.info(_in_words(summary, listing, written))
-    return 1 if summary.failed or listing.unreadable else 0
+    return 1 if summary.failed or listing.folders.unreadable else 0
 
 
 def _list(sources: Sequence[str] | None) -> ImageListing:
@@ -69,10 +69,7 @@ def _list(sources: Sequence[str] | None) -> ImageListing:
         if package is None or package.origin is None:
             raise UserError("name the images (--input); the default is a photograph of scikit-learn, which is missing")
         sources = [str(Path(package.origin).parent / "datasets/images/china.jpg")]
-    listing = list_images(sources)
-    for sentence in listing.unreadable:
-        log.error(sentence)
-    return listing
+    return list_images(sources)
 
 
 @contextlib.contextmanager
@@ -150,5 +147,5 @@ def _in_words(summary: Summary, listing: ImageListing, targets: list[str]) -> st
     stale = f", {summary.stale:,d} of them anew since their files have changed" if summary.stale else ""
     return (
         f"{summary.written:,d} images written{speed}{stale}, {summary.skipped:,d} existed already, "
-        f"{len(summary.failed):,d} failed{listing.account()}: {', '.join(targets)}"
+        f"{len(summary.failed):,d} failed{listing.folders.account()}: {', '.join(targets)}"
     )

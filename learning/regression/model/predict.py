@@ -47,8 +47,6 @@ def predict_quality(options: PredictionOptions) -> int:
     regressor = load_regressor(model.regressor, RegressorDescription)
     interval = None if options.interval is None else regressor.description.score_interval(options.interval)
     listing = list_images(options.input)
-    for sentence in listing.unreadable:
-        log.error(sentence)
     labels = None
     if options.labels:
         from datasets.opinions.scores import read_scores  # imports pandas, which scores alone do not need
@@ -59,7 +57,7 @@ def predict_quality(options: PredictionOptions) -> int:
     scores = score_images(listing.images, regressor, model.encoders, options)
     if not scores.of_images:
         raise UserError("no image could be scored")
-    rows = [(row.given, scores.of_images.get(row.image.name)) for row in listing.rows]
+    rows = [(given, scores.of_images.get(image.name)) for given, image in listing.rows]
     page = options.wants_page
     if options.output and not page:
         write_scores(options.output, rows, interval)
@@ -77,14 +75,14 @@ def predict_quality(options: PredictionOptions) -> int:
     if options.map:
         scored = [image for image in listing.images if image.name in scores.of_images]
         maps, without_map = write_maps(scored, load_scorer(model.regressor, model.encoders), options.map)
-    problems = [*scores.failed, *without_map, *listing.unreadable]
+    problems = [*scores.failed, *without_map, *listing.folders.unreadable]
     if options.output and page:
         from learning.regression.report.score_page import ScoredImage, write_score_page  # imports jinja2
 
         images = [
-            ScoredImage(row.given, row.image.path, scores.of_images[row.image.name], maps.get(row.image.name))
-            for row in listing.rows
-            if row.image.name in scores.of_images
+            ScoredImage(given, image.path, scores.of_images[image.name], maps.get(image.name))
+            for given, image in listing.rows
+            if image.name in scores.of_images
         ]
         card = MODEL_CARD.read_text(encoding="utf-8") if embedded and MODEL_CARD.is_file() else ""
         max_pixels = options.compute.max_pixels
@@ -238,7 +236,8 @@ def closing_line(scores: Scores, listing: ImageListing) -> str:
     """A line that accounts for all files of the input: scored, failed, left out."""
     rows = f" on {len(listing.rows):,d} rows" if len(listing.rows) != len(listing.images) else ""
     stale = f", {scores.n_stale:,d} anew since their files have changed" if scores.n_stale else ""
-    return f"{len(scores.of_images):,d} images scored{rows}, {len(scores.failed):,d} failed{stale}{listing.account()}"
+    folders = listing.folders.account()
+    return f"{len(scores.of_images):,d} images scored{rows}, {len(scores.failed):,d} failed{stale}{folders}"
 
 
 def print_about(description: RegressorDescription, closing: str, output: Path | None) -> None:

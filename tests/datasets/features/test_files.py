@@ -382,7 +382,7 @@ def test_features_of_another_program(tmp_path):
     [
         ("image,f1\na.png,1\na.png,2\n", "line 3: image a.png has features above already"),
         ("image,f1\na.png,nan\n", "line 2: the feature f1 'nan' is not a number"),
-        ("image\na.png\n", "no column but 'image'"),
+        ("image\na.png\n", "have no column but that of the images; each"),
         ("name,f1\na.png,1\n", "has no column"),
     ],
 )

@@ -191,13 +191,13 @@ def test_the_training_list_is_read_the_same_way(tmp_path):
     """One reader for all tables: another required column, in the form that a spreadsheet saves as "Unicode text"."""
     (tmp_path / "list.csv").write_bytes("image_PATH\tnote\r\na.png\tx\r\n".encode("utf-16"))
     table = read_csv(tmp_path / "list.csv", ("Image_path",), "training CSV")
-    assert table["Image_path"].tolist() == ["a.png"] and table["note"].tolist() == ["x"] and table.index.tolist() == [2]
+    assert table["image"].tolist() == ["a.png"] and table["note"].tolist() == ["x"] and table.index.tolist() == [2]
 
 
 def test_names_that_are_not_unicode_come_back(tmp_path):
     names = [b"caf\xe9.png".decode("utf-8", "surrogateescape"), 'a"b,c.png', "d\re.png", "f\n.png", "#g.png"]
     write_csv(tmp_path / "list.csv", ("Image_path", "n"), [(name, 1) for name in names])
-    assert read_csv(tmp_path / "list.csv", ("Image_path",), "training CSV")["Image_path"].tolist() == names
+    assert read_csv(tmp_path / "list.csv", ("Image_path",), "training CSV")["image"].tolist() == names
 
 
 def test_visible_shows_what_cannot_be_seen():

@@ -13,7 +13,7 @@ from datasets.distortions import DISTORTIONS, distort
 from datasets.images import read_image
 from datasets.images.lists import list_images
 from datasets.opinions.scores import read_scores
-from datasets.opinions.weak_labels import ORDERED, Version, draw_versions, write_weak_labels
+from datasets.weak_labels import ORDERED, Version, draw_versions, write_weak_labels
 from tests.images import photograph
 
 
