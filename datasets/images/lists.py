@@ -1,9 +1,12 @@
-"""The images that an input names: files, folders, globs and lists, with the names by which features are kept."""
+"""The images that an input names: files, folders, globs and lists, with the names by which features are kept, and the
+stamps by which changed files are noticed.
+"""
 
 from __future__ import annotations
 
 import codecs
 import glob
+import hashlib
 import itertools
 import os
 import re
@@ -13,6 +16,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from common import log
 from common.errors import UserError
@@ -21,7 +25,7 @@ from datasets.images.folders import FolderListing, scan_folder
 from datasets.images.formats import IMAGE_SUFFIXES, starts_like_an_image
 from datasets.opinions.tables import AS_WRITTEN, IMAGE, TABLE_SUFFIXES, read_bytes, read_csv, shown
 
-PATH_COLUMNS = (PATH_COLUMN, "image")
+PATH_COLUMNS = (PATH_COLUMN, "image", "image_name")
 """The columns of images in a table; the first that is there counts."""
 
 STANDARD_INPUT = "-"
@@ -35,6 +39,52 @@ class ListedImage:
 
     path: str
     name: str
+
+
+@dataclass(frozen=True)
+class FileStamp:
+    """A file's size in bytes, when its content and its entry were last changed, and the SHA-256 of its content."""
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    sha256: str
+
+
+def stamp_file(file: BinaryIO) -> FileStamp:
+    """The stamp of an open file, which is at its start before and after."""
+    status = os.fstat(file.fileno())
+    return FileStamp(status.st_size, status.st_mtime_ns, status.st_ctime_ns, _digest(file))
+
+
+def is_unchanged(path: str | os.PathLike, stamp: FileStamp) -> bool:
+    """Whether the file at ``path`` is still the one that was stamped; true where there is no file any more.
+
+    A new size or a new time of the content is a change. Programs that copy can preserve both for another content, but
+    none can set the time of the entry (ctime): where that is new, or a disk counts in whole seconds, the content
+    decides. Only times of the file are compared, so the clocks of machines may differ.
+    """
+    try:
+        status = os.stat(path)  # noqa: PTH116
+    except (OSError, ValueError):  # ValueError: a NUL byte in the name
+        return True
+    if (status.st_size, status.st_mtime_ns) != (stamp.size, stamp.mtime_ns):
+        return False
+    if status.st_ctime_ns == stamp.ctime_ns and stamp.ctime_ns % 1_000_000_000:
+        return True
+    try:
+        with open(path, "rb") as file:
+            return _digest(file) == stamp.sha256
+    except OSError:
+        return False  # to be reported when it is read
+
+
+def _digest(file: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    while block := file.read(1 << 20):
+        digest.update(block)
+    file.seek(0)
+    return digest.hexdigest()
 
 
 @dataclass
@@ -95,7 +145,7 @@ def _find(source: str, folders: FolderListing, option: str) -> list[_Found]:
         return _find_in_lines(sys.stdin.buffer.read(), Path(), f"{option} standard input")
     if path.is_dir():
         folder = scan_folder(source)
-        images = sorted(folder.paths)
+        images = sorted(map(Path, folder.images))
         folder.images.clear()
         folders.add(folder)
         names = [image.relative_to(source).as_posix() for image in images]

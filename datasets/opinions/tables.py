@@ -13,7 +13,7 @@ import os
 import re
 import unicodedata
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 # Captions and prompts beside the scores can be longer than the 128 KiB that Python allows a field.
 csv.field_size_limit(1 << 30)
 
-ENCODING, ENCODING_ERRORS = "utf-8-sig", "surrogateescape"
-"""A byte-order mark may be there or not; file names that are not valid UTF-8 keep their bytes."""
-
 TABLE_SUFFIXES = (".csv", ".tsv", ".xlsx")
 """Endings of files that hold a table; ``read_csv`` itself tells CSV and workbooks apart by their content."""
 
@@ -40,9 +37,6 @@ AS_WRITTEN = "as written"
 """The column of paths as they are in the file, which ``read_csv`` may have changed."""
 
 SEPARATORS = {",": "comma", "\t": "tab", ";": "semicolon"}
-
-_ALIASES = {"image_name": "image"}
-"""Other names of a column, which count where the table has none of the required ones."""
 
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+", re.ASCII)
 _WINDOWS_ROOT = re.compile(r"[A-Za-z]:[\\/]|\\\\")
@@ -56,6 +50,11 @@ def read_bytes(path: str | os.PathLike, where: str) -> bytes:
         raise UserError(f"{where} does not exist") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL byte in the path
         raise UserError(f"{where} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+
+def decode(content: bytes) -> str:
+    """UTF-8, with a byte-order mark or without; file names that are not valid UTF-8 keep their bytes."""
+    return content.decode("utf-8-sig", "surrogateescape")
 
 
 def read_csv(
@@ -82,18 +81,11 @@ def read_csv(
     where = f"{what} {os.fspath(csv_path)}"
     content = read_bytes(csv_path, where)
     needed = {_spelling(name) for name in required}
-    needed |= {alias for alias, name in _ALIASES.items() if name in required}
-
-    def is_header(row: Iterable[str]) -> bool:
-        return any(_spelling(name) in needed for name in row)
-
     try:
         workbook = content.startswith(b"PK\x03\x04")
-        numbered, separator, form = (
-            _read_workbook(content, is_header, sheet) if workbook else _read_text(content, is_header)
-        )
+        numbered, separator, form = _read_workbook(content, needed, sheet) if workbook else _read_text(content, needed)
         header, rows, lines = _rectangle(numbered)
-        columns = _columns(header, (*required, *optional, *numbers), required)
+        columns = _columns(header, (*required, *optional, *numbers))
     except UserError as error:
         raise UserError(f"{where} cannot be read: {error}") from None
     images = next((name for name in required if name in columns), None)
@@ -136,15 +128,8 @@ def frame(columns: Mapping[str, Sequence[Any]], lines: list[int] | None = None) 
 
 def visible(text: str) -> str:
     """A text in quotation marks, with escapes for whatever cannot be seen: blanks at its ends, accents as marks."""
-    text = "".join(
-        _escaped(character) if character != " " and unicodedata.category(character)[0] in "CMZ" else character
-        for character in text
-    )
-    return "'" + re.sub(r"^ +| +$", lambda blanks: r"\x20" * len(blanks.group()), text) + "'"
-
-
-def _escaped(character: str) -> str:
-    return character.encode("ascii", "backslashreplace").decode() if ord(character) > 126 else repr(character)[1:-1]
+    seen = "".join(one if one == " " or unicodedata.category(one)[0] not in "CMZ" else ascii(one)[1:-1] for one in text)
+    return "'" + re.sub(r"^ +| +$", lambda blanks: r"\x20" * len(blanks.group()), seen) + "'"
 
 
 def shown(name: str) -> str:
@@ -162,8 +147,11 @@ _Rows = list[tuple[int, list[str]]]
 """The rows of a table with their line numbers in the file, from 1."""
 
 
-def _read_text(content: bytes, is_header: Callable[[list[str]], bool]) -> tuple[_Rows, str, list[str]]:
-    """The rows of a CSV, its separator, and its form where that is not plain CSV."""
+def _read_text(content: bytes, needed: set[str]) -> tuple[_Rows, str, list[str]]:
+    """The rows of a CSV, its separator, and its form where that is not plain CSV.
+
+    ``needed`` are spellings of columns, of which its header has one.
+    """
     form = []
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         form.append("UTF-16")
@@ -172,12 +160,12 @@ def _read_text(content: bytes, is_header: Callable[[list[str]], bool]) -> tuple[
         except UnicodeDecodeError as error:
             raise UserError(f"it is UTF-16, and damaged at byte {error.start}") from None
     else:
-        text = content.decode(ENCODING, ENCODING_ERRORS)
+        text = decode(content)
     if "\0" in text:
         line = text[: text.index("\0")].count("\n")
         start = visible(text.split("\n")[line][:40])
         raise UserError(f"line {line + 1} {start} holds NUL; save the table as CSV in UTF-8, or as .xlsx")
-    separator = _separator(text, is_header)
+    separator = _separator(text, needed)
     if separator != ",":
         form.append(f"{SEPARATORS[separator]}-separated")
     # A blank before a quotation mark belongs to neither name nor number.
@@ -196,20 +184,18 @@ def _read_text(content: bytes, is_header: Callable[[list[str]], bool]) -> tuple[
     return rows, separator, form
 
 
-def _separator(text: str, is_header: Callable[[list[str]], bool]) -> str:
+def _separator(text: str, needed: set[str]) -> str:
     """The separator with which the first line names a column that is needed; a comma where none does."""
     header = next((line for line in io.StringIO(text, newline="") if line.strip(',\t; "\r\n')), "")
     splits = {one: next(csv.reader([header], delimiter=one, skipinitialspace=True), []) for one in SEPARATORS}
-    fitting = [one for one, fields in splits.items() if is_header(fields)]
+    fitting = [one for one, fields in splits.items() if needed & set(map(_spelling, fields))]
     if len({tuple(splits[one]) for one in fitting}) > 1:
         names = " or ".join(f"{SEPARATORS[one]}s" for one in fitting)
         raise UserError(f"its first line can be separated by {names}; keep one of them")
     return fitting[0] if fitting else ","
 
 
-def _read_workbook(
-    content: bytes, is_header: Callable[[list[str]], bool], sheet: str | None
-) -> tuple[_Rows, str, list[str]]:
+def _read_workbook(content: bytes, needed: set[str], sheet: str | None) -> tuple[_Rows, str, list[str]]:
     """As ``_read_text``, of ``sheet``, or of the only sheet whose first row names a column that is needed."""
     import openpyxl  # here, since few runs need it and it takes a while to load
 
@@ -229,7 +215,8 @@ def _read_workbook(
         raise UserError(f"it is not an Excel workbook (.xlsx), or is damaged: {reason}") from None
     if sheet is not None and sheet not in tables:
         raise UserError(f"it has no sheet {sheet!r}; its sheets are: {', '.join(tables)}")
-    found = [sheet] if sheet is not None else [title for title, rows in tables.items() if is_header(rows[0][1])]
+    headers = {title: set(map(_spelling, rows[0][1])) for title, rows in tables.items()}
+    found = [sheet] if sheet is not None else [title for title, names in headers.items() if needed & names]
     if len(found) > 1:
         raise UserError(f"its sheets {' and '.join(map(repr, found))} both hold such a table; keep one of them")
     title = next(iter([*found, *tables]), "")
@@ -257,11 +244,9 @@ def _spelling(name: str) -> str:
     return re.sub(r"[\s_-]+", "_", name.strip()).casefold()
 
 
-def _columns(header: list[str], names: Sequence[str], required: Sequence[str]) -> dict[str, int]:
+def _columns(header: list[str], names: Sequence[str]) -> dict[str, int]:
     """Column name, as the caller writes it -> position; UserError where two columns have one name."""
     spellings = {_spelling(name): name for name in names}
-    if not set(map(_spelling, header)) & set(map(_spelling, required)):
-        spellings |= {alias: name for alias, name in _ALIASES.items() if name in required}
     columns: dict[str, int] = {}
     for position, given in enumerate(header):
         name = spellings.get(_spelling(given), given.strip())
@@ -313,7 +298,7 @@ def write_csv(csv_path: str | os.PathLike, columns: Sequence[str], rows: Iterabl
     """Writes a table completely or not at all; ``read_csv`` gives names in any encoding back unchanged."""
     with (
         whole_file(csv_path) as temporary,
-        open(temporary, "w", newline="", encoding="utf-8", errors=ENCODING_ERRORS) as file,
+        open(temporary, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
     ):
         writer = csv.writer(file)
         writer.writerow(columns)

@@ -194,4 +194,4 @@ def scan_data_folder(folder: str | os.PathLike) -> TrainingImages:
     listing = scan_folder(root, progress=True)
     if not listing.images:
         raise UserError(f"{root} holds no images{listing.why_empty()}")
-    return TrainingImages(f"folder {root}", np.array(listing.images), None)
+    return TrainingImages(f"folder {root}", np.array(list(map(os.fsencode, listing.images))), None)

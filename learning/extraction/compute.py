@@ -14,8 +14,7 @@ from common import log, machine
 from common.errors import UserError, is_out_of_memory
 from common.names import CONTENT_AWARE
 from common.progress_bar import ProgressBar
-from datasets.features.sources import FileStamp
-from datasets.images.lists import ListedImage
+from datasets.images.lists import FileStamp, ListedImage
 from learning.extraction.decoding import DecodedImage, UnreadableImage, decode_images
 from networks.checkpoint_formats import load_encoder
 from networks.features import LARGEST_AT_ONCE, FeatureExtractor

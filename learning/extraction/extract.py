@@ -13,7 +13,8 @@ import torch
 
 from common import log
 from common.errors import UserError
-from datasets.features.files import FeatureFolder, claim_folder, feature_file, write_single_file
+from datasets.features.files import FeatureFolder, claim_folder, feature_file
+from datasets.features.reading import write_single_file
 from datasets.images.lists import ImageListing, ListedImage, list_images
 from learning.distributed.environment import context_for_messages
 from learning.distributed.process_group import ProcessContext, from_first, gather_objects, leave

@@ -27,7 +27,7 @@ from datasets.opinions.scores import SPLIT_NAMES, OpinionScores
 from datasets.opinions.tables import IMAGE, read_csv, write_csv
 from learning.regression.fit.splits import Split, checked
 
-IMAGE_COLUMNS = ("image", "img_name", "dist_name")
+IMAGE_COLUMNS = ("image", "img_name", "dist_name", "image_name")
 SPLIT_COLUMN = re.compile(r"official_split|.*_split_\d+")
 FILES = {"train": "train.npy", "validation": "val.npy", "test": "test.npy"}
 VALIDATION_SHARE = 1 / 8

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from common.errors import UserError
-from datasets.features.sources import FileStamp
+from datasets.images.lists import FileStamp
 from datasets.images.resampling import half_size_exactly
 from learning.extraction.compute import compute_features
 from learning.extraction.decoding import DecodedImage, UnreadableImage

@@ -52,7 +52,7 @@ def test_nothing_found_is_said(folder, source, said):
 
 def test_a_csv_without_a_path_column_is_said(folder):
     (folder / "t.csv").write_text("file\na.png\n")
-    with pytest.raises(UserError, match="no column 'Image_path' or 'image'; its columns are: file"):
+    with pytest.raises(UserError, match="no column 'Image_path' or 'image' or 'image_name'; its columns are: file"):
         list_images(folder / "t.csv")
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from common import machine
-from datasets.features.sources import FileStamp
+from datasets.images.lists import FileStamp
 from learning.extraction.compute import LONG_LIST, compute_features, faster_way
 from learning.extraction.decoding import DecodedImage, UnreadableImage
 
