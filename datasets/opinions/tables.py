@@ -96,7 +96,8 @@ def read_csv(
     if not rows:
         raise UserError(f"{where} lists no images")
     given = [row[columns[images]] for row in rows]
-    cells = {IMAGE: [_plain_name(image, Path(csv_path).parent) for image in given]}
+    folder = Path(csv_path).parent
+    cells = {IMAGE: [_plain_name(image, folder) for image in given]}
     if as_written:
         cells[AS_WRITTEN] = given
     changes = []

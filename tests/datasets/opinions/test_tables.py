@@ -118,7 +118,10 @@ def test_one_way_to_read_it(tmp_path, capsys, content, report):
         (workbook([["image", "mos"], ["a", datetime.datetime(2024, 5, 3)]]), "the score '2024-05-03 00:00:00' is not"),
         (workbook([["image", "mos"], ["a", True]]), "the score 'True' is not a number"),
         (workbook([["image", "mos"], ["a", "#N/A"]]), "the score '#N/A' is not a number"),
-        (workbook([["Scores of 2024"], *ROWS]), "no column 'Image_path' or 'image' or 'image_name'; its columns are: Scores of 2024"),
+        (
+            workbook([["Scores of 2024"], *ROWS]),
+            "no column 'Image_path' or 'image' or 'image_name'; its columns are: Scores of 2024",
+        ),
         (b"", "it is empty"),
         (b"\n\n", "it is empty"),
         ("image,mos\na,\u22123\n".encode(), "the score '\u22123' is not a number"),
