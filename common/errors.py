@@ -22,6 +22,6 @@ def in_short(error: Exception) -> str:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether the system had too little memory. torch and the system report it by errors of several types."""
-    text = str(error)
-    return isinstance(error, MemoryError) or "DefaultCPUAllocator" in text or "allocate memory" in text
+    """Whether memory ran out, the system's or a GPU's: torch and the system report it by errors of several types."""
+    reports = ("DefaultCPUAllocator", "allocate memory", "out of memory")
+    return isinstance(error, MemoryError) or any(report in str(error) for report in reports)

@@ -59,13 +59,17 @@ def list_training_images(root: Path, everything: bool) -> tuple[list[Path], Fold
         raise UserError(f"{root} is not a folder")
     if everything:
         listing = scan_folder(root)
-        paths = listing.paths
+        paths = list(map(Path, listing.images))
     else:
         listing, paths = FolderListing(), []
         for source in SOURCES:
             folder = root / source.folder
             part = scan_folder(folder) if folder.is_dir() else FolderListing()
-            images = [path for path in part.paths if re.search(source.counts, f"/{path.relative_to(root).as_posix()}")]
+            images = [
+                path
+                for path in map(Path, part.images)
+                if re.search(source.counts, f"/{path.relative_to(root).as_posix()}")
+            ]
             state = "missing" if not images else "" if len(images) >= source.expected else "incomplete"
             log.info(f"{source.name:26s} {len(images):8,d} of {source.expected:8,d}  {source.folder:30s} {state}")
             paths += images

@@ -1,20 +1,99 @@
-"""``python -m datasets.weak_labels PHOTOS FOLDER`` writes photographs with weak labels (datasets.opinions.weak_labels).
+"""``python -m datasets.weak_labels PHOTOS FOLDER`` writes photographs with weak labels.
 
-An undistorted photograph has the score ``--best``, and each level of a distortion takes ``--per_level`` away.
-``train_regressor.py --also_train FOLDER/mos.csv`` adds the images to the training part of every split.
+All undistorted photographs have the same score (``--best``), and each level of a distortion takes ``--per_level`` away.
+The scores are no opinions. The undistorted photographs teach a regressor which differences are no distortion; the
+distorted ones, what distortions do. ``train_regressor.py --also_train FOLDER/mos.csv`` adds the images to the training
+part of every split.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
+
 from common import log
-from common.atomic_files import check_outside
+from common.atomic_files import check_outside, whole_folder
 from common.process import run_script
-from datasets.images.lists import list_images
-from datasets.opinions.weak_labels import draw_versions, write_weak_labels
+from common.progress_bar import ProgressBar
+from datasets.distortions import DISTORTIONS, N_LEVELS, distort
+from datasets.images.lists import ListedImage, list_images
+from datasets.images.reading import read_image
+from datasets.opinions.tables import write_csv
+from datasets.training.crops import centre
+
+LARGEST_SIDE = 512
+"""Pixels. Larger photographs are cropped to their middle."""
+
+ORDERED = tuple(name for name, kind in DISTORTIONS.items() if kind.ordered)
+"""The kinds whose quality falls from level to level."""
+
+
+@dataclass(frozen=True)
+class Version:
+    """What is done to a photograph: a kind at a level, 1 to 5; None and 0 for an undistorted one."""
+
+    photograph: int
+    kind: str | None
+    level: int
+
+
+def draw_versions(n_photographs: int, n_undistorted: int, n_distorted: int, seed: int) -> list[Version]:
+    """Versions of photographs 0 to n - 1: undistorted ones first, each of a different photograph, then distorted ones.
+
+    Every photograph is distorted as often as any other, give or take one. Every kind and level is equally likely.
+    """
+    rng = np.random.default_rng(seed)
+    undistorted = [Version(int(photograph), None, 0) for photograph in rng.permutation(n_photographs)[:n_undistorted]]
+    rounds = -(-n_distorted // n_photographs)
+    order = [int(photograph) for _ in range(rounds) for photograph in rng.permutation(n_photographs)][:n_distorted]
+    kinds, levels = rng.integers(len(ORDERED), size=n_distorted), rng.integers(1, N_LEVELS + 1, n_distorted)
+    return undistorted + [
+        Version(photograph, ORDERED[kind], int(level))
+        for photograph, kind, level in zip(order, kinds, levels, strict=True)
+    ]
+
+
+def write_weak_labels(
+    photographs: Sequence[ListedImage],
+    versions: Sequence[Version],
+    folder: Path,
+    best: float,
+    per_level: float,
+    seed: int,
+) -> int:
+    """Writes PNG images and ``mos.csv`` (image, mos, group, kind, level); the group is the photograph.
+
+    A distortion may leave a photograph as it is, such as a change of colour a grey one: it then counts as undistorted.
+    Returns the number of these. Raises UserError for a photograph that cannot be read, and for a folder that is not
+    empty; ``folder`` is written completely or not at all.
+    """
+    rows = []
+    n_unchanged = 0
+    with whole_folder(folder) as temporary:
+        bar = ProgressBar(len(versions), "image")
+        for index, version in enumerate(versions):
+            photograph = photographs[version.photograph]
+            image = undistorted = centre(read_image(photograph.path), LARGEST_SIDE)
+            if version.kind:
+                image = distort(undistorted, version.kind, version.level - 1, np.random.default_rng((seed, index)))
+                if np.array_equal(image, undistorted):
+                    n_unchanged += 1
+                    version = Version(version.photograph, None, 0)
+            of_kind = f"_{version.kind}_{version.level}" if version.kind else ""
+            name = f"weak_{index:04d}{of_kind}.png"
+            Image.fromarray(image).save(temporary / name)
+            score = f"{best - per_level * version.level:.12g}"
+            rows.append((name, score, photograph.name, version.kind or "", version.level or ""))
+            bar.add(1)
+        bar.close()
+        write_csv(temporary / "mos.csv", ("image", "mos", "group", "kind", "level"), rows)
+    return n_unchanged
 
 
 def main() -> None:
@@ -58,8 +137,6 @@ def main() -> None:
         folder = options.folder
         check_outside("folder", folder, [options.photographs])
         listing = list_images(options.photographs, "photographs")
-        for sentence in listing.unreadable:
-            log.error(sentence)
         photographs = listing.images
         undistorted = min(options.undistorted, len(photographs))
         distorted = math.ceil(undistorted / 4) if options.distorted is None else options.distorted
@@ -68,9 +145,9 @@ def main() -> None:
         changed = f", {unchanged:,d} of them unchanged and scored as undistorted" if unchanged else ""
         log.info(
             f"photographs {len(photographs):,d}, undistorted images {undistorted:,d}, distorted images "
-            f"{distorted:,d}{changed}{listing.account()}: {folder / 'mos.csv'}"
+            f"{distorted:,d}{changed}{listing.folders.account()}: {folder / 'mos.csv'}"
         )
-        return 1 if listing.unreadable else 0
+        return 1 if listing.folders.unreadable else 0
 
     log.set_script("datasets.weak_labels")
     run_script(work, "interrupted; nothing was written")

@@ -12,8 +12,7 @@ import main_contrast
 from common.atomic_files import whole_file
 from common.errors import UserError
 from datasets.features.files import FeatureFolder
-from datasets.features.stamps import FileStamp
-from datasets.images.lists import ListedImage
+from datasets.images.lists import FileStamp, ListedImage
 from options.contrast import parse_contrast_options
 from tests.runs import ROOT
 

@@ -2,24 +2,21 @@
 
 A folder holds ``feats_<kind>/<name>_<kind>_features.npy``, (1, n_features) float32 each, and beside them
 ``encoder.json``, which says how they are computed (encoder, pooling, precision), and a journal of the image files
-(``datasets.features.sources``). The name of features is the image's without its ending; with the ending, where another
-image has that name already. Features without a line in the journal, as after copying files between folders, are
-computed again. Folders of older versions have no journal; their features are kept.
-
-A single file (.npz) holds ``names`` (n,), for each kind an (n, n_features) array and its ``<kind>_encoder``, and of the
-image files ``size`` (bytes), ``mtime_ns`` and ``sha256``, (n,) each.
+(``Sources``). The name of features is the image's without its ending; with the ending, where another image has that
+name already. Features without a line in the journal, as after copying files between folders, are computed again.
+Folders of older versions have no journal; their features are kept.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
-import shutil
-import zipfile
-from collections import Counter
+import unicodedata
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -27,15 +24,88 @@ import numpy as np
 from common.atomic_files import check_writable, cut_name, whole_file, write_array
 from common.errors import UserError
 from common.names import differ_in_pooling, pooling_of, short_identity
-from datasets.features.sources import Source, Sources, folded
-from datasets.features.stamps import FileStamp, is_unchanged
-from datasets.images.lists import ListedImage
+from datasets.images.lists import FileStamp, ListedImage, is_unchanged
 
 LONGEST_NAME = 200
 """Bytes of the last part of a name, of the 255 that file systems allow: kind and ending of the file follow it."""
 
 _RECORDS_ALL = "images_recorded"
 """In encoder.json: the folder was begun by a version that records the image of all features."""
+
+
+# Which content of which image features were computed from.
+
+
+@dataclass(frozen=True)
+class Source:
+    """The image that features were computed from, its name with its ending, as it was at ``stamp``.
+
+    ``written`` is the SHA-256 of the file of features; empty in the journals of older versions.
+    """
+
+    image: str
+    stamp: FileStamp
+    written: str
+
+
+class Sources:
+    """The journals of one kind of features: ``feats_<kind>/sources_<rank>.jsonl`` for each process of a job.
+
+    A line holds the digest of the file of features that was written, so it counts as long as these very features are
+    there: whatever other processes wrote, and whatever their clocks say.
+    """
+
+    def __init__(self, folder: Path, rank: int = 0):
+        self._path = folder / f"sources_{rank}.jsonl"
+        self._sources: dict[str, list[Source]] = defaultdict(list)
+        self._images: dict[str, str] = {}
+        for path in sorted(folder.glob("sources_*.jsonl")):
+            try:
+                lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+            except OSError as error:
+                raise UserError(f"{path} cannot be read: {error.strerror}") from None
+            for line in lines:
+                # A line that a killed process has left incomplete: its features are computed again.
+                with contextlib.suppress(ValueError, KeyError, TypeError):
+                    content = json.loads(line)
+                    size, mtime, ctime = (int(content[name]) for name in ("size", "mtime_ns", "ctime_ns"))
+                    stamp = FileStamp(size, mtime, ctime, str(content["sha256"]))
+                    source = Source(str(content["image"]), stamp, str(content.get("written", "")))
+                    self._keep(str(content["features"]), source)
+
+    def of(self, name: str, written: str) -> Source | None:
+        """The source of the features ``name`` whose file has the digest ``written``; None where it is not known."""
+        sources = self._sources.get(name, [])
+        matching = [source for source in sources if source.written == written]
+        if matching:
+            return matching[-1]
+        # Older journals do not say of which features a line is. It counts where no other line says otherwise.
+        contents = {(source.image, source.stamp.sha256, source.written) for source in sources}
+        return sources[-1] if len(contents) == 1 and not sources[-1].written else None
+
+    def image(self, name: str) -> str | None:
+        """The image to which features of this name, or of one that some disks do not tell apart from it, belong."""
+        return self._images.get(_folded(name))
+
+    def add(self, name: str, source: Source) -> None:
+        """Records the source of features; UserError where the journal cannot be written."""
+        line = json.dumps({"features": name, "image": source.image, **asdict(source.stamp), "written": source.written})
+        try:
+            # Not kept open: Windows could not remove the folder then.
+            with open(self._path, "ab", buffering=0) as file:
+                file.write(f"{line}\n".encode())
+        except OSError as error:
+            raise UserError(f"{self._path} cannot be written: {error.strerror}") from error
+        self._keep(name, source)
+
+    def _keep(self, name: str, source: Source) -> None:
+        self._sources[name].append(source)
+        self._images[_folded(name)] = source.image
+
+
+def _folded(name: str) -> str:
+    """A name in lower case and one Unicode form: equal for names that some disks do not tell apart."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 # How the features in a folder are computed.
@@ -174,28 +244,28 @@ class FeatureFolder:
         """Image name -> name of its features: that of features of this image, or else a free one."""
         alike: dict[str, ListedImage] = {}
         for image in images:
-            other = alike.setdefault(folded(image.name), image)
+            other = alike.setdefault(_folded(image.name), image)
             if other is not image:
                 raise UserError(
                     f"images {other.path} and {image.path}: their names differ in upper and lower case or in Unicode "
                     "form alone, and some disks would keep one file of features for both; rename one of them"
                 )
-        stems = Counter(folded(_stem(image.name)) for image in images)
+        stems = Counter(_folded(_stem(image.name)) for image in images)
         names: dict[str, str] = {}
         taken = set()
         for image in images:
             stem = _stem(image.name)
             short, full = _short_enough(stem), _short_enough(image.name)
-            owners = {name: self._owner(name) for name in (short, full)}
+            owners = {name: self._image(name) for name in (short, full)}
             own = [name for name, owner in owners.items() if owner == image.name]
-            name = own[0] if own else short if owners[short] is None and stems[folded(stem)] == 1 else full
-            if folded(name) in taken:  # x.png.jpg was alone first, and has the name x.png
+            name = own[0] if own else short if owners[short] is None and stems[_folded(stem)] == 1 else full
+            if _folded(name) in taken:  # x.png.jpg was alone first, and has the name x.png
                 name = _short_enough(image.name, always=True)
             names[image.name] = name
-            taken.add(folded(name))
+            taken.add(_folded(name))
         return names
 
-    def _owner(self, name: str) -> str | None:
+    def _image(self, name: str) -> str | None:
         """The image that features of this name are recorded for."""
         images = (sources.image(name) for sources in self._sources.values())
         return next((image for image in images if image is not None), None)
@@ -226,57 +296,11 @@ def _short_enough(name: str, always: bool = False) -> str:
     return f"{folder}/{cut_name(last, LONGEST_NAME - 17)}~{digest}".lstrip("/")
 
 
-def write_single_file(target: Path, features: FeatureFolder, images: Sequence[ListedImage], n_failed: int) -> int:
-    """Moves the features of ``images`` into one .npz, row by row, and returns the number of rows.
-
-    ``n_failed`` images have no features and are left out. The folder is removed. Memory does not grow with the number
-    of rows. Raises UserError where no image has features, or where those of more images are missing.
-    """
-    folder, plan = features.folder, features.plan(images)
-    complete = [images[position].name for position in plan.fresh]
-    if n_failed == len(images):
-        raise UserError(f"{target} was not written: no image gave features")
-    if len(complete) != len(images) - n_failed:
-        raise UserError(
-            f"{target} was not written: {folder} holds features of {len(complete):,d} images, and "
-            f"{len(images) - n_failed:,d} were computed; have files changed, or been removed? The same command resumes"
-        )
-    names = [plan.names[image] for image in complete]
-    sources = [features.source(features.kinds[0], name) for name in names]
-    with whole_file(target) as temporary, zipfile.ZipFile(temporary, "w", allowZip64=True) as archive:
-        _write_array(archive, "names", np.array(complete))
-        _write_array(archive, "size", np.array([source.stamp.size if source else -1 for source in sources]))
-        _write_array(archive, "mtime_ns", np.array([source.stamp.mtime_ns if source else -1 for source in sources]))
-        _write_array(archive, "sha256", np.array([source.stamp.sha256 if source else "" for source in sources]))
-        for kind in features.kinds:
-            _write_rows(archive, kind, [feature_file(folder, kind, name) for name in names])
-            encoder = read_encoder(folder, kind)
-            if encoder:
-                _write_array(archive, f"{kind}_encoder", np.array(encoder))
-    shutil.rmtree(folder, ignore_errors=True)  # its lock is open, which some file servers keep
-    return len(complete)
-
-
-def _write_array(archive: zipfile.ZipFile, name: str, values: np.ndarray) -> None:
-    with archive.open(f"{name}.npy", "w") as entry:
-        np.lib.format.write_array(entry, values, allow_pickle=False)
-
-
-def _write_rows(archive: zipfile.ZipFile, kind: str, paths: Sequence[Path]) -> None:
-    # By hand, since numpy.savez needs all rows in memory.
-    n_features = _read_row(paths[0]).size
-    with archive.open(f"{kind}.npy", "w", force_zip64=True) as entry:
-        header = {"descr": "<f4", "fortran_order": False, "shape": (len(paths), n_features)}
-        np.lib.format.write_array_header_2_0(entry, header)
-        for path in paths:
-            entry.write(_read_row(path).astype("<f4", copy=False).tobytes())
-
-
 def read_rows(paths: Sequence[Path]) -> np.ndarray:
     """(len(paths), n_features) float32; UserError for files that are damaged, not finite, or of different lengths."""
     rows = np.empty((0, 0), np.float32)
     for index, path in enumerate(paths):
-        row = _read_row(path)
+        row = read_row(path)
         if index == 0:
             rows = np.empty((len(paths), row.size), np.float32)
         elif row.size != rows.shape[1]:
@@ -288,7 +312,7 @@ def read_rows(paths: Sequence[Path]) -> np.ndarray:
     return rows
 
 
-def _read_row(path: Path) -> np.ndarray:
+def read_row(path: Path) -> np.ndarray:
     """(n_features,) from one file; UserError for a file that holds anything else."""
     try:
         values = np.load(path, allow_pickle=False)

@@ -1,4 +1,7 @@
-"""Reading the features of scored images: ours from a folder or a single file, and those of another program.
+"""Features of many images: from a folder, in a single file, or from another program.
+
+A single file (.npz) holds ``names`` (n,), for each kind an (n, n_features) array and its ``<kind>_encoder``, and of the
+image files ``size`` (bytes), ``mtime_ns`` and ``sha256``, (n,) each.
 
 Features of another program are in a table (.csv) with a column ``image`` and a column for each feature, or in a single
 file (.npz) with ``names`` (n,) and ``features`` (n, n_features).
@@ -7,18 +10,21 @@ file (.npz) with ``names`` (n,) and ``features`` (n, n_features).
 from __future__ import annotations
 
 import os
+import shutil
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from common.atomic_files import whole_file
 from common.errors import UserError
 from common.names import GIVEN, KINDS
-from datasets.features.files import FeatureFolder, read_encoder, read_rows
-from datasets.images.lists import LIST_SUFFIX, PATH_COLUMNS, match_names, path_column
-from datasets.opinions.scores import read_numbers
-from datasets.opinions.tables import TABLE_SUFFIXES, read_csv
+from datasets.features.files import FeatureFolder, feature_file, read_encoder, read_row, read_rows
+from datasets.images.lists import LIST_SUFFIX, PATH_COLUMNS, ListedImage, match_names
+from datasets.opinions.label_files import read_numbers
+from datasets.opinions.tables import IMAGE, TABLE_SUFFIXES, read_csv
 
 TABLE_ENDINGS = (*TABLE_SUFFIXES, LIST_SUFFIX)
 """Endings of tables with features of another program."""
@@ -148,13 +154,57 @@ def _in_table(path: Path, kinds: Sequence[str]) -> dict[str, _OfKind]:
     """A row for each image and a column for each feature, computed by another program."""
     where = f"features {path}"
     table = read_csv(path, PATH_COLUMNS, "features")
-    name = path_column(table)
-    repeated = table[name][table[name].duplicated()]
+    repeated = table[IMAGE][table[IMAGE].duplicated()]
     if len(repeated):
         raise UserError(f"{where}, line {repeated.index[0]}: image {repeated.iloc[0]} has features above already")
-    columns = [column for column in table if column not in PATH_COLUMNS]
+    columns = [column for column in table if column != IMAGE]
     if not columns:
-        raise UserError(f"{where} have no column but '{name}'; each other column is a feature")
+        raise UserError(f"{where} have no column but that of the images; each other column is a feature")
     values = [read_numbers(table[column], where, f"feature {column}") for column in columns]
     rows = np.stack(values, axis=1).astype(np.float32)
-    return {GIVEN: _OfKind(dict(zip(table[name], rows, strict=True)))}
+    return {GIVEN: _OfKind(dict(zip(table[IMAGE], rows, strict=True)))}
+
+
+def write_single_file(target: Path, features: FeatureFolder, images: Sequence[ListedImage], n_failed: int) -> None:
+    """Moves the features of ``images`` into one .npz, row by row.
+
+    ``n_failed`` images have no features and are left out. The folder is removed. Memory does not grow with the number
+    of rows. Raises UserError where no image has features, or where those of more images are missing.
+    """
+    folder, plan = features.folder, features.plan(images)
+    complete = [images[position].name for position in plan.fresh]
+    if n_failed == len(images):
+        raise UserError(f"{target} was not written: no image gave features")
+    if len(complete) != len(images) - n_failed:
+        raise UserError(
+            f"{target} was not written: {folder} holds features of {len(complete):,d} images, and "
+            f"{len(images) - n_failed:,d} were computed; have files changed, or been removed? The same command resumes"
+        )
+    names = [plan.names[image] for image in complete]
+    sources = [features.source(features.kinds[0], name) for name in names]
+    with whole_file(target) as temporary, zipfile.ZipFile(temporary, "w", allowZip64=True) as archive:
+        _write_array(archive, "names", np.array(complete))
+        _write_array(archive, "size", np.array([source.stamp.size if source else -1 for source in sources]))
+        _write_array(archive, "mtime_ns", np.array([source.stamp.mtime_ns if source else -1 for source in sources]))
+        _write_array(archive, "sha256", np.array([source.stamp.sha256 if source else "" for source in sources]))
+        for kind in features.kinds:
+            _write_rows(archive, kind, [feature_file(folder, kind, name) for name in names])
+            encoder = read_encoder(folder, kind)
+            if encoder:
+                _write_array(archive, f"{kind}_encoder", np.array(encoder))
+    shutil.rmtree(folder, ignore_errors=True)  # its lock is open, which some file servers keep
+
+
+def _write_array(archive: zipfile.ZipFile, name: str, values: np.ndarray) -> None:
+    with archive.open(f"{name}.npy", "w") as entry:
+        np.lib.format.write_array(entry, values, allow_pickle=False)
+
+
+def _write_rows(archive: zipfile.ZipFile, kind: str, paths: Sequence[Path]) -> None:
+    # By hand, since numpy.savez needs all rows in memory.
+    n_features = read_row(paths[0]).size
+    with archive.open(f"{kind}.npy", "w", force_zip64=True) as entry:
+        header = {"descr": "<f4", "fortran_order": False, "shape": (len(paths), n_features)}
+        np.lib.format.write_array_header_2_0(entry, header)
+        for path in paths:
+            entry.write(read_row(path).astype("<f4", copy=False).tobytes())

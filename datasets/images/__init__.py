@@ -1,19 +1,12 @@
 """From an image file to uint8 RGB: decoding, formats, depth, resampling; folders and lists of inputs."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from datasets.images.reading import read_image
-
-__all__ = ["read_image"]
+from typing import Any
 
 
 def __getattr__(name: str) -> Any:
-    """Imports the reader when it is asked for: commands that only list images do not wait for Pillow."""
-    if name in __all__:
-        from datasets.images import reading
+    """Imports ``read_image`` when it is asked for: commands that only list images do not wait for Pillow."""
+    if name == "read_image":
+        from datasets.images.reading import read_image
 
-        return getattr(reading, name)
+        return read_image
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

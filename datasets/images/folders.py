@@ -15,14 +15,11 @@ from common import log
 from common.errors import UserError
 from datasets.images.formats import IMAGE_SUFFIXES, RAW_SUFFIXES, starts_like_an_image
 
-_IMAGE_SUFFIXES = frozenset(suffix.encode() for suffix in IMAGE_SUFFIXES)
-_RAW_SUFFIXES = frozenset(suffix.encode() for suffix in RAW_SUFFIXES)
-
 _SYSTEM_FOLDERS = frozenset(
-    b"@eadir,@recycle,@recently-snapshot,@tmp,#recycle,#snapshot,__macosx,$recycle.bin,recycler,found.000,lost+found,"
-    b"system volume information,ipod photo cache".split(b",")
-)
-_PREVIEWS_SUFFIX = b".lrdata"
+    """@eadir @recycle @recently-snapshot @tmp #recycle #snapshot __macosx $recycle.bin recycler found.000
+    lost+found""".split()  # noqa: SIM905
+) | {"system volume information", "ipod photo cache"}
+_PREVIEWS_SUFFIX = ".lrdata"
 """Folders that a file server, an operating system or a photo program makes: like those with a dot in front, they hold
 thumbnails, previews and deleted files."""
 
@@ -37,18 +34,13 @@ NOT_IMAGES = "without an ending, and not images"
 class FolderListing:
     """The image files below a folder, and what was left out: reason -> number of files.
 
-    ``images`` are paths as bytes, sorted; ``unreadable`` are folders that could not be listed, with the reason.
+    ``images`` are paths, sorted as bytes; ``unreadable`` are folders that could not be listed, with the reason.
     """
 
-    images: list[bytes] = field(default_factory=list)
+    images: list[str] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
     unreadable: list[str] = field(default_factory=list)
     other_suffixes: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def paths(self) -> list[Path]:
-        """The images, in their order."""
-        return [Path(os.fsdecode(path)) for path in self.images]
 
     def add(self, other: FolderListing) -> None:
         """Adds the images and the account of another folder."""
@@ -57,12 +49,11 @@ class FolderListing:
         self.unreadable += other.unreadable
         self.other_suffixes += other.other_suffixes
 
-    def leave_out(self, name: bytes, reason: str) -> None:
+    def leave_out(self, name: str, reason: str) -> None:
         """Counts a file that is left out."""
         self.left_out[reason] += 1
         if reason == OTHER:
-            suffix = _suffix(name)
-            self.other_suffixes[os.fsdecode(suffix).encode(errors="replace").decode()] += 1
+            self.other_suffixes[_suffix(name).encode(errors="replace").decode()] += 1
 
     def reasons(self) -> str:
         """What was left out, for a person; empty where nothing was."""
@@ -97,13 +88,13 @@ def scan_folder(folder: str | os.PathLike, progress: bool = False) -> FolderList
     listing = FolderListing()
 
     def note_unreadable(error: OSError) -> None:
-        listing.unreadable.append(f"folder {os.fsdecode(error.filename)} cannot be read: {error.strerror}")
+        listing.unreadable.append(f"folder {error.filename} cannot be read: {error.strerror}")
 
     visited = set()
     with tqdm(
         desc=log.printable(f"scanning {os.fspath(folder)}"), unit="image", disable=None if progress else True
     ) as bar:
-        for parent, folders, names in os.walk(os.fsencode(folder), onerror=note_unreadable, followlinks=True):
+        for parent, folders, names in os.walk(os.fspath(folder), onerror=note_unreadable, followlinks=True):
             real = os.path.realpath(parent)
             if real in visited:
                 folders.clear()
@@ -113,7 +104,7 @@ def scan_folder(folder: str | os.PathLike, progress: bool = False) -> FolderList
                 folders.remove(name)
                 below = os.walk(os.path.join(parent, name))
                 listing.left_out[THUMBNAILS] += sum(
-                    _suffix(file) in _IMAGE_SUFFIXES for *_, files in below for file in files
+                    _suffix(file) in IMAGE_SUFFIXES for *_, files in below for file in files
                 )
             n_before = len(listing.images)
             for name in names:
@@ -124,44 +115,44 @@ def scan_folder(folder: str | os.PathLike, progress: bool = False) -> FolderList
                 else:
                     listing.leave_out(name, reason)
             bar.update(len(listing.images) - n_before)
-    listing.images.sort()
+    listing.images.sort(key=os.fsencode)
     listing.left_out = +listing.left_out
     return listing
 
 
 def find_images(folder: Path) -> list[Path]:
     """The images below ``folder``; an empty list where there are none."""
-    return scan_folder(folder).paths if folder.is_dir() else []
+    return [Path(path) for path in scan_folder(folder).images] if folder.is_dir() else []
 
 
-def is_system_folder(folder_name: bytes) -> bool:
+def is_system_folder(folder_name: str) -> bool:
     """Whether a folder of this name holds thumbnails, previews or deleted files, or is hidden."""
     lowered = folder_name.lower()
-    return lowered.startswith(b".") or lowered in _SYSTEM_FOLDERS or lowered.endswith(_PREVIEWS_SUFFIX)
+    return lowered.startswith(".") or lowered in _SYSTEM_FOLDERS or lowered.endswith(_PREVIEWS_SUFFIX)
 
 
-def _suffix(name: bytes) -> bytes:
+def _suffix(name: str) -> str:
     return os.path.splitext(name)[1].lower()
 
 
-def reason_to_leave_out(name: bytes, starts_like_an_image: Callable[[], bool]) -> str | None:
+def reason_to_leave_out(name: str, starts_like_an_image: Callable[[], bool]) -> str | None:
     """Why a file of this name is not listed as an image; None for an image.
 
     ``starts_like_an_image`` is asked for a name without an ending.
     """
     suffix = _suffix(name)
-    if name.startswith(b"."):
+    if name.startswith("."):
         return HIDDEN
-    if suffix in _IMAGE_SUFFIXES:
+    if suffix in IMAGE_SUFFIXES:
         return None
-    if suffix in _RAW_SUFFIXES:
+    if suffix in RAW_SUFFIXES:
         return RAW
     if suffix:
         return OTHER
     return None if starts_like_an_image() else NOT_IMAGES
 
 
-def _starts_like_an_image(path: bytes) -> bool:
+def _starts_like_an_image(path: str) -> bool:
     try:
         if not os.path.isfile(path):  # noqa: PTH113  a pipe would block
             return False

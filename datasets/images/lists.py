@@ -1,27 +1,32 @@
-"""The images that an input names: files, folders, globs and lists, with the names by which features are kept."""
+"""The images that an input names: files, folders, globs and lists, with the names by which features are kept, and the
+stamps by which changed files are noticed.
+"""
 
 from __future__ import annotations
 
 import codecs
 import glob
+import hashlib
 import itertools
 import os
 import re
 import sys
 import unicodedata
 from collections import defaultdict
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import BinaryIO
 
+from common import log
 from common.errors import UserError
 from common.names import PATH_COLUMN
 from datasets.images.folders import FolderListing, scan_folder
 from datasets.images.formats import IMAGE_SUFFIXES, starts_like_an_image
-from datasets.opinions.tables import AS_WRITTEN, TABLE_SUFFIXES, read_csv, shown
+from datasets.opinions.tables import AS_WRITTEN, IMAGE, TABLE_SUFFIXES, read_bytes, read_csv, shown
 
-PATH_COLUMNS = (PATH_COLUMN, "image")
+PATH_COLUMNS = (PATH_COLUMN, "image", "image_name")
+"""The columns of images in a table; the first that is there counts."""
 
 STANDARD_INPUT = "-"
 
@@ -37,50 +42,66 @@ class ListedImage:
 
 
 @dataclass(frozen=True)
-class ListedRow:
-    """A row of the input: the image as the input gives it, and the image of the listing."""
+class FileStamp:
+    """A file's size in bytes, when its content and its entry were last changed, and the SHA-256 of its content."""
 
-    given: str
-    image: ListedImage
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    sha256: str
+
+
+def stamp_file(file: BinaryIO) -> FileStamp:
+    """The stamp of an open file, which is at its start before and after."""
+    status = os.fstat(file.fileno())
+    return FileStamp(status.st_size, status.st_mtime_ns, status.st_ctime_ns, _digest(file))
+
+
+def is_unchanged(path: str | os.PathLike, stamp: FileStamp) -> bool:
+    """Whether the file at ``path`` is still the one that was stamped; true where there is no file any more.
+
+    A new size or a new time of the content is a change. Programs that copy can preserve both for another content, but
+    none can set the time of the entry (ctime): where that is new, or a disk counts in whole seconds, the content
+    decides. Only times of the file are compared, so the clocks of machines may differ.
+    """
+    try:
+        status = os.stat(path)  # noqa: PTH116
+    except (OSError, ValueError):  # ValueError: a NUL byte in the name
+        return True
+    if (status.st_size, status.st_mtime_ns) != (stamp.size, stamp.mtime_ns):
+        return False
+    if status.st_ctime_ns == stamp.ctime_ns and stamp.ctime_ns % 1_000_000_000:
+        return True
+    try:
+        with open(path, "rb") as file:
+            return _digest(file) == stamp.sha256
+    except OSError:
+        return False  # to be reported when it is read
+
+
+def _digest(file: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    while block := file.read(1 << 20):
+        digest.update(block)
+    file.seek(0)
+    return digest.hexdigest()
 
 
 @dataclass
 class ImageListing:
-    """The images that an input names, each file once, and the input's rows, in its order, repeated ones too.
+    """The images that an input names, each file once.
 
+    ``rows`` are the input's, in its order, repeated ones too: the image as the input gives it, and that of the listing.
     ``folders`` accounts for files and folders that are not among them.
     """
 
     images: list[ListedImage] = field(default_factory=list)
-    rows: list[ListedRow] = field(default_factory=list)
+    rows: list[tuple[str, ListedImage]] = field(default_factory=list)
     folders: FolderListing = field(default_factory=FolderListing)
 
-    def __len__(self) -> int:
-        return len(self.images)
 
-    def __iter__(self) -> Iterator[ListedImage]:
-        return iter(self.images)
-
-    @property
-    def unreadable(self) -> list[str]:
-        return self.folders.unreadable
-
-    def account(self) -> str:
-        """Unreadable folders and what is left out, to be appended to a closing line; empty where there is neither."""
-        return self.folders.account()
-
-
-class _Found(NamedTuple):
-    """A path to open, how the input spells it, and its names: the first one that no other file has is taken."""
-
-    path: str
-    given: str
-    names: tuple[str, ...]
-
-
-def path_column(table: Container[str]) -> str:
-    """The column of a table that names the images: the first of PATH_COLUMNS that it has."""
-    return next(name for name in PATH_COLUMNS if name in table)
+_Found = tuple[str, str, tuple[str, ...]]
+"""A path to open, how the input spells it, and its names: the first one that no other file has is taken."""
 
 
 def list_images(sources: str | os.PathLike | Sequence[str | os.PathLike], option: str = "--input") -> ImageListing:
@@ -89,7 +110,8 @@ def list_images(sources: str | os.PathLike | Sequence[str | os.PathLike], option
     A folder means all images below it, sorted; a glob the files that it fits, sorted; a table (.csv, .tsv, .xlsx) the
     paths in its column Image_path or image; a .txt file, and "-" for standard input, one path per line. Relative paths
     in a table or list start at the current folder, or else at the folder of the file. Raises UserError for a source
-    that does not exist or names no image; its sentence calls the source as the command line does, ``option``.
+    that does not exist or names no image; its sentence calls the source as the command line does, ``option``. Folders
+    that cannot be read are printed.
     """
     if isinstance(sources, (str, os.PathLike)):
         sources = [sources]
@@ -110,7 +132,9 @@ def list_images(sources: str | os.PathLike | Sequence[str | os.PathLike], option
                 names.add(name)
                 listed[absolute] = ListedImage(path, name)
                 listing.images.append(listed[absolute])
-            listing.rows.append(ListedRow(given, listed[absolute]))
+            listing.rows.append((given, listed[absolute]))
+    for sentence in listing.folders.unreadable:
+        log.error(sentence)
     return listing
 
 
@@ -121,43 +145,39 @@ def _find(source: str, folders: FolderListing, option: str) -> list[_Found]:
         return _find_in_lines(sys.stdin.buffer.read(), Path(), f"{option} standard input")
     if path.is_dir():
         folder = scan_folder(source)
-        images = sorted(folder.paths)
+        images = sorted(map(Path, folder.images))
         folder.images.clear()
         folders.add(folder)
         names = [image.relative_to(source).as_posix() for image in images]
-        return [_Found(str(image), name, (name,)) for image, name in zip(images, names, strict=True)]
+        return [(str(image), name, (name,)) for image, name in zip(images, names, strict=True)]
     if path.suffix.lower() in TABLE_SUFFIXES:
         return _find_in_table(path, option)
     if path.suffix.lower() == LIST_SUFFIX and path.is_file():
-        try:
-            return _find_in_lines(path.read_bytes(), path.parent, f"{option} {source}")
-        except OSError as error:
-            raise UserError(f"{option} {source} cannot be read: {error.strerror}") from None
+        return _find_in_lines(read_bytes(path, f"{option} {source}"), path.parent, f"{option} {source}")
     if os.path.lexists(source):
-        return [_Found(source, source, (path.name, image_name(source)))]
+        return [(source, source, (path.name, image_name(source)))]
     if glob.has_magic(source):
         found = sorted(Path(one) for one in glob.iglob(source, recursive=True) if Path(one).is_file())  # noqa: PTH207
         # The deepest folder that all of its files have in common, whatever it finds.
         root = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), path.parts[:-1]))
-        return [_Found(str(one), str(one), (one.relative_to(root).as_posix(), image_name(str(one)))) for one in found]
+        return [(str(one), str(one), (one.relative_to(root).as_posix(), image_name(str(one)))) for one in found]
     raise UserError(f"{option} {source} does not exist")
 
 
 def _find_in_table(csv_path: Path, option: str) -> list[_Found]:
     table = read_csv(csv_path, PATH_COLUMNS, option, as_written=True)
-    column = path_column(table)
-    found = []
-    for line, plain, given in zip(table.index, table[column], table[AS_WRITTEN + column], strict=True):
+    found: list[_Found] = []
+    for line, plain, given in zip(table.index, table[IMAGE], table[AS_WRITTEN], strict=True):
         if not plain:
             raise UserError(f"{option} {csv_path}, line {line}: no image is named")
-        found.append(_Found(_from_here_or(csv_path.parent, plain), given, (image_name(plain),)))
+        found.append((_from_here_or(csv_path.parent, plain), given, (image_name(plain),)))
     return found
 
 
 def _find_in_lines(content: bytes, folder: Path, where: str) -> list[_Found]:
     if starts_like_an_image(content[:32]):
         raise UserError(f"{where} is an image, not a list of paths; give it an image's ending")
-    found = [_Found(path, given, (image_name(plain),)) for path, plain, given in paths_in_list(content, folder)]
+    found: list[_Found] = [(path, given, (image_name(plain),)) for path, plain, given in paths_in_list(content, folder)]
     if not found:
         raise UserError(f"{where} lists no images")
     return found

@@ -1,4 +1,9 @@
-"""Any image file, safely, as RGB uint8."""
+"""Any image file, safely, as RGB uint8.
+
+Of pixels of more than 8 bits, 16 bits are divided by 256, and anything else is refused. Nothing in a file tells 12 bits
+that are stored in 16 from a dark photograph, so an image that ends below 1/16 of the range is refused, and so is one
+that ends exactly where 13, 14 or 15 bits do.
+"""
 
 from __future__ import annotations
 
@@ -10,22 +15,15 @@ import os
 import stat
 import warnings
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image
+from PIL import Image, TiffImagePlugin
+from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, PLANAR_CONFIGURATION, SAMPLEFORMAT
+from PIL.TiffImagePlugin import SAMPLESPERPIXEL as CHANNELS
 
 from common.errors import UserError, in_short
 from common.names import MAX_PIXELS
-from datasets.images.depth import (
-    CONVERT,
-    DEVELOP,
-    check_darkness,
-    check_tiff_layout,
-    grey_as_8_bits,
-    is_16_bit,
-    name_tiff_layout,
-)
 from datasets.images.formats import is_camera_raw, is_heif, name_other_content
 
 # Pillow's own limit warns, and raises at twice the limit; read_image has one that can be set.
@@ -55,13 +53,25 @@ _STARTS_AND_ENDS = ((b"\xff\xd8", b"\xff\xd9"), (b"\x89PNG", b"IEND\xaeB`\x82"))
 _BAND = 1024
 """Rows that are copied at once."""
 
+_DEVELOP = "develop it to JPEG, PNG or TIFF first"
+_CONVERT = "save it as PNG or JPEG with 8 bits"
+
+_DARKEST_SHARE = 16
+"""An image whose values end below 1/16 of the range is nearly black, or holds fewer bits than it states."""
+
+_NEW_SUBFILE_TYPE, _SUB_IFDS, _DNG_VERSION = 254, 330, 50706
+_REDUCED_RESOLUTION = 1
+_SEPARATE_PLANES = 2
+_SIGNED = 2
+_KINDS = {1: "unsigned", 2: "signed", 3: "floating-point", 5: "complex", 6: "complex"}
+
 
 def read_image(path: str | os.PathLike, max_pixels: int = MAX_PIXELS, content: bytes | None = None) -> np.ndarray:
     """Reads an image file as RGB, uint8 (H, W, 3), upright by its EXIF orientation.
 
     Grey is repeated in the three channels; palettes are looked up; transparent pixels lie on white; CMYK is converted
-    without its profile; 16 bits become 8 as ``datasets.images.depth`` says; of an animation the first frame counts.
-    ``content`` holds the file's bytes where the caller has them; ``path`` is then a name for messages. Raises
+    without its profile; 16 bits become 8; of an animation the first frame counts. ``content`` holds the file's bytes
+    where the caller has them; ``path`` is then a name for messages. Raises
     UserError, with the path, for a file that is not a readable image or whose values have an unknown scale, for more
     than ``max_pixels`` pixels, before they are decoded, and for an image that does not fit into memory.
     """
@@ -97,7 +107,7 @@ def decode_image(file: BinaryIO, name: str, max_pixels: int) -> np.ndarray:
     start = file.read(32)
     file.seek(0)
     if is_camera_raw(name, start):
-        raise UserError(f"image {name} is a camera's raw file: {DEVELOP}")
+        raise UserError(f"image {name} is a camera's raw file: {_DEVELOP}")
     if is_heif(start):
         try:
             importlib.import_module("pillow_heif").register_heif_opener()
@@ -120,10 +130,10 @@ def decode_image(file: BinaryIO, name: str, max_pixels: int) -> np.ndarray:
                 return pixels
             reason = in_short(error)
             if isinstance(error, Image.UnidentifiedImageError):
-                layout = name_tiff_layout(file)
+                layout = _name_tiff_layout(file)
                 reason = name_other_content(content[:4096])
                 if layout is not None:
-                    reason = f"it is a TIFF with {layout}, which is not supported; {CONVERT}"
+                    reason = f"it is a TIFF with {layout}, which is not supported; {_CONVERT}"
             raise UserError(f"image {name} cannot be read: {reason}") from None
 
 
@@ -132,15 +142,15 @@ def _decode(image: Image.Image, name: str, max_pixels: int) -> np.ndarray:
     width, height = image.size
     if width * height > max_pixels:
         raise UserError(f"image {name} has {width}x{height} pixels, more than --max_pixels {max_pixels:,d} allows")
-    check_tiff_layout(image, name)
-    has_16_bits = is_16_bit(image)
+    _check_tiff_layout(image, name)
+    has_16_bits = _is_16_bit(image)
     image.load()
     try:
         upright = _UPRIGHT.get(image.getexif().get(_ORIENTATION_TAG, 1))
     except Exception:  # damaged metadata leads Pillow to any exception
         upright = None
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-        image = Image.fromarray(grey_as_8_bits(image, name))
+        image = Image.fromarray(_grey_as_8_bits(image, name))
         return np.array((image if upright is None else image.transpose(upright)).convert("RGB"))
     transparent = image.info.get("transparency")
     if has_16_bits and isinstance(transparent, tuple):  # Pillow brings the pixels to 8 bits, but not this colour
@@ -151,7 +161,7 @@ def _decode(image: Image.Image, name: str, max_pixels: int) -> np.ndarray:
         image = image.transpose(upright)
     rgb = _as_rgb(image)
     if has_16_bits:
-        check_darkness(256 * int(rgb.max()), name)
+        _check_darkness(256 * int(rgb.max()), name)
     return rgb
 
 
@@ -202,3 +212,90 @@ def _decode_with_opencv(content: bytes, max_pixels: int) -> np.ndarray | None:
     except cv2.error:
         return None
     return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+# Pixels of more than 8 bits, and TIFF layouts that Pillow misreads.
+
+
+def _check_tiff_layout(image: Image.Image, name: str) -> None:
+    """UserError where Pillow would give wrong pixels for this opened, not yet decoded file: some TIFF files.
+
+    The raw files of most makers are TIFF files too, which begin with a preview of another image in them.
+    """
+    tags = getattr(image, "tag_v2", None)
+    if image.format != "TIFF" or tags is None:
+        return
+    is_reduced = max(_values(tags, _NEW_SUBFILE_TYPE), default=0) & _REDUCED_RESOLUTION
+    if _DNG_VERSION in tags or (is_reduced and (_SUB_IFDS in tags or getattr(image, "n_frames", 1) > 1)):
+        raise UserError(f"image {name} is a camera's raw file, and its first image is a preview: {_DEVELOP}")
+    bits = max(_values(tags, BITSPERSAMPLE), default=1)
+    reason = None
+    if _SIGNED in _values(tags, SAMPLEFORMAT) and bits <= 16:
+        reason = f"it holds signed {bits}-bit values"
+    if _values(tags, PLANAR_CONFIGURATION) == (_SEPARATE_PLANES,) and max(_values(tags, CHANNELS), default=1) > 1:
+        codecs = {tile[0] for tile in image.tile}  # type: ignore[attr-defined]  # of a file that is not decoded yet
+        if image.mode == "LA" or (bits > 8 and codecs != {"libtiff"}):
+            reason = f"it stores its {bits}-bit channels one after the other, which Pillow misreads"
+    if reason is not None:
+        raise UserError(f"image {name} cannot be read: {reason}; {_CONVERT}")
+
+
+def _is_16_bit(image: Image.Image) -> bool:
+    """Whether an opened, not yet decoded image holds 16 bits; Pillow decodes those of most colour images to 8."""
+    return any(";16" in str(tile[3]) for tile in getattr(image, "tile", []))
+
+
+def _grey_as_8_bits(image: Image.Image, name: str) -> np.ndarray:
+    """uint8 (H, W) of a decoded grey image of mode I, F or I;16; UserError where it does not hold 16 bits."""
+    values = np.asarray(image)
+    # Pillow's mode I has 32 bits, and is also that of 16 bits in PPM files, and of PNG files before Pillow 11.
+    if image.mode == "F" or not (image.mode.startswith("I;16") or image.format in ("PNG", "PPM")):
+        kind = "floating-point" if image.mode == "F" else "32-bit"
+        raise UserError(f"image {name} holds {kind} values, whose black and white are not certain; {_CONVERT}")
+    high = int(values.max())
+    if image.format != "PPM":  # that states its largest value, and Pillow scales by it
+        _check_darkness(high, name)
+        if high in (2**13 - 1, 2**14 - 1, 2**15 - 1):
+            raise UserError(
+                f"image {name}: its values end at {high:,d}, the largest of fewer than 16 bits; save it with 8 bits"
+            )
+    grey = np.clip(values // 256, 0, 255).astype(np.uint8)
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):  # PNG's one transparent value: it lies on white
+        grey = np.where(values == transparent, np.uint8(255), grey)
+    # TIFF's WhiteIsZero, which Pillow inverts for 8 bits alone.
+    return 255 - grey if _values(getattr(image, "tag_v2", {}), PHOTOMETRIC_INTERPRETATION) == (0,) else grey
+
+
+def _check_darkness(high: int, name: str) -> None:
+    """UserError where a 16-bit image ends below 1/16 of its range, but is not all black."""
+    if 0 < high < 65536 // _DARKEST_SHARE:
+        raise UserError(
+            f"image {name}: its values end at {high:,d} of 65,535: it holds fewer bits than it states, or is "
+            "nearly black, and which of the two is not certain; save it with 8 bits"
+        )
+
+
+def _name_tiff_layout(file: BinaryIO) -> str | None:
+    """What a TIFF that Pillow does not read holds, for a person; None for any other file."""
+    with contextlib.suppress(Exception):  # damaged tags
+        file.seek(0)
+        header = file.read(8)
+        if header[:4] in (b"II+\0", b"MM\0+"):
+            header += file.read(8)
+        tags = TiffImagePlugin.ImageFileDirectory_v2(header)
+        file.seek(tags.next)
+        tags.load(file)
+        channels, kind = max(_values(tags, CHANNELS), default=1), max(_values(tags, SAMPLEFORMAT), default=1)
+        bits = max(_values(tags, BITSPERSAMPLE))
+        return f"{channels} channel{'s' if channels > 1 else ''} of {bits}-bit {_KINDS.get(kind, 'undefined')} values"
+    return None
+
+
+def _values(tags: Any, tag: int) -> tuple[int, ...]:
+    """The values of a TIFF tag; none where it is missing or damaged."""
+    try:
+        value = tags[tag]
+        return tuple(map(int, value)) if isinstance(value, tuple) else (int(value),)
+    except Exception:  # damaged tags lead Pillow to any exception
+        return ()

@@ -21,12 +21,13 @@ from datasets.opinions.label_files import (
     NAMES,
     NUMBERS,
     check_length,
+    check_unique,
     file_digests,
     read_labels,
     read_matrix,
     read_pairs,
 )
-from datasets.opinions.scores import OpinionScores, check_unique, read_splits, score_table, with_identical_grouped
+from datasets.opinions.scores import OpinionScores, read_splits, score_table, with_identical_grouped
 from datasets.opinions.tables import frame, visible
 
 if TYPE_CHECKING:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import os
+import re
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
@@ -11,37 +14,82 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from common.errors import UserError
-from datasets.opinions.scores import check_unique, read_numbers, read_spread
-from datasets.opinions.tables import ENCODING, ENCODING_ERRORS, frame, listed, read_csv
+from datasets.opinions.tables import IMAGE, decode, frame, listed, read_bytes, read_csv, shown, visible
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
+LARGEST_NUMBER = 1e30
+"""Squares of larger numbers, and their sums, come near the end of float64; features are float32, which ends at 3e38."""
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+
+
 def read_labels(
-    path: Path,
-    image: str,
+    path: str | os.PathLike,
+    image: str | tuple[str, ...],
     mos: str,
     others: tuple[str, ...] = (),
     std: str = "",
     n_raters: str = "",
     sheet: str | None = None,
+    what: str = "label file",
+    optional: tuple[str, ...] = (),
 ) -> pd.DataFrame:
-    """The columns image, mos, std and n_raters (NaN where they are not there) of a label file, and ``others``.
+    """A table indexed by line: image, mos, std and n_raters (NaN where they are not there), and texts.
 
-    ``image``, ``mos``, ``std`` and ``n_raters`` are the names in the file; ``others`` must be there too.
+    ``image`` (the first that is there), ``mos``, ``std`` and ``n_raters`` are names in the file. The texts ``others``
+    must be there, ``optional`` may. ``what`` names the kind of file in messages. Raises UserError, with the line, for a
+    score that is no number, an image that has no name or is listed twice, and an impossible std or n_raters.
     """
-    where = f"label file {path}"
+    where = f"{what} {os.fspath(path)}"
+    images = (image,) if isinstance(image, str) else image
     numbers = tuple(filter(None, (mos, std, n_raters)))
-    table = read_csv(path, (image,), "label file", optional=others, numbers=numbers, sheet=sheet)
+    table = read_csv(path, images, what, optional=(*others, *optional), numbers=numbers, sheet=sheet)
     for column in (mos, *others):
         if column not in table:
             raise UserError(f"{where} has no column '{column}'; its columns are: {listed(table)}")
-    check_unique(table[image], where)
-    labels = table[list(others)].assign(image=table[image], mos=read_numbers(table[mos], where))
-    for name, column in (("std", std), ("n_raters", n_raters)):
-        labels[name] = read_spread(table[column], where, name) if column in table else np.nan
+    names = table[IMAGE]
+    if (names == "").any():
+        raise UserError(f"{where}, line {names.index[names == ''][0]}: no image is named")
+    check_unique(names, where)
+    texts = [name for name in (IMAGE, *others, *optional) if name in table]
+    labels = table[texts].assign(mos=read_numbers(table[mos], where))
+    for name, column, lowest in (("std", std, 0), ("n_raters", n_raters, 2)):
+        labels[name] = np.nan
+        if column in table and table[column].str.strip().any():
+            labels[name] = read_numbers(table[column], where, name)
+            wrong = labels[labels[name] < lowest]
+            if len(wrong):
+                given = f"{wrong[name].iloc[0]:g}"
+                raise UserError(f"{where}, line {wrong.index[0]}: {name} is {given}, less than {lowest}")
     return labels
+
+
+def check_unique(images: pd.Series, where: str) -> None:
+    """UserError where an image has more than one row; ``images`` is indexed by line."""
+    repeated = images[images.duplicated()]
+    if len(repeated):
+        first = images.index[images == repeated.iloc[0]][0]
+        raise UserError(
+            f"{where}, line {repeated.index[0]}: image {shown(repeated.iloc[0])} has a score on line {first} already; "
+            "give each image once, with its mean score"
+        )
+
+
+def read_numbers(column: pd.Series, where: str, meaning: str = "score") -> np.ndarray:
+    """A column of texts, indexed by line, as float64 of at most ``LARGEST_NUMBER``.
+
+    Raises UserError with the line of the first text that is no such number.
+    """
+    values = np.array([float(text) if _NUMBER.fullmatch(text.strip()) else np.nan for text in column], np.float64)
+    too_large = f"is too large; at most {LARGEST_NUMBER:g} is possible"
+    for is_wrong, why in ((~np.isfinite(values), "is not a number"), (np.abs(values) > LARGEST_NUMBER, too_large)):
+        if is_wrong.any():
+            row = int(is_wrong.argmax())
+            raise UserError(f"{where}, line {column.index[row]}: the {meaning} {visible(column.iloc[row])} {why}")
+    return values
 
 
 def read_pairs(path: Path, image_first: bool, separator: str | None = None) -> pd.DataFrame:
@@ -50,20 +98,15 @@ def read_pairs(path: Path, image_first: bool, separator: str | None = None) -> p
     They are separated by ``separator``, or by blanks where it is None.
     """
     rows, lines = [], []
-    try:
-        with open(path, encoding=ENCODING, errors=ENCODING_ERRORS) as file:
-            for line, text in enumerate(file, start=1):
-                if not text.strip():
-                    continue
-                parts = [part.strip() for part in text.split(separator)]
-                if len(parts) != 2:
-                    raise UserError(f"label file {path}, line {line}: {text.strip()!r} is not an image and a score")
-                rows.append(parts if image_first else parts[::-1])
-                lines.append(line)
-    except FileNotFoundError:
-        raise UserError(f"label file {path} does not exist") from None
-    except OSError as error:
-        raise UserError(f"label file {path} cannot be read: {error.strerror}") from None
+    content = decode(read_bytes(path, f"label file {path}"))
+    for line, text in enumerate(io.StringIO(content, newline=None), start=1):
+        if not text.strip():
+            continue
+        parts = [part.strip() for part in text.split(separator)]
+        if len(parts) != 2:
+            raise UserError(f"label file {path}, line {line}: {text.strip()!r} is not an image and a score")
+        rows.append(parts if image_first else parts[::-1])
+        lines.append(line)
     if not rows:
         raise UserError(f"label file {path} lists no images")
     images, mos = zip(*rows, strict=True)
@@ -80,11 +123,9 @@ def read_matrix(path: Path, kind: str, *variables: str) -> list[np.ndarray]:
     """Variables of a MATLAB file, flattened, all NAMES or all NUMBERS; cells of text become arrays of str."""
     import scipy.io  # a fifth of a second, which --help does not need
 
+    stored = read_bytes(path, f"label file {path}")
     try:
-        with open(path, "rb") as file:
-            content = scipy.io.loadmat(file, variable_names=variables)
-    except FileNotFoundError:
-        raise UserError(f"label file {path} does not exist") from None
+        content = scipy.io.loadmat(io.BytesIO(stored), variable_names=variables)
     except Exception as error:  # damaged files raise errors of many kinds in scipy's reader
         raise UserError(f"label file {path} is not a MATLAB file, or is damaged: {error}") from None
     missing = [name for name in variables if name not in content]

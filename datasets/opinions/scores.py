@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,8 +13,9 @@ from numpy.typing import ArrayLike
 
 from common import log
 from common.errors import UserError
-from datasets.images.lists import PATH_COLUMNS, path_column
-from datasets.opinions.tables import frame, listed, read_csv, shown, visible
+from datasets.images.lists import PATH_COLUMNS
+from datasets.opinions.label_files import read_labels
+from datasets.opinions.tables import frame, visible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,11 +30,6 @@ SPLIT_NAMES = {
 
 OPTIONAL_TEXTS = ("group", "split", "kind", "level")
 """Columns of a table of scores that hold text and may be missing."""
-
-LARGEST_NUMBER = 1e30
-"""Squares of larger numbers, and their sums, come near the end of float64; features are float32, which ends at 3e38."""
-
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -136,68 +130,25 @@ def score_table(
 def read_scores(csv_path: str | os.PathLike, lower_is_better: bool = False) -> OpinionScores:
     """A table with the columns image (or Image_path) and mos, optionally group, split, std, n_raters, kind and level.
 
-    ``lower_is_better`` (difference scores) inverts the sign. Raises UserError with the line for a score that is no
-    number, an image listed twice, an unknown part of a split, and an impossible std or n_raters.
+    ``lower_is_better`` (difference scores) inverts the sign. Raises UserError as ``read_labels`` does, and with the
+    line for an unknown part of a split.
     """
-    where = f"scores {Path(csv_path)}"
-    table = read_csv(csv_path, PATH_COLUMNS, "scores", optional=OPTIONAL_TEXTS, numbers=("mos", "std", "n_raters"))
-    if "mos" not in table:
-        raise UserError(f"{where} has no column 'mos'; its columns are: {listed(table)}")
-    images = table[path_column(table)]
-    if (images == "").any():
-        raise UserError(f"{where}, line {images.index[images == ''][0]}: no image is named")
-    check_unique(images, where)
-    mos = read_numbers(table["mos"], where)
+    where = f"scores {os.fspath(csv_path)}"
+    table = read_labels(
+        csv_path, PATH_COLUMNS, "mos", std="std", n_raters="n_raters", what="scores", optional=OPTIONAL_TEXTS
+    )
     columns = score_table(
-        images,
-        -mos if lower_is_better else mos,
+        table["image"],
+        -table["mos"] if lower_is_better else table["mos"],
         groups=_read_groups(table["group"], where) if "group" in table else None,
         splits=read_splits(table["split"], where) if "split" in table else None,
-        std=read_spread(table["std"], where, "std") if "std" in table else None,
-        n_raters=read_spread(table["n_raters"], where, "n_raters") if "n_raters" in table else None,
+        std=table["std"],
+        n_raters=table["n_raters"],
         kinds=_read_labels(table["kind"]) if "kind" in table else None,
         levels=_read_labels(table["level"]) if "level" in table else None,
     )
     inversion = "The signs of the scores are inverted, since lower is better in the file." if lower_is_better else ""
     return OpinionScores(columns, str(csv_path), inversion)
-
-
-def check_unique(images: pd.Series, where: str) -> None:
-    """UserError where an image has more than one row; ``images`` is indexed by line."""
-    repeated = images[images.duplicated()]
-    if len(repeated):
-        first = images.index[images == repeated.iloc[0]][0]
-        raise UserError(
-            f"{where}, line {repeated.index[0]}: image {shown(repeated.iloc[0])} has a score on line {first} already; "
-            "give each image once, with its mean score"
-        )
-
-
-def read_numbers(column: pd.Series, where: str, meaning: str = "score") -> np.ndarray:
-    """A column of texts, indexed by line, as float64 of at most ``LARGEST_NUMBER``.
-
-    Raises UserError with the line of the first text that is no such number.
-    """
-    values = np.array([float(text) if _NUMBER.fullmatch(text.strip()) else np.nan for text in column], np.float64)
-    too_large = f"is too large; at most {LARGEST_NUMBER:g} is possible"
-    for is_wrong, why in ((~np.isfinite(values), "is not a number"), (np.abs(values) > LARGEST_NUMBER, too_large)):
-        if is_wrong.any():
-            row = int(is_wrong.argmax())
-            raise UserError(f"{where}, line {column.index[row]}: the {meaning} {visible(column.iloc[row])} {why}")
-    return values
-
-
-def read_spread(column: pd.Series, where: str, name: str) -> np.ndarray:
-    """The column std or n_raters, float64, NaN if all cells are empty; UserError for an impossible value."""
-    if not column.str.strip().any():
-        return np.full(len(column), np.nan)
-    values = read_numbers(column, where, name)
-    lowest = 0 if name == "std" else 2
-    wrong = np.flatnonzero(values < lowest)
-    if wrong.size:
-        line = column.index[wrong[0]]
-        raise UserError(f"{where}, line {line}: {name} is {values[wrong[0]]:g}, less than {lowest}")
-    return values
 
 
 def _read_groups(column: pd.Series, where: str) -> list[str | None]:

@@ -13,8 +13,7 @@ import os
 import re
 import unicodedata
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,40 +27,34 @@ if TYPE_CHECKING:
 # Captions and prompts beside the scores can be longer than the 128 KiB that Python allows a field.
 csv.field_size_limit(1 << 30)
 
-ENCODING, ENCODING_ERRORS = "utf-8-sig", "surrogateescape"
-"""A byte-order mark may be there or not; file names that are not valid UTF-8 keep their bytes."""
-
 TABLE_SUFFIXES = (".csv", ".tsv", ".xlsx")
 """Endings of files that hold a table; ``read_csv`` itself tells CSV and workbooks apart by their content."""
 
-AS_WRITTEN = "as written: "
-"""Begins the names of the columns of paths that ``read_csv`` has not changed."""
+IMAGE = "image"
+"""The column of image paths in a table that was read, whatever its name in the file."""
+
+AS_WRITTEN = "as written"
+"""The column of paths as they are in the file, which ``read_csv`` may have changed."""
 
 SEPARATORS = {",": "comma", "\t": "tab", ";": "semicolon"}
-
-_ALIASES = {"image_name": "image"}
-"""Other names of a column, which count where the table has none of the required ones."""
 
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+", re.ASCII)
 _WINDOWS_ROOT = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 
 
-class _TableError(ValueError):
-    """A sentence on a table that cannot be read; it does not name the file."""
+def read_bytes(path: str | os.PathLike, where: str) -> bytes:
+    """The content of a file, which messages call ``where``; UserError where it is missing or cannot be read."""
+    try:
+        return Path(path).read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"{where} does not exist") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL byte in the path
+        raise UserError(f"{where} cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 
-@dataclass(frozen=True)
-class _Texts:
-    """The texts of a table: ``rows`` are as long as ``header``; ``lines`` are their line numbers in the file, from 1.
-
-    ``form`` describes the format where it is not plain CSV.
-    """
-
-    header: list[str]
-    rows: list[list[str]]
-    lines: list[int]
-    separator: str
-    form: list[str]
+def decode(content: bytes) -> str:
+    """UTF-8, with a byte-order mark or without; file names that are not valid UTF-8 keep their bytes."""
+    return content.decode("utf-8-sig", "surrogateescape")
 
 
 def read_csv(
@@ -76,61 +69,53 @@ def read_csv(
 ) -> pd.DataFrame:
     """A CSV, or an .xlsx workbook, as a table of strings, indexed by line number, without its blank lines.
 
-    ``required`` names columns of image paths of which at least one must be there; ``optional`` and ``numbers`` name
-    the other columns that the caller reads. Their case, and blanks around and in them, do not matter. Between
-    semicolons, decimal commas in ``numbers`` become points. ``what`` names the kind of table in messages, ``sheet`` a
-    workbook's sheet. One line reports how the file was read, unless it is plain CSV. With ``as_written`` each column of
-    paths is there twice: the column ``AS_WRITTEN`` + name has the cells without any change.
+    ``required`` names columns of image paths; the first that is there becomes the column ``IMAGE``. ``optional`` and
+    ``numbers`` name the other columns that the caller reads. Case, and blanks around and in names, do not matter.
+    Between semicolons, decimal commas in ``numbers`` become points. ``what`` names the kind of table in messages,
+    ``sheet`` a workbook's sheet. One line reports how the file was read, unless it is plain CSV. With ``as_written``
+    the column ``AS_WRITTEN`` has the paths without any change.
 
     Raises UserError for a missing file, a file that is no table or can be read in two ways, a table without any of
     the required columns, and a table without rows.
     """
     where = f"{what} {os.fspath(csv_path)}"
-    try:
-        content = Path(csv_path).read_bytes()
-    except FileNotFoundError:
-        raise UserError(f"{where} does not exist") from None
-    except (OSError, ValueError) as error:  # ValueError: a NUL byte in the path
-        raise UserError(f"{where} cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    spellings = {_spelling(name): name for name in (*required, *optional, *numbers)}
+    content = read_bytes(csv_path, where)
     needed = {_spelling(name) for name in required}
-    needed |= {alias for alias, name in _ALIASES.items() if name in required}
-
-    def is_header(row: Iterable[str]) -> bool:
-        return any(_spelling(name) in needed for name in row)
-
     try:
         workbook = content.startswith(b"PK\x03\x04")
-        texts = _read_workbook(content, is_header, sheet) if workbook else _read_text(content, is_header)
-        columns = _columns(texts.header, spellings, required)
-        if not set(required) & set(columns):
-            expected = " or ".join(f"'{name}'" for name in required)
-            remedy = "; columns are separated by commas, tabs or semicolons" if len(texts.header) == 1 else ""
-            raise UserError(f"{where} has no column {expected}; its columns are: {listed(texts.header)}{remedy}")
-        if not texts.rows:
-            raise UserError(f"{where} lists no images")
-        cells = {name: [row[position] for row in texts.rows] for name, position in columns.items()}
-        changes = []
-        for name in [name for name in numbers if name in cells]:
-            cells[name] = [text.strip() for text in cells[name]]
-            if texts.separator == ";" and any("," in text for text in cells[name]):
-                cells[name] = _with_points(cells[name], texts.lines)
-                changes.append(f"decimal commas in '{name}'")
-    except _TableError as error:
+        numbered, separator, form = _read_workbook(content, needed, sheet) if workbook else _read_text(content, needed)
+        header, rows, lines = _rectangle(numbered)
+        columns = _columns(header, (*required, *optional, *numbers))
+    except UserError as error:
         raise UserError(f"{where} cannot be read: {error}") from None
-    for name in [name for name in required if name in cells]:
-        given = cells[name]
-        cells[name] = [_plain_name(image, Path(csv_path).parent) for image in given]
-        changed = [(old, new) for old, new in zip(given, cells[name], strict=True) if new != old]
-        if changed:
-            old, new = changed[0]
-            changes.append(f"{len(changed):,d} names changed ({visible(old)} to {visible(new)})")
-        if as_written:
-            cells[AS_WRITTEN + name] = given
-    if texts.form or changes:
-        read_as = f" as {', '.join(texts.form)}" * bool(texts.form) + f" with {', '.join(changes)}" * bool(changes)
+    images = next((name for name in required if name in columns), None)
+    if images is None:
+        expected = " or ".join(f"'{name}'" for name in required)
+        remedy = "; columns are separated by commas, tabs or semicolons" if len(header) == 1 else ""
+        raise UserError(f"{where} has no column {expected}; its columns are: {listed(header)}{remedy}")
+    if not rows:
+        raise UserError(f"{where} lists no images")
+    given = [row[columns[images]] for row in rows]
+    folder = Path(csv_path).parent
+    cells = {IMAGE: [_plain_name(image, folder) for image in given]}
+    if as_written:
+        cells[AS_WRITTEN] = given
+    changes = []
+    for name in [name for name in columns if name not in (IMAGE, *required)]:
+        cells[name] = [row[columns[name]] for row in rows]
+        if name in numbers:
+            cells[name] = [text.strip() for text in cells[name]]
+            if separator == ";" and any("," in text for text in cells[name]):
+                cells[name] = _with_points(cells[name], lines, where)
+                changes.append(f"decimal commas in '{name}'")
+    changed = [(old, new) for old, new in zip(given, cells[IMAGE], strict=True) if new != old]
+    if changed:
+        old, new = changed[0]
+        changes.append(f"{len(changed):,d} names changed ({visible(old)} to {visible(new)})")
+    if form or changes:
+        read_as = f" as {', '.join(form)}" * bool(form) + f" with {', '.join(changes)}" * bool(changes)
         log.info(f"{Path(csv_path).name}: read{read_as}")
-    return frame(cells, texts.lines)
+    return frame(cells, lines)
 
 
 def frame(columns: Mapping[str, Sequence[Any]], lines: list[int] | None = None) -> pd.DataFrame:
@@ -144,15 +129,8 @@ def frame(columns: Mapping[str, Sequence[Any]], lines: list[int] | None = None) 
 
 def visible(text: str) -> str:
     """A text in quotation marks, with escapes for whatever cannot be seen: blanks at its ends, accents as marks."""
-    text = "".join(
-        _escaped(character) if character != " " and unicodedata.category(character)[0] in "CMZ" else character
-        for character in text
-    )
-    return "'" + re.sub(r"^ +| +$", lambda blanks: r"\x20" * len(blanks.group()), text) + "'"
-
-
-def _escaped(character: str) -> str:
-    return character.encode("ascii", "backslashreplace").decode() if ord(character) > 126 else repr(character)[1:-1]
+    seen = "".join(one if one == " " or unicodedata.category(one)[0] not in "CMZ" else ascii(one)[1:-1] for one in text)
+    return "'" + re.sub(r"^ +| +$", lambda blanks: r"\x20" * len(blanks.group()), seen) + "'"
 
 
 def shown(name: str) -> str:
@@ -166,27 +144,35 @@ def listed(header: Iterable[object]) -> str:
     return ", ".join([*names[:10], *(["..."] if len(names) > 10 else [])]) or "none"
 
 
-def _read_text(content: bytes, is_header: Callable[[list[str]], bool]) -> _Texts:
+_Rows = list[tuple[int, list[str]]]
+"""The rows of a table with their line numbers in the file, from 1."""
+
+
+def _read_text(content: bytes, needed: set[str]) -> tuple[_Rows, str, list[str]]:
+    """The rows of a CSV, its separator, and its form where that is not plain CSV.
+
+    ``needed`` are spellings of columns, of which its header has one.
+    """
     form = []
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         form.append("UTF-16")
         try:
             text = content.decode("utf-16")
         except UnicodeDecodeError as error:
-            raise _TableError(f"it is UTF-16, and damaged at byte {error.start}") from None
+            raise UserError(f"it is UTF-16, and damaged at byte {error.start}") from None
     else:
-        text = content.decode(ENCODING, ENCODING_ERRORS)
+        text = decode(content)
     if "\0" in text:
         line = text[: text.index("\0")].count("\n")
         start = visible(text.split("\n")[line][:40])
-        raise _TableError(f"line {line + 1} {start} holds NUL; save the table as CSV in UTF-8, or as .xlsx")
-    separator = _separator(text, is_header)
+        raise UserError(f"line {line + 1} {start} holds NUL; save the table as CSV in UTF-8, or as .xlsx")
+    separator = _separator(text, needed)
     if separator != ",":
         form.append(f"{SEPARATORS[separator]}-separated")
     # A blank before a quotation mark belongs to neither name nor number.
     blanks = f'{separator} "' in text
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=blanks, strict=True)
-    rows: list[tuple[int, list[str]]] = []
+    rows: _Rows = []
     line = 1
     try:
         for row in reader:
@@ -195,26 +181,26 @@ def _read_text(content: bytes, is_header: Callable[[list[str]], bool]) -> _Texts
     except csv.Error as error:
         # Only at its end does the reader notice a quotation mark that is never closed.
         reason = "a quotation mark is not closed" if "unexpected end" in str(error) else str(error)
-        raise _TableError(f"line {line}: {reason}") from None
-    return _rectangle(rows, separator, form)
+        raise UserError(f"line {line}: {reason}") from None
+    return rows, separator, form
 
 
-def _separator(text: str, is_header: Callable[[list[str]], bool]) -> str:
+def _separator(text: str, needed: set[str]) -> str:
     """The separator with which the first line names a column that is needed; a comma where none does."""
     header = next((line for line in io.StringIO(text, newline="") if line.strip(',\t; "\r\n')), "")
     splits = {one: next(csv.reader([header], delimiter=one, skipinitialspace=True), []) for one in SEPARATORS}
-    fitting = [one for one, fields in splits.items() if is_header(fields)]
+    fitting = [one for one, fields in splits.items() if needed & set(map(_spelling, fields))]
     if len({tuple(splits[one]) for one in fitting}) > 1:
         names = " or ".join(f"{SEPARATORS[one]}s" for one in fitting)
-        raise _TableError(f"its first line can be separated by {names}; keep one of them")
+        raise UserError(f"its first line can be separated by {names}; keep one of them")
     return fitting[0] if fitting else ","
 
 
-def _read_workbook(content: bytes, is_header: Callable[[list[str]], bool], sheet: str | None) -> _Texts:
-    """The table on ``sheet``, or on the only sheet whose first row names a column that is needed."""
+def _read_workbook(content: bytes, needed: set[str], sheet: str | None) -> tuple[_Rows, str, list[str]]:
+    """As ``_read_text``, of ``sheet``, or of the only sheet whose first row names a column that is needed."""
     import openpyxl  # here, since few runs need it and it takes a while to load
 
-    tables: dict[str, list[tuple[int, list[str]]]] = {}
+    tables: dict[str, _Rows] = {}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # on styles and extensions, which do not matter here
@@ -227,67 +213,65 @@ def _read_workbook(content: bytes, is_header: Callable[[list[str]], bool], sheet
                     tables[one.title] = numbered
     except Exception as error:  # damaged files raise errors of many kinds in openpyxl
         reason = " ".join(str(error).split())
-        raise _TableError(f"it is not an Excel workbook (.xlsx), or is damaged: {reason}") from None
+        raise UserError(f"it is not an Excel workbook (.xlsx), or is damaged: {reason}") from None
     if sheet is not None and sheet not in tables:
-        raise _TableError(f"it has no sheet {sheet!r}; its sheets are: {', '.join(tables)}")
-    found = [sheet] if sheet is not None else [title for title, rows in tables.items() if is_header(rows[0][1])]
+        raise UserError(f"it has no sheet {sheet!r}; its sheets are: {', '.join(tables)}")
+    headers = {title: set(map(_spelling, rows[0][1])) for title, rows in tables.items()}
+    found = [sheet] if sheet is not None else [title for title, names in headers.items() if needed & names]
     if len(found) > 1:
-        raise _TableError(f"its sheets {' and '.join(map(repr, found))} both hold such a table; keep one of them")
+        raise UserError(f"its sheets {' and '.join(map(repr, found))} both hold such a table; keep one of them")
     title = next(iter([*found, *tables]), "")
-    return _rectangle(tables.get(title, []), ",", [f"an Excel workbook, sheet {title!r}"])
+    return tables.get(title, []), ",", [f"an Excel workbook, sheet {title!r}"]
 
 
-def _rectangle(rows: Iterable[tuple[int, list[str]]], separator: str, form: list[str]) -> _Texts:
-    """Rows of equal length without the blank ones; _TableError where a row has more fields than there are columns."""
+def _rectangle(rows: _Rows) -> tuple[list[str], list[list[str]], list[int]]:
+    """The header, the rows that are not blank, as long as it is, and their lines; UserError for a longer row."""
     filled = [(line, row) for line, row in rows if any(cell.strip() for cell in row)]
     if not filled:
-        raise _TableError("it is empty")
+        raise UserError("it is empty")
     first_line, header = filled[0]
     width = len(header)
     for line, row in filled[1:]:
         if any(cell.strip() for cell in row[width:]):
-            raise _TableError(
+            raise UserError(
                 f"line {line} has {len(row)} fields, but line {first_line} names {width} columns; a name or number "
                 "that holds the separator must be in quotation marks"
             )
     even = [row[:width] + [""] * (width - len(row)) for _, row in filled[1:]]
-    return _Texts(header, even, [line for line, _ in filled[1:]], separator, form)
+    return header, even, [line for line, _ in filled[1:]]
 
 
 def _spelling(name: str) -> str:
     return re.sub(r"[\s_-]+", "_", name.strip()).casefold()
 
 
-def _columns(header: list[str], spellings: Mapping[str, str], required: Sequence[str]) -> dict[str, int]:
-    """Column name, as the caller writes it -> position; _TableError where two columns have one name."""
-    if not set(map(_spelling, header)) & set(map(_spelling, required)):
-        spellings = {**spellings, **{alias: name for alias, name in _ALIASES.items() if name in required}}
+def _columns(header: list[str], names: Sequence[str]) -> dict[str, int]:
+    """Column name, as the caller writes it -> position; UserError where two columns have one name."""
+    spellings = {_spelling(name): name for name in names}
     columns: dict[str, int] = {}
     for position, given in enumerate(header):
         name = spellings.get(_spelling(given), given.strip())
         if name in columns and name in spellings.values():
-            raise _TableError(
-                f"its columns {visible(header[columns[name]])} and {visible(given)} have the same meaning"
-            )
+            raise UserError(f"its columns {visible(header[columns[name]])} and {visible(given)} have the same meaning")
         if name:  # row numbers have none
             columns.setdefault(name, position)
     return columns
 
 
-def _with_points(texts: list[str], lines: list[int]) -> list[str]:
-    """Numbers with a point for each decimal comma; _TableError where a comma can also separate thousands."""
+def _with_points(texts: list[str], lines: list[int], where: str) -> list[str]:
+    """Numbers with a point for each decimal comma; UserError where a comma can also separate thousands."""
     commas = [row for row, text in enumerate(texts) if "," in text]
-    first = f"line {lines[commas[0]]}: {visible(texts[commas[0]])}"
+    first = f"{where} cannot be read: line {lines[commas[0]]}: {visible(texts[commas[0]])}"
     pointed = next((row for row, text in enumerate(texts) if "." in text), None)
     if pointed is not None:
-        raise _TableError(
+        raise UserError(
             f"{first} has a comma and line {lines[pointed]}: {visible(texts[pointed])} a point; write all numbers "
             "with a decimal point"
         )
     # Where each number has a comma, three digits behind it are decimals, not thousands.
     if len(commas) < len(texts) and all(_THOUSANDS.fullmatch(texts[row]) for row in commas):
         text = texts[commas[0]]
-        raise _TableError(
+        raise UserError(
             f"{first} can be {text.replace(',', '.')} or {text.replace(',', '')}; write numbers with a decimal point "
             "and without separators of thousands"
         )
@@ -315,7 +299,7 @@ def write_csv(csv_path: str | os.PathLike, columns: Sequence[str], rows: Iterabl
     """Writes a table completely or not at all; ``read_csv`` gives names in any encoding back unchanged."""
     with (
         whole_file(csv_path) as temporary,
-        open(temporary, "w", newline="", encoding="utf-8", errors=ENCODING_ERRORS) as file,
+        open(temporary, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
     ):
         writer = csv.writer(file)
         writer.writerow(columns)

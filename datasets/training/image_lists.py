@@ -17,7 +17,7 @@ from common.names import MAX_PIXELS, PATH_COLUMN
 from datasets.images.folders import scan_folder
 from datasets.images.lists import LIST_SUFFIX, paths_in_list
 from datasets.images.reading import read_image
-from datasets.opinions.tables import read_csv
+from datasets.opinions.tables import IMAGE, read_csv
 from datasets.training.shards import SHARD, ShardImages, find_shards, list_shard_images
 
 _SUBSTITUTES = 10
@@ -98,7 +98,7 @@ def read_training_csv(csv_path: str | os.PathLike) -> TrainingImages:
         shards = [one for one, *_ in paths_in_list(path.read_bytes(), path.parent)]
         shards = shards if all(one.endswith(SHARD) for one in shards) else []
     if not shards:
-        column = read_csv(csv_path, (PATH_COLUMN,), "training CSV")[PATH_COLUMN]
+        column = read_csv(csv_path, (PATH_COLUMN,), "training CSV")[IMAGE]
         paths = np.array([os.fsencode(path) for path in column])
         images = TrainingImages(f"training CSV {os.fspath(csv_path)}", paths, column.index.to_numpy())
         blank = np.flatnonzero(paths == b"")
@@ -194,4 +194,4 @@ def scan_data_folder(folder: str | os.PathLike) -> TrainingImages:
     listing = scan_folder(root, progress=True)
     if not listing.images:
         raise UserError(f"{root} holds no images{listing.why_empty()}")
-    return TrainingImages(f"folder {root}", np.array(listing.images), None)
+    return TrainingImages(f"folder {root}", np.array(list(map(os.fsencode, listing.images))), None)

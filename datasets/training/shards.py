@@ -144,7 +144,7 @@ def scan_shard(path: str) -> Shard:
                     if reason is None:
                         shard.members.append(Member(member.offset_data, member.size, member.name))
                     else:
-                        shard.left_out.leave_out(posixpath.basename(os.fsencode(member.name)), reason)
+                        shard.left_out.leave_out(posixpath.basename(member.name), reason)
                 end = tar.offset
             file.seek(end)
             # Python ends without an error at a header that it cannot read.
@@ -162,8 +162,8 @@ def scan_shard(path: str) -> Shard:
 
 def reason_to_leave_out_member(member_name: str, read: Callable[[int], bytes]) -> str | None:
     """Why a file in a shard is not one of its images; None for an image. ``read`` gives its first bytes."""
-    folder, name = posixpath.split(os.fsencode(member_name))
-    if any(is_system_folder(part) for part in folder.split(b"/") if part not in (b".", b"..")):
+    folder, name = posixpath.split(member_name)
+    if any(is_system_folder(part) for part in folder.split("/") if part not in (".", "..")):
         return THUMBNAILS
     return reason_to_leave_out(name, lambda: starts_like_an_image(read(_START)))
 

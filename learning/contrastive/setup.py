@@ -20,7 +20,7 @@ from common.errors import UserError
 from common.names import PATH_COLUMN
 from common.process import worker_starter
 from datasets.distortions import DISTORTIONS, N_LEVELS
-from datasets.opinions.tables import read_csv, write_csv
+from datasets.opinions.tables import IMAGE, read_csv, write_csv
 from datasets.training.image_lists import EpochImages, read_training_csv, scan_data_folder
 from datasets.training.quality_aware import QualityAwareDataset
 from learning.contrastive.lars import LARS
@@ -153,7 +153,7 @@ class BadImages:
             self._path.unlink(missing_ok=True)
         elif context.is_first and self._path.exists():
             table = read_csv(self._path, (PATH_COLUMN,), "list of bad images")
-            self._listed = dict(zip(table[PATH_COLUMN], table["why"], strict=True))
+            self._listed = dict(zip(table[IMAGE], table["why"], strict=True))
 
     def check(self) -> None:
         """Reports new ones. Every process must call it at the same step; it raises UserError in each for too many."""

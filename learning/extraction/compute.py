@@ -1,16 +1,79 @@
-"""Decoded images -> features, in batches of images of equal size, on the device of the extractors."""
+"""Images -> features: decoded ahead, computed in batches of images of equal size, on the device of the extractors."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
 
-from datasets.features.stamps import FileStamp
-from learning.extraction.decoding import DecodedImage, UnreadableImage
+from common import log, machine
+from common.errors import UserError, is_out_of_memory
+from common.names import CONTENT_AWARE
+from common.progress_bar import ProgressBar
+from datasets.images.lists import FileStamp, ListedImage
+from learning.extraction.decoding import DecodedImage, UnreadableImage, decode_images
+from networks.checkpoint_formats import load_encoder
 from networks.features import LARGEST_AT_ONCE, FeatureExtractor
+from options.images import ComputeOptions
+
+LONG_LIST = 200
+"""The fewest images for which a faster way is named."""
+
+
+def load_extractors(
+    checkpoints: Mapping[str, Path], poolings: Mapping[str, str], compute: ComputeOptions, local_rank: int = 0
+) -> dict[str, FeatureExtractor]:
+    """kind -> extractor; UserError, with the remedy, where a checkpoint or the device is missing.
+
+    Each checkpoint tells its architecture, so the encoders may differ in it. ``poolings`` is kind -> one of POOLINGS.
+    """
+    device = _device(compute.device, local_rank)
+    extractors = {}
+    for kind, path in checkpoints.items():
+        if not path.exists():
+            raise UserError(
+                f"checkpoint {path} does not exist: train an encoder (main_contrast.py), or get the released weights "
+                "and put them there, or name another checkpoint (--help lists the options)"
+            )
+        encoder = load_encoder(path)
+        extractors[kind] = FeatureExtractor(encoder, kind == CONTENT_AWARE, device, compute.amp, poolings[kind])
+    return extractors
+
+
+def _device(requested: str | None, local_rank: int) -> torch.device:
+    """The requested device, a number for the GPU of that number; by default this process's GPU, or else the CPU."""
+    if requested is None:
+        if not torch.cuda.is_available():
+            return torch.device("cpu")
+        return torch.device("cuda", local_rank % torch.cuda.device_count())
+    name = f"cuda:{requested}" if requested.isdecimal() else requested.lower()
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).split("\n")[0]
+        raise UserError(f"--device {requested} cannot be used here: {reason}") from None
+    return device
+
+
+@dataclass
+class Summary:
+    """The outcome for the images; ``failed`` holds a sentence for each that could not be read or computed.
+
+    ``stale`` counts the images whose file had changed since its features were computed. The work took ``seconds``, of
+    which ``waited`` were spent waiting for decoded images.
+    """
+
+    written: int = 0
+    stale: int = 0
+    skipped: int = 0
+    failed: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    waited: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -23,6 +86,56 @@ class ComputedFeatures:
     index: int
     values: dict[str, np.ndarray]
     stamp: FileStamp
+
+
+def features_of(
+    images: Sequence[ListedImage],
+    extractors: Mapping[str, FeatureExtractor],
+    compute: ComputeOptions,
+    summary: Summary,
+    n_processes: int = 1,
+    is_first: bool = True,
+) -> Iterator[tuple[ListedImage, ComputedFeatures]]:
+    """Yields each image of this process with its features, and records the outcome in ``summary``.
+
+    An image that cannot be read or computed is printed and not yielded. The first of ``n_processes`` shows the progress
+    of all: their shares are equal, and they are about equally fast.
+    """
+    n_workers = compute.num_workers
+    if n_workers is None:  # a GPU needs many, and one decodes ahead of a CPU
+        on_gpu = any(extractor.device.type == "cuda" for extractor in extractors.values())
+        n_workers = min(machine.n_cores(), 16) if on_gpu else 1
+
+    def decoded() -> Iterator[DecodedImage | UnreadableImage]:
+        asked = time.perf_counter()
+        for image in decode_images([image.path for image in images], n_workers, compute.max_pixels):
+            summary.waited += time.perf_counter() - asked
+            yield image
+            asked = time.perf_counter()
+
+    bar = ProgressBar(len(images) * n_processes, "image", visible=is_first)
+    hint = faster_way(len(images), extractors, compute)
+    if hint:
+        log.info(hint)
+    began = time.perf_counter()
+    for result in compute_features(decoded(), extractors, compute.batch_size):
+        if isinstance(result, UnreadableImage):
+            summary.failed.append(result.reason)
+            log.error(result.reason)
+        else:
+            summary.written += 1
+            yield images[result.index], result
+        bar.add(n_processes)
+    bar.close()
+    summary.seconds = time.perf_counter() - began
+
+
+def faster_way(n_images: int, extractors: Mapping[str, FeatureExtractor], compute: ComputeOptions) -> str:
+    """A sentence on --amp where it makes this processor several times as fast; else empty."""
+    on_cpu = all(extractor.device.type == "cpu" for extractor in extractors.values())
+    if n_images < LONG_LIST or not on_cpu or compute.amp or not machine.has_amx():
+        return ""
+    return "this processor has AMX: --amp computes features several times as fast, but less exactly"
 
 
 Launched = tuple[list[tuple[int, FileStamp]], dict[str, torch.Tensor]]
@@ -77,8 +190,8 @@ def _launch(batch: list[DecodedImage], extractors: Mapping[str, FeatureExtractor
         full, half = _stack([image.full for image in batch]), _stack([image.half for image in batch])
         values = {kind: extractor.at_two_scales(full, half) for kind, extractor in extractors.items()}
         return [([(image.index, image.stamp) for image in batch], values)]
-    except RuntimeError as error:  # torch.OutOfMemoryError on a GPU, a plain RuntimeError on the CPU
-        if "memory" not in str(error):
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
             raise
     if len(batch) > 1:
         return [part for image in batch for part in _launch([image], extractors)]

@@ -6,41 +6,21 @@ import contextlib
 import importlib.util
 import os
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
-from common import log, machine
+from common import log
 from common.errors import UserError
-from common.progress_bar import ProgressBar
-from datasets.features.files import FeatureFolder, claim_folder, feature_file, write_single_file
+from datasets.features.files import FeatureFolder, claim_folder, feature_file
+from datasets.features.reading import write_single_file
 from datasets.images.lists import ImageListing, ListedImage, list_images
 from learning.distributed.environment import ProcessContext, find_membership
 from learning.distributed.process_group import from_first, gather_objects, join, leave
-from learning.extraction.compute import ComputedFeatures, compute_features
-from learning.extraction.decoding import DecodedImage, UnreadableImage, decode_images
-from learning.extraction.extractors import extraction_device, load_extractors
+from learning.extraction.compute import Summary, features_of, load_extractors
 from networks.features import FeatureExtractor
 from options.images import ComputeOptions, FeatureOptions
-
-
-@dataclass
-class Summary:
-    """The outcome for the images; ``failed`` holds a sentence for each that could not be read or computed.
-
-    ``stale`` counts the images whose file had changed since its features were computed. The work took ``seconds``, of
-    which ``waited`` were spent waiting for decoded images.
-    """
-
-    written: int = 0
-    stale: int = 0
-    skipped: int = 0
-    failed: list[str] = field(default_factory=list)
-    seconds: float = 0.0
-    waited: float = 0.0
 
 
 def extract(options: FeatureOptions) -> int:
@@ -51,11 +31,10 @@ def extract(options: FeatureOptions) -> int:
     membership = find_membership()
     log.set_quiet(membership is not None and not membership.context.is_first)  # also while it waits for the others
     context = join(membership, "gloo")
-    device = extraction_device(options.compute.device, context)
-    if device.type == "cpu":
-        torch.set_num_threads(max(1, torch.get_num_threads() // context.local_size))
     poolings = dict.fromkeys(options.checkpoints, options.pooling)
-    extractors = load_extractors(options.checkpoints, poolings, options.compute, device)
+    extractors = load_extractors(options.checkpoints, poolings, options.compute, context.local_rank)
+    if all(extractor.device.type == "cpu" for extractor in extractors.values()):
+        torch.set_num_threads(max(1, torch.get_num_threads() // context.local_size))
 
     # Features for a single file are kept one by one until all are there: this resumes after an interruption too.
     target, overwrite = options.output_dir, options.overwrite
@@ -80,7 +59,7 @@ def extract(options: FeatureOptions) -> int:
                 write_single_file(options.single_file, everything, listing.images, len(summary.failed))
                 written = [str(options.single_file)]
             log.info(_in_words(summary, listing, written))
-    return 1 if summary.failed or listing.unreadable else 0
+    return 1 if summary.failed or listing.folders.unreadable else 0
 
 
 def _list(sources: Sequence[str] | None) -> ImageListing:
@@ -91,10 +70,7 @@ def _list(sources: Sequence[str] | None) -> ImageListing:
         if package is None or package.origin is None:
             raise UserError("name the images (--input); the default is a photograph of scikit-learn, which is missing")
         sources = [str(Path(package.origin).parent / "datasets/images/china.jpg")]
-    listing = list_images(sources)
-    for sentence in listing.unreadable:
-        log.error(sentence)
-    return listing
+    return list_images(sources)
 
 
 @contextlib.contextmanager
@@ -150,11 +126,11 @@ def extract_features(
     for kind, extractor in extractors.items():
         claim_folder(folder.folder, kind, extractor.identity, compute.amp)
     plan = folder.plan(images, slice(context.rank, None, context.world_size), overwrite)
-    extraction = Extraction([images[position] for position in plan.to_do], extractors, compute, context)
-    for image, features in extraction:
+    to_do = [images[position] for position in plan.to_do]
+    summary = Summary(stale=plan.n_stale, skipped=len(plan.fresh))
+    for image, features in features_of(to_do, extractors, compute, summary, context.world_size, context.is_first):
         folder.write(image, plan.names[image.name], features.values, features.stamp)
-    extraction.summary.stale, extraction.summary.skipped = plan.n_stale, len(plan.fresh)
-    parts = gather_objects(extraction.summary, context)
+    parts = gather_objects(summary, context)
     return Summary(
         written=sum(part.written for part in parts),
         stale=sum(part.stale for part in parts),
@@ -165,69 +141,6 @@ def extract_features(
     )
 
 
-class Extraction:
-    """One pass over ``images``: iterating yields each image with its features.
-
-    An image that cannot be read or computed is printed and not yielded; ``summary`` has a sentence for each.
-    """
-
-    def __init__(
-        self,
-        images: Sequence[ListedImage],
-        extractors: Mapping[str, FeatureExtractor],
-        compute: ComputeOptions,
-        context: ProcessContext | None = None,
-    ):
-        self._images = images
-        self._extractors = extractors
-        self._compute = compute
-        self._context = context or ProcessContext()
-        self.summary = Summary()
-
-    def __iter__(self) -> Iterator[tuple[ListedImage, ComputedFeatures]]:
-        n_processes, is_first = self._context.world_size, self._context.is_first
-        # Rank 0 shows the progress of all: the ranks have equal shares and are about equally fast.
-        bar = ProgressBar(len(self._images) * n_processes, "image", visible=is_first)
-        hint = faster_way(len(self._images), self._extractors, self._compute)
-        if hint and is_first:
-            log.info(hint)
-        began = time.perf_counter()
-        for result in compute_features(self._decoded(), self._extractors, self._compute.batch_size):
-            if isinstance(result, UnreadableImage):
-                self.summary.failed.append(result.reason)
-                log.error(result.reason)
-            else:
-                self.summary.written += 1
-                yield self._images[result.index], result
-            bar.add(n_processes)
-        bar.close()
-        self.summary.seconds = time.perf_counter() - began
-
-    def _decoded(self) -> Iterator[DecodedImage | UnreadableImage]:
-        """The images, decoded by worker processes; a GPU needs many, and one decodes ahead of a CPU."""
-        n_workers = self._compute.num_workers
-        if n_workers is None:
-            on_gpu = any(extractor.device.type == "cuda" for extractor in self._extractors.values())
-            n_workers = min(machine.n_cores(), 16) if on_gpu else 1
-        asked = time.perf_counter()
-        for image in decode_images([image.path for image in self._images], n_workers, self._compute.max_pixels):
-            self.summary.waited += time.perf_counter() - asked
-            yield image
-            asked = time.perf_counter()
-
-
-LONG_LIST = 200
-"""The fewest images for which the hint is printed."""
-
-
-def faster_way(n_images: int, extractors: Mapping[str, FeatureExtractor], compute: ComputeOptions) -> str:
-    """A sentence on --amp where it makes this processor several times as fast; else empty."""
-    on_cpu = all(extractor.device.type == "cpu" for extractor in extractors.values())
-    if n_images < LONG_LIST or not on_cpu or compute.amp or not machine.has_amx():
-        return ""
-    return "this processor has AMX: --amp computes features several times as fast, but less exactly"
-
-
 def _in_words(summary: Summary, listing: ImageListing, targets: list[str]) -> str:
     speed = ""
     if summary.written:
@@ -235,5 +148,5 @@ def _in_words(summary: Summary, listing: ImageListing, targets: list[str]) -> st
     stale = f", {summary.stale:,d} of them anew since their files have changed" if summary.stale else ""
     return (
         f"{summary.written:,d} images written{speed}{stale}, {summary.skipped:,d} existed already, "
-        f"{len(summary.failed):,d} failed{listing.account()}: {', '.join(targets)}"
+        f"{len(summary.failed):,d} failed{listing.folders.account()}: {', '.join(targets)}"
     )

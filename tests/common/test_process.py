@@ -228,6 +228,7 @@ def test_a_current_folder_that_is_gone(tmp_path):
         (OSError(28, "No space left on device", "/tmp/x"), "/tmp/x: No space left on device"),
         (MemoryError(), "the memory is too small"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "the memory is too small"),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"), "the memory is too small"),
     ],
 )
 def test_an_error_of_the_system_is_a_sentence(error, sentence, capsys):

@@ -76,7 +76,7 @@ def run_dlp_tests(options: DlpOptions) -> int:
     listing = list_images(options.input)
     scorer = load_pixel_scorer(choose_model(options.regressor, options.checkpoints), options.compute)
     scores, failed = score_photographs(listing.images, scorer, options.max_side, options.seed)
-    for sentence in (*listing.unreadable, *failed):
+    for sentence in failed:
         log.error(sentence)
     if not scores.images:
         raise UserError(f"no photograph could be read in {' '.join(options.input)}")
@@ -86,7 +86,7 @@ def run_dlp_tests(options: DlpOptions) -> int:
     print_results(results, len(scores.images))
     if options.output is not None:
         write_results(options.output, results)
-    return 1 if failed or listing.unreadable else 0
+    return 1 if failed or listing.folders.unreadable else 0
 
 
 def score_photographs(

@@ -29,14 +29,14 @@ from common.atomic_files import write_array
 from common.errors import UserError
 from datasets.images.lists import match_names
 from datasets.opinions.scores import SPLIT_NAMES, OpinionScores, identical_across
-from datasets.opinions.tables import read_csv, write_csv
+from datasets.opinions.tables import IMAGE, read_csv, write_csv
 from learning.regression.fit.labelled_features import LabelledFeatures
 from options.regressor import RegressorOptions
 
 SMALLEST_PART = 3
 """Number of images; the rank correlation of two images is 1 or -1 whatever the predictions are."""
 
-IMAGE_COLUMNS = ("image", "img_name", "dist_name")
+IMAGE_COLUMNS = ("image", "img_name", "dist_name", "image_name")
 SPLIT_COLUMN = re.compile(r"official_split|.*_split_\d+")
 FILES = {"train": "train.npy", "validation": "val.npy", "test": "test.npy"}
 VALIDATION_SHARE = 1 / 8
@@ -197,7 +197,7 @@ def read_splits(path: Path, scores: OpinionScores) -> list[Split]:
 
 def _read_meta_csv(path: Path, scores: OpinionScores) -> list[Split]:
     table = read_csv(path, IMAGE_COLUMNS, "splits")
-    names = table[next(name for name in IMAGE_COLUMNS if name in table)].tolist()
+    names = table[IMAGE].tolist()
     columns = [str(column) for column in table if SPLIT_COLUMN.fullmatch(str(column))]
     numbered = [column for column in columns if column != "official_split"] or columns
     if not numbered:

@@ -14,15 +14,11 @@ from common.atomic_files import check_not_read, check_outside, check_target, che
 from common.errors import UserError
 from common.names import CHECKPOINTS, QUALITY_AWARE, pooling_of
 from datasets.features.files import FeatureFolder, check_precision, claim_folder, read_encoder
-from datasets.features.stamps import FileStamp
-from datasets.images.lists import ImageListing, ListedImage, list_images, match_names
+from datasets.images.lists import FileStamp, ImageListing, ListedImage, list_images, match_names
 from datasets.images.resampling import half_size_exactly
 from datasets.opinions.tables import write_csv
-from learning.distributed.environment import ProcessContext
-from learning.extraction.compute import ComputedFeatures, compute_features
+from learning.extraction.compute import ComputedFeatures, Summary, compute_features, features_of, load_extractors
 from learning.extraction.decoding import DecodedImage, UnreadableImage
-from learning.extraction.extract import Extraction
-from learning.extraction.extractors import extraction_device, load_extractors
 from learning.regression.model.description import LABELS, METRICS, RegressorDescription, ScoreInterval
 from networks.embedded import ENCODERS, MODEL_CARD, REGRESSOR
 from networks.features import FeatureExtractor
@@ -52,8 +48,6 @@ def predict_quality(options: PredictionOptions) -> int:
     regressor = load_regressor(model.regressor, RegressorDescription)
     interval = None if options.interval is None else regressor.description.score_interval(options.interval)
     listing = list_images(options.input)
-    for sentence in listing.unreadable:
-        log.error(sentence)
     labels = None
     if options.labels:
         from datasets.opinions.scores import read_scores  # imports pandas, which scores alone do not need
@@ -64,7 +58,7 @@ def predict_quality(options: PredictionOptions) -> int:
     scores = score_images(listing.images, regressor, model.encoders, options)
     if not scores.of_images:
         raise UserError("no image could be scored")
-    rows = [(row.given, scores.of_images.get(row.image.name)) for row in listing.rows]
+    rows = [(given, scores.of_images.get(image.name)) for given, image in listing.rows]
     table = options.output is not None and not options.wants_page
     if options.output and table:
         write_scores(options.output, rows, interval)
@@ -81,14 +75,14 @@ def predict_quality(options: PredictionOptions) -> int:
 
         scored = [image for image in listing.images if image.name in scores.of_images]
         maps, without_map = write_maps(scored, load_scorer(model.regressor, model.encoders), options.map)
-    problems = [*scores.failed, *without_map, *listing.unreadable]
+    problems = [*scores.failed, *without_map, *listing.folders.unreadable]
     if options.output and options.wants_page:
         from learning.regression.report.pages import ScoredImage, write_score_page  # imports jinja2
 
         images = [
-            ScoredImage(row.given, row.image.path, scores.of_images[row.image.name], maps.get(row.image.name))
-            for row in listing.rows
-            if row.image.name in scores.of_images
+            ScoredImage(given, image.path, scores.of_images[image.name], maps.get(image.name))
+            for given, image in listing.rows
+            if image.name in scores.of_images
         ]
         card = MODEL_CARD.read_text(encoding="utf-8") if model.regressor == REGRESSOR and MODEL_CARD.is_file() else ""
         max_pixels = options.compute.max_pixels
@@ -185,12 +179,12 @@ def score_images(
         if folder is not None:
             for kind, extractor in extractors.items():
                 claim_folder(folder.folder, kind, extractor.identity, options.compute.amp)
-        extraction = Extraction(to_do, extractors, options.compute)
-        for image, features in extraction:
+        summary = Summary()
+        for image, features in features_of(to_do, extractors, options.compute, summary):
             if folder is not None:
                 folder.write(image, names[image.name], features.values, features.stamp)
             scores.of_images[image.name] = score_features(features, regressor)
-        scores.failed = extraction.summary.failed
+        scores.failed = summary.failed
     return scores
 
 
@@ -200,8 +194,7 @@ def matching_extractors(
     """The regressor's encoders, with their pooling; UserError where it was fitted with different encoders."""
     kinds, encoders = regressor.description.kinds, regressor.description.encoders
     poolings = {kind: pooling_of(encoders.get(kind)) for kind in kinds}
-    device = extraction_device(compute.device, ProcessContext())
-    extractors = load_extractors({kind: checkpoints[kind] for kind in kinds}, poolings, compute, device)
+    extractors = load_extractors({kind: checkpoints[kind] for kind in kinds}, poolings, compute)
     for kind, extractor in extractors.items():
         regressor.check_encoder(kind, extractor.identity, f"checkpoint {checkpoints[kind]}")
     return extractors
@@ -269,7 +262,8 @@ def closing_line(scores: Scores, listing: ImageListing) -> str:
     """A line that accounts for all files of the input: scored, failed, left out."""
     rows = f" on {len(listing.rows):,d} rows" if len(listing.rows) != len(listing.images) else ""
     stale = f", {scores.n_stale:,d} anew since their files have changed" if scores.n_stale else ""
-    return f"{len(scores.of_images):,d} images scored{rows}, {len(scores.failed):,d} failed{stale}{listing.account()}"
+    folders = listing.folders.account()
+    return f"{len(scores.of_images):,d} images scored{rows}, {len(scores.failed):,d} failed{stale}{folders}"
 
 
 def print_about(model: ModelFiles, description: RegressorDescription, closing: str) -> str:

@@ -52,7 +52,7 @@ def test_nothing_found_is_said(folder, source, said):
 
 def test_a_csv_without_a_path_column_is_said(folder):
     (folder / "t.csv").write_text("file\na.png\n")
-    with pytest.raises(UserError, match="no column 'Image_path' or 'image'; its columns are: file"):
+    with pytest.raises(UserError, match="no column 'Image_path' or 'image' or 'image_name'; its columns are: file"):
         list_images(folder / "t.csv")
 
 
@@ -139,10 +139,10 @@ def test_every_row_is_kept_as_it_was_given(folder):
     rows = ["../b.jpg", f"{folder}/sub/a.png", "../b.jpg", f"{folder}/sub/../b.jpg"]
     table.write_text("image,camera\n" + "".join(f"{row},x\n" for row in rows))
     listing = list_images(table)
-    assert [row.given for row in listing.rows] == rows and [
-        listing.images.index(row.image) for row in listing.rows
+    assert [given for given, _ in listing.rows] == rows and [
+        listing.images.index(image) for _, image in listing.rows
     ] == [0, 1, 0, 0]
-    assert [image.name for image in listing] == ["b.jpg", f"{folder}/sub/a.png".lstrip("/")]
+    assert [image.name for image in listing.images] == ["b.jpg", f"{folder}/sub/a.png".lstrip("/")]
 
 
 def test_files_of_one_name_are_told_apart(tmp_path, monkeypatch):
@@ -151,21 +151,21 @@ def test_files_of_one_name_are_told_apart(tmp_path, monkeypatch):
         (tmp_path / path).touch()
     monkeypatch.chdir(tmp_path / "monday")
     (tmp_path / "monday" / "l.csv").write_text("image\nx.jpg\n../x.jpg\n")
-    assert [image.name for image in list_images("l.csv")] == ["x.jpg", str(tmp_path / "x.jpg").lstrip("/")]
+    assert [image.name for image in list_images("l.csv").images] == ["x.jpg", str(tmp_path / "x.jpg").lstrip("/")]
     monkeypatch.chdir(tmp_path)
     listing = list_images(["monday", "tuesday", "x.jpg", "monday/x.jpg"])
-    assert len(listing) == 3 and len({image.name for image in listing}) == 3
-    assert [listing.images.index(row.image) for row in listing.rows] == [0, 1, 2, 0]
+    assert len(listing.images) == 3 and len({image.name for image in listing.images}) == 3
+    assert [listing.images.index(image) for _, image in listing.rows] == [0, 1, 2, 0]
 
 
 def test_lists_of_paths(folder, monkeypatch):
     (folder / "list.txt").write_bytes(b"\xef\xbb\xbfb.jpg\r\n\r\nsub/a.png\nb.jpg\n")
     listing = list_images(folder / "list.txt")
-    assert [row.given for row in listing.rows] == ["b.jpg", "sub/a.png", "b.jpg"] and len(listing) == 2
+    assert [given for given, _ in listing.rows] == ["b.jpg", "sub/a.png", "b.jpg"] and len(listing.images) == 2
     monkeypatch.chdir(folder)
     for content in (b"b.jpg\nsub/a.png\n", b"b.jpg\0sub/a.png\0"):
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
-        assert [image.path for image in list_images("-")] == ["b.jpg", "sub/a.png"]
+        assert [image.path for image in list_images("-").images] == ["b.jpg", "sub/a.png"]
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\n")))
     with pytest.raises(UserError, match="standard input lists no images"):
         list_images("-")
@@ -176,8 +176,8 @@ def test_what_a_folder_leaves_out_is_accounted_for(folder):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).touch()
     listing = list_images(folder)
-    assert len(listing) == 4 and listing.folders.left_out.total() == 5
-    account = listing.account()
+    assert len(listing.images) == 4 and listing.folders.left_out.total() == 5
+    account = listing.folders.account()
     for part in (
         "5 left out",
         "2 in hidden, thumbnail or system folders",
@@ -194,7 +194,7 @@ def test_mistakes_in_a_table_are_named(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="line 3: no image is named"):
         list_images("l.csv")
     (tmp_path / "l.csv").write_text("image\n" + "x" * 300 + ".jpg\n")
-    assert len(list_images("l.csv")) == 1, "a name that no disk can hold is a missing image, not a crash"
+    assert len(list_images("l.csv").images) == 1, "a name that no disk can hold is a missing image, not a crash"
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
@@ -204,10 +204,10 @@ def test_a_list_as_people_write_it(tmp_path, encoding):
     text = '# my photographs\r\na.png\r\n\r\n  b c.png  \r\n"é.png"\n#d.png\n e.png\n'
     (tmp_path / "list.txt").write_bytes(text.encode(encoding))
     listing = list_images(tmp_path / "list.txt")
-    assert [image.name for image in listing] == ["a.png", "b c.png", "é.png", "#d.png", " e.png"]
+    assert [image.name for image in listing.images] == ["a.png", "b c.png", "é.png", "#d.png", " e.png"]
     # As they are in the file, so that scores can be joined to it.
-    assert [row.given for row in listing.rows] == ["a.png", "  b c.png  ", '"é.png"', "#d.png", " e.png"]
-    assert all(os.path.lexists(image.path) for image in listing)
+    assert [given for given, _ in listing.rows] == ["a.png", "  b c.png  ", '"é.png"', "#d.png", " e.png"]
+    assert all(os.path.lexists(image.path) for image in listing.images)
 
 
 def test_an_image_named_as_a_list(tmp_path):
@@ -245,7 +245,7 @@ def test_names_stay_unique_whatever_the_spellings(tmp_path, monkeypatch):
     lines = [str(inner / "x.png").removeprefix(f"{here}/"), str(here / "x.png"), "x.png", "w/x.png"]
     (here / "list.txt").write_text("\n".join([*lines, "./w/x.png", str(here / "w" / "x.png")]))
     listing = list_images("list.txt")
-    assert len({image.name for image in listing}) == len(listing) == 3
+    assert len({image.name for image in listing.images}) == len(listing.images) == 3
 
 
 def test_a_list_with_the_backslashes_of_windows(folder, monkeypatch):
@@ -253,7 +253,7 @@ def test_a_list_with_the_backslashes_of_windows(folder, monkeypatch):
     (folder / "x\\y.png").touch()
     (folder / "list.txt").write_bytes(b'sub\\a.png\r\n"sub\\deep\\c.JPG"\r\nx\\y.png\r\n')
     listing = list_images("list.txt")
-    assert [image.path for image in listing] == ["sub/a.png", "sub/deep/c.JPG", "x\\y.png"]
+    assert [image.path for image in listing.images] == ["sub/a.png", "sub/deep/c.JPG", "x\\y.png"]
 
 
 def test_rows_of_a_table_keep_their_spelling(tmp_path):
@@ -263,7 +263,7 @@ def test_rows_of_a_table_keep_their_spelling(tmp_path):
     cells = ["sub\\a.png", " sub/a.png ", "./sub/a.png"]
     (tmp_path / "list.csv").write_text("\n".join(["image,mos", *(f"{cell},1" for cell in cells)]) + "\n")
     listing = list_images(tmp_path / "list.csv")
-    assert [row.given for row in listing.rows] == cells and len(listing) == 1
+    assert [given for given, _ in listing.rows] == cells and len(listing.images) == 1
 
 
 def test_the_spelling_of_a_row_does_not_name_an_image(tmp_path):
@@ -272,5 +272,5 @@ def test_the_spelling_of_a_row_does_not_name_an_image(tmp_path):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "x.png").touch()
         (tmp_path / folder / "list.txt").write_text(' "x.png" \n')
-    names = [image.name for image in list_images([tmp_path / "a" / "list.txt", tmp_path / "b" / "list.txt"])]
+    names = [image.name for image in list_images([tmp_path / "a" / "list.txt", tmp_path / "b" / "list.txt"]).images]
     assert names == ["x.png", image_name(str(tmp_path / "b" / "x.png"))]

@@ -44,7 +44,7 @@ def test_lower_is_better_is_inverted_once(tmp_path):
     ("text", "sentence"),
     [
         ("image,score\na,1\n", "no column 'mos'; its columns are: image, score"),
-        ("name,mos\na,1\n", "no column 'Image_path' or 'image'"),
+        ("name,mos\na,1\n", "no column 'Image_path' or 'image' or 'image_name'"),
         ("image,mos\na,1\n\nb,good\n", "line 4: the score 'good' is not a number"),
         ("image,mos\na,1\nb,-1e200\n", "line 3: the score '-1e200' is too large; at most 1e+30 is possible"),
         ("image,mos\na,1\nb,nan\n", "line 3: the score 'nan' is not a number"),

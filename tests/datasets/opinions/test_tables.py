@@ -95,7 +95,7 @@ def test_one_way_to_read_it(tmp_path, capsys, content, report):
         (b'image,mos\na,"1,055.5"\n', "line 2: the score '1,055.5' is not a number"),
         (b"image;mos\na;1.055,5\n", "line 2: '1.055,5' has a comma and line 2: '1.055,5' a point"),
         (b'image,mos\na,"3,"\n', "line 2: the score '3,' is not a number"),
-        (b"sep=;\nimage;mos\na;1\n", "no column 'Image_path' or 'image'; its columns are: sep=;"),
+        (b"sep=;\nimage;mos\na;1\n", "no column 'Image_path' or 'image' or 'image_name'; its columns are: sep=;"),
         (b"# 2024\nimage,mos\na,1\n", "line 2 has 2 fields, but line 1 names 1 columns"),
         (b"image|mos\na|1\n", "its columns are: image|mos; columns are separated by commas, tabs or semicolons"),
         (b"image,mos\na,3,5\n", "line 2 has 3 fields, but line 1 names 2 columns"),
@@ -118,7 +118,10 @@ def test_one_way_to_read_it(tmp_path, capsys, content, report):
         (workbook([["image", "mos"], ["a", datetime.datetime(2024, 5, 3)]]), "the score '2024-05-03 00:00:00' is not"),
         (workbook([["image", "mos"], ["a", True]]), "the score 'True' is not a number"),
         (workbook([["image", "mos"], ["a", "#N/A"]]), "the score '#N/A' is not a number"),
-        (workbook([["Scores of 2024"], *ROWS]), "no column 'Image_path' or 'image'; its columns are: Scores of 2024"),
+        (
+            workbook([["Scores of 2024"], *ROWS]),
+            "no column 'Image_path' or 'image' or 'image_name'; its columns are: Scores of 2024",
+        ),
         (b"", "it is empty"),
         (b"\n\n", "it is empty"),
         ("image,mos\na,\u22123\n".encode(), "the score '\u22123' is not a number"),
@@ -191,13 +194,13 @@ def test_the_training_list_is_read_the_same_way(tmp_path):
     """One reader for all tables: another required column, in the form that a spreadsheet saves as "Unicode text"."""
     (tmp_path / "list.csv").write_bytes("image_PATH\tnote\r\na.png\tx\r\n".encode("utf-16"))
     table = read_csv(tmp_path / "list.csv", ("Image_path",), "training CSV")
-    assert table["Image_path"].tolist() == ["a.png"] and table["note"].tolist() == ["x"] and table.index.tolist() == [2]
+    assert table["image"].tolist() == ["a.png"] and table["note"].tolist() == ["x"] and table.index.tolist() == [2]
 
 
 def test_names_that_are_not_unicode_come_back(tmp_path):
     names = [b"caf\xe9.png".decode("utf-8", "surrogateescape"), 'a"b,c.png', "d\re.png", "f\n.png", "#g.png"]
     write_csv(tmp_path / "list.csv", ("Image_path", "n"), [(name, 1) for name in names])
-    assert read_csv(tmp_path / "list.csv", ("Image_path",), "training CSV")["Image_path"].tolist() == names
+    assert read_csv(tmp_path / "list.csv", ("Image_path",), "training CSV")["image"].tolist() == names
 
 
 def test_visible_shows_what_cannot_be_seen():

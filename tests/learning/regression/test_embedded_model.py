@@ -13,8 +13,8 @@ from datasets.features.files import FeatureFolder
 from datasets.images import read_image
 from datasets.images.lists import list_images
 from learning.distributed.environment import ProcessContext
+from learning.extraction.compute import load_extractors
 from learning.extraction.extract import extract_features
-from learning.extraction.extractors import load_extractors
 from learning.regression.model.description import RegressorDescription
 from learning.regression.model.predict import ModelFiles, choose_model, predict_quality
 from networks.embedded import ENCODERS, MODELS, REGRESSOR
@@ -76,7 +76,7 @@ def test_features_of_another_pooling_are_refused(photographs):
     """The encoder is the same; the message names the pooling, which is the difference."""
     compute = ComputeOptions(num_workers=0)
     checkpoint = {"quality_aware": ENCODERS["quality_aware"]}
-    extractors = load_extractors(checkpoint, {"quality_aware": "layer4_mean"}, compute, torch.device("cpu"))
+    extractors = load_extractors(checkpoint, {"quality_aware": "layer4_mean"}, compute)
     folder = FeatureFolder(photographs / "features", ["quality_aware"])
     extract_features(list_images(["wide.png"]).images, extractors, folder, ProcessContext(), compute)
     options = parse_prediction_options(["--input", "wide.png", "--features", "features", "-j", "0"])

@@ -1,0 +1,69 @@
+"""Batches that do not fit into memory, and the hint to a faster way of computing features."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from common import machine
+from datasets.images.lists import FileStamp
+from learning.extraction.compute import LONG_LIST, compute_features, faster_way
+from learning.extraction.decoding import DecodedImage, UnreadableImage
+
+
+class SmallMemory:
+    """An extractor that raises ``error`` for more than ``n_images`` images at once."""
+
+    def __init__(self, n_images, error):
+        self.n_images, self.error = n_images, error
+
+    def at_two_scales(self, full, half):
+        if len(full) > self.n_images:
+            raise self.error
+        return torch.full((len(full), 2), 3.0)
+
+
+def compute(n_images, error):
+    images = [np.zeros((4, 6, 3), np.uint8)] * 3
+    decoded = (DecodedImage(i, f"{i}.png", one, one[:2, :3], FileStamp(1, 2, 3, "")) for i, one in enumerate(images))
+    return list(compute_features(decoded, {"given": SmallMemory(n_images, error)}, 3))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory"),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    ],
+)
+def test_a_batch_that_does_not_fit_is_computed_image_by_image(error):
+    results = compute(1, error)
+    assert [result.index for result in results] == [0, 1, 2]
+    assert all(result.values["given"].tolist() == [3, 3] for result in results)
+    results = compute(0, error)
+    assert all(isinstance(result, UnreadableImage) for result in results)
+    assert results[1].reason == "image 1.png: its 6x4 pixels do not fit into memory"
+
+
+def test_an_error_of_the_gpu_is_not_taken_for_too_little_memory():
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        compute(1, RuntimeError("CUDA error: an illegal memory access was encountered"))
+
+
+@pytest.mark.parametrize(
+    ("n_images", "amx", "device", "amp", "hinted"),
+    [
+        (LONG_LIST, True, "cpu", False, True),
+        (LONG_LIST, True, "cpu", True, False),
+        (LONG_LIST - 1, True, "cpu", False, False),
+        (LONG_LIST, False, "cpu", False, False),
+        (LONG_LIST, True, "cuda", False, False),
+    ],
+)
+def test_the_faster_way_is_named(monkeypatch, n_images, amx, device, amp, hinted):
+    monkeypatch.setattr(machine, "has_amx", lambda: amx)
+    extractors = {"quality_aware": SimpleNamespace(device=torch.device(device))}
+    hint = faster_way(n_images, extractors, SimpleNamespace(amp=amp))
+    assert ("--amp" in hint) == hinted
