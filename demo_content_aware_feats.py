@@ -1,7 +1,7 @@
 """Computes content-aware features of images. ``python demo_content_aware_feats.py --help``."""
 
-from common.names import CONTENT_AWARE
 from common.process import run_script
+from networks.names import CONTENT_AWARE
 from options.images import parse_feature_options
 
 

@@ -1,7 +1,7 @@
 """Computes quality-aware features of images. ``python demo_quality_aware_feats.py --help``."""
 
-from common.names import QUALITY_AWARE
 from common.process import run_script
+from networks.names import QUALITY_AWARE
 from options.images import parse_feature_options
 
 

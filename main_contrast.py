@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 
 from common import log
-from common.errors import UserError
 from common.process import REQUEUE, run_script
+from networks.errors import UserError
 from options.contrast import parse_contrast_options
 
 

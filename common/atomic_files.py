@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from safetensors import SafetensorError
 
-from common.errors import UserError
+from networks.errors import UserError
 
 TEMPORARY = ".tmp"
 

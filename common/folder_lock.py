@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from common import log
-from common.errors import UserError
+from networks.errors import UserError
 
 if sys.platform != "win32":  # Windows has no fcntl, and must be able to import this module
     import fcntl

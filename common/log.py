@@ -22,7 +22,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from common.errors import UserError
+from networks.errors import UserError
 
 _UNPRINTABLE = frozenset(("Cc", "Cs", "Zl", "Zp"))
 """Unicode's categories of control characters, lone surrogates (bytes in a name), line and paragraph separators."""

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, NoReturn
 
-from common.errors import UserError, is_out_of_memory
+from networks.errors import UserError, is_out_of_memory
 
 INTERRUPTED = 130
 """After Ctrl-C, as shells expect."""

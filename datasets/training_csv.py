@@ -13,12 +13,12 @@ from pathlib import Path
 
 from common import log
 from common.atomic_files import check_not_read
-from common.errors import UserError
 from common.names import PATH_COLUMN
 from common.process import run_script
 from datasets.images.folders import FolderListing, scan_folder
 from datasets.opinions.tables import write_csv
 from datasets.training.shards import SHARD_MEGABYTES, find_shards, read_shards, write_index, write_shards
+from networks.errors import UserError
 
 N_NAMED = 5
 

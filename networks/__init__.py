@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from common.names import ARCHITECTURES, HEADS
+from .names import ARCHITECTURES, HEADS
 
 if TYPE_CHECKING:
     from .checkpoint_formats import load_encoder

@@ -18,7 +18,7 @@ import numpy as np
 import safetensors.torch
 import torch
 
-from common.errors import UserError, is_out_of_memory
+from .errors import UserError, is_out_of_memory
 
 State = dict[str, torch.Tensor]
 

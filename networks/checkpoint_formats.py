@@ -19,12 +19,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from common.errors import UserError
-from common.names import ARCHITECTURES
-
 from .checkpoint_files import State, read_file
 from .efficientnet import LITE0
 from .encoder import STAGES, STEM, build_encoder
+from .errors import UserError
+from .names import ARCHITECTURES
 
 WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 """Names that DistributedDataParallel, torch.compile, FSDP and activation checkpointing insert, anywhere in a name."""

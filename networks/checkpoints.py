@@ -10,8 +10,9 @@ from pathlib import Path
 
 from common import log
 from common.atomic_files import check_not_read, whole_file
-from common.errors import UserError
 from common.process import run_script
+
+from .errors import UserError
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

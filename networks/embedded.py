@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from common.errors import UserError
+from .errors import UserError
 
 MODELS = Path(__file__).resolve().parent.parent / "models"
 

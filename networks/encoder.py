@@ -4,9 +4,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from common.names import ARCHITECTURES, HEADS
-
 from .efficientnet import LITE0, STAGE_ENDS, EfficientNetLite0
+from .names import ARCHITECTURES, HEADS
 from .resnet import ResNet
 
 

@@ -13,9 +13,10 @@ from pathlib import Path
 
 from common import log
 from common.atomic_files import check_target
-from common.errors import UserError
-from common.names import CONTENT_AWARE, QUALITY_AWARE
 from common.process import run_script
+
+from .errors import UserError
+from .names import CONTENT_AWARE, QUALITY_AWARE
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

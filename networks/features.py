@@ -10,10 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from common.names import LAYER4_MEAN
-
 from .checkpoint_formats import fingerprint
 from .encoder import amp_dtype, normalize
+from .names import LAYER4_MEAN
 from .pooling import identity, pooled_network, pooled_size
 from .strips import STRIP_PIXELS, StripNetwork
 

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from common.atomic_files import whole_file
-from common.errors import UserError
+
+from .errors import UserError
 
 SIZES = ((1, 96, 128), (2, 97, 131), (3, 64, 201), (1, 224, 160), (2, 33, 34))
 """Batch size, height and width of the images on which a file is compared: even, odd, tall, wide, small."""

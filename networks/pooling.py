@@ -8,9 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from common.names import LAYER4_MEAN, POOLINGS, STAGES_MEAN_STD
-
 from .encoder import feature_size, stage_channels, stage_maps
+from .names import LAYER4_MEAN, POOLINGS, STAGES_MEAN_STD
 
 CENTER = 0.3
 """Standard deviation of the Gaussian that weights the places of a map, as a part of the map's height and width.

@@ -18,14 +18,12 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
-from common.atomic_files import whole_file
-from common.errors import UserError, in_short
-from common.names import GIVEN, KINDS, differ_in_pooling, pooling_of, short_identity
-from common.typed_json import read_dataclass
-
+from .errors import UserError, in_short
+from .names import GIVEN, KINDS, differ_in_pooling, pooling_of, short_identity
 from .opinion_mapping import OpinionMapping
+from .typed_json import read_dataclass
 
 FORMAT = "Re-IQA regressor 2"
 FORMER_FORMAT = "Re-IQA regressor 1"
@@ -165,13 +163,6 @@ def load_description(path: Path, description_class: type[Description], recorded:
 def sha256_of(path: Path) -> str:
     """The SHA-256 of a file, in hexadecimal digits."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def write_weights(path: Path, model: LinearModel) -> None:
-    """Writes the linear model, completely or not at all."""
-    arrays = {"mean": model.mean, "scale": model.scale, "weights": model.weights}
-    with whole_file(path) as temporary:
-        save_file({**arrays, "intercept": np.array([model.intercept])}, temporary)
 
 
 def _read_weights(path: Path) -> LinearModel:

@@ -11,14 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from common.errors import UserError
-from common.names import CONTENT_AWARE, LAYER4_MEAN, pooling_of
-
 from .checkpoint_formats import fingerprint, load_encoder
 from .embedded import embedded_encoder, embedded_regressor
 from .encoder import normalize, stage_maps
+from .errors import UserError
 from .features import fold_batchnorm
 from .halving import half_size
+from .names import CONTENT_AWARE, LAYER4_MEAN, pooling_of
 from .opinion_mapping import IDENTITY, OpinionMapping
 from .pooling import StagesMeanStd, identity, pooled_network, pooled_size
 from .regressor import LinearModel, ScoringDescription, load_regressor

@@ -16,10 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from common.names import LAYER4_MEAN, STAGES_DIFFERENCES
-
 from .efficientnet import InvertedResidual
 from .encoder import stages, stem_layers
+from .names import LAYER4_MEAN, STAGES_DIFFERENCES
 from .pooling import log_differences, map_means, mean_of_directions, row_means, to_below, to_the_right
 
 STRIP_PIXELS = 250_000

@@ -12,7 +12,7 @@ from types import UnionType
 from typing import Any, NamedTuple, NoReturn, TypeVar, get_args, get_origin
 
 from common import log
-from common.errors import UserError
+from networks.errors import UserError
 
 Options = TypeVar("Options")
 

@@ -5,19 +5,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from common.errors import UserError
-from common.names import (
-    ARCHITECTURES,
-    CHECKPOINTS,
-    CONTENT_AWARE,
-    HEADS,
-    INTERVAL_LEVELS,
-    KINDS,
-    LAYER4_MEAN,
-    MAX_PIXELS,
-    POOLINGS,
-    QUALITY_AWARE,
-)
+from common.names import INTERVAL_LEVELS, MAX_PIXELS
+from networks.errors import UserError
+from networks.names import ARCHITECTURES, CHECKPOINTS, CONTENT_AWARE, HEADS, KINDS, LAYER4_MEAN, POOLINGS, QUALITY_AWARE
 from options.builder import REQUIRED, option, parse, part
 
 INPUT_HELP = (

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from common.errors import UserError
 from common.machine import memory, n_cores
-from common.names import KINDS, LOGISTICS, N_RESAMPLES, N_SPLITS, SELECTIONS, SHARES
+from common.names import LOGISTICS, N_RESAMPLES, N_SPLITS, SELECTIONS, SHARES
 from datasets.opinions.databases import DATABASES
+from networks.errors import UserError
+from networks.names import KINDS
 from options.builder import Computed, option, parse
 
 CHOICES = {"both": KINDS, **{kind.removesuffix("_aware"): (kind,) for kind in KINDS}}

@@ -21,8 +21,8 @@ from pathlib import Path
 
 import torch
 
-from common.errors import UserError
 from learning.contrastive.training_state import Position, newest_checkpoint
+from networks.errors import UserError
 from tests.images import write_training_set
 from tests.runs import SMALL, assert_same_curves, assert_same_training, checkpoint, free_port, training_processes
 from tests.runs import start as start_script

@@ -9,7 +9,7 @@ import zlib
 import numpy as np
 import pytest
 
-from common.errors import UserError
+from networks.errors import UserError
 from tests import fuzz
 
 

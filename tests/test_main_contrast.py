@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import main_contrast
-from common.errors import UserError
 from learning.contrastive import trainer
+from networks.errors import UserError
 from tests.images import write_training_set
 from tests.runs import SMALL, as_a_script, train_here
 

@@ -10,9 +10,9 @@ import pytest
 
 import main_contrast
 from common.atomic_files import whole_file
-from common.errors import UserError
 from datasets.features.files import FeatureFolder
 from datasets.images.lists import FileStamp, ListedImage
+from networks.errors import UserError
 from options.contrast import parse_contrast_options
 from tests.runs import ROOT
 

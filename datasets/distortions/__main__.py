@@ -9,10 +9,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from common import log
 from common.atomic_files import whole_file
-from common.errors import UserError
 from common.process import run_script
 from datasets.distortions import DISTORTIONS, N_LEVELS, distort
 from datasets.images import read_image
+from networks.errors import UserError
 
 CAPTION_HEIGHT = 18
 NAME_WIDTH = 170

@@ -22,9 +22,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from common.atomic_files import check_writable, cut_name, whole_file, write_array
-from common.errors import UserError
-from common.names import differ_in_pooling, pooling_of, short_identity
 from datasets.images.lists import FileStamp, ListedImage, is_unchanged
+from networks.errors import UserError
+from networks.names import differ_in_pooling, pooling_of, short_identity
 
 LONGEST_NAME = 200
 """Bytes of the last part of a name, of the 255 that file systems allow: kind and ending of the file follow it."""

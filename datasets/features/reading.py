@@ -19,12 +19,12 @@ from pathlib import Path
 import numpy as np
 
 from common.atomic_files import whole_file
-from common.errors import UserError
-from common.names import GIVEN, KINDS
 from datasets.features.files import FeatureFolder, feature_file, read_encoder, read_row, read_rows
 from datasets.images.lists import LIST_SUFFIX, PATH_COLUMNS, ListedImage, match_names
 from datasets.opinions.label_files import read_numbers
 from datasets.opinions.tables import IMAGE, TABLE_SUFFIXES, read_csv
+from networks.errors import UserError
+from networks.names import GIVEN, KINDS
 
 TABLE_ENDINGS = (*TABLE_SUFFIXES, LIST_SUFFIX)
 """Endings of tables with features of another program."""

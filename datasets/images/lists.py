@@ -19,11 +19,11 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from common import log
-from common.errors import UserError
 from common.names import PATH_COLUMN
 from datasets.images.folders import FolderListing, scan_folder
 from datasets.images.formats import IMAGE_SUFFIXES, starts_like_an_image
 from datasets.opinions.tables import AS_WRITTEN, IMAGE, TABLE_SUFFIXES, read_bytes, read_csv, shown
+from networks.errors import UserError
 
 PATH_COLUMNS = (PATH_COLUMN, "image", "image_name")
 """The columns of images in a table; the first that is there counts."""

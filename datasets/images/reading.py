@@ -22,9 +22,9 @@ from PIL import Image, TiffImagePlugin
 from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, PLANAR_CONFIGURATION, SAMPLEFORMAT
 from PIL.TiffImagePlugin import SAMPLESPERPIXEL as CHANNELS
 
-from common.errors import UserError, in_short
 from common.names import MAX_PIXELS
 from datasets.images.formats import is_camera_raw, is_heif, name_other_content
+from networks.errors import UserError, in_short
 
 # Pillow's own limit warns, and raises at twice the limit; read_image has one that can be set.
 Image.MAX_IMAGE_PIXELS = None

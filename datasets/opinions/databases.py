@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from common.errors import UserError
 from datasets.opinions.label_files import (
     NAMES,
     NUMBERS,
@@ -29,6 +28,7 @@ from datasets.opinions.label_files import (
 )
 from datasets.opinions.scores import OpinionScores, read_splits, score_table, with_identical_grouped
 from datasets.opinions.tables import frame, visible
+from networks.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -317,9 +317,8 @@ def _uhdiqa(root: Path) -> pd.DataFrame:
 
 @database("piq23", "PIQ23 (overall quality)")
 def _piq23(root: Path) -> pd.DataFrame:
-    """The scores are just objectionable differences (JOD) within a scene; the scene is the group.
-
-    Its "JOD STD" is not read: it is that of the estimate, not of single ratings.
+    """The scores are just objectionable differences (JOD) within a scene; the scene is the group. Its "JOD STD" is not
+    read: it is that of the estimate, not of single ratings.
     """
     labels = read_labels(root / "Scores_Overall.csv", "IMAGE PATH", "JOD", ("SCENE",))
     return score_table(labels["image"], labels["mos"], groups=labels["SCENE"].str.strip())

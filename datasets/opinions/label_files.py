@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from common.errors import UserError
 from datasets.opinions.tables import IMAGE, decode, frame, listed, read_bytes, read_csv, shown, visible
+from networks.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd

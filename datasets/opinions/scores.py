@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from common import log
-from common.errors import UserError
 from datasets.images.lists import PATH_COLUMNS
 from datasets.opinions.label_files import read_labels
 from datasets.opinions.tables import frame, visible
+from networks.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd

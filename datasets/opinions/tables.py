@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from common import log
 from common.atomic_files import whole_file
-from common.errors import UserError
+from networks.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from common.errors import UserError
 from common.names import MAX_PIXELS, PATH_COLUMN
 from datasets.images.folders import scan_folder
 from datasets.images.lists import LIST_SUFFIX, paths_in_list
 from datasets.images.reading import read_image
 from datasets.opinions.tables import IMAGE, read_csv
 from datasets.training.shards import SHARD, ShardImages, find_shards, list_shard_images
+from networks.errors import UserError
 
 _SUBSTITUTES = 10
 """Number of images that are tried in place of an unreadable one."""

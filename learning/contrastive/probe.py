@@ -21,7 +21,6 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from common import log, machine
-from common.errors import UserError
 from common.names import N_SPLITS, SHARES
 from datasets.distortions import DISTORTIONS, N_LEVELS, distort
 from datasets.images import read_image
@@ -36,6 +35,7 @@ from learning.distributed.process_group import from_first, gather_objects
 from learning.regression.evaluate.protocol import run_protocol
 from learning.regression.fit.search import Grid
 from learning.regression.fit.splits import random_splits
+from networks.errors import UserError
 from networks.features import FeatureExtractor
 from options.contrast import ContrastOptions
 

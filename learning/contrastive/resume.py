@@ -13,7 +13,6 @@ import numpy as np
 
 from common import log
 from common.atomic_files import check_writable, remove_leftovers
-from common.errors import UserError
 from common.folder_lock import hold
 from common.names import AUTO, FIXED
 from learning.contrastive.training_state import (
@@ -28,6 +27,7 @@ from learning.contrastive.training_state import (
 )
 from learning.distributed.environment import ProcessContext
 from learning.distributed.process_group import from_first, from_rank, gather_objects
+from networks.errors import UserError
 from options.contrast import ContrastOptions
 
 EFFECTS = {

@@ -16,7 +16,6 @@ from torch.optim import SGD, AdamW, Optimizer
 from torch.utils.data import DataLoader, Dataset
 
 from common import log
-from common.errors import UserError
 from common.names import PATH_COLUMN
 from common.process import worker_starter
 from datasets.distortions import DISTORTIONS, N_LEVELS
@@ -30,6 +29,7 @@ from learning.distributed.environment import ProcessContext
 from learning.distributed.process_group import from_first, gather_objects
 from networks.checkpoint_formats import load_encoder_state, read_checkpoint
 from networks.encoder import ContrastiveNetwork, amp_dtype, normalize
+from networks.errors import UserError
 from options.contrast import ContrastOptions
 
 BAD_IMAGES = "bad_images.csv"

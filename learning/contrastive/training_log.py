@@ -17,12 +17,12 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from common import log
-from common.errors import UserError
 from common.process import signals_delayed
 from common.progress_bar import on_terminal
 from learning.contrastive.training_state import Position
 from learning.distributed.environment import ProcessContext
 from learning.distributed.process_group import mean_over_processes
+from networks.errors import UserError
 from options.contrast import ContrastOptions
 
 N_PICTURED_PAIRS = 12

@@ -25,10 +25,10 @@ from torch.optim import Optimizer
 
 from common import log
 from common.atomic_files import whole_file
-from common.errors import UserError
 from learning.contrastive.moco import MoCo
 from networks.checkpoint_files import UnreadableFileError
 from networks.checkpoint_formats import read_file, with_prefix, without_prefix
+from networks.errors import UserError
 
 MODULE = "module."
 CURRENT = "current.pth"

@@ -17,7 +17,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from common.errors import UserError
+from networks.errors import UserError
 
 TORCHRUN = "torchrun"
 

@@ -19,7 +19,6 @@ import torch
 import torch.distributed as dist
 
 from common import log
-from common.errors import UserError
 from common.process import (
     HANGUP,
     LOST_CONTACT,
@@ -34,6 +33,7 @@ from common.process import (
 )
 from learning.distributed.environment import ProcessContext
 from learning.distributed.process_group import COLLECTIVE_TIMEOUT
+from networks.errors import UserError
 
 
 def exit_on_signals() -> None:

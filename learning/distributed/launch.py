@@ -20,7 +20,6 @@ import torch
 from torch.multiprocessing import ProcessExitedException, start_processes
 
 from common import log
-from common.errors import UserError
 from common.names import LOCAL_URL
 from common.process import INTERRUPTED, LOST_CONTACT, REQUEUE, note_signals, noted_signal, signals_delayed
 from learning.distributed.environment import (
@@ -31,6 +30,7 @@ from learning.distributed.environment import (
     parse_dist_url,
 )
 from learning.distributed.process_group import wait_for_all
+from networks.errors import UserError
 from options.contrast import ContrastOptions
 
 START_METHOD = "spawn"

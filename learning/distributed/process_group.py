@@ -20,8 +20,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 from common import log
-from common.errors import UserError
 from learning.distributed.environment import Membership, ProcessContext, parse_dist_url
+from networks.errors import UserError
 
 T = TypeVar("T")
 

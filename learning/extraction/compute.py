@@ -11,13 +11,13 @@ import numpy as np
 import torch
 
 from common import log, machine
-from common.errors import UserError, is_out_of_memory
-from common.names import CONTENT_AWARE
 from common.progress_bar import ProgressBar
 from datasets.images.lists import FileStamp, ListedImage
 from learning.extraction.decoding import DecodedImage, UnreadableImage, decode_images
 from networks.checkpoint_formats import load_encoder
+from networks.errors import UserError, is_out_of_memory
 from networks.features import LARGEST_AT_ONCE, FeatureExtractor
+from networks.names import CONTENT_AWARE
 from options.images import ComputeOptions
 
 LONG_LIST = 200

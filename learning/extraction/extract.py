@@ -12,13 +12,13 @@ from pathlib import Path
 import torch
 
 from common import log
-from common.errors import UserError
 from datasets.features.files import FeatureFolder, claim_folder, feature_file
 from datasets.features.reading import write_single_file
 from datasets.images.lists import ImageListing, ListedImage, list_images
 from learning.distributed.environment import ProcessContext, find_membership
 from learning.distributed.process_group import from_first, gather_objects, join, leave
 from learning.extraction.compute import Summary, features_of, load_extractors
+from networks.errors import UserError
 from networks.features import FeatureExtractor
 from options.images import ComputeOptions, FeatureOptions
 

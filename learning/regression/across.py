@@ -9,10 +9,10 @@ from functools import partial
 from pathlib import Path
 
 from common import log
-from common.errors import UserError
 from common.machine import n_cores
 from common.names import N_SPLITS
 from common.process import run_script
+from networks.errors import UserError
 from options.builder import REQUIRED, Computed, option, parse
 
 

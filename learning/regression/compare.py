@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 
 from common import log
-from common.errors import UserError
 from common.names import LOGISTICS, N_RESAMPLES
 from common.process import run_script
+from networks.errors import UserError
 from options.builder import REQUIRED, option, parse
 
 

@@ -11,7 +11,6 @@ import numpy as np
 
 from common import log
 from common.atomic_files import check_not_read, check_target
-from common.errors import UserError
 from common.progress_bar import ProgressBar
 from datasets.opinions.scores import OpinionScores
 from learning.regression.evaluate.bootstrap import bootstrap_intervals
@@ -29,6 +28,7 @@ from learning.regression.model.description import (
 )
 from learning.regression.model.files import save_regressor
 from learning.regression.report.report import find_pictures, write_report
+from networks.errors import UserError
 from networks.regressor import description_file, weights_file
 from options.regressor import RegressorOptions
 

@@ -15,7 +15,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from common.atomic_files import check_target, cut_name, whole_file, write_array
-from common.errors import UserError
+from networks.errors import UserError
 
 
 def write(path, text="score\n"):

@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from common import folder_lock
-from common.errors import UserError
 from common.folder_lock import hold
+from networks.errors import UserError
 
 HOLDER = """
 import sys, time

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from common import process
-from common.errors import UserError
 from common.process import (
     INTERRUPTED,
     SIGNALS,
@@ -21,6 +20,7 @@ from common.process import (
     noted_signal,
     run_script,
 )
+from networks.errors import UserError
 from tests.runs import ROOT
 
 

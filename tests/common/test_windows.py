@@ -14,7 +14,7 @@ common.process.use_one_core()
 assert learning.distributed.process_group.interface_towards("127.0.0.1") is None
 try:
     common.folder_lock.hold("nowhere")
-except common.errors.UserError as error:
+except networks.errors.UserError as error:
     print(error)
 """
 

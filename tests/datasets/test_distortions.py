@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from common.errors import UserError
 from datasets.boxes import Box
 from datasets.distortions import DISTORTIONS, N_LEVELS, distort
 from datasets.distortions import __main__ as contact_sheets
 from datasets.distortions.color import edge_mask
 from datasets.distortions.noise import LONGEST_RUN, draw_gaussian
 from datasets.distortions.regions import distort_boxes
+from networks.errors import UserError
 from tests.datasets import reference
 from tests.images import noise_image, photograph
 

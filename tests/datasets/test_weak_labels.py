@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common.errors import UserError
 from datasets.distortions import DISTORTIONS, distort
 from datasets.images import read_image
 from datasets.images.lists import list_images
 from datasets.opinions.scores import read_scores
 from datasets.weak_labels import ORDERED, Version, draw_versions, main, write_weak_labels
+from networks.errors import UserError
 from tests.images import photograph
 
 

@@ -12,12 +12,12 @@ import safetensors.torch
 import torch
 import torchvision
 
-from common.errors import UserError
 from networks import ContrastiveNetwork, build_encoder, checkpoints, load_encoder
 from networks.checkpoint_contents import epoch as epoch_of
 from networks.checkpoint_contents import head_kind
 from networks.checkpoint_files import UnreadableFileError
 from networks.checkpoint_formats import find_architecture, fingerprint, read_checkpoint
+from networks.errors import UserError
 
 
 @pytest.fixture(scope="module")

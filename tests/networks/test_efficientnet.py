@@ -8,10 +8,10 @@ from torch import nn
 from torchvision.models import EfficientNet
 from torchvision.models.efficientnet import MBConvConfig
 
-from common.errors import UserError
 from networks import ContrastiveNetwork, load_encoder
 from networks.checkpoint_formats import read_checkpoint
 from networks.encoder import stage_channels, stage_maps
+from networks.errors import UserError
 from networks.features import fold_batchnorm
 from tests.encoders import random_encoder
 

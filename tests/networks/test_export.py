@@ -5,9 +5,9 @@ import pytest
 import torch
 from torchvision.models.resnet import BasicBlock, ResNet
 
-from common.errors import UserError
-from common.names import POOLINGS
 from networks import LinearModel, OpinionMapping, QualityScorer, ScorerEncoder, build_encoder, export, onnx_export
+from networks.errors import UserError
+from networks.names import POOLINGS
 from networks.pooling import pooled_size
 from tests.images import photograph
 

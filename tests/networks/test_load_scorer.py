@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from common.errors import UserError
-from common.names import LAYER4_MEAN, STAGES_DIFFERENCES
 from datasets.images.resampling import half_size_exactly
 from learning.regression.fit.search import fit
 from learning.regression.model.description import Hyperparameters, RegressorDescription
 from learning.regression.model.files import save_regressor
 from networks import build_encoder, embedded, load_scorer
 from networks.checkpoint_formats import fingerprint
+from networks.errors import UserError
 from networks.features import FeatureExtractor
+from networks.names import LAYER4_MEAN, STAGES_DIFFERENCES
 from networks.opinion_mapping import OpinionMapping
 from networks.pooling import identity
 from networks.regressor import ScoringDescription, load_regressor

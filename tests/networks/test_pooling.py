@@ -5,9 +5,9 @@ import pytest
 import torch
 import torchvision
 
-from common.names import POOLINGS, STAGES_DIFFERENCES, STAGES_MEAN_STD
 from networks.checkpoint_formats import fingerprint
 from networks.features import FeatureExtractor
+from networks.names import POOLINGS, STAGES_DIFFERENCES, STAGES_MEAN_STD
 from networks.pooling import StagesDifferences, StagesMeanStd, window_means
 from tests.images import photograph
 

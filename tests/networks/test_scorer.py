@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from common.names import LAYER4_MEAN, POOLINGS
 from datasets.images.resampling import half_size_exactly
 from networks import LinearModel, OpinionMapping, QualityScorer, ScorerEncoder, build_encoder
 from networks.features import FeatureExtractor
+from networks.names import LAYER4_MEAN, POOLINGS
 from networks.opinion_mapping import IDENTITY
 from networks.pooling import pooled_size
 from tests.images import photograph

@@ -6,9 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.names import POOLINGS, STAGES_DIFFERENCES, STAGES_MEAN_STD
 from networks import features
 from networks.features import FeatureExtractor, fold_batchnorm
+from networks.names import POOLINGS, STAGES_DIFFERENCES, STAGES_MEAN_STD
 from networks.pooling import pooled_network
 from networks.strips import StripNetwork, _Moments
 from tests.encoders import random_encoder

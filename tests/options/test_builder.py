@@ -4,7 +4,7 @@ from dataclasses import FrozenInstanceError, dataclass
 
 import pytest
 
-from common.errors import UserError
+from networks.errors import UserError
 from options.builder import REQUIRED, Computed, option, parse, part
 
 

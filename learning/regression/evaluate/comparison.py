@@ -17,7 +17,6 @@ import numpy as np
 from scipy import stats
 
 from common import log
-from common.errors import UserError
 from common.names import N_RESAMPLES
 from learning.regression.evaluate.bootstrap import (
     interval_of,
@@ -29,6 +28,7 @@ from learning.regression.evaluate.bootstrap import (
 from learning.regression.evaluate.held_out import HeldOut, held_out_file, read_held_out
 from learning.regression.evaluate.metrics import plcc, srcc
 from learning.regression.model.description import Interval, read_description
+from networks.errors import UserError
 from networks.regressor import description_file
 
 if TYPE_CHECKING:

@@ -16,8 +16,7 @@ import numpy as np
 
 from common import log, machine
 from common.atomic_files import check_not_read, check_target
-from common.errors import UserError
-from common.names import SHARES, short_identity
+from common.names import SHARES
 from datasets.features.reading import FeatureFiles
 from datasets.opinions.scores import OpinionScores, read_scores
 from datasets.opinions.tables import write_csv
@@ -26,6 +25,8 @@ from learning.regression.evaluate.protocol import run_protocol
 from learning.regression.fit.labelled_features import feature_digests
 from learning.regression.fit.search import Grid
 from learning.regression.fit.splits import official_split, random_splits
+from networks.errors import UserError
+from networks.names import short_identity
 
 if TYPE_CHECKING:
     from learning.regression.across import AcrossOptions

@@ -16,7 +16,6 @@ import numpy as np
 
 from common import log
 from common.atomic_files import check_not_read, check_target
-from common.errors import UserError
 from common.progress_bar import ProgressBar
 from datasets.distortions import DISTORTIONS, N_LEVELS, distort
 from datasets.images import read_image
@@ -25,6 +24,7 @@ from datasets.images.resampling import resize
 from datasets.opinions.tables import write_csv
 from learning.regression.evaluate.metrics import srcc
 from learning.regression.model.predict import PixelScorer, choose_model, load_pixel_scorer
+from networks.errors import UserError
 
 if TYPE_CHECKING:
     from learning.regression.dlp_tests import DlpOptions

@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from common.errors import UserError
 from datasets.opinions.scores import OpinionScores
 from datasets.opinions.tables import read_csv, write_csv
 from learning.regression.evaluate.metrics import fit_mapping, metrics_of, plcc, srcc
@@ -29,6 +28,7 @@ from learning.regression.model.description import (
     ResultsSummary,
     Spread,
 )
+from networks.errors import UserError
 from networks.opinion_mapping import OpinionMapping
 
 FEWEST_IMAGES = 5

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from common import log
-from common.errors import UserError
-from common.names import GIVEN
 from datasets.features.reading import FeatureFiles
 from datasets.opinions.databases import read_database
 from datasets.opinions.scores import OpinionScores, identical_across, read_scores, with_identical_grouped
+from networks.errors import UserError
+from networks.names import GIVEN
 from options.regressor import RegressorOptions
 
 FEWEST_FEATURES = 16

@@ -26,11 +26,11 @@ from sklearn.model_selection import GroupShuffleSplit
 
 from common import log
 from common.atomic_files import write_array
-from common.errors import UserError
 from datasets.images.lists import match_names
 from datasets.opinions.scores import SPLIT_NAMES, OpinionScores, identical_across
 from datasets.opinions.tables import IMAGE, read_csv, write_csv
 from learning.regression.fit.labelled_features import LabelledFeatures
+from networks.errors import UserError
 from options.regressor import RegressorOptions
 
 SMALLEST_PART = 3

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from common.errors import UserError
-from common.typed_json import read_dataclass
+from networks.errors import UserError
 from networks.regressor import FORMER_FORMAT, ScoringDescription, load_description
+from networks.typed_json import read_dataclass
 
 LABELS = {"srcc": "SRCC", "plcc_raw": "PLCC raw", "plcc": "PLCC fit", "krcc": "KRCC", "rmse": "RMSE fit"}
 """Field of ``Metrics`` -> its name in reports; "fit" means after the logistic."""

@@ -6,14 +6,16 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import skops.io
+from safetensors.numpy import save_file
 from sklearn.linear_model import ElasticNet, Ridge
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from common.atomic_files import whole_file
 from learning.regression.model.description import Hyperparameters, RegressorDescription
-from networks.regressor import FORMAT, LinearModel, description_file, sha256_of, weights_file, write_weights
+from networks.regressor import FORMAT, LinearModel, description_file, sha256_of, weights_file
 
 
 def save_regressor(
@@ -25,7 +27,9 @@ def save_regressor(
     """
     with whole_file(path) as temporary:
         skops.io.dump(fitted_pipeline(model, description.hyperparameters), temporary)
-    write_weights(weights_file(path), model)
+    arrays = {"mean": model.mean, "scale": model.scale, "weights": model.weights}
+    with whole_file(weights_file(path)) as temporary:
+        save_file({**arrays, "intercept": np.array([model.intercept])}, temporary)
     digests = {"weights_sha256": sha256_of(weights_file(path))}
     if held_out is not None:
         digests["held_out_sha256"] = sha256_of(held_out)

@@ -11,8 +11,6 @@ import numpy as np
 
 from common import log
 from common.atomic_files import check_not_read, check_outside, check_target, check_writable
-from common.errors import UserError
-from common.names import CHECKPOINTS, QUALITY_AWARE, pooling_of
 from datasets.features.files import FeatureFolder, check_precision, claim_folder, read_encoder
 from datasets.images.lists import FileStamp, ImageListing, ListedImage, list_images, match_names
 from datasets.images.resampling import half_size_exactly
@@ -21,7 +19,9 @@ from learning.extraction.compute import ComputedFeatures, Summary, compute_featu
 from learning.extraction.decoding import DecodedImage, UnreadableImage
 from learning.regression.model.description import LABELS, METRICS, RegressorDescription, ScoreInterval
 from networks.embedded import ENCODERS, MODEL_CARD, REGRESSOR
+from networks.errors import UserError
 from networks.features import FeatureExtractor
+from networks.names import CHECKPOINTS, QUALITY_AWARE, pooling_of
 from networks.regressor import Regressor, ScoringDescription, load_regressor, weights_file
 from options.images import ComputeOptions, PredictionOptions
 

@@ -17,11 +17,12 @@ from PIL import Image
 
 from common import log
 from common.atomic_files import whole_file
-from common.errors import UserError
-from common.names import GIVEN, MAX_PIXELS
+from common.names import MAX_PIXELS
 from common.progress_bar import ProgressBar
 from datasets.images import read_image
 from learning.regression.model.description import RegressorDescription, ScoreInterval
+from networks.errors import UserError
+from networks.names import GIVEN
 
 TEMPLATES = Path(__file__).parent / "templates"
 

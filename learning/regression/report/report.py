@@ -14,7 +14,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from common.errors import UserError
 from datasets.images import read_image
 from datasets.images.folders import find_images
 from datasets.images.lists import match_names
@@ -24,6 +23,7 @@ from learning.regression.evaluate.protocol import CHOICES, Evaluation
 from learning.regression.fit.search import Search
 from learning.regression.model.description import LABELS, METRICS, RegressorDescription
 from learning.regression.report.pages import model_facts, thumbnail, write_page
+from networks.errors import UserError
 
 N_PICTURES = 12
 

@@ -8,7 +8,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from common.errors import UserError
 from datasets.features import files as feature_files
 from datasets.features.files import (
     FeatureFolder,
@@ -20,6 +19,7 @@ from datasets.features.files import (
 from datasets.features.reading import FeatureFiles, write_single_file
 from datasets.images import lists
 from datasets.images.lists import ListedImage, stamp_file
+from networks.errors import UserError
 
 NAMES = ["a", "sub/b", "sub/c d"]
 

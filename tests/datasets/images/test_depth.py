@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common.errors import UserError
 from datasets.images import read_image
+from networks.errors import UserError
 
 GREY = ((np.arange(48)[:, None] + np.arange(64)) * 255 // 110).astype(np.uint8)
 

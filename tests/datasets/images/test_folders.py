@@ -5,11 +5,11 @@ import os
 import pytest
 from PIL import Image
 
-from common.errors import UserError
 from datasets.images import read_image
 from datasets.images.folders import find_images, scan_folder
 from datasets.images.formats import IMAGE_SUFFIXES
 from datasets.training.image_lists import scan_data_folder
+from networks.errors import UserError
 
 
 def test_every_ending_that_pillow_decodes_counts():

@@ -7,8 +7,8 @@ from pathlib import Path, PureWindowsPath
 import pandas as pd
 import pytest
 
-from common.errors import UserError
 from datasets.images.lists import ListedImage, image_name, list_images, match_names
+from networks.errors import UserError
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from common.errors import UserError
 from datasets.images import read_image
+from networks.errors import UserError
 from tests.images import photograph
 
 SAVED = {

@@ -6,10 +6,10 @@ import pytest
 from openpyxl import Workbook
 from scipy.io import savemat
 
-from common.errors import UserError
 from datasets.opinions.databases import DATABASES, LIVE_FOLDERS, database, read_database
 from datasets.opinions.scores import score_table
 from learning.regression.fit.labelled_features import read_data
+from networks.errors import UserError
 from options.regressor import parse_regressor_options
 
 

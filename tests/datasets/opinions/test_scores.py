@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.errors import UserError
 from datasets.opinions.scores import (
     OpinionScores,
     identical_across,
@@ -14,6 +13,7 @@ from datasets.opinions.scores import (
     score_table,
     with_identical_grouped,
 )
+from networks.errors import UserError
 
 
 def write(tmp_path, text, encoding="utf-8"):

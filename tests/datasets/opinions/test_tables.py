@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.errors import UserError
 from datasets.opinions.scores import read_scores
 from datasets.opinions.tables import read_csv, visible, write_csv
+from networks.errors import UserError
 
 PLAIN = "image,mos\nb/a 1.jpg,3.5\nc.png,4\n"
 NAMES, MOS = ["b/a 1.jpg", "c.png"], [3.5, 4.0]

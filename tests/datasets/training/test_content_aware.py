@@ -7,9 +7,9 @@ from PIL import Image
 from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
-from common.errors import UserError
 from datasets.training.content_aware import ContentAwareDataset, GaussianBlur, HueJitter, build_views
 from datasets.training.image_lists import scan_data_folder
+from networks.errors import UserError
 from tests.images import photograph, write_training_set
 
 

@@ -10,7 +10,6 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from common.errors import UserError
 from datasets.distortions import DISTORTIONS
 from datasets.training.crops import plan_crops
 from datasets.training.image_lists import read_training_csv
@@ -21,6 +20,7 @@ from datasets.training.quality_aware import (
     make_chunk,
     reached_levels,
 )
+from networks.errors import UserError
 from tests.images import noise_image, photograph, write_training_set
 
 

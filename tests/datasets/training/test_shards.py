@@ -18,13 +18,13 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from common import folder_lock
-from common.errors import UserError
 from common.folder_lock import LOCK
 from datasets.training import shards
 from datasets.training.content_aware import ContentAwareDataset
 from datasets.training.image_lists import read_training_csv
 from datasets.training.quality_aware import QualityAwareDataset
 from datasets.training.shards import INDEX, find_shards, read_shard, write_index, write_shards
+from networks.errors import UserError
 from tests.images import write_training_set
 from tests.runs import ROOT
 

@@ -11,7 +11,6 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from common.errors import UserError
 from datasets.distortions import DISTORTIONS, N_LEVELS
 from learning.contrastive import probe as probes
 from learning.contrastive.probe import DistortionSet, OpinionSet, Probe, default_interval, read_probe_set
@@ -19,6 +18,7 @@ from learning.contrastive.training_log import Measurement
 from learning.contrastive.training_state import Position
 from learning.distributed.environment import ProcessContext
 from networks.checkpoint_formats import load_encoder
+from networks.errors import UserError
 from options.contrast import parse_contrast_options
 from tests.dead_leaves import dead_leaves
 from tests.images import write_labelled, write_training_set

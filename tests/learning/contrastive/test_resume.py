@@ -8,9 +8,9 @@ from contextlib import nullcontext
 
 import pytest
 
-from common.errors import UserError
 from learning.contrastive import trainer
 from learning.contrastive.training_log import Progress
+from networks.errors import UserError
 from tests.images import write_training_set
 from tests.runs import assert_same_curves, assert_same_training, checkpoint, run_folder, scalars, train_here
 

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.errors import UserError
 from datasets.training.quality_aware import QualityAwareDataset
 from learning.contrastive.setup import BAD_IMAGES, N_NAMED, BadImages, epoch_batches
 from learning.contrastive.training_state import Position
 from learning.distributed.environment import ProcessContext
+from networks.errors import UserError
 from tests.images import write_training_set
 
 ALONE = ProcessContext()

@@ -8,10 +8,10 @@ from contextlib import closing
 import pytest
 import torch
 
-from common.errors import UserError
 from learning.contrastive.training_log import Progress, Step
 from learning.contrastive.training_state import Position
 from learning.distributed.environment import ProcessContext
+from networks.errors import UserError
 from options.contrast import parse_contrast_options
 
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from common.atomic_files import remove_leftovers
-from common.errors import UserError
 from learning.contrastive import training_state
 from learning.contrastive.training_state import OF_EPOCH, Position, newest_checkpoint, read_checkpoint, save_checkpoint
+from networks.errors import UserError
 
 
 def state(epoch, step=0):

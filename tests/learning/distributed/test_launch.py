@@ -5,11 +5,11 @@ import threading
 
 import pytest
 
-from common.errors import UserError
 from learning.distributed import process_group
 from learning.distributed.environment import ProcessContext, find_membership, first_host
 from learning.distributed.launch import find_launch
 from learning.distributed.process_group import wait_for_all
+from networks.errors import UserError
 from options.contrast import parse_contrast_options
 from tests.runs import free_port
 

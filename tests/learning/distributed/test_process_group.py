@@ -9,7 +9,6 @@ import torch
 import torch.multiprocessing as mp
 from torch import nn
 
-from common.errors import UserError
 from learning.contrastive.moco import KeyQueue, MoCo, NodeShuffle
 from learning.contrastive.setup import build_moco
 from learning.distributed.environment import Membership, ProcessContext, find_membership, parse_dist_url
@@ -22,6 +21,7 @@ from learning.distributed.process_group import (
     leave,
     mean_over_processes,
 )
+from networks.errors import UserError
 from options.contrast import parse_contrast_options
 from tests.runs import free_port
 

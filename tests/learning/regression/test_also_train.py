@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
 
-from common.errors import UserError
 from learning.regression.evaluate.held_out import read_held_out
 from learning.regression.fit.labelled_features import read_data
 from learning.regression.fit.splits import read_splits
 from learning.regression.train import train_regressor
+from networks.errors import UserError
 from networks.regressor import ScoringDescription, load_regressor
 from options.regressor import parse_regressor_options
 

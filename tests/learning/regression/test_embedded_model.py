@@ -7,8 +7,6 @@ import torch
 from PIL import Image
 
 import hubconf
-from common.errors import UserError
-from common.names import CHECKPOINTS
 from datasets.features.files import FeatureFolder
 from datasets.images import read_image
 from datasets.images.lists import list_images
@@ -18,6 +16,8 @@ from learning.extraction.extract import extract_features
 from learning.regression.model.description import RegressorDescription
 from learning.regression.model.predict import ModelFiles, choose_model, predict_quality
 from networks.embedded import ENCODERS, MODELS, REGRESSOR
+from networks.errors import UserError
+from networks.names import CHECKPOINTS
 from networks.regressor import load_regressor
 from options.images import ComputeOptions, parse_prediction_options
 from tests.images import photograph

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from common.errors import UserError
 from learning.regression.compare import main, parse_compare_options
 from learning.regression.evaluate.comparison import (
     compared_pairs,
@@ -21,6 +20,7 @@ from learning.regression.evaluate.held_out import HeldOut, held_out_file, read_h
 from learning.regression.fit.search import fit
 from learning.regression.model.description import Hyperparameters, Interval, RegressorDescription
 from learning.regression.model.files import save_regressor
+from networks.errors import UserError
 from networks.opinion_mapping import IDENTITY
 
 N = 60

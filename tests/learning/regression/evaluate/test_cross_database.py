@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.errors import UserError
 from datasets.opinions.scores import OpinionScores, score_table
 from learning.regression.across import parse_across_options
 from learning.regression.evaluate.cross_database import ScoredSet, matrix_across, train_and_test_across
 from learning.regression.evaluate.metrics import srcc
 from learning.regression.fit.search import fit
 from learning.regression.model.description import Hyperparameters
+from networks.errors import UserError
 from tests.runs import ROOT
 
 

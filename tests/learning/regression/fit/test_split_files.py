@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from common.errors import UserError
 from datasets.opinions.scores import OpinionScores, score_table
 from learning.regression.fit.splits import random_splits, read_splits, write_splits
+from networks.errors import UserError
 
 N = 40
 NAMES = [f"images/{i}.bmp" for i in range(N)]

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.errors import UserError
 from learning.regression.fit.splits import official_split, random_splits
+from networks.errors import UserError
 
 
 @given(st.integers(20, 60), st.integers(0, 5), st.booleans())

@@ -9,7 +9,6 @@ import pytest
 import safetensors.numpy
 import skops.io
 
-from common.errors import UserError
 from learning.regression.fit.search import fit
 from learning.regression.model.description import (
     BootstrapIntervals,
@@ -27,6 +26,7 @@ from learning.regression.model.description import (
 )
 from learning.regression.model.files import save_regressor
 from networks import regressor
+from networks.errors import UserError
 from networks.opinion_mapping import OpinionMapping
 from networks.regressor import FORMER_FORMAT, ScoringDescription, description_file, weights_file
 

@@ -11,13 +11,13 @@ import pytest
 import torch
 from PIL import Image
 
-from common.errors import UserError
 from learning.regression.fit.search import fit
 from learning.regression.model.description import Hyperparameters, PredictionIntervals, RegressorDescription
 from learning.regression.model.files import save_regressor
 from learning.regression.model.predict import predict_quality
 from networks import build_encoder
 from networks.checkpoint_formats import fingerprint
+from networks.errors import UserError
 from networks.opinion_mapping import IDENTITY
 from options.images import parse_prediction_options
 from tests.images import noise_image, photograph

@@ -6,12 +6,12 @@ import torch
 from PIL import Image, ImageFilter
 
 import hubconf
-from common.errors import UserError
 from datasets.images.lists import ListedImage
 from learning.regression.model import quality_maps
 from learning.regression.model.predict import predict_quality
 from learning.regression.model.quality_maps import draw_map, local_deviations, smooth, write_maps
 from networks.embedded import MODELS
+from networks.errors import UserError
 from options.images import parse_prediction_options
 from tests.images import photograph
 
