@@ -1,11 +1,15 @@
 """Entries for torch.hub: ``torch.hub.load(PATH, "re_iqa", source="local")`` returns the scorer as a module.
 
-PATH is a clone of this project. Images are float tensors (N, 3, H, W) in [0, 1].
+PATH is a clone of this project. Images are float tensors (N, 3, H, W) in [0, 1]. Entries import nothing under a name
+that another program may use: the package ``networks`` is called ``re_iqa`` here.
 """
 
 from __future__ import annotations
 
+import importlib
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,20 +20,25 @@ if TYPE_CHECKING:
 dependencies = ["numpy", "safetensors", "torch"]
 """Packages that torch.hub looks for before it calls an entry."""
 
+_HUB = str(Path(__file__).resolve().parent / "hub")
+if _HUB not in sys.path:  # also later, for processes that are spawned, and for pickles
+    sys.path.append(_HUB)
+
 
 def re_iqa(
     regressor: str | Path | None = None,
     quality_checkpoint: str | Path | None = None,
     content_checkpoint: str | Path | None = None,
+    model: str = "clive",
 ) -> QualityScorer:
     """The scorer: (N, 3, H, W) in [0, 1] -> (N,) scores, higher for better images; differentiable.
 
-    By default it is the embedded model. ``regressor`` is the path of a file that train_regressor.py wrote;
-    ``quality_checkpoint`` and ``content_checkpoint`` are the encoders that it was fitted with.
+    By default it is the embedded ``model``: "clive" or "biq2021". ``regressor`` is the path of a file that
+    train_regressor.py wrote; ``quality_checkpoint`` and ``content_checkpoint`` are the encoders that it was fitted
+    with, where they are not the embedded ones.
     """
-    from networks.scorer import load_scorer
-
-    return load_scorer(regressor, {"quality_aware": quality_checkpoint, "content_aware": content_checkpoint})
+    checkpoints = {"quality_aware": quality_checkpoint, "content_aware": content_checkpoint}
+    return _module("scorer").load_scorer(regressor, checkpoints, model)
 
 
 def quality_aware_encoder(checkpoint: str | Path | None = None) -> nn.Module:
@@ -46,7 +55,10 @@ def content_aware_encoder(checkpoint: str | Path | None = None) -> nn.Module:
 
 
 def _encoder(kind: str, checkpoint: str | Path | None) -> nn.Module:
-    from networks.checkpoint_formats import load_encoder
-    from networks.embedded import embedded_encoder
+    path = checkpoint if checkpoint is not None else _module("embedded").embedded_encoder(kind)
+    return _module("checkpoint_formats").load_encoder(path)
 
-    return load_encoder(checkpoint if checkpoint is not None else embedded_encoder(kind))
+
+def _module(name: str) -> ModuleType:
+    """A module of ``networks`` under its name here."""
+    return importlib.import_module(f"re_iqa.{name}")

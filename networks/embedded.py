@@ -1,4 +1,4 @@
-"""The embedded model: encoders and a regressor that come with the project, in ``models/``."""
+"""The embedded models: two encoders, and by name a regressor, which come with the project in ``models/``."""
 
 from __future__ import annotations
 
@@ -7,22 +7,21 @@ from pathlib import Path
 from types import MappingProxyType
 
 from .errors import UserError
+from .names import CHECKPOINTS, CONTENT_AWARE, EMBEDDED_MODELS, QUALITY_AWARE, pooling_of, short_identity
+from .regressor import ScoringDescription, description_file, load_description
 
 MODELS = Path(__file__).resolve().parent.parent / "models"
 
 ENCODERS: Mapping[str, Path] = MappingProxyType(
     {
-        "quality_aware": MODELS / "quality_aware_r18.safetensors",
-        "content_aware": MODELS / "content_aware_r18.safetensors",
+        QUALITY_AWARE: MODELS / "quality_aware_r18.safetensors",
+        CONTENT_AWARE: MODELS / "content_aware_lite0.safetensors",
     }
 )
-"""Kind of features -> the embedded encoder's weights, float16. The content-aware one may be absent."""
-
-REGRESSOR = MODELS / "regressor.safetensors"
-"""The embedded regressor; ``regressor.json`` beside it describes it."""
+"""Kind of features -> the embedded encoder's weights, float16."""
 
 MODEL_CARD = MODELS / "MODEL_CARD.md"
-"""Training data, metrics and limits of the embedded model."""
+"""Training data, metrics and limits of the embedded models."""
 
 
 def embedded_encoder(kind: str) -> Path:
@@ -36,11 +35,53 @@ def embedded_encoder(kind: str) -> Path:
     return path
 
 
-def embedded_regressor() -> Path:
-    """The embedded regressor; UserError where this copy of the project does not contain it."""
-    if not REGRESSOR.is_file():
+def embedded_regressor(name: str = EMBEDDED_MODELS[0]) -> Path:
+    """The regressor of an embedded model, described by the .json beside it; UserError where there is none.
+
+    The first of EMBEDDED_MODELS is the default.
+    """
+    if name not in EMBEDDED_MODELS:
+        raise UserError(f"there is no embedded model '{name}'; the models are {', '.join(EMBEDDED_MODELS)}")
+    path = MODELS / f"{name}.safetensors"
+    if not path.is_file():
         raise UserError(
-            f"this copy of the project contains no embedded model ({REGRESSOR} does not exist); "
+            f"this copy of the project does not contain the embedded model {name} ({path} does not exist); "
             "name a regressor (train_regressor.py makes one) and the checkpoints of its encoders instead"
         )
-    return REGRESSOR
+    return path
+
+
+def default_encoder(kind: str) -> Path:
+    """The checkpoint in CHECKPOINTS if it exists, else the embedded encoder."""
+    return CHECKPOINTS[kind] if CHECKPOINTS[kind].is_file() else embedded_encoder(kind)
+
+
+def embedded_pooling(kind: str) -> str:
+    """The pooling with which the embedded models take the features of their encoder."""
+    return pooling_of(_embedded_identities().get(kind))
+
+
+def encoder_of(kind: str, description: ScoringDescription, regressor: Path, named: str | Path | None = None) -> Path:
+    """The checkpoint of the encoder that the features of a ``regressor`` need.
+
+    It is the one that the user ``named``, or the embedded one where the regressor was fitted with that, or the one in
+    CHECKPOINTS. Raises UserError where it is missing.
+    """
+    if named is not None:
+        return Path(named)
+    wanted = description.encoders.get(kind)
+    if wanted and wanted == _embedded_identities().get(kind):
+        return embedded_encoder(kind)
+    if CHECKPOINTS[kind].is_file():
+        return CHECKPOINTS[kind]
+    which = f"the encoder {short_identity(wanted)}" if wanted else "an encoder"
+    raise UserError(
+        f"the regressor {regressor} takes {kind} features of {which}, which is not the embedded one: name its "
+        f"checkpoint by --{kind.split('_')[0]}_ckpt, or put it at {CHECKPOINTS[kind]}"
+    )
+
+
+def _embedded_identities() -> Mapping[str, str | None]:
+    """Kind -> identity of the embedded encoder, as the default model records it; empty where that is missing."""
+    path = description_file(MODELS / EMBEDDED_MODELS[0])
+    return load_description(path, ScoringDescription, {}).encoders if path.is_file() else {}

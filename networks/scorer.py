@@ -12,34 +12,33 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .checkpoint_formats import fingerprint, load_encoder
-from .embedded import embedded_encoder, embedded_regressor
+from .embedded import embedded_regressor, encoder_of
 from .encoder import normalize, stage_maps
 from .errors import UserError
 from .features import fold_batchnorm
 from .halving import half_size
-from .names import CONTENT_AWARE, LAYER4_MEAN, pooling_of
+from .names import CONTENT_AWARE, EMBEDDED_MODELS, LAYER4_MEAN, pooling_of
 from .opinion_mapping import IDENTITY, OpinionMapping
 from .pooling import StagesMeanStd, identity, pooled_network, pooled_size
 from .regressor import LinearModel, ScoringDescription, load_regressor
 
 
 def load_scorer(
-    regressor: str | Path | None = None, checkpoints: Mapping[str, str | Path | None] | None = None
+    regressor: str | Path | None = None,
+    checkpoints: Mapping[str, str | Path | None] | None = None,
+    model: str = EMBEDDED_MODELS[0],
 ) -> QualityScorer:
     """The scorer of a regressor and its encoders: images (N, 3, H, W) in [0, 1] -> (N,) scores.
 
-    ``checkpoints`` maps "quality_aware" and "content_aware" to a checkpoint. Without ``regressor`` it is the embedded
-    one; its kinds of features that have no checkpoint use the embedded encoder. Raises UserError where a file is
+    Without ``regressor`` it is the embedded ``model``. ``checkpoints`` maps "quality_aware" and "content_aware" to the
+    checkpoints of the encoders; without them, they are those of ``encoder_of``. Raises UserError where a file is
     missing or damaged, or where an encoder is not the one that the regressor was fitted with.
     """
-    path = Path(regressor) if regressor is not None else embedded_regressor()
+    path = Path(regressor) if regressor is not None else embedded_regressor(model)
     fitted = load_regressor(path, ScoringDescription)
     encoders = []
     for kind in fitted.description.kinds:
-        named = (checkpoints or {}).get(kind)
-        if named is None and regressor is not None:
-            raise UserError(f"the regressor {path} takes {kind} features: name the checkpoint of their encoder, too")
-        checkpoint = named if named is not None else embedded_encoder(kind)
+        checkpoint = encoder_of(kind, fitted.description, path, (checkpoints or {}).get(kind))
         network = load_encoder(checkpoint)
         pooling = pooling_of(fitted.description.encoders.get(kind))
         fitted.check_encoder(kind, identity(fingerprint(network.state_dict()), pooling), f"checkpoint {checkpoint}")

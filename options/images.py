@@ -7,7 +7,7 @@ from pathlib import Path
 
 from common.names import INTERVAL_LEVELS, MAX_PIXELS
 from networks.errors import UserError
-from networks.names import ARCHITECTURES, CHECKPOINTS, CONTENT_AWARE, HEADS, KINDS, LAYER4_MEAN, POOLINGS, QUALITY_AWARE
+from networks.names import ARCHITECTURES, CONTENT_AWARE, EMBEDDED_MODELS, HEADS, KINDS, POOLINGS, QUALITY_AWARE
 from options.builder import REQUIRED, option, parse, part
 
 INPUT_HELP = (
@@ -42,13 +42,19 @@ class FeatureOptions:
     kind: str
     other: str
     head: str = option("mlp", "the checkpoint's head; features do not need it", choices=HEADS)
-    ckpt: Path | None = option(None, "encoder checkpoint in any known format (default: re-iqa_ckpts/{kind}_r50.pth)")
+    ckpt: Path | None = option(
+        None, "encoder checkpoint in any known format (default: re-iqa_ckpts/{kind}_r50.pth if it exists, else the "
+        "embedded encoder)",
+    )  # fmt: skip
     both: bool = option(False, "compute {other} features too; each file is decoded once")
-    other_ckpt: Path | None = option(None, "the other encoder, for --both (default: re-iqa_ckpts/{other}_r50.pth)")
-    pooling: str = option(
-        LAYER4_MEAN,
-        "means of the last stage's maps, as released; means and standard deviations of all four stages' maps; or "
-        "logarithms of the differences between neighbouring places of all four stages' maps", choices=POOLINGS,
+    other_ckpt: Path | None = option(
+        None, "the other encoder, for --both (default: re-iqa_ckpts/{other}_r50.pth if there, else the embedded one)"
+    )
+    pooling: str | None = option(
+        None,
+        "means of the last stage's maps, as released; means and standard deviations of all stages' maps; or logarithms "
+        "of the differences between neighbouring places of all stages' maps (default: as released; for an embedded "
+        "encoder that is not named, the pooling of the embedded models)", choices=POOLINGS,
     )  # fmt: skip
     input: tuple[str, ...] | None = option(
         None, f"{INPUT_HELP} (default: a photograph of scikit-learn)", group="files", nargs="+"
@@ -63,10 +69,9 @@ class FeatureOptions:
             raise UserError(f"--single_file {self.single_file}: the name must end in .npz")
 
     @property
-    def checkpoints(self) -> dict[str, Path]:
-        """Kind -> encoder."""
-        both = {self.kind: self.ckpt, self.other: self.other_ckpt} if self.both else {self.kind: self.ckpt}
-        return {kind: path or CHECKPOINTS[kind] for kind, path in both.items()}
+    def checkpoints(self) -> dict[str, Path | None]:
+        """Kind -> the encoder that the user names, or None."""
+        return {self.kind: self.ckpt, self.other: self.other_ckpt} if self.both else {self.kind: self.ckpt}
 
 
 def parse_feature_options(kind: str, arguments: Sequence[str] | None = None) -> FeatureOptions:
@@ -77,18 +82,26 @@ def parse_feature_options(kind: str, arguments: Sequence[str] | None = None) -> 
 
 @dataclass(frozen=True)
 class ScoringOptions:
-    """Images and a model. Without ``regressor``, regressor.skops in the current folder, or else the embedded model."""
+    """Images and a model: an embedded one, or a regressor and its encoders."""
 
     input: tuple[str, ...] = option(REQUIRED, INPUT_HELP, nargs="+")
-    regressor: Path | None = option(
-        None, "regressor from train_regressor.py (default: regressor.skops if it exists, else the embedded model)"
+    model: str | None = option(
+        None, f"embedded model, by its opinions' database (default: {EMBEDDED_MODELS[0]})", choices=EMBEDDED_MODELS
     )
-    quality_ckpt: Path = option(CHECKPOINTS[QUALITY_AWARE], "quality-aware encoder, any known format")
-    content_ckpt: Path = option(CHECKPOINTS[CONTENT_AWARE], "content-aware encoder, any known format")
+    regressor: Path | None = option(None, "regressor from train_regressor.py, instead of an embedded model")
+    quality_ckpt: Path | None = option(
+        None, "the regressor's quality-aware encoder, any known format (default: the embedded one if it was fitted "
+        "with that, else re-iqa_ckpts/quality_aware_r50.pth)",
+    )  # fmt: skip
+    content_ckpt: Path | None = option(None, "its content-aware encoder, in the same way")
+
+    def __post_init__(self) -> None:
+        if self.model and self.regressor:
+            raise UserError(f"--model {self.model} and --regressor {self.regressor} name two models; give one of them")
 
     @property
-    def checkpoints(self) -> dict[str, Path]:
-        """Kind -> encoder."""
+    def checkpoints(self) -> dict[str, Path | None]:
+        """Kind -> the encoder that the user names, or None."""
         return {QUALITY_AWARE: self.quality_ckpt, CONTENT_AWARE: self.content_ckpt}
 
 
@@ -117,6 +130,7 @@ class PredictionOptions(ScoringOptions):
     compute: ComputeOptions = part()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.output and not self.wants_page and self.output.suffix.lower() != ".csv":
             raise UserError(f"--output {self.output}: the name must end in .csv or .html")
 

@@ -18,8 +18,10 @@ from datasets.images.lists import ImageListing, ListedImage, list_images
 from learning.distributed.environment import ProcessContext, find_membership
 from learning.distributed.process_group import from_first, gather_objects, join, leave
 from learning.extraction.compute import Summary, features_of, load_extractors
+from networks.embedded import ENCODERS, default_encoder, embedded_pooling
 from networks.errors import UserError
 from networks.features import FeatureExtractor
+from networks.names import LAYER4_MEAN
 from options.images import ComputeOptions, FeatureOptions
 
 
@@ -31,8 +33,14 @@ def extract(options: FeatureOptions) -> int:
     membership = find_membership()
     log.set_quiet(membership is not None and not membership.context.is_first)  # also while it waits for the others
     context = join(membership, "gloo")
-    poolings = dict.fromkeys(options.checkpoints, options.pooling)
-    extractors = load_extractors(options.checkpoints, poolings, options.compute, context.local_rank)
+    checkpoints, poolings = {}, {}
+    for kind, named in options.checkpoints.items():
+        checkpoints[kind] = named or default_encoder(kind)
+        poolings[kind] = options.pooling or LAYER4_MEAN
+        if named is None and checkpoints[kind] == ENCODERS[kind]:
+            poolings[kind] = options.pooling or embedded_pooling(kind)
+            log.info(f"{kind} encoder: the embedded one, --pooling {poolings[kind]}")
+    extractors = load_extractors(checkpoints, poolings, options.compute, context.local_rank)
     if all(extractor.device.type == "cpu" for extractor in extractors.values()):
         torch.set_num_threads(max(1, torch.get_num_threads() // context.local_size))
 

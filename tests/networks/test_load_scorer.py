@@ -1,5 +1,8 @@
 """A regressor file and checkpoints as one module, from Python and from torch.hub."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +15,7 @@ from networks import build_encoder, embedded, load_scorer
 from networks.checkpoint_formats import fingerprint
 from networks.errors import UserError
 from networks.features import FeatureExtractor
-from networks.names import LAYER4_MEAN, STAGES_DIFFERENCES
+from networks.names import EMBEDDED_MODELS, LAYER4_MEAN, STAGES_DIFFERENCES
 from networks.opinion_mapping import OpinionMapping
 from networks.pooling import identity
 from networks.regressor import ScoringDescription, load_regressor
@@ -57,12 +60,31 @@ def test_it_has_the_scores_of_the_regressor(tmp_path, kinds, standardized, pooli
     assert np.abs(found - expected).max() < 1e-4 * 100
 
 
-def test_a_checkpoint_is_needed_and_must_be_the_regressors(tmp_path):
+def test_a_checkpoint_is_needed_and_must_be_the_regressors(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # without re-iqa_ckpts
     regressor, checkpoints, _ = write_model(tmp_path, KINDS, True)
-    with pytest.raises(UserError, match="takes content_aware features: name the checkpoint"):
+    wanted = load_regressor(regressor, ScoringDescription).description.encoders["content_aware"]
+    sentence = (
+        f"r.skops takes content_aware features of the encoder {wanted[:12]}.*name its checkpoint by --content_ckpt"
+    )
+    with pytest.raises(UserError, match=sentence):
         load_scorer(regressor, {"quality_aware": checkpoints["quality_aware"]})
     with pytest.raises(UserError, match="fitted on content_aware features of encoder"):
         load_scorer(regressor, dict.fromkeys(KINDS, checkpoints["quality_aware"]))
+    (tmp_path / "re-iqa_ckpts").mkdir()
+    checkpoints["content_aware"].rename("re-iqa_ckpts/content_aware_r50.pth")
+    assert load_scorer(regressor, {"quality_aware": checkpoints["quality_aware"]}).sizes == (512, 512)
+
+
+def test_a_regressor_on_embedded_features_finds_their_encoders(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "re-iqa_ckpts").mkdir()
+    (tmp_path / "re-iqa_ckpts/quality_aware_r50.pth").write_bytes(b"of another regressor")
+    for ending in (".safetensors", ".json"):
+        (tmp_path / f"mine{ending}").write_bytes(embedded.embedded_regressor().with_suffix(ending).read_bytes())
+    images = torch.rand(1, 3, 64, 80)
+    with torch.no_grad():
+        assert torch.equal(load_scorer("mine.skops")(images), load_scorer()(images))
 
 
 @pytest.fixture
@@ -87,25 +109,59 @@ def test_torch_hub_gives_scorer_and_encoders(tmp_path, hub):
             assert hub(f"{kind}_encoder", checkpoint=checkpoints[kind])(images).shape == (2, 512)
 
 
-@pytest.fixture
-def models(tmp_path, monkeypatch):
-    """A folder for an embedded model in place of the project's."""
-    folder = tmp_path / "models"
-    folder.mkdir()
-    monkeypatch.setattr(embedded, "REGRESSOR", folder / "r.safetensors")
-    monkeypatch.setattr(embedded, "ENCODERS", {kind: folder / f"{kind}.pth" for kind in KINDS})
-    return folder
-
-
-def test_the_embedded_model_is_the_default(models, hub):
-    write_model(models, KINDS[:1], True, STAGES_DIFFERENCES)
+def test_the_embedded_models_are_scorers(hub):
+    images = torch.rand(1, 3, 48, 64)
     with torch.no_grad():
-        assert hub("re_iqa")(torch.rand(1, 3, 48, 64)).shape == (1,)
-        assert hub("quality_aware_encoder")(torch.rand(1, 3, 48, 64)).shape == (1, 512)
+        scores = {name: hub("re_iqa", model=name)(images).item() for name in EMBEDDED_MODELS}
+        assert hub("re_iqa")(images).item() == scores[EMBEDDED_MODELS[0]]
+        assert hub("quality_aware_encoder")(images).shape == (1, 512)
+        assert hub("content_aware_encoder")(images).shape == (1, 1280)
+    assert len(set(scores.values())) == len(EMBEDDED_MODELS)
 
 
-def test_a_missing_embedded_model_is_a_sentence(models, hub):
-    with pytest.raises(UserError, match=r"contains no embedded model .*name a regressor"):
-        hub("re_iqa")
+def test_a_missing_embedded_model_is_a_sentence(tmp_path, monkeypatch):
+    with pytest.raises(UserError, match=f"no embedded model 'tid2013'; the models are {', '.join(EMBEDDED_MODELS)}"):
+        load_scorer(model="tid2013")
+    monkeypatch.setattr(embedded, "MODELS", tmp_path)
+    monkeypatch.setattr(embedded, "ENCODERS", {kind: tmp_path / f"{kind}.pth" for kind in KINDS})
+    with pytest.raises(UserError, match=r"does not contain the embedded model clive .*name a regressor"):
+        load_scorer()
     with pytest.raises(UserError, match=r"contains no embedded content-aware encoder .*name a checkpoint instead"):
-        hub("content_aware_encoder")
+        embedded.embedded_encoder("content_aware")
+
+
+AMONG_OTHERS = """
+import multiprocessing, pickle, sys
+import common, networks, learning
+import torch
+
+def score(scorer, images):
+    return float(scorer(images).detach())
+
+if __name__ == "__main__":
+    before = set(sys.modules)
+    scorer = torch.hub.load(sys.argv[1], "re_iqa", source="local", trust_repo=True)
+    new = {name: module for name, module in sys.modules.items() if name not in before}
+    files = {name: getattr(module, "__file__", None) or "" for name, module in new.items()}
+    ours = {name.split(".")[0] for name, file in files.items() if sys.argv[1] in file and "site-packages" not in file}
+    assert ours <= {"re_iqa", "hubconf"}, ours
+    assert all(package.MINE for package in (common, networks, learning))
+    images = torch.rand(1, 3, 48, 64)
+    expected = score(scorer, images)
+    assert score(pickle.loads(pickle.dumps(scorer)), images) == expected
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert abs(pool.apply(score, (scorer, images)) - expected) < 1e-3
+    print("right")
+"""
+
+
+@pytest.mark.processes
+def test_torch_hub_leaves_packages_of_the_same_names_alone(tmp_path):
+    """A process that has packages networks, common and learning keeps them, and its workers can hold the scorer."""
+    for name in ("common", "networks", "learning"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("MINE = True")
+    (tmp_path / "main.py").write_text(AMONG_OTHERS)
+    command = [sys.executable, "main.py", str(embedded.MODELS.parent)]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0 and result.stdout.strip() == "right", result.stderr

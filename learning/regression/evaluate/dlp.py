@@ -23,7 +23,7 @@ from datasets.images.lists import ListedImage, list_images
 from datasets.images.resampling import resize
 from datasets.opinions.tables import write_csv
 from learning.regression.evaluate.metrics import srcc
-from learning.regression.model.predict import PixelScorer, choose_model, load_pixel_scorer
+from learning.regression.model.predict import PixelScorer, load_pixel_scorer
 from networks.errors import UserError
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def run_dlp_tests(options: DlpOptions) -> int:
             check_target(path)
             check_not_read(option, path, options.input)
     listing = list_images(options.input)
-    scorer = load_pixel_scorer(choose_model(options.regressor, options.checkpoints), options.compute)
+    scorer = load_pixel_scorer(options, options.compute)
     scores, failed = score_photographs(listing.images, scorer, options.max_side, options.seed)
     for sentence in failed:
         log.error(sentence)

@@ -18,18 +18,15 @@ from datasets.opinions.tables import write_csv
 from learning.extraction.compute import ComputedFeatures, Summary, compute_features, features_of, load_extractors
 from learning.extraction.decoding import DecodedImage, UnreadableImage
 from learning.regression.model.description import LABELS, METRICS, RegressorDescription, ScoreInterval
-from networks.embedded import ENCODERS, MODEL_CARD, REGRESSOR
+from networks.embedded import MODEL_CARD, embedded_regressor, encoder_of
 from networks.errors import UserError
 from networks.features import FeatureExtractor
-from networks.names import CHECKPOINTS, QUALITY_AWARE, pooling_of
-from networks.regressor import Regressor, ScoringDescription, load_regressor, weights_file
-from options.images import ComputeOptions, PredictionOptions
+from networks.names import EMBEDDED_MODELS, pooling_of
+from networks.regressor import Regressor, ScoringDescription, load_regressor
+from options.images import ComputeOptions, PredictionOptions, ScoringOptions
 
 if TYPE_CHECKING:
     from datasets.opinions.scores import OpinionScores
-
-DEFAULT_REGRESSOR = Path("regressor.skops")
-"""Used if it exists and the user names no other; train_regressor.py writes this file by default."""
 
 ROWS_AT_ONCE = 4096
 
@@ -44,8 +41,8 @@ def predict_quality(options: PredictionOptions) -> int:
     """Scores the images as the options say. The exit status is 1 if an image or a folder could not be read, or if a map
     could not be made.
     """
-    model = choose_model(options.regressor, options.checkpoints)
-    regressor = load_regressor(model.regressor, RegressorDescription)
+    path = regressor_file(options)
+    regressor = load_regressor(path, RegressorDescription)
     interval = None if options.interval is None else regressor.description.score_interval(options.interval)
     listing = list_images(options.input)
     labels = None
@@ -55,7 +52,7 @@ def predict_quality(options: PredictionOptions) -> int:
         labels = read_scores(options.labels, options.lower_is_better)
     check_outputs(options, listing)
 
-    scores = score_images(listing.images, regressor, model.encoders, options)
+    scores = score_images(listing.images, regressor, path, options)
     if not scores.of_images:
         raise UserError("no image could be scored")
     rows = [(given, scores.of_images.get(image.name)) for given, image in listing.rows]
@@ -64,7 +61,7 @@ def predict_quality(options: PredictionOptions) -> int:
         write_scores(options.output, rows, interval)
     print_scores([(given, score) for given, score in rows if score is not None], interval)
     closing = closing_line(scores, listing)
-    about = print_about(model, regressor.description, closing + (f": {options.output}" if table else ""))
+    about = print_about(options, regressor.description, closing + (f": {options.output}" if table else ""))
     if labels is not None:
         compare_with_labels(scores.of_images, labels, options, interval)
     maps: dict[str, Path] = {}
@@ -74,7 +71,7 @@ def predict_quality(options: PredictionOptions) -> int:
         from networks.scorer import load_scorer
 
         scored = [image for image in listing.images if image.name in scores.of_images]
-        maps, without_map = write_maps(scored, load_scorer(model.regressor, model.encoders), options.map)
+        maps, without_map = write_maps(scored, load_scorer(path, options.checkpoints), options.map)
     problems = [*scores.failed, *without_map, *listing.folders.unreadable]
     if options.output and options.wants_page:
         from learning.regression.report.pages import ScoredImage, write_score_page  # imports jinja2
@@ -84,7 +81,7 @@ def predict_quality(options: PredictionOptions) -> int:
             for given, image in listing.rows
             if image.name in scores.of_images
         ]
-        card = MODEL_CARD.read_text(encoding="utf-8") if model.regressor == REGRESSOR and MODEL_CARD.is_file() else ""
+        card = MODEL_CARD.read_text(encoding="utf-8") if options.regressor is None and MODEL_CARD.is_file() else ""
         max_pixels = options.compute.max_pixels
         problems += write_score_page(
             options.output, images, regressor.description, interval, about, card, closing, problems, max_pixels
@@ -93,30 +90,9 @@ def predict_quality(options: PredictionOptions) -> int:
     return 1 if problems else 0
 
 
-@dataclass(frozen=True)
-class ModelFiles:
-    """The files of a quality model: its regressor, and the encoder for each kind of features."""
-
-    regressor: Path
-    encoders: Mapping[str, Path]
-
-
-def choose_model(regressor: Path | None, checkpoints: Mapping[str, Path]) -> ModelFiles:
-    """The ``regressor`` that the user names, or regressor.skops or regressor.safetensors in the current folder,
-    or the embedded model.
-
-    The user's own regressor is used with the ``checkpoints``.
-    """
-    own = regressor or DEFAULT_REGRESSOR
-    embedded = REGRESSOR.is_file() and ENCODERS[QUALITY_AWARE].is_file()
-    if regressor or own.exists() or weights_file(own).exists() or not embedded:
-        return ModelFiles(own, checkpoints)
-    if dict(checkpoints) != CHECKPOINTS:
-        log.warning(
-            "--quality_ckpt and --content_ckpt are not used: the embedded model has an encoder of its own; --regressor "
-            "names a regressor fitted with yours (train_regressor.py)"
-        )
-    return ModelFiles(REGRESSOR, ENCODERS)
+def regressor_file(options: ScoringOptions) -> Path:
+    """The regressor that the user names, or that of the embedded model."""
+    return options.regressor or embedded_regressor(options.model or EMBEDDED_MODELS[0])
 
 
 def check_outputs(options: PredictionOptions, listing: ImageListing) -> None:
@@ -151,10 +127,10 @@ class Scores:
     n_stale: int = 0
 
 
-def score_images(
-    images: Sequence[ListedImage], regressor: Regressor, checkpoints: Mapping[str, Path], options: PredictionOptions
-) -> Scores:
-    """The scores of images. Features that the folder ``--features`` already holds are used; new ones are written to it.
+def score_images(images: Sequence[ListedImage], regressor: Regressor, path: Path, options: PredictionOptions) -> Scores:
+    """The scores of images by the regressor at ``path``.
+
+    Features that the folder ``--features`` already holds are used; new ones are written to it.
 
     Encoders are loaded only where features are missing. Raises UserError where the features in the folder, or an
     encoder, are not those the regressor was fitted with.
@@ -175,7 +151,7 @@ def score_images(
             predicted = regressor.predict(folder.read([names[name] for name in fresh]))
             scores.of_images.update(zip(fresh, predicted.tolist(), strict=True))
     if to_do:
-        extractors = matching_extractors(regressor, checkpoints, options.compute)
+        extractors = matching_extractors(regressor, path, options.checkpoints, options.compute)
         if folder is not None:
             for kind, extractor in extractors.items():
                 claim_folder(folder.folder, kind, extractor.identity, options.compute.amp)
@@ -189,12 +165,16 @@ def score_images(
 
 
 def matching_extractors(
-    regressor: Regressor, checkpoints: Mapping[str, Path], compute: ComputeOptions
+    regressor: Regressor, path: Path, named: Mapping[str, Path | None], compute: ComputeOptions
 ) -> dict[str, FeatureExtractor]:
-    """The regressor's encoders, with their pooling; UserError where it was fitted with different encoders."""
-    kinds, encoders = regressor.description.kinds, regressor.description.encoders
-    poolings = {kind: pooling_of(encoders.get(kind)) for kind in kinds}
-    extractors = load_extractors({kind: checkpoints[kind] for kind in kinds}, poolings, compute)
+    """The encoders of the regressor at ``path``, with their pooling; ``named`` are the user's, by kind.
+
+    Raises UserError where one is missing, or where the regressor was fitted with a different one.
+    """
+    about = regressor.description
+    checkpoints = {kind: encoder_of(kind, about, path, named[kind]) for kind in about.kinds}
+    poolings = {kind: pooling_of(about.encoders.get(kind)) for kind in about.kinds}
+    extractors = load_extractors(checkpoints, poolings, compute)
     for kind, extractor in extractors.items():
         regressor.check_encoder(kind, extractor.identity, f"checkpoint {checkpoints[kind]}")
     return extractors
@@ -206,13 +186,14 @@ def score_features(features: ComputedFeatures, regressor: Regressor) -> float:
     return float(regressor.predict(side_by_side[None])[0])
 
 
-def load_pixel_scorer(model: ModelFiles, compute: ComputeOptions) -> PixelScorer:
+def load_pixel_scorer(options: ScoringOptions, compute: ComputeOptions) -> PixelScorer:
     """Scores images in memory as ``score_images`` scores files.
 
     UserError where the regressor and its encoders do not belong together, or where an image does not fit into memory.
     """
-    regressor = load_regressor(model.regressor, ScoringDescription)
-    extractors = matching_extractors(regressor, model.encoders, compute)
+    path = regressor_file(options)
+    regressor = load_regressor(path, ScoringDescription)
+    extractors = matching_extractors(regressor, path, options.checkpoints, compute)
     no_file = FileStamp(0, 0, 0, "")
 
     def score(images: Sequence[np.ndarray]) -> np.ndarray:
@@ -266,7 +247,7 @@ def closing_line(scores: Scores, listing: ImageListing) -> str:
     return f"{len(scores.of_images):,d} images scored{rows}, {len(scores.failed):,d} failed{stale}{folders}"
 
 
-def print_about(model: ModelFiles, description: RegressorDescription, closing: str) -> str:
+def print_about(options: PredictionOptions, description: RegressorDescription, closing: str) -> str:
     """Prints what the regressor was fitted on, its note, and the closing line; returns a line that names the model."""
     lowest, highest = description.score_range
     source = description.scores or "its scores"
@@ -274,13 +255,13 @@ def print_about(model: ModelFiles, description: RegressorDescription, closing: s
     for line in description.note.splitlines():
         log.info(line)
     log.info(closing)
-    if model.regressor != REGRESSOR:
-        return f"regressor {model.regressor}"
+    if options.regressor is not None:
+        return f"regressor {options.regressor}"
     intervals = description.intervals
-    srcc = f"; SRCC {intervals.metrics['srcc'].in_words()} on held-out photographs of CLIVE" if intervals else ""
+    srcc = f"; SRCC {intervals.metrics['srcc'].in_words()} on held-out photographs of its database" if intervals else ""
     about = (
-        f"embedded model: a small ResNet-18 and a Ridge regressor{srcc}. For a better one see docs/regression.md "
-        "(larger encoders, opinions of your own)"
+        f"embedded model {options.model or EMBEDDED_MODELS[0]}: two small encoders and a Ridge regressor{srcc}. "
+        "docs/regression.md says how to fit a regressor to opinions of your own"
     )
     log.info(about)
     return about

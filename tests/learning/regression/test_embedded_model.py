@@ -12,14 +12,15 @@ from datasets.images import read_image
 from datasets.images.lists import list_images
 from learning.distributed.environment import ProcessContext
 from learning.extraction.compute import load_extractors
-from learning.extraction.extract import extract_features
+from learning.extraction.extract import extract, extract_features
 from learning.regression.model.description import RegressorDescription
-from learning.regression.model.predict import ModelFiles, choose_model, predict_quality
-from networks.embedded import ENCODERS, MODELS, REGRESSOR
+from learning.regression.model.predict import predict_quality
+from networks import build_encoder
+from networks.embedded import ENCODERS, MODEL_CARD, MODELS, embedded_regressor
 from networks.errors import UserError
-from networks.names import CHECKPOINTS
+from networks.names import EMBEDDED_MODELS
 from networks.regressor import load_regressor
-from options.images import ComputeOptions, parse_prediction_options
+from options.images import ComputeOptions, parse_feature_options, parse_prediction_options
 from tests.images import photograph
 
 SCALE = 100
@@ -28,7 +29,7 @@ SCALE = 100
 
 @pytest.fixture
 def photographs(tmp_path, monkeypatch):
-    """Two photographs of different sizes in the current folder, which has no regressor.skops."""
+    """Two photographs of different sizes in the current folder, which has no re-iqa_ckpts."""
     monkeypatch.chdir(tmp_path)
     for name, height, width in (("wide.png", 120, 200), ("tall.png", 150, 101)):
         Image.fromarray(photograph(height, width)).save(name)
@@ -47,7 +48,7 @@ def test_a_photograph_is_scored_without_any_option(photographs, capsys):
     scores = read_scores("scores.csv")
     assert scores.keys() == {"wide.png", "tall.png"} and all(-20 < score < 120 for score in scores.values())
     printed = capsys.readouterr().out
-    assert "embedded model: a small ResNet-18" in printed and "on held-out photographs of CLIVE" in printed
+    assert "embedded model clive: two small encoders" in printed and "on held-out photographs" in printed
 
     scorer = hubconf.re_iqa()
     for name, score in scores.items():
@@ -59,17 +60,19 @@ def test_the_embedded_regressor_has_intervals(photographs, capsys):
     options = parse_prediction_options(["--input", "wide.png", "--output", "s.csv", "-j", "0", "--interval", "0.9"])
     assert predict_quality(options) == 0
     name, score, low, high = Path("s.csv").read_text().splitlines()[1].split(",")
-    half_width = load_regressor(REGRESSOR, RegressorDescription).description.score_interval(0.9).half_width
+    half_width = load_regressor(embedded_regressor(), RegressorDescription).description.score_interval(0.9).half_width
     assert name == "wide.png" and 20 < half_width < 40
     assert float(high) - float(score) == pytest.approx(half_width, abs=1e-3)
     assert float(score) - float(low) == pytest.approx(half_width, abs=1e-3)
     assert "90 % of the opinions on similar images lie between low and high" in capsys.readouterr().out
 
 
-def test_a_regressor_of_the_users_own_comes_first(photographs):
+def test_a_regressor_is_used_where_it_is_named(photographs):
+    """regressor.skops in the current folder, which train_regressor.py writes by default, is not taken in silence."""
     (photographs / "regressor.skops").write_bytes(b"not a regressor")
+    assert predict_quality(parse_prediction_options(["--input", "wide.png", "-j", "0"])) == 0
     with pytest.raises(UserError, match=r"regressor\.skops"):
-        predict_quality(parse_prediction_options(["--input", "wide.png", "-j", "0"]))
+        predict_quality(parse_prediction_options(["--input", "wide.png", "-j", "0", "--regressor", "regressor.skops"]))
 
 
 def test_features_of_another_pooling_are_refused(photographs):
@@ -84,16 +87,37 @@ def test_features_of_another_pooling_are_refused(photographs):
         predict_quality(options)
 
 
-def test_the_description_holds_no_path_of_the_machine_that_made_it():
-    text = REGRESSOR.with_suffix(".json").read_text()
-    assert '"scores": "clive_half/mos.csv"' in text and ': "/' not in text
-    assert (MODELS / "MODEL_CARD.md").is_file()
-    assert ENCODERS["quality_aware"].stat().st_size < 25e6
+@pytest.mark.parametrize("name, table", [("clive", "clive_half/mos.csv"), ("biq2021", "BIQ2021")])
+def test_the_description_holds_no_path_of_the_machine_that_made_it(name, table):
+    text = embedded_regressor(name).with_suffix(".json").read_text()
+    assert f'"scores": "{table}"' in text and ': "/' not in text
+    assert MODEL_CARD.is_file() and sum(path.stat().st_size for path in MODELS.iterdir()) < 60e6
 
 
-def test_encoders_of_the_users_own_are_not_left_out_in_silence(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    embedded = ModelFiles(REGRESSOR, ENCODERS)
-    assert choose_model(None, CHECKPOINTS) == embedded and not capsys.readouterr().err
-    assert choose_model(None, {**CHECKPOINTS, "quality_aware": tmp_path / "mine.pth"}) == embedded
-    assert "--quality_ckpt and --content_ckpt are not used: the embedded model" in capsys.readouterr().err
+def test_a_model_is_chosen_by_its_name(photographs):
+    scores = []
+    for name in EMBEDDED_MODELS:
+        arguments = ["--input", "wide.png", "--model", name, "--output", f"{name}.csv", "-j", "0"]
+        assert predict_quality(parse_prediction_options(arguments)) == 0
+        scores.append(read_scores(f"{name}.csv")["wide.png"])
+    assert scores[0] > 1 >= scores[1] - 0.2, "opinions of CLIVE go to 100, those of BIQ2021 to 1"
+    with pytest.raises(UserError, match=r"--model clive and --regressor mine\.skops name two models"):
+        parse_prediction_options(["--input", "a.png", "--model", "clive", "--regressor", "mine.skops"])
+
+
+def test_a_checkpoint_that_is_not_the_models_is_refused(photographs):
+    torch.save(build_encoder("resnet18").state_dict(), "mine.pth")
+    with pytest.raises(UserError, match=r"fitted on quality_aware features of encoder .* checkpoint mine\.pth is of"):
+        predict_quality(parse_prediction_options(["--input", "wide.png", "--quality_ckpt", "mine.pth", "-j", "0"]))
+
+
+def test_features_of_the_embedded_encoders_need_no_option(photographs, capsys):
+    options = parse_feature_options("quality_aware", ["--both", "--input", "wide.png", "--output_dir", "f", "-j", "0"])
+    assert extract(options) == 0
+    printed = capsys.readouterr().out
+    assert "quality_aware encoder: the embedded one, --pooling stages_differences" in printed
+    assert "content_aware encoder: the embedded one, --pooling stages_mean_std" in printed
+    arguments = ["--input", "wide.png", "--features", "f", "--output", "kept.csv", "-j", "0"]
+    assert predict_quality(parse_prediction_options(arguments)) == 0
+    assert predict_quality(parse_prediction_options(["--input", "wide.png", "--output", "new.csv", "-j", "0"])) == 0
+    assert read_scores("kept.csv") == read_scores("new.csv")
