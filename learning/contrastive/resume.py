@@ -103,7 +103,7 @@ def open_run(
 
         if options.resume == AUTO:
             lock()  # before it is read: another process may be writing there
-        saved = from_first(lambda: _read_resumed(options, folder, description), context)
+        saved = from_first(lambda: _read_resumed(options, folder), context)
         if options.resume == AUTO and context.n_nodes > 1:
             saved = _newest_of_nodes(saved, options, folder, context)
         start = Position()
@@ -113,6 +113,8 @@ def open_run(
             log.info(f"no checkpoint in {folder}: starting afresh")
         if options.resume != AUTO:
             lock()  # not earlier, so that a mistake leaves no empty folder
+            if context.is_first:
+                _check_replaced(folder, saved, description)
         yield folder, start, saved
 
 
@@ -170,7 +172,7 @@ def _find_obstacle(saved: Saved, description: dict[str, Any]) -> str | None:
             return f"was trained with --{name} {run[name]}, this run has --{name} {description[name]}"
     if saved.position.epoch >= description["epochs"] and differing.keys() - OF_MACHINES:
         why = "; ".join(sentence for name, sentence in differing.items() if name not in OF_MACHINES)
-        return f"is complete, after {saved.position.epoch} epochs, and of another run: {why}"
+        return f"is complete, and differs from this run: {why}"
     weight, own_weight = run.get("level_weight", 0), description["level_weight"]
     if bool(weight) != bool(own_weight):
         return (
@@ -180,29 +182,30 @@ def _find_obstacle(saved: Saved, description: dict[str, Any]) -> str | None:
     return None
 
 
-def _read_resumed(options: ContrastOptions, folder: Path, description: dict[str, Any]) -> Saved | None:
-    """The checkpoint that ``--resume`` names, or with ``auto`` the newest one of the run's folder.
-
-    Raises UserError if this run would replace checkpoints of another run in the folder.
-    """
+def _read_resumed(options: ContrastOptions, folder: Path) -> Saved | None:
+    """The checkpoint that ``--resume`` names, or with ``auto`` the newest one of the run's folder."""
     if options.resume == AUTO:
         return newest_checkpoint(folder)
-    saved = None
-    if options.resume is not None:
-        path = Path(options.resume)
-        if path.is_dir():
-            newest = next(iter(checkpoint_paths(path)), None)
-            advice = f"name the checkpoint in it: {newest}" if newest else "it holds no checkpoint of a training"
-            raise UserError(f"--resume {path} is a folder; {advice}")
-        saved = read_checkpoint(path)
+    if options.resume is None:
+        return None
+    path = Path(options.resume)
+    if path.is_dir():
+        newest = next(iter(checkpoint_paths(path)), None)
+        advice = f"name the checkpoint in it: {newest}" if newest else "it holds no checkpoint of a training"
+        raise UserError(f"--resume {path} is a folder; {advice}")
+    return read_checkpoint(path)
+
+
+def _check_replaced(folder: Path, saved: Saved | None, description: dict[str, Any]) -> None:
+    """Raises UserError if this run would replace checkpoints of another run in its folder; warns for an equal run's.
+
+    A run that continues from the folder's newest checkpoint, ``saved``, replaces nothing.
+    """
     there = newest_checkpoint(folder, verify=False)
-    if there and not (saved and saved.path.resolve().parent == folder.resolve() and saved.position == there.position):
-        _refuse_to_replace(there, description)
-    return saved
-
-
-def _refuse_to_replace(there: Saved, description: dict[str, Any]) -> None:
-    """Raises UserError if the checkpoint is of a run that differs from this one; warns if it is of an equal run."""
+    if there is None:
+        return
+    if saved and saved.path.resolve().parent == folder.resolve() and saved.position == there.position:
+        return
     differing = _find_differing(there.run, description)
     if there.run and not differing:
         log.warning(f"{there.path} of an earlier run will be replaced; --resume auto would continue that run")

@@ -84,8 +84,8 @@ def train(options: ContrastOptions, backend: str, member: Membership | None) -> 
         tb_folder = folder if in_own_folder else options.tb_path / folder.name
         log.info(f"checkpoints: {folder}")
         size, n_kept = checkpoint_size(learner), options.n_kept
-        fewer = "" if options.keep else ", --keep N keeps the last N"
-        log.info(f"to be kept: {n_kept} of about {size / 1e6:,.0f} MB, together {n_kept * size / 1e9:,.1f} GB{fewer}")
+        fewer = "; --keep N keeps the last N" if n_kept > 1 and not options.keep else ""
+        log.info(f"to be kept: {n_kept} of about {size / 1e6:,.0f} MB, {n_kept * size / 1e9:,.1f} GB together{fewer}")
         log.info(f"TensorBoard: {tb_folder}")
         batches = epoch_batches(len(dataset), options.batch_size, options.epochs, options.seed, context, start)
         loader = build_loader(dataset, batches, options.num_workers, context, device)

@@ -167,7 +167,7 @@ def test_auto_finds_the_run_though_its_name_has_changed(run, tmp_path, capsys):
     # Another queue is another run; and the one with the exact name comes before a newer one that fits.
     run(tmp_path, *AUTO, "--nce_k", 64, "--epochs", 1)
     assert "starting afresh" in capsys.readouterr().out and len(list(tmp_path.iterdir())) == 2
-    with pytest.raises(UserError, match=r"complete, after 2 epochs, and of another run: .*amp was True and is False"):
+    with pytest.raises(UserError, match=r"complete, and differs from this run: .*amp was True and is False"):
         run(tmp_path, *AUTO, "--epochs", 1)
 
 
