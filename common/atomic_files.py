@@ -40,7 +40,8 @@ def whole_file(path: str | os.PathLike, durable: bool = True) -> Iterator[Path]:
         handle, name = tempfile.mkstemp(dir=None if device else path.parent, prefix=beginning, suffix=ending)
         os.close(handle)
         temporary = Path(name)
-        yield temporary
+        with _errors_of_other_files(temporary):
+            yield temporary
         if device:
             with open(temporary, "rb") as written, open(path, "wb") as output:
                 shutil.copyfileobj(written, output)
@@ -61,6 +62,20 @@ def whole_file(path: str | os.PathLike, durable: bool = True) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
+def _errors_of_other_files(temporary: Path) -> Iterator[None]:
+    """Raises UserError, with its name, for a file that fails in the block and is not ``temporary`` or in it."""
+    try:
+        yield
+    except OSError as error:
+        # A copy's error has two names, and does not tell which of both files failed; a write's has none.
+        if isinstance(error.filename, (str, bytes, os.PathLike)) and error.filename2 is None:
+            name = os.fsdecode(error.filename)
+            if not Path(name).is_relative_to(temporary):
+                raise UserError(f"{name}: {error.strerror or error}") from error
+        raise
+
+
+@contextlib.contextmanager
 def whole_folder(path: str | os.PathLike) -> Iterator[Path]:
     """Yields a temporary folder beside ``path``; it is renamed to ``path`` when the block ends.
 
@@ -74,7 +89,8 @@ def whole_folder(path: str | os.PathLike) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{cut_name(path.name, 40)}.", suffix=TEMPORARY))
-        yield temporary
+        with _errors_of_other_files(temporary):
+            yield temporary
         temporary.chmod(0o777 & ~_umask())
         if path.exists():
             path.rmdir()  # empty; Windows renames to no existing folder

@@ -175,6 +175,9 @@ def run_script(
     ``after_interrupt`` is printed, with status 130; after the other signals likewise, with ``terminated``. Unfinished
     files are removed first. Another exception is a mistake of ours: it keeps its traceback.
     """
+    # Before torch is imported: its threads wait for work by spinning, which on a busy machine takes the cores from
+    # those that have work.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     put_back = answer_signals()
     from common import log  # not earlier, since it is slow: until signals are answered, Ctrl-C prints a traceback
 

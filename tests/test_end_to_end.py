@@ -242,6 +242,6 @@ def test_the_probe_measures_on_two_processes_what_it_measures_on_one(csv_path, t
     best = checkpoint(tmp_path / "run", "best.pth")
     encoder = load_encoder(run_folder(tmp_path / "run") / "best.pth")
     options = parse_contrast_options(["--probe", str(labelled)])
-    alone = Probe(options, encoder, ProcessContext(), torch.device("cpu"))
+    alone = Probe(options, encoder, ProcessContext(), torch.device("cpu"), 1)
     assert alone.measure(Position(), report=lambda *_: None)
     assert alone.best.metrics == best["probe"]["best"]["metrics"]

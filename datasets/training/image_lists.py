@@ -52,7 +52,7 @@ class TrainingImages(NamedTuple):
     def check_existence(self) -> None:
         """Raises UserError with the first line whose image does not exist, or with the first missing shard.
 
-        Lists each folder once instead of checking each file, so that a million images on a network disk take seconds.
+        Lists each folder once instead of asking for each file, so that a million images on a network disk take seconds.
         """
         if self.shards is not None:
             self.shards.check_existence()
@@ -66,7 +66,8 @@ class TrainingImages(NamedTuple):
                     listings[folder] = set(os.listdir(folder or b"."))
                 except (OSError, ValueError):  # ValueError: a NUL byte in the name
                     listings[folder] = set()
-            if name not in listings[folder]:
+            # A disk that ignores case, or macOS, which spells accents its own way, opens names that it does not list.
+            if name not in listings[folder] and not os.path.exists(path):  # noqa: PTH110
                 missing.append(index)
         if missing:
             path = self.path(missing[0])

@@ -55,6 +55,9 @@ Their share of the time is larger, but less than 3 %: a window is a batch of its
 crops.
 """
 
+N_MEASUREMENTS = 4
+"""Smallest number of measurements of a run by default: a short run spends a larger share of its time on them."""
+
 PASSES_PER_STEP = 4
 """Arithmetic of a training step, in forward passes: f_q's forward pass, its backward pass (two), and f_k's."""
 
@@ -154,22 +157,26 @@ def read_probe_set(path: Path) -> ProbeSet:
     return DistortionSet(path) if path.is_dir() else OpinionSet(path)
 
 
-def default_interval(probe_pixels: int, pixels_per_step: int) -> int:
+def default_interval(probe_pixels: int, pixels_per_step: int, n_steps: int) -> int:
     """Steps between two measurements that take SHARE_OF_ARITHMETIC of the training's arithmetic.
 
-    ``probe_pixels`` counts the pixels of all windows, ``pixels_per_step`` the pixels of all query crops of a step.
+    ``probe_pixels`` counts the pixels of all windows, ``pixels_per_step`` the pixels of all query crops of a step. Of a
+    run of few steps, ``n_steps``, N_MEASUREMENTS are made nevertheless.
     """
-    return math.ceil(probe_pixels / (SHARE_OF_ARITHMETIC * PASSES_PER_STEP * pixels_per_step))
+    by_share = math.ceil(probe_pixels / (SHARE_OF_ARITHMETIC * PASSES_PER_STEP * pixels_per_step))
+    return min(by_share, math.ceil(n_steps / N_MEASUREMENTS))
 
 
 class Probe:
     """Measures ``encoder`` every ``every`` steps and at the end of the training, and remembers the best measurement.
 
     Rank 0 reads the table, or lists the folder, that ``--probe`` names. Each rank reads and measures its share of the
-    images, and rank 0 has the result. Raises UserError for an unreadable image.
+    images, and rank 0 has the result. The run has ``n_steps`` steps. Raises UserError for an unreadable image.
     """
 
-    def __init__(self, options: ContrastOptions, encoder: nn.Module, context: ProcessContext, device: torch.device):
+    def __init__(
+        self, options: ContrastOptions, encoder: nn.Module, context: ProcessContext, device: torch.device, n_steps: int
+    ):
         assert options.probe is not None
         path = options.probe
         self._options = options
@@ -182,7 +189,7 @@ class Probe:
         windows = (window for rows in self._windows.values() for row in rows for window in row)
         n_pixels = sum(gather_objects(sum(window[..., 0].size for window in windows), context))
         pixels_per_step = options.batch_size * options.rows_per_image * options.patch_size**2
-        self.every = options.probe_every or default_interval(n_pixels, pixels_per_step)
+        self.every = options.probe_every or default_interval(n_pixels, pixels_per_step, n_steps)
         self.best: Measurement | None = None
         log.info(f"probe: {self._set.n_images:,d} images of {path}, measured every {self.every:,d} steps")
 

@@ -16,7 +16,6 @@ from common.atomic_files import check_writable, remove_leftovers
 from common.folder_lock import hold
 from common.names import AUTO, FIXED
 from learning.contrastive.training_state import (
-    CURRENT,
     Learner,
     Position,
     Saved,
@@ -35,11 +34,18 @@ EFFECTS = {
     "processes": "BatchNorm sees different batches, and sums are rounded in a different order",
     "processes_per_node": "the key crops are shuffled in groups of a different size",
     "images": "the order of the images changes; in the current epoch some may come twice and some not at all",
+    "init": FIXED,
 }
 """What a difference from a checkpoint's run means. FIXED: it is refused."""
 
+OF_MACHINES = ("processes", "processes_per_node")
+"""What may differ when a finished run is started once more, as by a launcher that has replaced a node."""
+
 IMAGE_LIST = "image_list"
 """The digest of the training images' names and their order, in a checkpoint's entry ``run``."""
+
+IMAGE_FOLDER = "image_folder"
+"""The folder that holds all training images, in a checkpoint's entry ``run``. It may be moved."""
 
 
 def describe_run(options: ContrastOptions, context: ProcessContext, images: np.ndarray) -> dict[str, Any]:
@@ -49,19 +55,24 @@ def describe_run(options: ContrastOptions, context: ProcessContext, images: np.n
     """
     recorded = {name: getattr(options, name) for name in options.on_resume()}
     sizes = {"processes": context.world_size, "processes_per_node": context.local_size, "images": len(images)}
-    return recorded | sizes | {IMAGE_LIST: list_digest(images)}
+    folder, digest = describe_images(images)
+    described = recorded | sizes | {IMAGE_FOLDER: folder, IMAGE_LIST: digest}
+    if options.resume in (None, AUTO):  # a named checkpoint is continued whatever its run started from
+        content = options.init and hashlib.sha256(options.init.read_bytes()).hexdigest()[:16]
+        described["init"] = f"(SHA-256 {content})" if content else "none"
+    return described
 
 
-def list_digest(images: np.ndarray) -> str:
-    """A digest of the paths and their order, without the folder that holds all of them: this one may be moved."""
+def describe_images(images: np.ndarray) -> tuple[str, str]:
+    """The folder that holds all images, and a digest of their paths below it and their order."""
     # The folder of the first and the last in alphabetical order is that of all paths between them.
     first, last = (path.split(b"/")[:-1] for path in (min(images), max(images)))
     shared = itertools.takewhile(lambda parts: parts[0] == parts[1], zip(first, last, strict=False))
-    start = sum(len(part) + 1 for part, _ in shared)
+    folder = b"".join(part + b"/" for part, _ in shared)
     digest = hashlib.sha256()
     for path in images:
-        digest.update(path[start:] + b"\0")
-    return digest.hexdigest()[:16]
+        digest.update(path[len(folder) :] + b"\0")
+    return folder.decode(errors="replace"), digest.hexdigest()[:16]
 
 
 @contextlib.contextmanager
@@ -102,6 +113,8 @@ def open_run(
             log.info(f"no checkpoint in {folder}: starting afresh")
         if options.resume != AUTO:
             lock()  # not earlier, so that a mistake leaves no empty folder
+            if context.is_first:
+                _check_replaced(folder, saved, description)
         yield folder, start, saved
 
 
@@ -109,8 +122,8 @@ def _find_folder(options: ContrastOptions, description: dict[str, Any]) -> Path:
     """The folder with this run's name below ``model_path``; with ``--resume auto`` perhaps another one, to continue.
 
     The folder with this run's exact name if it has a checkpoint. Else, of the folders whose checkpoints have the same
-    ``FIXED`` options, the one written last: batch size, epochs, learning rate or ``--amp`` may differ. ``model_path``
-    can be such a folder itself. Else the run is new and has its own name.
+    ``FIXED`` options, the one written last: batch size, epochs, learning rate or ``--amp`` may differ, unless the
+    other run is complete. ``model_path`` can be such a folder itself. Else the run is new and has its own name.
     """
     own = options.model_path / options.run_name
     if options.resume != AUTO or checkpoint_paths(own) or not options.model_path.is_dir():
@@ -124,7 +137,7 @@ def _find_folder(options: ContrastOptions, description: dict[str, Any]) -> Path:
         elif not newest.run:
             path = newest.path
             obstacles[folder] = f"{path.name} does not tell its options; --resume {path} continues from it"
-        elif obstacle := _find_obstacle(newest.run, description):
+        elif obstacle := _find_obstacle(newest, description):
             obstacles[folder] = f"it {obstacle}"
         else:
             fitting.append(folder)
@@ -138,11 +151,28 @@ def _find_folder(options: ContrastOptions, description: dict[str, Any]) -> Path:
     return latest
 
 
-def _find_obstacle(run: dict[str, Any], description: dict[str, Any]) -> str | None:
-    """How another run, by its description, was trained such that this run cannot continue it; None if it can."""
-    for name, effect in EFFECTS.items():
-        if effect == FIXED and name in run and run[name] != description[name]:
+def _find_differing(run: dict[str, Any], description: dict[str, Any]) -> dict[str, str]:
+    """Name -> a sentence, for what differs between another run and this one and is known of both."""
+    differing = {
+        name: f"{name} was {run[name]} and is {value}"
+        for name, value in description.items()
+        if run.get(name, value) != value
+    }
+    if IMAGE_LIST in differing:
+        differing[IMAGE_LIST] = "the list has other images, or another order of them"
+    return differing
+
+
+def _find_obstacle(saved: Saved, description: dict[str, Any]) -> str | None:
+    """Why this run cannot continue the run of a checkpoint; None if it can."""
+    run = saved.run
+    differing = _find_differing(run, description)
+    for name in differing:
+        if EFFECTS.get(name) == FIXED:
             return f"was trained with --{name} {run[name]}, this run has --{name} {description[name]}"
+    if saved.position.epoch >= description["epochs"] and differing.keys() - OF_MACHINES:
+        why = "; ".join(sentence for name, sentence in differing.items() if name not in OF_MACHINES)
+        return f"is complete, and differs from this run: {why}"
     weight, own_weight = run.get("level_weight", 0), description["level_weight"]
     if bool(weight) != bool(own_weight):
         return (
@@ -157,8 +187,6 @@ def _read_resumed(options: ContrastOptions, folder: Path) -> Saved | None:
     if options.resume == AUTO:
         return newest_checkpoint(folder)
     if options.resume is None:
-        if (folder / CURRENT).exists():
-            log.warning(f"{folder / CURRENT} of an earlier run will be replaced; --resume auto would continue that run")
         return None
     path = Path(options.resume)
     if path.is_dir():
@@ -166,6 +194,26 @@ def _read_resumed(options: ContrastOptions, folder: Path) -> Saved | None:
         advice = f"name the checkpoint in it: {newest}" if newest else "it holds no checkpoint of a training"
         raise UserError(f"--resume {path} is a folder; {advice}")
     return read_checkpoint(path)
+
+
+def _check_replaced(folder: Path, saved: Saved | None, description: dict[str, Any]) -> None:
+    """Raises UserError if this run would replace checkpoints of another run in its folder; warns for an equal run's.
+
+    A run that continues from the folder's newest checkpoint, ``saved``, replaces nothing.
+    """
+    there = newest_checkpoint(folder, verify=False)
+    if there is None:
+        return
+    if saved and saved.path.resolve().parent == folder.resolve() and saved.position == there.position:
+        return
+    differing = _find_differing(there.run, description)
+    if there.run and not differing:
+        log.warning(f"{there.path} of an earlier run will be replaced; --resume auto would continue that run")
+        return
+    why = "; ".join(differing.values()) or "it does not tell its options"
+    raise UserError(
+        f"{there.path} is of another run, which this run would replace: {why}; name another --model_path and --tb_path"
+    )
 
 
 def _newest_of_nodes(
@@ -207,6 +255,8 @@ def _continue_from(saved: Saved, description: dict[str, Any], learner: Learner, 
     log.info(f"resuming after {start} of {saved.path}")
     if start.epoch >= description["epochs"]:
         log.info(f"nothing to do: {saved.path} has completed {start.epoch} of --epochs {description['epochs']}")
+    for sentence in _find_differing(saved.run, {IMAGE_FOLDER: description[IMAGE_FOLDER]}).values():
+        log.warning(f"{sentence}: the images must be the same")
     for sentence in differences:
         log.warning(sentence)
     if differences:
@@ -217,19 +267,13 @@ def _continue_from(saved: Saved, description: dict[str, Any], learner: Learner, 
 def find_differences(saved: Saved, description: dict[str, Any]) -> list[str]:
     """A sentence on each difference between the checkpoint's run and this one.
 
-    Raises UserError, with both values, for a different architecture, method, queue or optimiser, and where only one of
-    the two networks predicts levels.
+    Raises UserError, with both values, for a different architecture, method, queue or optimiser, where only one of the
+    two networks predicts levels, and where the checkpoint's run is complete.
     """
-    run = saved.run
-    obstacle = _find_obstacle(run, description)
+    obstacle = _find_obstacle(saved, description)
     if obstacle:
-        raise UserError(f"checkpoint {saved.path} {obstacle}")
-    differing = [name for name in description if name in run and run[name] != description[name]]
-    sentences = [
-        f"{name} was {run[name]} and is {description[name]}: {EFFECTS[name]}"
-        for name in differing
-        if name != IMAGE_LIST
-    ]
-    if IMAGE_LIST in differing and "images" not in differing:
-        sentences.append(f"the list has other images, or another order of them: {EFFECTS['images']}")
-    return sentences
+        raise UserError(f"checkpoint {saved.path} {obstacle}; another --model_path starts a new run")
+    differing = _find_differing(saved.run, description)
+    if "images" not in differing and IMAGE_LIST in differing:
+        differing["images"] = differing[IMAGE_LIST]
+    return [f"{sentence}: {EFFECTS[name]}" for name, sentence in differing.items() if name in EFFECTS]

@@ -25,6 +25,7 @@ from learning.contrastive.training_state import (
     OF_EPOCH,
     Learner,
     Position,
+    checkpoint_size,
     save_checkpoint,
     share_statistics,
     training_state,
@@ -65,7 +66,8 @@ def train(options: ContrastOptions, backend: str, member: Membership | None) -> 
         # Most trainings have no probe, and these imports (pandas, scikit-learn) take seconds.
         from learning.contrastive.probe import Probe
 
-        probe = Probe(options, unwrapped(learner.moco.f_q).get_submodule("encoder"), context, device)
+        encoder = unwrapped(learner.moco.f_q).get_submodule("encoder")
+        probe = Probe(options, encoder, context, device, options.epochs * steps_per_epoch)
     description = describe_run(options, context, dataset.images.paths)
     several = f"{context.world_size} processes on {device.type} over {backend}"
     processes = several if context.world_size > 1 else f"1 process on {device.type}"
@@ -81,6 +83,9 @@ def train(options: ContrastOptions, backend: str, member: Membership | None) -> 
         in_own_folder = folder == options.model_path == options.tb_path
         tb_folder = folder if in_own_folder else options.tb_path / folder.name
         log.info(f"checkpoints: {folder}")
+        size, n_kept = checkpoint_size(learner), options.n_kept
+        fewer = "; --keep N keeps the last N" if n_kept > 1 and not options.keep else ""
+        log.info(f"to be kept: {n_kept} of about {size / 1e6:,.0f} MB, {n_kept * size / 1e9:,.1f} GB together{fewer}")
         log.info(f"TensorBoard: {tb_folder}")
         batches = epoch_batches(len(dataset), options.batch_size, options.epochs, options.seed, context, start)
         loader = build_loader(dataset, batches, options.num_workers, context, device)
@@ -104,8 +109,8 @@ def train(options: ContrastOptions, backend: str, member: Membership | None) -> 
                     share_statistics(learner.moco)
                     is_best = due_probe is not None and due_probe.measure(position, progress.add_measurement)
                     if context.is_first:
-                        kept = position.epoch % options.save_freq == 0 or position.epoch == options.epochs
-                        keep_as = OF_EPOCH.format(position.epoch) if position.at_epoch_end and kept else None
+                        kept = position.at_epoch_end and options.keeps(position.epoch)
+                        keep_as = OF_EPOCH.format(position.epoch) if kept else None
                         state = training_state(learner, position, description, probe.state() if probe else None)
                         save_checkpoint(state, folder, keep_as, options.keep, is_best)
                 if position.epoch < options.epochs:

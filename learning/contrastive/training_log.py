@@ -27,6 +27,7 @@ from options.contrast import ContrastOptions
 
 N_PICTURED_PAIRS = 12
 NEVER = 10**9  # seconds
+BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}, {rate_fmt}{postfix}]"  # tqdm's, without the time left of an epoch
 
 
 class Step(NamedTuple):
@@ -126,6 +127,7 @@ class Progress:
                     initial=self._position.step,
                     desc=f"epoch {self._position.epoch + 1}/{self._options.epochs}",
                     unit="step",
+                    bar_format=BAR,
                     dynamic_ncols=True,
                 )
             asked = time.perf_counter()
@@ -178,20 +180,21 @@ class Progress:
         return position.epoch + 1, position.step
 
     def _show(self, loss: float, acc: float) -> None:
-        """Prints the mean loss and accuracy of the pending steps, in the bar or as a line."""
+        """Prints the mean loss and accuracy of the pending steps, and the time left, in the bar or as a line."""
         now = time.perf_counter()
         elapsed = now - self._reported
+        seconds_per_step = (now - self._started) / (self._position.global_step - self._start.global_step)
+        steps_left = (self._options.epochs - self._position.epoch) * self._steps_per_epoch - self._position.step
         text = (
             f"loss {loss:.3f}  acc {acc:.2f}%  lr {self._pending[-1].learning_rate:.4g}  "
-            f"{self._images / elapsed:.1f} images/s  waiting {self._waited / elapsed:.0%}"
+            f"{self._images / elapsed:.1f} images/s  waiting {self._waited / elapsed:.0%}  "
+            f"left {tqdm.format_interval(seconds_per_step * steps_left)}"
         )
         if self._bar:
             self._bar.set_postfix_str(text)
             return
         epoch, step = self._within_epoch(self._position)
-        seconds_per_step = (now - self._started) / (self._position.global_step - self._start.global_step)
-        remaining = tqdm.format_interval(seconds_per_step * (self._steps_per_epoch - step))
-        log.info(f"epoch {epoch}/{self._options.epochs}  step {step}/{self._steps_per_epoch}  {text}  left {remaining}")
+        log.info(f"epoch {epoch}/{self._options.epochs}  step {step}/{self._steps_per_epoch}  {text}")
 
     def add_measurement(self, measurement: Measurement, best: Measurement) -> None:
         """Prints and logs a measurement of the probe. Called by rank 0, when all steps are reported."""

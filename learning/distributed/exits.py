@@ -35,6 +35,11 @@ from learning.distributed.environment import ProcessContext
 from learning.distributed.process_group import COLLECTIVE_TIMEOUT
 from networks.errors import UserError
 
+OWN_ERROR = re.compile(
+    "ncclUnhandledCudaError|ncclInvalid|ncclInternalError|shared memory|No space left|[Uu]nable to (find|resolve)"
+)
+"""What NCCL and gloo say where the fault is with this process or its machine."""
+
 
 def exit_on_signals() -> None:
     """Makes signals raise Stopped in this process, until a ``StopRequest`` only notes them: nothing is to be saved yet.
@@ -107,10 +112,15 @@ def run_rank(work: Callable[[], None], context: ProcessContext) -> None:
 
 
 def lost_contact(error: BaseException) -> bool:
-    """Whether an error means that another process is gone: gloo's and NCCL's errors have no type in common."""
+    """Whether an error means that another process is gone: gloo's and NCCL's errors have no type in common.
+
+    An error of this process's own may have the same types: only its text tells.
+    """
     text = str(error)
-    return isinstance(error, dist.DistError) or (
-        isinstance(error, RuntimeError) and ("gloo/" in text or "Gloo" in text or "NCCL" in text)
+    return (
+        not OWN_ERROR.search(text)
+        and isinstance(error, RuntimeError)
+        and (isinstance(error, dist.DistError) or "gloo/" in text or "Gloo" in text or "NCCL" in text)
     )
 
 

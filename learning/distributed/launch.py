@@ -123,7 +123,8 @@ def start_node(
             hint = "; by the system when memory runs out, see its log (dmesg)" if -status == signal.SIGKILL else ""
             sentence = f"{name} was ended by {signal.Signals(-status).name}{hint}"
         else:
-            sentence = f"{name} ended with status {status}; the others were stopped"
+            # It has printed its own error: continuing may be no remedy.
+            raise UserError(f"{name} ended with status {status}; the others were stopped") from None
         raise UserError(f"{sentence}; --resume auto continues from the last checkpoint") from None
     except KeyboardInterrupt:  # a second Ctrl-C
         for process in ranks.processes:

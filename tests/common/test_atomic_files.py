@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from common.atomic_files import check_target, cut_name, whole_file, write_array
+from common.atomic_files import check_target, cut_name, whole_file, whole_folder, write_array
 from networks.errors import UserError
 
 
@@ -102,4 +102,15 @@ def test_safetensors_that_do_not_fit_on_the_disk_are_a_sentence_and_no_file(tmp_
     refused = pytest.raises(UserError, match=r"x\.safetensors cannot be written: File too large")
     with largest_file(1024), refused, whole_file(path) as temporary:
         save_file({"x": np.ones(4000, np.float32)}, temporary)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("whole", [whole_file, whole_folder])
+def test_a_file_that_cannot_be_read_is_not_called_one_that_cannot_be_written(tmp_path, whole):
+    with pytest.raises(UserError) as caught, whole(tmp_path / "x"):
+        (tmp_path / "rows.npy").read_bytes()
+    assert caught.value.sentence == f"{tmp_path}/rows.npy: No such file or directory"
+    refused = pytest.raises(UserError, match=r"/x cannot be written: No(t a| such file or) directory")
+    with refused, whole(tmp_path / "x") as new:
+        (new / "below" / "it").write_bytes(b"")
     assert list(tmp_path.iterdir()) == []

@@ -177,6 +177,20 @@ def test_our_own_mistake_keeps_its_traceback():
         run_script(lambda: 1 / 0)
 
 
+@pytest.mark.parametrize("own, used", [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_threads_that_wait_sleep_unless_the_user_has_a_policy(own, used):
+    """It must be known when torch is imported, which no script does before its work."""
+    code = """
+import os, sys
+from common.process import run_script
+run_script(lambda: print(os.environ["OMP_WAIT_POLICY"], "torch" in sys.modules))
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    environment |= {"OMP_WAIT_POLICY": own} if own else {}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.stdout == f"{used} False\n"
+
+
 SAY = "from common import log; from common.process import run_script; run_script(lambda: log.info('score 0.5' * 10000))"
 
 

@@ -177,6 +177,14 @@ def test_missing_images_are_named_with_their_line(tmp_path):
         read_training_csv(csv_path).check_existence()
 
 
+def test_a_name_that_the_disk_opens_exists_though_it_is_listed_otherwise(tmp_path, monkeypatch):
+    """IMG.JPG, where the list has img.jpg, on a disk that ignores case."""
+    csv_path = write_training_set(tmp_path, n_images=2)
+    listed = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda folder: [name.upper() for name in listed(folder)])
+    read_training_csv(csv_path).check_existence()
+
+
 def test_a_long_list_is_held_in_arrays_which_workers_share(tmp_path):
     """Python strings would be copied into each worker by their reference counts."""
     n_images = 200_000

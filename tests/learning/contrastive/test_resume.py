@@ -7,9 +7,11 @@ import time
 from contextlib import nullcontext
 
 import pytest
+import torch
 
-from learning.contrastive import trainer
+from learning.contrastive import resume, trainer
 from learning.contrastive.training_log import Progress
+from networks.encoder import build_encoder
 from networks.errors import UserError
 from tests.images import write_training_set
 from tests.runs import assert_same_curves, assert_same_training, checkpoint, run_folder, scalars, train_here
@@ -165,8 +167,8 @@ def test_auto_finds_the_run_though_its_name_has_changed(run, tmp_path, capsys):
     # Another queue is another run; and the one with the exact name comes before a newer one that fits.
     run(tmp_path, *AUTO, "--nce_k", 64, "--epochs", 1)
     assert "starting afresh" in capsys.readouterr().out and len(list(tmp_path.iterdir())) == 2
-    run(tmp_path, *AUTO, "--epochs", 1)
-    assert f"nothing to do: {first / 'current.pth'} has completed 2 of --epochs 1" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"complete, and differs from this run: .*amp was True and is False"):
+        run(tmp_path, *AUTO, "--epochs", 1)
 
 
 def test_of_several_runs_that_fit_auto_continues_the_newest(run, tmp_path, capsys):
@@ -193,3 +195,69 @@ def test_a_network_that_predicts_levels_is_another_run(run, tmp_path, capsys):
     assert "starting afresh" in capsys.readouterr().out and len(list(tmp_path.iterdir())) == 2
     with pytest.raises(UserError, match=r"was trained with --level_weight 0, this run has --level_weight 0\.3"):
         run(tmp_path, "--resume", first / "current.pth", *levels)
+
+
+@pytest.fixture
+def other_run(csv_path, tmp_path):
+    """What makes another run that has the same name: an option, or other images."""
+
+    def other_run(what):
+        if what == "image_folder":
+            shutil.copytree(csv_path.parent, tmp_path / "other_images")
+            moved = tmp_path / "other.csv"
+            moved.write_text(csv_path.read_text().replace(f"{csv_path.parent}/", f"{tmp_path}/other_images/"))
+            return ("--csv_path", moved)
+        if what == "init":
+            torch.save(build_encoder("resnet18").state_dict(), tmp_path / "init.pth")
+            return ("--init", tmp_path / "init.pth")
+        return (f"--{what}", {"seed": 1, "alpha": 0.99, "weight_decay": 0.01, "feat_dim": 8}[what])
+
+    return other_run
+
+
+@pytest.mark.parametrize("what", ["seed", "alpha", "weight_decay", "feat_dim", "init", "image_folder"])
+def test_another_run_of_the_same_name_replaces_nothing_and_does_not_end_as_done(run, other_run, tmp_path, what):
+    """Without --resume, and with auto where the first run is complete; the sentence names the option."""
+    more = other_run(what)
+    expt = tmp_path / "expt"
+    run(expt, "--epochs", 1)
+    (folder,) = expt.iterdir()
+    first = {path: path.read_bytes() for path in folder.glob("*.pth")}
+    with pytest.raises(UserError, match=rf"of another run, which this run would replace: .*{what} was .* and is "):
+        run(expt, "--epochs", 1, *more)
+    with pytest.raises(UserError, match=rf"checkpoint .*{what} .*; another --model_path starts a new run"):
+        run(expt, "--epochs", 1, *more, "--resume", "auto")
+    assert [*expt.iterdir()] == [folder] and first == {path: path.read_bytes() for path in folder.glob("*.pth")}
+
+
+def test_a_named_checkpoint_continues_as_another_run_only_where_nothing_later_is_replaced(run, tmp_path, capsys):
+    run(tmp_path)
+    folder = run_folder(tmp_path)
+    early, latest = folder / "ckpt_epoch_1.pth", folder / "current.pth"
+    with pytest.raises(UserError, match=r"which this run would replace: alpha was 0\.999 and is 0\.9;"):
+        run(tmp_path, "--resume", early, "--alpha", 0.9)
+    run(tmp_path, "--resume", early)  # the same run: it comes to the same checkpoints
+    assert "of an earlier run will be replaced" in capsys.readouterr().err
+    run(tmp_path, "--resume", latest)
+    assert f"nothing to do: {latest} has completed 2 of --epochs 2" in capsys.readouterr().out
+
+
+def test_a_complete_run_is_done_also_on_other_machines(run, tmp_path, capsys, monkeypatch):
+    """A launcher may replace a node after the last step. An equal run that starts anew is warned."""
+    run(tmp_path, "--epochs", 1)
+    description = resume.describe_run
+    other = {"processes": 3, "processes_per_node": 3}
+    monkeypatch.setattr(trainer, "describe_run", lambda *given: description(*given) | other)
+    run(tmp_path, *AUTO, "--epochs", 1)
+    assert "nothing to do" in capsys.readouterr().out
+    monkeypatch.undo()
+    run(tmp_path, "--epochs", 1)
+    assert "of an earlier run will be replaced; --resume auto would" in capsys.readouterr().err
+
+
+def test_auto_gives_a_run_its_own_folder_beside_a_complete_one(run, tmp_path, capsys):
+    """The learning rate is in the name: a second run starts, instead of ending as the first one."""
+    run(tmp_path, *AUTO, "--epochs", 1)
+    run(tmp_path, *AUTO, "--epochs", 1, "--learning_rate", 0.01)
+    assert "learning_rate was 0.05 and is 0.01" in capsys.readouterr().err
+    assert len(list(tmp_path.iterdir())) == 2
