@@ -238,7 +238,9 @@ def exit_at_once(status: int) -> NoReturn:
 
 def explain_system_error(error: BaseException) -> str | None:
     """A sentence for an error of the operating system, which a person can fix, else None."""
-    if is_out_of_memory(error):
+    # The loader of libraries says this of an address space that is too small (ulimit -v); other reasons follow a colon.
+    too_small = isinstance(error, ImportError) and str(error).endswith("failed to map segment from shared object")
+    if is_out_of_memory(error) or too_small:
         return "the memory is too small for this; close other programs, or use smaller images or fewer workers (-j)"
     if isinstance(error, OSError) and error.strerror:
         name = os.fsdecode(error.filename) if isinstance(error.filename, bytes) else error.filename

@@ -40,7 +40,8 @@ class ContrastOptions:
 
     csv_path: Path = option(
         Path("csv_files/moco_train.csv"),
-        "CSV with a column Image_path (see csv_files/README.md), or tar shards: a tar file, a folder or a list",
+        "CSV with a column Image_path (see csv_files/README.md), or tar shards: a tar file, 's/{{000..012}}.tar', "
+        "'s/*.tar', a folder or a list",
         group="training images",
     )
     data_folder: Path | None = option(

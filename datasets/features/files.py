@@ -139,11 +139,11 @@ def check_precision(output_dir: Path, kind: str, amp: bool) -> None:
 
     Older versions did not record it; their features count as computed without --amp.
     """
-    claim = _read_claim(output_dir, kind)
-    if claim and bool(claim.get("amp")) != amp:
+    claim, folder = _read_claim(output_dir, kind), output_dir / f"feats_{kind}"
+    if bool(claim.get("amp")) != amp and (claim or any(folder.rglob("*.npy"))):
         held, asked = ("with", "without") if claim.get("amp") else ("without", "with")
         raise UserError(
-            f"{output_dir / f'feats_{kind}'} holds features computed {held} --amp, not {asked}; compute {held} it, "
+            f"{folder} holds features computed {held} --amp, not {asked}; compute {held} it, "
             "name another folder, or remove this one"
         )
 
@@ -297,29 +297,49 @@ def _short_enough(name: str, always: bool = False) -> str:
 
 
 def read_rows(paths: Sequence[Path]) -> np.ndarray:
-    """(len(paths), n_features) float32; UserError for files that are damaged, not finite, or of different lengths."""
+    """(len(paths), n_features), as ``as_features`` gives them; UserError also for files of different lengths."""
     rows = np.empty((0, 0), np.float32)
     for index, path in enumerate(paths):
         row = read_row(path)
         if index == 0:
-            rows = np.empty((len(paths), row.size), np.float32)
+            rows = np.empty((len(paths), row.size), row.dtype)
         elif row.size != rows.shape[1]:
             raise UserError(
                 f"features {path} have {row.size} values, and {paths[0]} has {rows.shape[1]}; they are of different "
                 "encoders"
             )
+        rows = rows.astype(np.promote_types(rows.dtype, row.dtype), copy=False)
         rows[index] = row
     return rows
 
 
 def read_row(path: Path) -> np.ndarray:
-    """(n_features,) from one file; UserError for a file that holds anything else."""
+    """(n_features,) from one file, as ``as_features`` gives them; UserError for a file that holds anything else."""
     try:
         values = np.load(path, allow_pickle=False)
     except Exception as error:  # numpy's readers raise any exception for a damaged file
         raise UserError(f"features {path} cannot be read: {error}") from None
-    if not isinstance(values, np.ndarray) or values.dtype.kind != "f" or values.size == 0:
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in NUMBERS or values.size == 0:
         raise UserError(f"features {path} are not an array of numbers")
-    if not np.isfinite(values).all():
-        raise UserError(f"features {path} are not finite")
-    return values.ravel()
+    return as_features(values.reshape(1, -1), f"features {path}")[0]
+
+
+NUMBERS = "fiu"
+"""The kinds of arrays, by numpy's letters, that can be features."""
+
+
+def as_features(values: np.ndarray, where: str, names: Sequence[str] = ()) -> np.ndarray:
+    """Features (n, p) of any type of ``NUMBERS`` as float32, or as float64 where float32 would cut digits of the type.
+
+    Raises UserError, with ``where`` and the row's name, for one that is not finite or beyond the range of float32.
+    """
+    values = values.astype(np.promote_types(values.dtype, np.float32), copy=False)
+    largest = np.maximum(values.max(axis=1), -values.min(axis=1))
+    limit = np.finfo(np.float32).max
+    wrong = np.flatnonzero(~(largest <= limit))
+    if wrong.size:
+        row = wrong[0]
+        reason = f"are as large as {largest[row]:g}; at most {limit:.2g} is possible, so divide all by one number"
+        of_row = f" of {names[row]}" if names else ""
+        raise UserError(f"{where}{of_row} {reason if np.isfinite(largest[row]) else 'are not finite'}")
+    return values

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from common.atomic_files import whole_file
-from datasets.features.files import FeatureFolder, feature_file, read_encoder, read_row, read_rows
+from datasets.features.files import NUMBERS, FeatureFolder, as_features, feature_file, read_encoder, read_row, read_rows
 from datasets.images.lists import LIST_SUFFIX, PATH_COLUMNS, ListedImage, match_names
 from datasets.opinions.label_files import read_numbers
 from datasets.opinions.tables import IMAGE, TABLE_SUFFIXES, read_csv
@@ -76,7 +76,8 @@ class FeatureFiles:
     def read(self, names: Sequence[str]) -> np.ndarray:
         """(len(names), features of all kinds side by side) float32, in the order of ``names``.
 
-        Raises UserError, with the file, for features that are damaged, not finite, or of different lengths.
+        Those of another program are float64 where float32 would cut them. Raises UserError, with the file, for features
+        that are damaged, not finite, too large, or of different lengths.
         """
         of_kinds = []
         for kind in self.kinds:
@@ -85,11 +86,7 @@ class FeatureFiles:
             if files:
                 of_kinds.append(read_rows(files))
                 continue
-            values = np.array(rows, np.float32)
-            wrong = np.flatnonzero(~np.isfinite(values).all(axis=1))
-            if wrong.size:
-                raise UserError(f"features {self.source}: the {kind} features of {names[wrong[0]]} are not finite")
-            of_kinds.append(values)
+            of_kinds.append(as_features(np.array(rows), f"features {self.source}: the {kind} features", names))
         return np.concatenate(of_kinds, axis=1)
 
     def file_digests(self, names: Sequence[str]) -> list[str | None]:
@@ -139,11 +136,18 @@ def _in_single_file(path: Path, kinds: Sequence[str]) -> dict[str, _OfKind]:
         rows = arrays.get(stored[kind])
         if rows is None:
             continue
-        if rows.ndim != 2 or len(rows) != len(names) or rows.dtype.kind != "f":
-            given = f"array '{stored[kind]}' is {rows.dtype} {rows.shape}"
-            raise UserError(f"features {path}: {given}, and there are {len(names)} names")
+        n_features = max(rows.shape[1:], default=0)  # other axes may be there, of length 1
+        if (
+            rows.dtype.kind not in NUMBERS
+            or rows.shape[:1] != (len(names),)
+            or not (0 < rows.size == len(names) * n_features)
+        ):
+            raise UserError(
+                f"features {path}: array '{stored[kind]}' is {rows.dtype} {rows.shape}; real numbers in the shape "
+                f"({len(names)}, number of features) are needed, a row for each of the {len(names)} names"
+            )
         encoder = arrays.get(f"{kind}_encoder")
-        rows_of = dict(zip(names, rows, strict=True))
+        rows_of = dict(zip(names, rows.reshape(len(names), n_features), strict=True))
         features[kind] = _OfKind(rows_of, None if encoder is None else str(encoder), digests)
     if len(features) > 1:
         features.pop(GIVEN, None)
@@ -161,7 +165,7 @@ def _in_table(path: Path, kinds: Sequence[str]) -> dict[str, _OfKind]:
     if not columns:
         raise UserError(f"{where} have no column but that of the images; each other column is a feature")
     values = [read_numbers(table[column], where, f"feature {column}") for column in columns]
-    rows = np.stack(values, axis=1).astype(np.float32)
+    rows = np.stack(values, axis=1)
     return {GIVEN: _OfKind(dict(zip(table[IMAGE], rows, strict=True)))}
 
 

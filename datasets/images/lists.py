@@ -5,6 +5,7 @@ stamps by which changed files are noticed.
 from __future__ import annotations
 
 import codecs
+import filecmp
 import glob
 import hashlib
 import itertools
@@ -92,6 +93,8 @@ class ImageListing:
     """The images that an input names, each file once.
 
     ``rows`` are the input's, in its order, repeated ones too: the image as the input gives it, and that of the listing.
+    An image of a folder or glob is given as the path that opens from the current folder. So is one that two lists call
+    alike, if they mean different files: no two images have the same name here.
     ``folders`` accounts for files and folders that are not among them.
     """
 
@@ -109,15 +112,16 @@ def list_images(sources: str | os.PathLike | Sequence[str | os.PathLike], option
 
     A folder means all images below it, sorted; a glob the files that it fits, sorted; a table (.csv, .tsv, .xlsx) the
     paths in its column Image_path or image; a .txt file, and "-" for standard input, one path per line. Relative paths
-    in a table or list start at the current folder, or else at the folder of the file. Raises UserError for a source
-    that does not exist or names no image; its sentence calls the source as the command line does, ``option``. Folders
-    that cannot be read are printed.
+    in a table or list start at the folder of the file, or else at the current folder. Raises UserError for a source
+    that does not exist or names no image, and for a path that is a different file in each of these folders; its
+    sentence calls the source as the command line does, ``option``. Folders that cannot be read are printed.
     """
     if isinstance(sources, (str, os.PathLike)):
         sources = [sources]
     listing = ImageListing()
     listed: dict[str, ListedImage] = {}
     names: set[str] = set()
+    called: dict[str, ListedImage] = {}
     for source in (os.fspath(one) for one in sources):
         found = _find(source, listing.folders, option)
         if not found:
@@ -132,7 +136,9 @@ def list_images(sources: str | os.PathLike | Sequence[str | os.PathLike], option
                 names.add(name)
                 listed[absolute] = ListedImage(path, name)
                 listing.images.append(listed[absolute])
-            listing.rows.append((given, listed[absolute]))
+            image = listed[absolute]
+            row = next((one for one in (given, path) if called.setdefault(one, image) is image), absolute)
+            listing.rows.append((row, image))
     for sentence in listing.folders.unreadable:
         log.error(sentence)
     return listing
@@ -142,6 +148,8 @@ def _find(source: str, folders: FolderListing, option: str) -> list[_Found]:
     """The images of one source; what a folder leaves out is added to ``folders``."""
     path = Path(source)
     if source == STANDARD_INPUT:
+        if sys.stdin is None:
+            raise UserError(f"{option} {source}: standard input is closed; pipe a list of paths into the command")
         return _find_in_lines(sys.stdin.buffer.read(), Path(), f"{option} standard input")
     if path.is_dir():
         folder = scan_folder(source)
@@ -149,7 +157,7 @@ def _find(source: str, folders: FolderListing, option: str) -> list[_Found]:
         folder.images.clear()
         folders.add(folder)
         names = [image.relative_to(source).as_posix() for image in images]
-        return [(str(image), name, (name,)) for image, name in zip(images, names, strict=True)]
+        return [(str(image), str(image), (name,)) for image, name in zip(images, names, strict=True)]
     if path.suffix.lower() in TABLE_SUFFIXES:
         return _find_in_table(path, option)
     if path.suffix.lower() == LIST_SUFFIX and path.is_file():
@@ -170,7 +178,7 @@ def _find_in_table(csv_path: Path, option: str) -> list[_Found]:
     for line, plain, given in zip(table.index, table[IMAGE], table[AS_WRITTEN], strict=True):
         if not plain:
             raise UserError(f"{option} {csv_path}, line {line}: no image is named")
-        found.append((_from_here_or(csv_path.parent, plain), given, (image_name(plain),)))
+        found.append((_from_folder(csv_path.parent, plain), given, (image_name(plain),)))
     return found
 
 
@@ -186,7 +194,7 @@ def _find_in_lines(content: bytes, folder: Path, where: str) -> list[_Found]:
 def paths_in_list(content: bytes, folder: Path) -> Iterator[tuple[str, str, str]]:
     """The entries of a list, a line each or separated by NUL (``find -print0``): path to open, plain spelling, line.
 
-    A relative path begins at the current folder, or at ``folder`` where a file is only there. Lines that begin with "#"
+    A relative path begins at ``folder``, or at the current folder where a file is only there. Lines that begin with "#"
     are comments. Blanks and quotation marks around a path do not belong to it, unless there is a file with them in its
     name. PowerShell writes UTF-16, and Windows writes backslashes.
     """
@@ -198,21 +206,31 @@ def paths_in_list(content: bytes, folder: Path) -> Iterator[tuple[str, str, str]
         plain = given.strip()
         unquoted = plain[1:-1] if len(plain) > 2 and plain[0] == plain[-1] and plain[0] in "\"'" else plain
         for one in dict.fromkeys((given, plain, unquoted, unquoted.replace("\\", "/"))):
-            path = _from_here_or(folder, one)
+            path = _from_folder(folder, one)
             if one and os.path.lexists(path):
                 break
         else:
-            one, path = unquoted, _from_here_or(folder, unquoted)
+            one, path = unquoted, _from_folder(folder, unquoted)
             if not one or one.startswith("#"):
                 continue
         yield path, one, given
 
 
-def _from_here_or(folder: Path, given: str) -> str:
-    """A relative path from the current folder, or from ``folder`` where a file is only there."""
+def _from_folder(folder: Path, given: str) -> str:
+    """A relative path from ``folder``, or from the current folder where a file is only there.
+
+    UserError where both have a file of this path, and their contents differ: one would be of another database.
+    """
     # os.path accepts names that are too long for the file system; pathlib raises.
-    from_folder = os.path.join(folder, given)
-    return from_folder if not os.path.exists(given) and os.path.exists(from_folder) else given  # noqa: PTH110
+    beside = given if folder == Path() else os.path.join(folder, given)
+    if beside == given or not os.path.lexists(beside):
+        return given
+    if os.path.isfile(given) and os.path.isfile(beside) and not filecmp.cmp(given, beside, shallow=False):  # noqa: PTH113
+        raise UserError(
+            f"image {given} can be {beside} or {os.path.abspath(given)}, which differ; run the command in another "
+            "folder, or list complete paths"
+        )
+    return beside
 
 
 def image_name(given: str) -> str:

@@ -15,6 +15,7 @@ import unicodedata
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from common import log
@@ -296,11 +297,15 @@ def _plain_name(given: str, folder: Path) -> str:
 
 
 def write_csv(csv_path: str | os.PathLike, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Writes a table completely or not at all; ``read_csv`` gives names in any encoding back unchanged."""
+    """Writes a table completely or not at all; ``read_csv`` gives names in any encoding back unchanged.
+
+    Lines end with a line feed alone, on Windows too.
+    """
     with (
         whole_file(csv_path) as temporary,
         open(temporary, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
     ):
-        writer = csv.writer(file)
+        # The writer quotes a name that holds a carriage return only if its own lines end with one.
+        writer = csv.writer(SimpleNamespace(write=lambda line: file.write(line.removesuffix("\r\n") + "\n")))
         writer.writerow(columns)
         writer.writerows(rows)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from common import log
 from common.names import MAX_PIXELS, PATH_COLUMN
 from datasets.images.folders import scan_folder
 from datasets.images.lists import LIST_SUFFIX, paths_in_list
@@ -19,6 +22,11 @@ from datasets.images.reading import read_image
 from datasets.opinions.tables import IMAGE, read_csv
 from datasets.training.shards import SHARD, ShardImages, find_shards, list_shard_images
 from networks.errors import UserError
+
+COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
+"""Endings of shards that are refused, with the program that decompresses them."""
+
+SHARDS = (SHARD, *COMPRESSED)
 
 _SUBSTITUTES = 10
 """Number of images that are tried in place of an unreadable one."""
@@ -79,25 +87,31 @@ class TrainingImages(NamedTuple):
 def read_training_csv(csv_path: str | os.PathLike) -> TrainingImages:
     """Reads the column ``Image_path``, or lists the images of tar shards.
 
-    ``csv_path`` is a CSV of images, a tar file, a folder of tar files, or a CSV or ``.txt`` file of their paths. Raises
-    UserError for a missing file, column or path, for an empty table, and for a shard that cannot be used.
+    ``csv_path`` is a CSV of images, a tar file, several as a glob or in WebDataset's notation with braces, a folder of
+    tar files, or a CSV or ``.txt`` file of their paths. Raises UserError for a missing file, column or path, for an
+    empty table, and for a shard that cannot be used.
     """
     path = Path(csv_path)
     shards: list[str] = []
-    if not path.exists():
+    if path.name.endswith(SHARDS) and not path.is_dir():
+        shards = _expand(os.fspath(csv_path))
+        source = f"shard{'s' * (len(shards) > 1)} {csv_path}"
+    elif not path.exists():
         raise UserError(
             f"training CSV {csv_path} does not exist; `python -m datasets.training_csv` makes one, see csv_files/"
         )
     if path.is_dir():
         source, shards = f"folder {csv_path}", find_shards(path)
+        compressed = sorted(os.fspath(path / name) for name in os.listdir(path) if name.endswith(COMPRESSED))
+        if shards and compressed:
+            log.warning(f"{source}: {len(compressed)} compressed tar files are left out (first: {compressed[0]})")
+        shards = shards or compressed
         if not shards:
             raise UserError(f"{source} holds no tar files; `python -m datasets.training_csv` lists images")
-    elif path.suffix == SHARD:
-        source, shards = f"shard {csv_path}", [os.fspath(csv_path)]
     elif path.suffix.lower() == LIST_SUFFIX:
         source = f"list of shards {csv_path}"
         shards = [one for one, *_ in paths_in_list(path.read_bytes(), path.parent)]
-        shards = shards if all(one.endswith(SHARD) for one in shards) else []
+        shards = shards if all(one.endswith(SHARDS) for one in shards) else []
     if not shards:
         column = read_csv(csv_path, (PATH_COLUMN,), "training CSV")[IMAGE]
         paths = np.array([os.fsencode(path) for path in column])
@@ -105,7 +119,7 @@ def read_training_csv(csv_path: str | os.PathLike) -> TrainingImages:
         blank = np.flatnonzero(paths == b"")
         if len(blank):
             raise UserError(f"{images.place(blank[0])}: the column '{PATH_COLUMN}' is empty")
-        is_shard = np.char.endswith(paths, SHARD.encode())
+        is_shard = np.array([path.endswith(SHARDS) for path in column])
         if not is_shard.any():
             return images
         if not is_shard.all():
@@ -114,6 +128,26 @@ def read_training_csv(csv_path: str | os.PathLike) -> TrainingImages:
         source, shards = f"list of shards {csv_path}", column.tolist()
     members = list_shard_images(shards, source)
     return TrainingImages(source, members.paths, None, members)
+
+
+def _expand(pattern: str) -> list[str]:
+    """The paths that a pattern means: ``{000..012}`` counts, ``{a,b}`` names each part, and a glob fits existing files.
+
+    A pattern that fits no file stays as it is, to be reported as missing.
+    """
+    if os.path.lexists(pattern):
+        return [pattern]
+    braces = re.search(r"\{(\d+)\.\.(\d+)\}|\{([^{}]*,[^{}]*)\}", pattern)
+    if braces is None:
+        return sorted(glob.glob(pattern, recursive=True)) or [pattern]  # noqa: PTH207
+    first, last, names = braces.groups()
+    if names is None:
+        low, high = sorted((int(first), int(last)))
+        padded = any(len(end) > len(str(int(end))) for end in (first, last))
+        width = max(len(first), len(last)) if padded else 1
+        names = ",".join(f"{number:0{width}d}" for number in range(low, high + 1))
+    before, after = pattern[: braces.start()], pattern[braces.end() :]
+    return [path for name in names.split(",") for path in _expand(before + name + after)]
 
 
 class EpochImages(Dataset):

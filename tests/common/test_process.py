@@ -241,6 +241,7 @@ def test_a_current_folder_that_is_gone(tmp_path):
     [
         (OSError(28, "No space left on device", "/tmp/x"), "/tmp/x: No space left on device"),
         (MemoryError(), "the memory is too small"),
+        (ImportError("libtorch_cpu.so: failed to map segment from shared object"), "the memory is too small"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "the memory is too small"),
         (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"), "the memory is too small"),
     ],

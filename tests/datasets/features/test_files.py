@@ -113,6 +113,12 @@ def test_a_folder_holds_features_of_one_precision(tmp_path):
         claim_folder(tmp_path, "quality_aware", "encoder")
     older = write_folder(tmp_path / "older", ["quality_aware"]) / "feats_quality_aware/encoder.json"
     older.write_text(json.dumps({"fingerprint": "encoder", "images_recorded": True}))
+    unknown = write_folder(tmp_path / "unknown", ["quality_aware"])
+    (unknown / "feats_quality_aware/encoder.json").unlink()
+    for folder in (unknown, tmp_path / "empty"):
+        claim_folder(folder, "quality_aware", "encoder")
+    with pytest.raises(UserError, match="unknown/feats_quality_aware holds features computed without --amp, not with;"):
+        claim_folder(unknown, "quality_aware", "encoder", amp=True)
     check_precision(tmp_path / "older", "quality_aware", amp=False)
     with pytest.raises(UserError, match="computed without --amp, not with"):
         check_precision(tmp_path / "older", "quality_aware", amp=True)
@@ -363,9 +369,54 @@ def test_a_single_file_records_the_images(photographs):
     assert FeatureFiles(target).file_digests(["b.png", "a.png"]) == digests
 
 
+@pytest.mark.parametrize(
+    "values, dtype",
+    [
+        (np.array([[1 + 1e-9, 1e8 + 1e-7], [3, 4]]), np.float64),
+        (np.array([[1, 2**40 + 1], [3, 4]]), np.float64),
+        (np.array([[1, 2], [3, 4]], np.float16), np.float32),
+        (np.array([[[1, 2]], [[3, 4]]], np.float32), np.float32),
+        (np.array([[1, 2], [3, 4]], np.uint8).reshape(2, 2, 1, 1), np.float32),
+    ],
+)
+def test_no_digit_of_given_features_is_lost(tmp_path, values, dtype):
+    np.savez(tmp_path / "f.npz", names=np.array(["a.png", "b.png"]), features=values)
+    read = FeatureFiles(tmp_path / "f.npz").read(["b.png", "a.png"])
+    assert read.dtype == dtype and np.array_equal(read[::-1], values.reshape(2, 2))
+    folder = tmp_path / "f" / "feats_quality_aware"
+    folder.mkdir(parents=True)
+    for name, row in zip("ab", values, strict=True):
+        np.save(folder / f"{name}_quality_aware_features.npy", row)
+    read = FeatureFiles(tmp_path / "f").read(["b", "a"])
+    assert read.dtype == dtype and np.array_equal(read[::-1], values.reshape(2, 2))
+
+
+@pytest.mark.parametrize(
+    "values, said",
+    [
+        (np.array([[1, 2], [3, -1e200]]), r"the given features of b.png are as large as 1e\+200; at most 3.4e\+38 is"),
+        (np.array([[1, 2], [3, -np.inf]]), "the given features of b.png are not finite"),
+        (np.array([[1, 2], [np.nan, 4]], np.float32), "the given features of b.png are not finite"),
+        (
+            np.ones((2, 3, 3)),
+            r"'features' is float64 \(2, 3, 3\); real numbers in the shape \(2, number of features\) are",
+        ),
+        (np.ones((3, 2)), r"is float64 \(3, 2\); .* a row for each of the 2 names"),
+        (np.ones((2, 0)), r"is float64 \(2, 0\); "),
+        (np.ones(2), r"is float64 \(2,\); "),
+        (np.ones((2, 2), complex), r"is complex128 \(2, 2\); real numbers"),
+        (np.ones((2, 2), bool), r"is bool \(2, 2\); real numbers"),
+    ],
+)
+def test_features_that_cannot_be_used_are_named(tmp_path, values, said):
+    np.savez(tmp_path / "f.npz", names=np.array(["a.png", "b.png"]), features=values)
+    with pytest.raises(UserError, match=said):
+        FeatureFiles(tmp_path / "f.npz").read(["a.png", "b.png"])
+
+
 def test_features_of_another_program(tmp_path):
     """As a table and as an .npz: read alike, under a kind of their own."""
-    values = np.array([[1.5, -2], [3, 4e-3]], np.float32)
+    values = np.array([[1.5, -2], [3, 4e-3]])
     (tmp_path / "f.csv").write_text("image,f1,f2\nx/a.png,1.5,-2\nb.png,3,4e-3\n")
     np.savez(tmp_path / "f.npz", names=np.array(["x/a.png", "b.png"]), features=values)
     for name in ("f.csv", "f.npz"):

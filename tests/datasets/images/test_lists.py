@@ -43,6 +43,59 @@ def test_a_csv_from_here_or_beside_it(folder, column, monkeypatch):
     assert names(table) == ["sub/a.png", str(folder / "b.jpg").lstrip("/")]
 
 
+@pytest.mark.parametrize("name", ["t.csv", "t.txt"])
+def test_a_file_beside_a_table_comes_before_one_from_here(tmp_path, monkeypatch, name):
+    """Databases have files of the same names: images/1.jpg of another one is not scored in silence."""
+    table, here = tmp_path / "db" / name, tmp_path / "other"
+    for folder in ("db/images", "other/images"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "1.jpg").write_bytes(b"the same content")
+    table.write_text(("image\n" if name == "t.csv" else "") + "images/1.jpg\n")
+    monkeypatch.chdir(here)
+    beside = tmp_path / "db/images/1.jpg"
+    assert [image.path for image in list_images(table).images] == [str(beside)]
+    Path("images/1.jpg").write_bytes(b"other content of it")
+    with pytest.raises(UserError) as caught:
+        list_images(table)
+    assert f"image images/1.jpg can be {beside} or {here}/images/1.jpg, which differ" in caught.value.sentence
+    beside.unlink()
+    assert [image.path for image in list_images(table).images] == ["images/1.jpg"]
+    beside.symlink_to("a disk that is not there")
+    assert [image.path for image in list_images(table).images] == [str(beside)], "to be reported as unreadable"
+
+
+def test_the_rows_of_several_folders_have_different_names_that_open(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("a/s", "b/s"):
+        Path(folder).mkdir(parents=True)
+        Path(folder, "x.jpg").touch()
+    for folder in ("a", "b"):
+        Path(folder, "l.txt").write_text("s/x.jpg\n")
+    expected = ["a/s/x.jpg", "b/s/x.jpg"]
+    assert [given for given, _ in list_images(["a", "b"]).rows] == expected
+    assert [given for given, _ in list_images(["a/s", "./b/"]).rows] == expected
+    assert [given for given, _ in list_images(["a/l.txt", "b/l.txt"]).rows] == ["s/x.jpg", "b/s/x.jpg"]
+    assert [given for given, _ in list_images(["a/l.txt", "b/l.txt", "a/l.txt"]).rows] == [
+        *["s/x.jpg", "b/s/x.jpg"],
+        "s/x.jpg",
+    ]
+    Path("a/b/s").mkdir(parents=True)
+    Path("a/b/s/x.jpg").touch()
+    Path("a/m.txt").write_text("b/s/x.jpg\n")
+    with pytest.raises(UserError, match="run the command in another folder"):
+        Path("a/b/s/x.jpg").write_bytes(b"1")
+        list_images("a/m.txt")
+    Path("b/s/x.jpg").write_bytes(b"1")
+    rows = [given for given, _ in list_images(["a/m.txt", "b"]).rows]
+    assert rows == ["b/s/x.jpg", f"{tmp_path}/b/s/x.jpg"], "the last resort"
+
+
+def test_a_closed_standard_input_is_said(monkeypatch):
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(UserError, match=r"^--input -: standard input is closed; pipe a list"):
+        list_images("-")
+
+
 @pytest.mark.parametrize("source, said", [("none", "does not exist"), ("*.gif", "no images"), ("empty", "no images")])
 def test_nothing_found_is_said(folder, source, said):
     (folder / "empty").mkdir()

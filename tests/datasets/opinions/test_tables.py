@@ -252,3 +252,10 @@ def test_a_caption_may_be_long(tmp_path):
     table = tmp_path / "scores.csv"
     table.write_text(f"image,mos,prompt\na.png,1,{'x' * 200_000}\n")
     assert list(read_csv(table, ("image", "mos"), "scores")["image"]) == ["a.png"]
+
+
+def test_lines_end_with_a_line_feed_alone(tmp_path):
+    """``cut`` and ``grep`` would carry a carriage return along; one in a name stays in quotation marks."""
+    rows = [["a.png", 1], ["b\rc.png", 2], ["d\r\n", 3], ["", ""]]
+    write_csv(tmp_path / "t.csv", ["image", "mos"], rows)
+    assert (tmp_path / "t.csv").read_bytes() == b'image,mos\na.png,1\n"b\rc.png",2\n"d\r\n",3\n,\n'

@@ -53,7 +53,8 @@ def write_shards_of(paths, folder, n_bytes=10**9):
 
 def make_tar(path, members, **options):
     """A tar of (name or TarInfo, content)."""
-    with tarfile.open(path, "w", **options) as tar:
+    Path(path).parent.mkdir(exist_ok=True)
+    with tarfile.open(path, **{"mode": "w", **options}) as tar:
         for name, content in members:
             info = name if isinstance(name, tarfile.TarInfo) else tarfile.TarInfo(name)
             info.size = len(content)
@@ -223,6 +224,38 @@ def test_a_damaged_shard_gets_a_sentence(csv_path, tmp_path):
         UserError, match=r"x.tar holds no images; 1 members left out \(1 without an image's ending: .txt"
     ):
         read_training_csv(tmp_path / "x.tar")
+
+
+def test_several_shards_are_named_as_webdataset_names_them(csv_path, tmp_path, monkeypatch):
+    content = Path(files(csv_path)[0]).read_bytes()
+    for name in ("s/000.tar", "s/001.tar", "s/010.tar", "t/9.tar", "t/10.tar", "t/{9,8}.tar"):
+        make_tar(tmp_path / name, [("a.png", content)])
+    monkeypatch.chdir(tmp_path)
+    for pattern, named in {
+        "s/{000..001}.tar": ["s/000.tar", "s/001.tar"],
+        "s/*.tar": ["s/000.tar", "s/001.tar", "s/010.tar"],
+        "t/{9..10}.tar": ["t/9.tar", "t/10.tar"],
+        "{s/010,t/9}.tar": ["s/010.tar", "t/9.tar"],
+        "s/0{00..01}.tar": ["s/000.tar", "s/001.tar"],
+        "t/{9,8}.tar": ["t/{9,8}.tar"],
+    }.items():
+        assert read_training_csv(Path(pattern)).shards.shards == named, pattern
+    for pattern, missing in {"s/{000..002}.tar": "s/002.tar", "n/*.tar": "n/*.tar", "x.tar": "x.tar"}.items():
+        with pytest.raises(UserError, match=f"^shard {re.escape(missing)} does not exist$"):
+            read_training_csv(pattern)
+
+
+@pytest.mark.parametrize("name", ["x.tar.gz", "x.tgz"])
+def test_compressed_shards_are_refused_however_they_are_named(csv_path, tmp_path, name, capsys):
+    path = make_tar(tmp_path / "s" / name, [("a.csv", b"Image_path\n")], mode="w:gz")
+    (tmp_path / "l.txt").write_text(f"{path}\n")
+    (tmp_path / "l.csv").write_text(f"Image_path\n{path}\n")
+    for given in (path, path.parent, tmp_path / "l.txt", tmp_path / "l.csv"):
+        with pytest.raises(UserError, match=rf"^shard {path} is compressed; .*run gunzip on it$"):
+            read_training_csv(given)
+    make_tar(tmp_path / "s" / "plain.tar", [("a.png", Path(files(csv_path)[0]).read_bytes())])
+    assert len(read_training_csv(path.parent).paths) == 1
+    assert f"1 compressed tar files are left out (first: {path})" in capsys.readouterr().err
 
 
 def test_writing_continues_after_an_interruption_with_the_same_end(csv_path, tmp_path, monkeypatch):
