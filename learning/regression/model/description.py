@@ -162,7 +162,7 @@ class ScoreInterval:
         seen = f"; on held-out images the 90 % interval held {checked:.1%}" if checked is not None else ""
         return (
             f"{100 * self.level:g} % of the opinions on similar images lie between low and high: score +- "
-            f"{self.half_width:.4g}, cut at {self.scale[0]:g} and {self.scale[1]:g} (split conformal{seen})"
+            f"{self.half_width:.4g}, cut at {self.scale[0]:.4g} and {self.scale[1]:.4g} (split conformal{seen})"
         )
 
 
