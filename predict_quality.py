@@ -13,8 +13,8 @@ def score(options: PredictionOptions) -> int:
 
 def main() -> None:
     options = parse_prediction_options()
-    kept = f"; {options.features} keeps the features computed so far" if options.features else ""
-    run_script(lambda: score(options), after_interrupt=f"interrupted{kept}")
+    folder = f"{options.features} keeps" if options.features else "--features FOLDER would keep"
+    run_script(lambda: score(options), after_interrupt=f"interrupted; {folder} the features computed so far")
 
 
 if __name__ == "__main__":

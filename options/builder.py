@@ -126,7 +126,10 @@ def _value_type(
             values = [kind(part) for part in text.split(",") if part] if several else [kind(text)]
         except ValueError:
             values = [math.nan]
-        fits = all(math.isfinite(value) and all(holds(value, bound) for _, holds, bound in bounds) for value in values)
+        finite = all(math.isfinite(value) for value in values)
+        fits = finite and all(holds(value, bound) for value in values for _, holds, bound in bounds)
+        if finite and not fits and not several:
+            raise argparse.ArgumentTypeError(f"{text} is not {named}")
         if not fits or (bounds and not values):
             raise argparse.ArgumentTypeError(f"{text!r} is not {expected}")
         return tuple(values) if several else values[0]

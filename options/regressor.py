@@ -14,6 +14,8 @@ from options.builder import Computed, option, parse
 CHOICES = {"both": KINDS, **{kind.removesuffix("_aware"): (kind,) for kind in KINDS}}
 """Kinds of features, by their names on the command line."""
 
+DEFAULT_OUTPUT = Path("regressor.skops")
+
 
 @dataclass(frozen=True)
 class RegressorOptions:
@@ -73,7 +75,7 @@ class RegressorOptions:
     )
 
     output: Path = option(
-        Path("regressor.skops"), "the regressor; .safetensors, .json, .held_out.csv and .html are written beside it",
+        DEFAULT_OUTPUT, "the regressor; .safetensors, .json, .held_out.csv and .html are written beside it",
         group="output",
     )  # fmt: skip
     images: Path | None = option(

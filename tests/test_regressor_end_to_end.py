@@ -108,6 +108,9 @@ def test_new_images_are_scored_and_compared_with_labels(work, tmp_path):
         rows = list(csv.DictReader(file))
     assert len(rows) == 72 and "the best and the worst 20 of 72 images" in done.stdout
     assert "72 of 72 labelled images" in done.stdout and "KRCC" in done.stdout
+    n_files = len({path.read_bytes() for path in (work / "scored").glob("*.png")})
+    assert len(json.loads((work / "r.json").read_text())["fit_images"].split()) == n_files
+    assert "72 of 72 labelled images were part of the fit" in done.stderr
     sharp, blurred = (
         [float(row["score"]) for row in rows if row["image"].endswith(end)] for end in ("_5.png", "_0.png")
     )

@@ -34,7 +34,7 @@ class DlpOptions(ScoringOptions):
         for name, path in (("output", self.output), ("scores", self.scores)):
             if path and path.suffix.lower() != ".csv":
                 raise UserError(f"--{name} {path}: the name must end in .csv")
-        if self.output and self.output == self.scores:
+        if self.output and self.scores and self.output.resolve() == self.scores.resolve():
             raise UserError("--output and --scores name the same file; they are different tables")
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 
 from common import log
-from common.atomic_files import check_not_read, check_target
+from common.atomic_files import check_not_read, check_target, check_writable
 from common.progress_bar import ProgressBar
 from datasets.opinions.scores import OpinionScores
 from learning.regression.evaluate.bootstrap import bootstrap_intervals
@@ -23,14 +24,16 @@ from learning.regression.model.description import (
     LABELS,
     METRICS,
     BootstrapIntervals,
-    ObserverSpread,
     RegressorDescription,
+    image_digest,
+    read_description,
 )
 from learning.regression.model.files import save_regressor
 from learning.regression.report.report import find_pictures, write_report
+from networks.embedded import REGRESSOR
 from networks.errors import UserError
 from networks.regressor import description_file, weights_file
-from options.regressor import RegressorOptions
+from options.regressor import DEFAULT_OUTPUT, RegressorOptions
 
 PACKAGES = ("numpy", "scikit-learn", "skops")
 """Packages whose versions a regressor records."""
@@ -41,16 +44,16 @@ def train_regressor(options: RegressorOptions) -> None:
     output, held_out_path = options.output, held_out_file(options.output)
     written = [output, weights_file(output), description_file(output), held_out_path]
     written += [] if options.no_report else [options.report]
-    check_target(output)
-    read = [options.features, *filter(None, (options.scores, options.also_train, options.splits_file))]
-    check_not_read("--output", held_out_path, read)
-    if options.write_splits is not None:
-        check_not_read("--write_splits", options.write_splits, read)
-        if options.write_splits.resolve() in (path.resolve() for path in written):
-            raise UserError(f"--write_splits {options.write_splits} is a file that --output writes; name another file")
-
+    check_files(written, options)
     data = read_data(options)
-    scores = data.scores
+    scores, n_raters = data.scores, number_of_raters(data.scores, options)
+    pictures = {}
+    if not options.no_report:
+        pictures = find_pictures(scores.images, options.labels_folder, options.images)
+        if not pictures:
+            log.warning(
+                "the report is without pictures, as the image files were not found; --images names their folder"
+            )
     splits, protocol = make_splits(data, options)
     evaluation = run_protocol(
         data.features,
@@ -73,11 +76,15 @@ def train_regressor(options: RegressorOptions) -> None:
         for one in results:
             values = ("-" if value is None else f"{value:.4f}" for value in (one.srcc, one.plcc, one.rmse))
             log.info(f"{one.n_images:6,d}" + "".join(f"{value:>9}" for value in values) + f"  {one.label}")
-    observers = spread_of_observers(scores, held_out, options)
+    observers = None
+    if scores.std is not None and n_raters is not None:
+        observers = observer_spread(held_out, scores.std, n_raters)
+        log.info(f"\nobservers  {observers.in_words()}")
 
     description = replace(
         describe(evaluation, scores, data.files.encoders, protocol),
         note=options.note or "", intervals=intervals, observers=observers, breakdown=by_distortion,
+        fit_images=" ".join(sorted({image_digest(one) for one in data.file_digests if one})),
     )  # fmt: skip
     conformal = description.prediction_intervals
     if conformal is not None and conformal.coverage is not None:
@@ -86,13 +93,41 @@ def train_regressor(options: RegressorOptions) -> None:
     write_held_out(held_out_path, held_out)
     save_regressor(output, evaluation.model, description, held_out_path)
     if not options.no_report:
-        pictures = find_pictures(scores.images, options.labels_folder, options.images)
-        if not pictures:
-            log.warning(
-                "the report is without pictures, as the image files were not found; --images names their folder"
-            )
         write_report(options.report, scores, evaluation, held_out, description, pictures)
     log.info(f"\nwritten    {', '.join(map(str, written))}")
+
+
+def check_files(written: Sequence[Path], options: RegressorOptions) -> None:
+    """UserError where a file of ``written``, which follow from --output, cannot be written, or is not to be replaced.
+
+    The files beside --output may only replace those of another regressor.
+    """
+    output, *beside = written
+    if output == DEFAULT_OUTPUT and REGRESSOR.parent == Path.cwd():
+        raise UserError("the embedded model is in this folder, and --output would replace it; name the file to write")
+    read = [options.features, *filter(None, (options.scores, options.also_train, options.splits_file))]
+    for path in written:
+        check_target(path)
+        check_not_read("--output", path, read)
+    existing = [path for path in beside if path.exists()]
+    if existing:
+        try:
+            read_description(description_file(output))
+        except UserError:
+            raise UserError(
+                f"--output {output} would replace {existing[0]}, which is of no regressor; name another file, or "
+                "remove that one"
+            ) from None
+    if options.write_splits is not None:
+        check_not_read("--write_splits", options.write_splits, read)
+        if options.write_splits.resolve() in (path.resolve() for path in written):
+            raise UserError(f"--write_splits {options.write_splits} is a file that --output writes; name another file")
+        if options.write_splits.suffix.lower() == ".csv":
+            check_target(options.write_splits)
+        else:
+            check_writable(options.write_splits)
+    if options.images not in (None, options.root) and not options.images.is_dir():
+        raise UserError(f"--images {options.images} is not a folder")
 
 
 def print_evaluation(evaluation: Evaluation) -> None:
@@ -135,19 +170,13 @@ def make_intervals(held_out: HeldOut, options: RegressorOptions) -> BootstrapInt
     return BootstrapIntervals(found, options.n_bootstrap, options.seed)
 
 
-def spread_of_observers(scores: OpinionScores, held_out: HeldOut, options: RegressorOptions) -> ObserverSpread | None:
-    """The spread of the observers, where the table has it; printed."""
-    std, n_raters = scores.std, scores.n_raters
-    if std is None:
-        return None
-    if n_raters is None and options.n_raters is not None:
-        n_raters = np.full(len(scores), float(options.n_raters))
-    if n_raters is None:
+def number_of_raters(scores: OpinionScores, options: RegressorOptions) -> np.ndarray | None:
+    """(n,) raters of each image, of the table or of --n_raters; a warning where the table has their std alone."""
+    if scores.n_raters is None and options.n_raters is not None:
+        return np.full(len(scores), float(options.n_raters))
+    if scores.n_raters is None and scores.std is not None:
         log.warning("the table has the observers' std but not their number; --n_raters gives it")
-        return None
-    spread = observer_spread(held_out, std, n_raters)
-    log.info(f"\nobservers  {spread.in_words()}")
-    return spread
+    return scores.n_raters
 
 
 def describe(

@@ -135,8 +135,8 @@ def test_a_checkpoint_records_the_options_that_it_depends_on():
 @pytest.mark.parametrize(
     "arguments, said",
     [
-        ("--n_aug -1", "'-1' is not a whole number, at least 0"),
-        ("--batch_size 0", "'0' is not a whole number, at least 1"),
+        ("--n_aug -1", "-1 is not at least 0"),
+        ("--batch_size 0", "0 is not at least 1"),
         ("--learning_rate fast", "'fast' is not a number, more than 0"),
         ("--learning_rate nan", "'nan' is not a number"),
         ("--lr_decay_epochs 1,x", "'1,x' is not a list of numbers"),

@@ -24,7 +24,7 @@ from learning.regression.evaluate.metrics import metrics_of
 from learning.regression.evaluate.protocol import run_protocol
 from learning.regression.fit.labelled_features import feature_digests
 from learning.regression.fit.search import Grid
-from learning.regression.fit.splits import official_split, random_splits
+from learning.regression.fit.splits import Split, official_split, random_splits
 from networks.errors import UserError
 from networks.names import short_identity
 
@@ -73,7 +73,12 @@ def read_set(name: str, features: str, scores: str) -> ScoredSet:
     matched = files.match(table.images)
     missing = next((image for image in table.images if image not in matched), None)
     if missing is not None:
-        raise UserError(f"{name}: image {missing} of {scores} has no features in {features}")
+        raise UserError(
+            f"{name}: image {missing} of {scores} has no features in {features}; compute them, or take its row out of "
+            "the table"
+        )
+    if table.mos.min() == table.mos.max():
+        raise UserError(f"all scores of {scores} are {table.mos[0]:g}; there is nothing to learn from them")
     return ScoredSet(name, table, files.read([matched[image] for image in table.images]), files.encoders)
 
 
@@ -85,12 +90,8 @@ def matrix_across(sets: Sequence[ScoredSet], options: AcrossOptions) -> np.ndarr
     grid = Grid() if options.estimator == "both" else Grid(estimators=(options.estimator,))
     threads, memory = options.num_threads, machine.memory() // 2
     matrix = np.empty((2, len(sets), len(sets)))
-    for row, train in enumerate(sets):
-        parts, groups = train.scores.official_split, train.scores.groups
-        if parts is not None:
-            splits = official_split(parts, groups)
-        else:
-            splits = random_splits(len(train.scores), groups, options.n_splits, SHARES, options.seed)
+    of_all = [splits_of(one, options) for one in sets]
+    for row, (train, splits) in enumerate(zip(sets, of_all, strict=True)):
         evaluation = run_protocol(train.features, train.scores.mos, splits, grid, threads, memory)
         for column, test in enumerate(sets):
             if column == row:
@@ -99,6 +100,17 @@ def matrix_across(sets: Sequence[ScoredSet], options: AcrossOptions) -> np.ndarr
                 metrics = metrics_of(evaluation.model.predict(test.features), test.scores.mos)
                 matrix[:, row, column] = metrics.srcc, metrics.plcc
     return matrix
+
+
+def splits_of(one: ScoredSet, options: AcrossOptions) -> list[Split]:
+    """The official split, or random ones; UserError, which names the set, where it is too small to be split."""
+    parts, groups = one.scores.official_split, one.scores.groups
+    try:
+        if parts is not None:
+            return official_split(parts, groups)
+        return random_splits(len(one.scores), groups, options.n_splits, SHARES, options.seed)
+    except UserError as error:
+        raise UserError(f"{one.name}: {error.sentence}") from None
 
 
 def _check_same_encoders(a: ScoredSet, b: ScoredSet) -> None:

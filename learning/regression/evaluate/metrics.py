@@ -5,11 +5,14 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
-from scipy.optimize import OptimizeWarning, curve_fit
+from scipy.optimize import leastsq
 from scipy.stats import kendalltau, rankdata
 
 from learning.regression.model.description import Metrics
 from networks.opinion_mapping import OpinionMapping
+
+CONVERGED = (1, 2, 3, 4)
+"""The status of scipy's ``leastsq`` after a fit that has converged."""
 
 
 def metrics_of(predicted: np.ndarray, mos: np.ndarray, mapping: OpinionMapping | None = None) -> Metrics:
@@ -53,7 +56,7 @@ def krcc(predicted: np.ndarray, mos: np.ndarray) -> float:
 def fit_mapping(predicted: np.ndarray, mos: np.ndarray, n_parameters: int = 4) -> OpinionMapping:
     """The logistic with 4 or 5 parameters by least squares.
 
-    A line where the fit does not converge, or where there are not more points than parameters.
+    A line where the fit does not converge to a finite curve, or where there are not more points than parameters.
     """
     predicted, mos = np.asarray(predicted, np.float64), np.asarray(mos, np.float64)
     if len(mos) <= n_parameters or mos.std() == 0 or _is_constant(predicted):
@@ -66,20 +69,19 @@ def fit_mapping(predicted: np.ndarray, mos: np.ndarray, n_parameters: int = 4) -
         kind, start = "logistic", (mos.max(), mos.min(), 0.0, 0.5)
     else:
         kind, start = "logistic5", (np.ptp(mos) / 2, 2.0, 0.0, fit_line(z, mos).parameters[1] / 2, mos.mean())
-    try:
-        with warnings.catch_warnings():
-            # The warning is about the parameters' covariance, which is not used.
-            warnings.simplefilter("ignore", OptimizeWarning)
-            found, _ = curve_fit(lambda x, *b: OpinionMapping(kind, b)(x), z, mos, start, maxfev=5000)
-    except RuntimeError:
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        # A step that overflows is not taken, and the status says where the fit ended without a result.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        found, status = leastsq(lambda b: OpinionMapping(kind, tuple(b))(z) - mos, start, maxfev=5000)
+        # The same curve as a function of the predictions.
+        if kind == "logistic":
+            b1, b2, b3, b4 = found
+            parameters = [b1, b2, centre + spread * b3, spread * b4]
+        else:
+            b1, b2, b3, b4, b5 = found
+            parameters = [b1, b2 / spread, centre + spread * b3, b4 / spread, b5 - b4 * centre / spread]
+    if status not in CONVERGED or not np.isfinite(parameters).all():
         return fit_line(predicted, mos)
-    # The same curve as a function of the predictions.
-    if kind == "logistic":
-        b1, b2, b3, b4 = found
-        parameters = [b1, b2, centre + spread * b3, spread * b4]
-    else:
-        b1, b2, b3, b4, b5 = found
-        parameters = [b1, b2 / spread, centre + spread * b3, b4 / spread, b5 - b4 * centre / spread]
     return OpinionMapping(kind, tuple(float(value) for value in parameters))
 
 

@@ -42,6 +42,11 @@ class LabelledFeatures:
     digests: Digests
 
     @property
+    def file_digests(self) -> Sequence[str | None]:
+        """The SHA-256 of each image's file; None where the features do not record it."""
+        return self.digests[0]
+
+    @property
     def images(self) -> list[str]:
         """The names of all n + m images."""
         return self.scores.images + ([] if self.only_train is None else self.only_train.images)

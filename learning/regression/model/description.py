@@ -143,23 +143,26 @@ class PredictionIntervals:
 class ScoreInterval:
     """The interval score +- ``half_width``, which holds an opinion with probability ``level``.
 
-    ``coverage_at_90`` is the share of held-out opinions in their intervals at level 0.9, or None.
+    ``coverage_at_90`` is the share of held-out opinions in their intervals at level 0.9, or None. ``scale`` is the
+    lowest and the highest opinion of the fit.
     """
 
     level: float
     half_width: float
     coverage_at_90: float | None
+    scale: tuple[float, float]
 
     def ends(self, score: float) -> tuple[float, float]:
-        """The lower and the upper end around ``score``, on the opinions' scale."""
-        return score - self.half_width, score + self.half_width
+        """The lower and the upper end around ``score``, cut at the ends of the scale; the score is always inside."""
+        lowest, highest = self.scale
+        return max(score - self.half_width, min(score, lowest)), min(score + self.half_width, max(score, highest))
 
     def in_words(self) -> str:
         checked = self.coverage_at_90
         seen = f"; on held-out images the 90 % interval held {checked:.1%}" if checked is not None else ""
         return (
             f"{100 * self.level:g} % of the opinions on similar images lie between low and high: score +- "
-            f"{self.half_width:.4g} (split conformal{seen})"
+            f"{self.half_width:.4g}, cut at {self.scale[0]:.4g} and {self.scale[1]:.4g} (split conformal{seen})"
         )
 
 
@@ -223,7 +226,8 @@ class RegressorDescription(ScoringDescription):
 
     The opinions lie in ``score_range``. ``scores`` names their table, and ``inversion`` says how scores in which lower
     is better were inverted. ``choice`` is the choice of hyper-parameters (``shared`` or ``nested``) that is reported
-    first, and the one of the ``intervals``. A field is empty or None where there is nothing to record, or where an
+    first, and the one of the ``intervals``. ``fit_images`` are the ``image_digest`` of all images of the fit whose
+    files are known, separated by blanks. A field is empty or None where there is nothing to record, or where an
     earlier version of this program did not record it.
     """
 
@@ -243,6 +247,7 @@ class RegressorDescription(ScoringDescription):
     prediction_intervals: PredictionIntervals | None = None
     observers: ObserverSpread | None = None
     breakdown: Breakdown | None = None
+    fit_images: str = ""
 
     @property
     def reported(self) -> ResultsSummary:
@@ -259,7 +264,7 @@ class RegressorDescription(ScoringDescription):
                 "the regressor records no prediction intervals: an earlier version fitted it; fit it again with "
                 "train_regressor.py"
             )
-        return ScoreInterval(level, intervals.half_width(level), intervals.coverage)
+        return ScoreInterval(level, intervals.half_width(level), intervals.coverage, self.score_range)
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> RegressorDescription:
@@ -272,6 +277,11 @@ class RegressorDescription(ScoringDescription):
                 "breakdown": content if "per_kind" in content else None,
             }
         return read_dataclass(cls, content)
+
+
+def image_digest(sha256: str) -> str:
+    """The part of the SHA-256 of an image's file by which the description knows the image."""
+    return sha256[:16]
 
 
 def _former_results(content: dict[str, Any]) -> dict[str, Any]:

@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from common import log
 from common.atomic_files import check_not_read, check_outside, check_target, check_writable
 from datasets.features.files import FeatureFolder, check_precision, claim_folder, read_encoder
-from datasets.images.lists import FileStamp, ImageListing, ListedImage, list_images, match_names
+from datasets.images.lists import FileStamp, ImageListing, ListedImage, list_images
 from datasets.images.resampling import half_size_exactly
 from datasets.opinions.tables import write_csv
 from learning.extraction.compute import ComputedFeatures, Summary, compute_features, features_of, load_extractors
 from learning.extraction.decoding import DecodedImage, UnreadableImage
-from learning.regression.model.description import LABELS, METRICS, RegressorDescription, ScoreInterval
+from learning.regression.model.description import RegressorDescription, ScoreInterval
 from networks.embedded import MODEL_CARD, embedded_regressor, encoder_of
 from networks.errors import UserError
 from networks.features import FeatureExtractor
@@ -26,7 +25,9 @@ from networks.regressor import Regressor, ScoringDescription, load_regressor
 from options.images import ComputeOptions, PredictionOptions, ScoringOptions
 
 if TYPE_CHECKING:
-    from datasets.opinions.scores import OpinionScores
+    pass
+DEFAULT_REGRESSOR = Path("regressor.skops")
+"""Used if it exists and the user names no other; train_regressor.py writes this file by default."""
 
 ROWS_AT_ONCE = 4096
 
@@ -47,9 +48,9 @@ def predict_quality(options: PredictionOptions) -> int:
     listing = list_images(options.input)
     labels = None
     if options.labels:
-        from datasets.opinions.scores import read_scores  # imports pandas, which scores alone do not need
+        from learning.regression.model.labels import read_labels  # imports pandas and scipy
 
-        labels = read_scores(options.labels, options.lower_is_better)
+        labels = read_labels(options.labels, options.lower_is_better, listing)
     check_outputs(options, listing)
 
     scores = score_images(listing.images, regressor, path, options)
@@ -63,7 +64,7 @@ def predict_quality(options: PredictionOptions) -> int:
     closing = closing_line(scores, listing)
     about = print_about(options, regressor.description, closing + (f": {options.output}" if table else ""))
     if labels is not None:
-        compare_with_labels(scores.of_images, labels, options, interval)
+        labels.compare(scores.of_images, regressor.description, interval)
     maps: dict[str, Path] = {}
     without_map: list[str] = []
     if options.map:
@@ -265,28 +266,3 @@ def print_about(options: PredictionOptions, description: RegressorDescription, c
     )
     log.info(about)
     return about
-
-
-def compare_with_labels(
-    scores: Mapping[str, float],
-    labels: OpinionScores,
-    options: PredictionOptions,
-    interval: ScoreInterval | None = None,
-) -> None:
-    """Prints how well the scores agree with the labels; UserError if fewer than two images have both."""
-    from learning.regression.evaluate.metrics import metrics_of  # imports scipy, which scores alone do not need
-
-    matched = match_names(labels.images, list(scores), f"--input {' '.join(options.input)}")
-    rows = [row for row, image in enumerate(labels.images) if image in matched]
-    if len(rows) < 2:
-        raise UserError(f"{len(rows)} images of --labels {options.labels} are among the scored ones; 2 are needed")
-    predicted = np.array([scores[matched[labels.images[row]]] for row in rows])
-    metrics = metrics_of(predicted, labels.mos[rows])
-    inversion = f". {labels.inversion}" if labels.inversion else ""
-    log.info(f"\nagainst the opinions on {len(rows):,d} of {len(labels):,d} labelled images{inversion}")
-    log.info("  ".join(f"{LABELS[name]} {getattr(metrics, name):.4f}" for name in METRICS))
-    if metrics.mapping == "linear":
-        log.info("notice: the logistic did not converge; PLCC and RMSE are after a straight line")
-    if interval is not None:
-        inside = np.abs(predicted - labels.mos[rows]) <= interval.half_width
-        log.info(f"{inside.mean():.1%} of these opinions lie in their interval, at level {interval.level:g}")

@@ -122,3 +122,11 @@ def test_a_table_that_is_read_is_not_overwritten(tmp_path):
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 1 and "--output a.csv is the file a.csv, which is read" in done.stderr
+
+
+def test_a_set_that_cannot_be_split_is_refused_before_the_first_search(monkeypatch):
+    monkeypatch.setattr("learning.regression.evaluate.cross_database.run_protocol", None)
+    a = make_set("a", np.array([1.0, 0.5]), 0)
+    small = ScoredSet("small", scores_of(np.arange(3.0)), a.features[:3])
+    with pytest.raises(UserError, match="small: 3 images are too few to be split"):
+        matrix_across([a, small], parse_across_options([*sets_of("ab"), "-j", "1"]))

@@ -1,5 +1,7 @@
 """SRCC, PLCC, KRCC, RMSE and the logistic, against scipy and numbers worked out by hand."""
 
+import warnings
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -54,14 +56,40 @@ def test_figures_do_not_depend_on_the_predictions_scale():
 def test_where_the_logistic_cannot_be_fitted_a_line_is_and_says_so(monkeypatch):
     assert fit_mapping(np.array([1.0, 2, 3]), np.array([2.0, 4, 6])).kind == "linear"
 
-    def never_converges(*_, **__):
-        raise RuntimeError("Optimal parameters not found")
+    def never_converges(function, start, maxfev):
+        return np.array(start), 5  # too many calls
 
-    monkeypatch.setattr("learning.regression.evaluate.metrics.curve_fit", never_converges)
+    monkeypatch.setattr("learning.regression.evaluate.metrics.leastsq", never_converges)
     mos = np.arange(10.0)
     metrics = metrics_of(3 * mos + 1, mos)
     assert metrics.mapping == "linear" and metrics.rmse == pytest.approx(0, abs=1e-12)
     assert fit_mapping(3 * mos + 1, mos).parameters == pytest.approx((-1 / 3, 1 / 3))
+
+
+@pytest.mark.parametrize("n_parameters", [4, 5])
+@pytest.mark.parametrize("scale", [1e160, 1e200])
+def test_a_curve_that_is_not_finite_has_not_converged(n_parameters, scale):
+    """Its parameters would be NaN or infinite, and so would PLCC fit and RMSE fit."""
+    mos = np.random.default_rng(4).normal(size=50)
+    with np.errstate(over="ignore"):
+        mapping = fit_mapping(scale * mos, mos, n_parameters)
+        assert mapping.kind == "linear" and np.isfinite(mapping.parameters).all()
+        assert np.isfinite(metrics_of(scale * mos, mos, mapping).rmse)
+
+
+@pytest.mark.parametrize("n_parameters", [4, 5])
+def test_opinions_of_0_and_1_give_no_warning_of_scipy(n_parameters):
+    """Predictions that part them fit a step, whose parameters have no finite covariance."""
+    rng = np.random.default_rng(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for n in (10, 100):
+            for apart in (0, 2, 100):
+                mos = (rng.random(n) > 0.5).astype(float)
+                predicted = rng.normal(size=n) + apart * mos
+                mapping = fit_mapping(predicted, mos, n_parameters)
+                rmse = metrics_of(predicted, mos, mapping).rmse
+                assert mapping.kind != "linear" and rmse < 0.5 and (apart < 100 or rmse < 1e-5)
 
 
 def test_constant_predictions_are_worth_nothing():

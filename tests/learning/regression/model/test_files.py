@@ -54,6 +54,7 @@ COMPLETE = replace(
     observers=ObserverSpread(1.0, 20.0, 0.9, 0.1, 0.2),
     breakdown=Breakdown((PartResult("blur", 20, 3, 0.5, 0.6, 1.5), PartResult("rare", 2, 0, None, None, None))),
     n_images=7,
+    fit_images="0123456789abcdef fedcba9876543210",
 )
 
 
@@ -128,6 +129,17 @@ def test_a_prediction_interval_is_given_or_refused_with_a_sentence():
     assert (COMPLETE.score_interval(0.9).half_width, COMPLETE.score_interval(0.6).half_width) == (0.4, 0.4)
     with pytest.raises(UserError, match=r"no prediction interval at level 0\.95: the highest level recorded is 0\.9"):
         COMPLETE.score_interval(0.95)
+
+
+@pytest.mark.parametrize(
+    ("score", "ends"),
+    [(3.0, (2.6, 3.4)), (4.9, (4.5, 5.0)), (1.1, (1.0, 1.5)), (5.2, (4.8, 5.2)), (0.9, (0.9, 1.3))],
+)
+def test_an_interval_ends_where_the_scale_ends_and_holds_its_score(score, ends):
+    """The scale is from 1 to 5, and the half-width is 0.4."""
+    interval = COMPLETE.score_interval(0.9)
+    assert interval.ends(score) == pytest.approx(ends)
+    assert "score +- 0.4, cut at 1 and 5 (split conformal" in interval.in_words()
 
 
 def test_another_encoder_is_refused(saved):

@@ -1,6 +1,7 @@
 """Scores: one row for each row of the input, for the pixels that are there, whatever the company and the spelling."""
 
 import csv
+import hashlib
 import json
 import re
 import shutil
@@ -11,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from learning.regression.evaluate.metrics import metrics_of
 from learning.regression.fit.search import fit
 from learning.regression.model.description import Hyperparameters, PredictionIntervals, RegressorDescription
 from learning.regression.model.files import save_regressor
@@ -128,6 +130,37 @@ def test_each_score_has_its_interval(model, photos, capsys):
     assert [float(text) for text in first[:3]] == pytest.approx(expected, abs=1e-3)
 
 
+def test_labels_on_another_scale_are_named(model, photos, capsys):
+    path = calibrated(model, PredictionIntervals((0.9,), (8.5,), None))
+    (photos / "labels.csv").write_text("image,mos\n0.png,901\n1.png,902\n2.png,903\n")
+    score(model, "--input", photos, "--regressor", path, "--interval", "0.9", "--labels", photos / "labels.csv")
+    printed = capsys.readouterr()
+    assert "0.0% of these opinions lie in their interval" in printed.out
+    assert "these opinions go from 901 to 903, and those of the fit from 0 to 100; the share says" in printed.err
+
+
+def test_labels_that_fit_no_image_are_refused_before_the_scoring(model, photos):
+    (photos / "labels.csv").write_text("image,mos\na.png,1\n1.png,2\n")
+    with pytest.raises(UserError, match=r"1 images of --labels .* lists a\.png, and the input includes 0\.png"):
+        score(model, "--input", photos, "--labels", photos / "labels.csv", "--quality_ckpt", "missing.pth")
+
+
+@pytest.mark.parametrize(("fitted", "n_rest"), [("2.png", 2), ("1.png 2.png", 1), ("", 3)])
+def test_labelled_images_of_the_fit_are_counted_and_left_out(model, photos, capsys, fitted, n_rest):
+    """The record is of their content: the names may differ."""
+    shutil.copy(model / "r.safetensors", model / "fitted.safetensors")
+    digests = [hashlib.sha256((photos / name).read_bytes()).hexdigest()[:16] for name in fitted.split()]
+    content = json.loads((model / "r.json").read_text()) | {"fit_images": " ".join(digests)}
+    (model / "fitted.json").write_text(json.dumps(content))
+    (photos / "labels.csv").write_text("image,mos\n0.png,40\n1.png,50\n2.png,45\n")
+    _, rows = score(model, "--input", photos, "--regressor", model / "fitted.json", "--labels", photos / "labels.csv")
+    printed = capsys.readouterr()
+    expected = metrics_of(np.array([value for _, value in rows[:2]]), np.array([40, 50]))
+    assert (f"{3 - n_rest} of 3 labelled images were part of the fit" in printed.err) == (n_rest < 3)
+    rest = printed.out.partition("against the opinions on the 2 labelled images that were not part of the fit\n")[2]
+    assert rest.startswith(f"SRCC {expected.srcc:.4f}  PLCC raw {expected.plcc_raw:.4f}") == (n_rest == 2)
+
+
 def test_the_interval_is_compared_with_labels(model, photos, capsys):
     path = calibrated(model, PredictionIntervals((0.9,), (8.5,), None))
     _, rows = score(model, "--input", photos)
@@ -155,7 +188,7 @@ def test_levels_that_are_not_recorded_are_refused(capsys):
     for level in ("0.3", "1", "90"):
         with pytest.raises(SystemExit):
             parse_prediction_options(["--input", "a.png", "--interval", level])
-        assert "at least 0.5 and at most 0.99" in capsys.readouterr().err
+        assert f"argument --interval: {level} is not at least 0.5 and at most 0.99" in capsys.readouterr().err
 
 
 def test_a_closing_line_accounts_for_all_files(model, photos, capsys):

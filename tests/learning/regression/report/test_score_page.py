@@ -62,7 +62,7 @@ def images(tmp_path):
 
 def test_the_page_shows_every_image_and_loads_nothing(images, tmp_path):
     texts = ("the <model>", "# card <1>", "3 images scored, 1 failed", ["image <x> cannot be read"])
-    write_score_page(tmp_path / "p.html", images, DESCRIPTION, ScoreInterval(0.9, 8.5, 0.895), *texts)
+    write_score_page(tmp_path / "p.html", images, DESCRIPTION, ScoreInterval(0.9, 8.5, 0.895, (0.0, 100.0)), *texts)
     page = Page((tmp_path / "p.html").read_text(encoding="utf-8"))
     assert page.figures == [[HOSTILE, 60.5, 1], ["gone ?.png", 50.25, 0], ["a.png", 40.0, 2]]
     assert page.tags.count("script") == 1 and all(source.startswith("data:image/webp;") for source in page.sources)

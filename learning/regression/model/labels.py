@@ -1,0 +1,101 @@
+"""Scores beside the opinions of ``--labels``: how well they agree, and on which images that is a test.
+
+Imports pandas and scipy, which scores alone do not need.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from common import log
+from datasets.images.lists import ImageListing, ListedImage, match_names
+from datasets.opinions.scores import OpinionScores, read_scores
+from learning.regression.evaluate.metrics import metrics_of
+from learning.regression.model.description import LABELS, METRICS, RegressorDescription, ScoreInterval, image_digest
+from networks.errors import UserError
+from networks.regressor import sha256_of
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Opinions on images of the input: a row of ``opinions`` for each of ``images``. The table has ``n_rows`` rows."""
+
+    opinions: OpinionScores
+    images: Sequence[ListedImage]
+    n_rows: int
+
+    def compare(
+        self, scores: Mapping[str, float], description: RegressorDescription, interval: ScoreInterval | None = None
+    ) -> None:
+        """Prints how well the scores agree with the opinions, and how well on images new to the regressor.
+
+        ``scores`` are by the images' names. UserError if fewer than two labelled images have one.
+        """
+        rows = [row for row, image in enumerate(self.images) if image.name in scores]
+        if len(rows) < 2:
+            raise UserError(f"{len(rows)} of {len(self.images)} labelled images could be scored; 2 are needed")
+        predicted = np.array([scores[self.images[row].name] for row in rows])
+        mos, inversion = self.opinions.mos[rows], self.opinions.inversion
+        log.info(
+            f"\nagainst the opinions on {len(rows):,d} of {self.n_rows:,d} labelled images"
+            + (f". {inversion}" if inversion else "")
+        )
+        print_agreement(predicted, mos, description, interval)
+        new = ~images_of_the_fit([self.images[row] for row in rows], description)
+        if new.all():
+            return
+        log.warning(
+            f"{len(new) - new.sum():,d} of {len(new):,d} labelled images were part of the fit, so they do not test it"
+        )
+        if new.sum() >= 2:
+            log.info(f"\nagainst the opinions on the {new.sum():,d} labelled images that were not part of the fit")
+            print_agreement(predicted[new], mos[new], description, interval)
+
+
+def read_labels(path: Path, lower_is_better: bool, listing: ImageListing) -> Labels:
+    """The table of opinions; UserError if fewer than two of its images are in the listing."""
+    table = read_scores(path, lower_is_better)
+    images = {image.name: image for image in listing.images}
+    matched = match_names(table.images, list(images), "--input")
+    if len(matched) < 2:
+        raise UserError(
+            f"{len(matched)} images of --labels {path} are among those of --input, and 2 are needed; the table lists "
+            f"{table.images[0]}, and the input includes {next(iter(images))}"
+        )
+    rows = [row for row, image in enumerate(table.images) if image in matched]
+    return Labels(table.rows(rows), [images[matched[table.images[row]]] for row in rows], len(table))
+
+
+def images_of_the_fit(images: Sequence[ListedImage], description: RegressorDescription) -> np.ndarray:
+    """(n,) whether the regressor was fitted on each image, by the content of its file; False without a record."""
+    known, found = set(description.fit_images.split()), np.zeros(len(images), bool)
+    for row, image in enumerate(images if known else ()):
+        with contextlib.suppress(OSError):  # the file is gone, and its features are kept
+            found[row] = image_digest(sha256_of(Path(image.path))) in known
+    return found
+
+
+def print_agreement(
+    predicted: np.ndarray, mos: np.ndarray, description: RegressorDescription, interval: ScoreInterval | None
+) -> None:
+    """Prints the metrics of (n,) scores against (n,) opinions, and the share of opinions in their intervals."""
+    metrics = metrics_of(predicted, mos)
+    log.info("  ".join(f"{LABELS[name]} {getattr(metrics, name):.4f}" for name in METRICS))
+    if metrics.mapping == "linear":
+        log.info("notice: the logistic did not converge; PLCC and RMSE are after a straight line")
+    if interval is None:
+        return
+    low, high = np.transpose([interval.ends(score) for score in predicted.tolist()])
+    inside = np.mean((low <= mos) & (mos <= high))
+    log.info(f"{inside:.1%} of these opinions lie in their interval, at level {interval.level:g}")
+    if inside < interval.level / 2:
+        lowest, highest = description.score_range
+        log.warning(
+            f"these opinions go from {mos.min():g} to {mos.max():g}, and those of the fit from {lowest:g} to "
+            f"{highest:g}; the share says something only where both are on one scale"
+        )
