@@ -30,7 +30,7 @@ from learning.regression.model.description import (
 )
 from learning.regression.model.files import save_regressor
 from learning.regression.report.report import find_pictures, write_report
-from networks.embedded import REGRESSOR
+from networks.embedded import MODELS
 from networks.errors import UserError
 from networks.regressor import description_file, weights_file
 from options.regressor import DEFAULT_OUTPUT, RegressorOptions
@@ -103,7 +103,7 @@ def check_files(written: Sequence[Path], options: RegressorOptions) -> None:
     The files beside --output may only replace those of another regressor.
     """
     output, *beside = written
-    if output == DEFAULT_OUTPUT and REGRESSOR.parent == Path.cwd():
+    if output == DEFAULT_OUTPUT and Path.cwd() == MODELS:
         raise UserError("the embedded model is in this folder, and --output would replace it; name the file to write")
     read = [options.features, *filter(None, (options.scores, options.also_train, options.splits_file))]
     for path in written:

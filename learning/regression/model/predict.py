@@ -24,11 +24,6 @@ from networks.names import EMBEDDED_MODELS, pooling_of
 from networks.regressor import Regressor, ScoringDescription, load_regressor
 from options.images import ComputeOptions, PredictionOptions, ScoringOptions
 
-if TYPE_CHECKING:
-    pass
-DEFAULT_REGRESSOR = Path("regressor.skops")
-"""Used if it exists and the user names no other; train_regressor.py writes this file by default."""
-
 ROWS_AT_ONCE = 4096
 
 PixelScorer = Callable[[Sequence[np.ndarray]], np.ndarray]

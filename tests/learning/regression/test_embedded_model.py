@@ -60,8 +60,7 @@ def test_the_embedded_regressor_has_intervals(photographs, capsys):
     options = parse_prediction_options(["--input", "wide.png", "--output", "s.csv", "-j", "0", "--interval", "0.9"])
     assert predict_quality(options) == 0
     name, score, low, high = Path("s.csv").read_text().splitlines()[1].split(",")
-    half_width = load_regressor(embedded_regressor(), RegressorDescription).description.score_interval(0.9).half_width
-    interval = load_regressor(REGRESSOR, RegressorDescription).description.score_interval(0.9)
+    interval = load_regressor(embedded_regressor(), RegressorDescription).description.score_interval(0.9)
     half_width, (lowest, highest) = interval.half_width, interval.scale
     assert name == "wide.png" and 20 < half_width < 40
     assert float(high) == pytest.approx(min(float(score) + half_width, highest), abs=1e-3)
