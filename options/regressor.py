@@ -45,6 +45,10 @@ class RegressorOptions:
     )
     skip_missing: bool = option(False, "leave out images without features instead of stopping")
     group_identical: bool = option(False, "put identical images into one group, which no split divides")
+    group_similar: float | None = option(
+        None, "put images whose content-aware features are as similar as this into one group, too; 0.8 finds "
+        "photographs of one scene", at_least=0.5, at_most=1, metavar="COSINE",
+    )  # fmt: skip
 
     splits: str | None = option(
         None, "FILE: published splits, a CSV (pyiqa's meta-information) or a folder of train.npy, val.npy and test.npy "

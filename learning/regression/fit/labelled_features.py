@@ -11,14 +11,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from common import log
 from datasets.features.reading import FeatureFiles
 from datasets.opinions.databases import read_database
 from datasets.opinions.scores import OpinionScores, identical_across, read_scores, with_identical_grouped
 from networks.errors import UserError
-from networks.names import GIVEN
+from networks.names import CONTENT_AWARE, GIVEN
 from options.regressor import RegressorOptions
+
+ROWS_AT_ONCE = 1024
 
 FEWEST_FEATURES = 16
 """With fewer features, equal ones do not prove equal images."""
@@ -83,7 +87,10 @@ def read_data(options: RegressorOptions) -> LabelledFeatures:
     if only_train is not None:
         _check_only_train(scores, only_train, names, digests)
     if options.group_identical:
-        scores = _grouped_by_content(scores, digests)
+        scores = _grouped_by_content(scores, digests, "identical")
+    if options.group_similar is not None:
+        content = FeatureFiles(options.features, [CONTENT_AWARE]).read(names[: len(scores)])
+        scores = _grouped_by_content(scores, [similar_images(content, options.group_similar)], "similar")
 
     lowest, highest = scores.mos.min(), scores.mos.max()
     log.info(f"scores     {scores.source}: {len(scores):,d} images, {lowest:g} to {highest:g}, higher is better")
@@ -159,11 +166,32 @@ def feature_digests(features: np.ndarray) -> list[str]:
     return [hashlib.sha256(row.tobytes()).hexdigest() for row in features]
 
 
-def _grouped_by_content(scores: OpinionScores, digests: Digests) -> OpinionScores:
-    """The scores with identical images in one group; prints how many groups that leaves."""
+def similar_images(features: np.ndarray, similarity: float) -> list[str | None]:
+    """A name for each image's set of similar ones, as (n,); None for an image that is similar to no other.
+
+    Two images are similar if the cosine of their standardised ``features`` (n, p) is at least ``similarity``. Sets with
+    a common image are one.
+    """
+    deviations = features.std(axis=0)
+    rows = (features - features.mean(axis=0)) / np.where(deviations > 0, deviations, 1)
+    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    ones, others = [], []
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        one, other = np.nonzero(rows[start : start + ROWS_AT_ONCE] @ rows.T >= similarity)
+        ones.append(start + one)
+        others.append(other)
+    pairs = np.concatenate(ones), np.concatenate(others)
+    graph = coo_array((np.ones(len(pairs[0]), bool), pairs), shape=(len(rows), len(rows)))
+    numbers = connected_components(graph, directed=False)[1]
+    alone = np.bincount(numbers)[numbers] == 1
+    return [None if one else str(number) for one, number in zip(alone, numbers, strict=True)]
+
+
+def _grouped_by_content(scores: OpinionScores, digests: Digests, which: str) -> OpinionScores:
+    """The scores with the images of one digest in one group; prints how many groups that leaves."""
     grouped = scores
     for of_kind in digests:
         grouped = with_identical_grouped(grouped, of_kind[: len(scores)])
     if grouped is not scores and grouped.groups is not None:
-        log.info(f"groups     identical images share one: {len(set(grouped.groups))} groups of {len(scores)} images")
+        log.info(f"groups     {which} images share one: {len(set(grouped.groups))} groups of {len(scores)} images")
     return grouped

@@ -153,13 +153,15 @@ def official_split(parts: np.ndarray, groups: np.ndarray | None = None) -> list[
 
     Raises UserError where one of ``groups`` is in two parts.
     """
-    parts_of: dict[object, object] = {}
+    parts_of: dict[object, set[object]] = {}
     for group, part in zip(() if groups is None else groups, parts, strict=False):
-        if parts_of.setdefault(group, part) != part:
-            raise UserError(
-                f"group {group} is in two parts of the official split, {parts_of[group]} and {part}; "
-                "--splits random keeps groups together"
-            )
+        parts_of.setdefault(group, set()).add(part)
+    torn = [group for group, in_parts in parts_of.items() if len(in_parts) > 1]
+    if torn:
+        raise UserError(
+            f"{len(torn):,d} groups are in more than one part of the official split; group {torn[0]} is in "
+            f"{' and '.join(sorted(map(str, parts_of[torn[0]])))}. --splits random keeps groups together"
+        )
     return checked([Split(*(np.flatnonzero(parts == part) for part in ("train", "validation", "test")))])
 
 

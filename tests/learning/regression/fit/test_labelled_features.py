@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from learning.regression.fit.labelled_features import digests_of, read_data
+from learning.regression.fit.labelled_features import digests_of, read_data, similar_images
 from learning.regression.fit.splits import make_splits
 from learning.regression.train import train_regressor
 from options.regressor import parse_regressor_options
@@ -57,3 +57,24 @@ def test_group_identical_keeps_them_together(scored, capsys):
 def test_few_features_prove_nothing():
     features = np.zeros((3, 2), np.float32)
     assert digests_of([None, None, None], features) == [[None, None, None]]
+
+
+def test_images_of_one_scene_are_similar():
+    rng = np.random.default_rng(0)
+    scenes = rng.normal(size=(1500, 60))
+    features = (10 + 3 * scenes).astype(np.float32)
+    features[1400] = features[7] + 0.3 * rng.normal(size=60)  # more rows apart than are compared at once
+    features[3] = features[1400] + 0.3 * rng.normal(size=60)
+    features[20] = features[21]
+    found = similar_images(features, 0.9)
+    assert found[3] == found[7] == found[1400] is not None
+    assert found[20] == found[21] not in (None, found[3])
+    assert sum(name is not None for name in found) == 5
+    assert similar_images(features, 1.01) == [None] * 1500, "a threshold that nothing reaches"
+
+
+def test_a_feature_that_never_changes_makes_nothing_similar():
+    features = np.random.default_rng(1).normal(size=(30, 20)).astype(np.float32)
+    features[:, 3] = 5
+    assert similar_images(features, 0.95) == [None] * 30
+    assert set(similar_images(np.ones((4, 20), np.float32), 0.5)) == {None}, "no feature says anything"

@@ -43,14 +43,14 @@ def test_the_official_split_is_taken_as_it_is():
 def test_an_official_split_that_divides_a_group_is_refused():
     parts = np.array(["train", "validation", "test"] * 3, dtype=object)
     official_split(parts, np.array(["a", "b", "c"] * 3, dtype=object))
-    with pytest.raises(UserError, match="group a is in two parts of the official split, train and validation"):
+    with pytest.raises(UserError, match=r"1 groups are in more than one part .* group a is in train and validation"):
         official_split(parts, np.array(["a", "a", "c"] * 3, dtype=object))
 
 
 def test_too_few_are_refused():
     with pytest.raises(UserError, match="4 images are too few"):
         random_splits(4, None, 1, (70, 10, 20), 0)
-    with pytest.raises(UserError, match="1 groups are too few to be split"):
+    with pytest.raises(UserError, match=r"1 groups are too few to be split"):
         random_splits(100, np.array(["one"] * 100, dtype=object), 1, (70, 10, 20), 0)
     with pytest.raises(UserError, match="validation part of a split has 1 images"):
         random_splits(10, None, 1, (70, 10, 20), 0)
