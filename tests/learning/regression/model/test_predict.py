@@ -164,7 +164,8 @@ def test_a_closing_line_accounts_for_all_files(model, photos, capsys):
     (photos / "@eaDir").mkdir()
     shutil.copy(photos / "0.png", photos / "@eaDir")
     status, rows = score(model, "--input", photos)
-    assert status == 1 and [image for image, _ in rows] == ["0.png", "1.png", "2.png", "broken.jpg"]
+    expected = [str(photos / name) for name in ("0.png", "1.png", "2.png", "broken.jpg")]
+    assert status == 1 and [image for image, _ in rows] == expected
     closing = capsys.readouterr().out.splitlines()[-1]
     assert "3 images scored, 1 failed, 2 left out (1 in hidden, thumbnail or system folders; 1 without" in closing
 
