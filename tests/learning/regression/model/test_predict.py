@@ -184,16 +184,16 @@ def test_what_is_read_is_not_overwritten(model, photos):
 
 
 def test_kept_features_answer_for_their_pixels_alone(model, photos, capsys):
-    kept = photos.parent / "kept"
+    kept, zero, one, two = photos.parent / "kept", *(str(photos / f"{index}.png") for index in range(3))
     first = dict(score(model, "--input", photos, "--features", kept)[1])
     assert dict(score(model, "--input", photos, "--features", kept)[1]) == first
-    shutil.copy(photos / "1.png", photos / "0.png")
+    shutil.copy(one, zero)
     second = dict(score(model, "--input", photos, "--features", kept)[1])
-    assert second["0.png"] == pytest.approx(first["1.png"], abs=1e-3) and second["2.png"] == first["2.png"]
+    assert second[zero] == pytest.approx(first[one], abs=1e-3) and second[two] == first[two]
     assert "1 anew since their files have changed" in capsys.readouterr().out
-    Image.open(photos / "2.png").save(photos / "0.bmp")
+    Image.open(two).save(photos / "0.bmp")
     third = dict(score(model, "--input", photos / "0.bmp", "--features", kept)[1])
-    assert third[str(photos / "0.bmp")] == pytest.approx(first["2.png"], abs=1e-3)
+    assert third[str(photos / "0.bmp")] == pytest.approx(first[two], abs=1e-3)
 
 
 @pytest.fixture(scope="module")
