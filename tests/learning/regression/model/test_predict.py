@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -216,7 +217,7 @@ def test_a_score_depends_on_the_pixels_alone(small_model, tmp_path):
         Image.fromarray(noise_image(height, width, index)).save(tmp_path / f"{index:03d}.png")
     _, expected = score(small_model, "--input", tmp_path, "--batch_size", 1)
     scores = np.array([value for _, value in expected])
-    backwards = [f"{tmp_path}/../{tmp_path.name}/{name}" for name, _ in reversed(expected)]
+    backwards = [f"{tmp_path}/../{tmp_path.name}/{Path(name).name}" for name, _ in reversed(expected)]
     for arguments in (("--batch_size", 8), ("--batch_size", 3, "-j", 2)):
         assert np.allclose(
             [value for _, value in score(small_model, "--input", tmp_path, *arguments)[1]], scores, atol=1e-3
