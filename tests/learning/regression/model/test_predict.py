@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -197,7 +198,8 @@ def test_a_closing_line_accounts_for_all_files(model, photos, capsys):
     (photos / "@eaDir").mkdir()
     shutil.copy(photos / "0.png", photos / "@eaDir")
     status, rows = score(model, "--input", photos)
-    assert status == 1 and [image for image, _ in rows] == ["0.png", "1.png", "2.png", "broken.jpg"]
+    expected = [str(photos / name) for name in ("0.png", "1.png", "2.png", "broken.jpg")]
+    assert status == 1 and [image for image, _ in rows] == expected
     closing = capsys.readouterr().out.splitlines()[-1]
     assert "3 images scored, 1 failed, 2 left out (1 in hidden, thumbnail or system folders; 1 without" in closing
 
@@ -216,16 +218,16 @@ def test_what_is_read_is_not_overwritten(model, photos):
 
 
 def test_kept_features_answer_for_their_pixels_alone(model, photos, capsys):
-    kept = photos.parent / "kept"
+    kept, zero, one, two = photos.parent / "kept", *(str(photos / f"{index}.png") for index in range(3))
     first = dict(score(model, "--input", photos, "--features", kept)[1])
     assert dict(score(model, "--input", photos, "--features", kept)[1]) == first
-    shutil.copy(photos / "1.png", photos / "0.png")
+    shutil.copy(one, zero)
     second = dict(score(model, "--input", photos, "--features", kept)[1])
-    assert second["0.png"] == pytest.approx(first["1.png"], abs=1e-3) and second["2.png"] == first["2.png"]
+    assert second[zero] == pytest.approx(first[one], abs=1e-3) and second[two] == first[two]
     assert "1 anew since their files have changed" in capsys.readouterr().out
-    Image.open(photos / "2.png").save(photos / "0.bmp")
+    Image.open(two).save(photos / "0.bmp")
     third = dict(score(model, "--input", photos / "0.bmp", "--features", kept)[1])
-    assert third[str(photos / "0.bmp")] == pytest.approx(first["2.png"], abs=1e-3)
+    assert third[str(photos / "0.bmp")] == pytest.approx(first[two], abs=1e-3)
 
 
 @pytest.fixture(scope="module")
@@ -248,7 +250,7 @@ def test_a_score_depends_on_the_pixels_alone(small_model, tmp_path):
         Image.fromarray(noise_image(height, width, index)).save(tmp_path / f"{index:03d}.png")
     _, expected = score(small_model, "--input", tmp_path, "--batch_size", 1)
     scores = np.array([value for _, value in expected])
-    backwards = [f"{tmp_path}/../{tmp_path.name}/{name}" for name, _ in reversed(expected)]
+    backwards = [f"{tmp_path}/../{tmp_path.name}/{Path(name).name}" for name, _ in reversed(expected)]
     for arguments in (("--batch_size", 8), ("--batch_size", 3, "-j", 2)):
         assert np.allclose(
             [value for _, value in score(small_model, "--input", tmp_path, *arguments)[1]], scores, atol=1e-3
