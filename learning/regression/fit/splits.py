@@ -151,7 +151,8 @@ def random_splits(
 def official_split(parts: np.ndarray, groups: np.ndarray | None = None) -> list[Split]:
     """The split that comes with a database; ``parts`` (n,) holds train, validation and test.
 
-    Raises UserError where one of ``groups`` is in two parts.
+    Where none is for validation, an eighth of the training groups is taken. Raises UserError where one of ``groups``
+    is in two parts.
     """
     parts_of: dict[object, set[object]] = {}
     for group, part in zip(() if groups is None else groups, parts, strict=False):
@@ -162,7 +163,10 @@ def official_split(parts: np.ndarray, groups: np.ndarray | None = None) -> list[
             f"{len(torn):,d} groups are in more than one part of the official split; group {torn[0]} is in "
             f"{' and '.join(sorted(map(str, parts_of[torn[0]])))}. --splits random keeps groups together"
         )
-    return checked([Split(*(np.flatnonzero(parts == part) for part in ("train", "validation", "test")))])
+    train, validation, test = (np.flatnonzero(parts == part) for part in ("train", "validation", "test"))
+    if train.size > 1 and test.size and not validation.size:
+        train, validation = _with_validation(train, groups, len(parts))
+    return checked([Split(train, validation, test)])
 
 
 def checked(splits: list[Split]) -> list[Split]:
@@ -227,10 +231,14 @@ def _split_of_column(path: Path, values: np.ndarray, column: str, scores: Opinio
     train, validation, test = (np.flatnonzero(named == part) for part in ("train", "validation", "test"))
     if test.size:
         return Split(train, validation, test)
-    groups = group_numbers(scores.groups, len(scores))
+    return Split(*_with_validation(train, scores.groups, len(scores)), validation)
+
+
+def _with_validation(train: np.ndarray, groups: np.ndarray | None, n_images: int) -> tuple[np.ndarray, np.ndarray]:
+    """A training part of ``n_images`` without an eighth of its groups, and that eighth, as the validation part."""
     shuffle = GroupShuffleSplit(1, test_size=VALIDATION_SHARE, random_state=0)
-    rest, chosen = next(shuffle.split(train, groups=groups[train]))
-    return Split(train[rest], train[chosen], validation)
+    rest, chosen = next(shuffle.split(train, groups=group_numbers(groups, n_images)[train]))
+    return train[rest], train[chosen]
 
 
 def _read_arrays(path: Path, scores: OpinionScores) -> list[Split]:

@@ -40,6 +40,15 @@ def test_the_official_split_is_taken_as_it_is():
     assert split.train_and_validation.tolist() == [1, 4, 7, 2, 5, 8]
 
 
+def test_an_official_split_without_validation_takes_an_eighth_of_the_training_groups():
+    parts = np.array(["train"] * 80 + ["test"] * 20, dtype=object)
+    groups = np.array([f"g{n // 2}" for n in range(100)], dtype=object)
+    (split,) = official_split(parts, groups)
+    assert split.test.tolist() == list(range(80, 100))
+    assert sorted(split.train_and_validation) == list(range(80)) and len(split.validation) == 10
+    assert not set(groups[split.train]) & set(groups[split.validation])
+
+
 def test_an_official_split_that_divides_a_group_is_refused():
     parts = np.array(["train", "validation", "test"] * 3, dtype=object)
     official_split(parts, np.array(["a", "b", "c"] * 3, dtype=object))
@@ -54,5 +63,5 @@ def test_too_few_are_refused():
         random_splits(100, np.array(["one"] * 100, dtype=object), 1, (70, 10, 20), 0)
     with pytest.raises(UserError, match="validation part of a split has 1 images"):
         random_splits(10, None, 1, (70, 10, 20), 0)
-    with pytest.raises(UserError, match="validation part of a split has 0 images"):
-        official_split(np.array(["train"] * 9 + ["test"] * 9, dtype=object))
+    with pytest.raises(UserError, match="test part of a split has 0 images"):
+        official_split(np.array(["train"] * 9 + ["validation"] * 9, dtype=object))
