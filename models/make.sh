@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Makes the embedded model again: training list -> encoder -> weak labels -> features -> regressor. MODEL_CARD.md
-# describes the model.
+# Makes the embedded model clive again: training list -> quality-aware encoder -> weak labels -> features -> regressor.
+# MODEL_CARD.md describes it, and how the content-aware encoder and the model biq2021 are made.
 #
 #   models/make.sh TRAINING_PHOTOGRAPHS CLIVE WORK_FOLDER [STEP]
 #
 # TRAINING_PHOTOGRAPHS is a folder of images, at any depth. CLIVE is a folder that holds mos.csv (image, mos) and its
-# photographs. All results are written into WORK_FOLDER; copy quality_aware_r18.safetensors and regressor.skops,
-# .json and .safetensors from there to models/. STEP is where to begin: list, encoder, export, labels, features or
+# photographs. All results are written into WORK_FOLDER; copy quality_aware_r18.safetensors, clive.json and
+# clive.safetensors from there to models/. STEP is where to begin: list, encoder, export, labels, features or
 # regressor. WEAK names other undistorted photographs for the weak labels than TRAINING_PHOTOGRAPHS: a folder, or a list.
 #
 # A step whose result exists is skipped, and an interrupted training or extraction is resumed, so the same command
@@ -60,12 +60,13 @@ fi
 if due features; then
   python demo_quality_aware_feats.py --ckpt "$encoder" --pooling stages_differences \
     --input "$clive/mos.csv" "$work/weak/mos.csv" --output_dir "$work/features"
+  python demo_content_aware_feats.py --ckpt models/content_aware_lite0.safetensors --pooling stages_mean_std \
+    --input "$clive/mos.csv" "$work/weak/mos.csv" --output_dir "$work/features"
 fi
 if due regressor; then
   # By relative paths, because the description of the regressor holds them as they are named here.
   script=$PWD/train_regressor.py
   ln -sfn "$clive" "$work/clive_half"
-  # Validation SRCC of standardised features: .737 over these splits, .702 over 40 others; of raw ones: .738 and .695.
   (cd "$work" && python "$script" --features features --scores clive_half/mos.csv --also_train weak/mos.csv \
-    --output regressor.skops --estimator ridge --standardize yes --n_splits 20 --no_report)
+    --output clive.skops --estimator ridge --standardize yes --n_splits 20 --no_report)
 fi

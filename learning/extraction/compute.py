@@ -31,6 +31,8 @@ def load_extractors(
 
     Each checkpoint tells its architecture, so the encoders may differ in it. ``poolings`` is kind -> one of POOLINGS.
     """
+    if compute.threads is not None:
+        torch.set_num_threads(compute.threads)
     device = _device(compute.device, local_rank)
     extractors = {}
     for kind, path in checkpoints.items():

@@ -41,7 +41,7 @@ def extract(options: FeatureOptions) -> int:
             poolings[kind] = options.pooling or embedded_pooling(kind)
             log.info(f"{kind} encoder: the embedded one, --pooling {poolings[kind]}")
     extractors = load_extractors(checkpoints, poolings, options.compute, context.local_rank)
-    if all(extractor.device.type == "cpu" for extractor in extractors.values()):
+    if options.compute.threads is None and all(one.device.type == "cpu" for one in extractors.values()):
         torch.set_num_threads(max(1, torch.get_num_threads() // context.local_size))
 
     # Features for a single file are kept one by one until all are there: this resumes after an interruption too.

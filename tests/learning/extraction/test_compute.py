@@ -8,8 +8,9 @@ import torch
 
 from common import machine
 from datasets.images.lists import FileStamp
-from learning.extraction.compute import LONG_LIST, compute_features, faster_way
+from learning.extraction.compute import LONG_LIST, compute_features, faster_way, load_extractors
 from learning.extraction.decoding import DecodedImage, UnreadableImage
+from options.images import ComputeOptions
 
 
 class SmallMemory:
@@ -67,3 +68,14 @@ def test_the_faster_way_is_named(monkeypatch, n_images, amx, device, amp, hinted
     extractors = {"quality_aware": SimpleNamespace(device=torch.device(device))}
     hint = faster_way(n_images, extractors, SimpleNamespace(amp=amp))
     assert ("--amp" in hint) == hinted
+
+
+@pytest.mark.parametrize("threads, expected", [(None, 2), (1, 1)])
+def test_the_number_of_threads_is_the_users(threads, expected):
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        load_extractors({}, {}, ComputeOptions(threads=threads, device="cpu"))
+        assert torch.get_num_threads() == expected
+    finally:
+        torch.set_num_threads(before)

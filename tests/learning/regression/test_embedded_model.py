@@ -88,7 +88,7 @@ def test_features_of_another_pooling_are_refused(photographs):
         predict_quality(options)
 
 
-@pytest.mark.parametrize("name, table", [("clive", "clive_half/mos.csv"), ("biq2021", "BIQ2021")])
+@pytest.mark.parametrize("name, table", [("clive", "clive_half/mos.csv"), ("biq2021", "biq2021_train.csv")])
 def test_the_description_holds_no_path_of_the_machine_that_made_it(name, table):
     text = embedded_regressor(name).with_suffix(".json").read_text()
     assert f'"scores": "{table}"' in text and ': "/' not in text
