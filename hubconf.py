@@ -29,16 +29,16 @@ def re_iqa(
     regressor: str | Path | None = None,
     quality_checkpoint: str | Path | None = None,
     content_checkpoint: str | Path | None = None,
-    model: str = "clive",
+    name: str = "clive",
 ) -> QualityScorer:
     """The scorer: (N, 3, H, W) in [0, 1] -> (N,) scores, higher for better images; differentiable.
 
-    By default it is the embedded ``model``: "clive" or "biq2021". ``regressor`` is the path of a file that
+    By default it is the embedded model ``name``: "clive" or "biq2021". ``regressor`` is the path of a file that
     train_regressor.py wrote; ``quality_checkpoint`` and ``content_checkpoint`` are the encoders that it was fitted
     with, where they are not the embedded ones.
     """
     checkpoints = {"quality_aware": quality_checkpoint, "content_aware": content_checkpoint}
-    return _module("scorer").load_scorer(regressor, checkpoints, model)
+    return _module("scorer").load_scorer(regressor, checkpoints, name)
 
 
 def quality_aware_encoder(checkpoint: str | Path | None = None) -> nn.Module:

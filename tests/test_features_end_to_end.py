@@ -80,8 +80,11 @@ def test_as_published_with_the_checkpoint_in_its_place(tmp_path):
     assert done.returncode == 0, done.stderr
     features = load(tmp_path, "content_aware", "china")
     assert features.shape == (1, 4096) and features.dtype == np.float32 and np.isfinite(features).all()
-    missing = run("quality_aware", cwd=tmp_path)
-    assert missing.returncode == 1 and "re-iqa_ckpts/quality_aware_r50.pth does not exist" in missing.stderr
+    embedded = run("quality_aware", cwd=tmp_path)
+    assert "quality_aware encoder: the embedded one, --pooling stages_differences" in embedded.stdout
+    assert embedded.returncode == 0 and load(tmp_path, "quality_aware", "china").shape == (1, 3840)
+    missing = run("quality_aware", "--ckpt", "mine.pth", cwd=tmp_path)
+    assert missing.returncode == 1 and "checkpoint mine.pth does not exist" in missing.stderr
 
 
 def test_a_folder_goes_on_where_it_stopped_and_names_what_failed(checkpoint, images, tmp_path):

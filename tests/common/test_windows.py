@@ -9,7 +9,7 @@ import options.contrast, torch.distributed, tqdm  # other people's, on the real 
 sys.platform = "win32"
 sys.modules["fcntl"] = None
 del signal.SIGUSR1, signal.SIGHUP, signal.pthread_sigmask, signal.pthread_kill
-import common.folder_lock, common.process, learning.distributed.process_group
+import common.folder_lock, common.process, learning.distributed.process_group, networks.errors
 common.process.use_one_core()
 assert learning.distributed.process_group.interface_towards("127.0.0.1") is None
 try:

@@ -112,7 +112,7 @@ def test_torch_hub_gives_scorer_and_encoders(tmp_path, hub):
 def test_the_embedded_models_are_scorers(hub):
     images = torch.rand(1, 3, 48, 64)
     with torch.no_grad():
-        scores = {name: hub("re_iqa", model=name)(images).item() for name in EMBEDDED_MODELS}
+        scores = {name: hub("re_iqa", name=name)(images).item() for name in EMBEDDED_MODELS}
         assert hub("re_iqa")(images).item() == scores[EMBEDDED_MODELS[0]]
         assert hub("quality_aware_encoder")(images).shape == (1, 512)
         assert hub("content_aware_encoder")(images).shape == (1, 1280)

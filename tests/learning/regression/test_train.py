@@ -60,10 +60,10 @@ def test_no_file_that_is_read_is_written(folder):
 @pytest.mark.usefixtures("no_search")
 def test_the_default_output_does_not_replace_the_embedded_model(monkeypatch):
     monkeypatch.chdir(embedded.MODELS)
-    before = embedded.REGRESSOR.stat().st_mtime_ns
+    before = embedded.embedded_regressor().stat().st_mtime_ns
     with pytest.raises(UserError, match="the embedded model is in this folder"):
         train_regressor(options())
-    assert embedded.REGRESSOR.stat().st_mtime_ns == before
+    assert embedded.embedded_regressor().stat().st_mtime_ns == before
 
 
 @pytest.mark.usefixtures("folder", "no_search")
