@@ -347,5 +347,4 @@ def _biq2021(root: Path) -> pd.DataFrame:
         if missing:
             raise UserError(f"{folder} lacks {len(missing):,d} photographs of the database; one is {missing[0]}")
         images = [names[image.lower()] for image in images]
-    splits = ["train"] * len(train) + ["test"] * len(test)
-    return score_table(images, [*train["mos"], *test["mos"]], splits=splits)
+    return score_table(images, [*train["mos"], *test["mos"]], splits=["train"] * len(train) + ["test"] * len(test))
