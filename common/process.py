@@ -176,8 +176,10 @@ def run_script(
     files are removed first. Another exception is a mistake of ours: it keeps its traceback.
     """
     # Before torch is imported: its threads wait for work by spinning, which on a busy machine takes the cores from
-    # those that have work.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # those that have work. A few microseconds of it are faster on a quiet machine, and cost nothing on a busy one.
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+        os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     put_back = answer_signals()
     from common import log  # not earlier, since it is slow: until signals are answered, Ctrl-C prints a traceback
 
