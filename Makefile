@@ -1,6 +1,6 @@
 # Every target creates .venv and installs the requirements first.
 #
-# make demo         trains small encoders on embedded images, fits a regressor and scores images: three minutes
+# make demo         trains small encoders on embedded images, fits a regressor and scores images: five minutes
 # make test         runs all tests
 # make test-fast    runs the tests that start no processes: two minutes
 # make test-faults  kills a training 20 times, replaces nodes, and compares the end with an undisturbed run: 12 minutes
