@@ -31,6 +31,9 @@ WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_
 WEIGHT_TYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 """Types of weights that are numbers as they are. Quantised ones need a scale, which other tensors hold."""
 
+LITE0_STEM = "conv_stem.weight"
+"""The first layer of an EfficientNet-Lite0, by timm's name."""
+
 SECONDARY = frozenset(("k", "key", "ema", "momentum", "target", "student"))
 """Parts of names of the second of two encoders: the momentum copy, and DINO's student, whose teacher is evaluated."""
 
@@ -159,9 +162,6 @@ def _resnets(content: dict[str, Any], path: tuple[str, ...], state: State) -> It
             yield Checkpoint(content, path, state, prefix, encoder, frozenset(prefix + name for name in own))
 
 
-LITE0_STEM = "conv_stem.weight"
-
-
 def _lite0s(content: dict[str, Any], path: tuple[str, ...], state: State) -> Iterator[Checkpoint]:
     """The networks with an EfficientNet-Lite0's layers in a dictionary of tensors. Layers may be missing."""
     layers = {name.partition(".")[0] for name in architecture_shapes(LITE0)}
@@ -222,11 +222,9 @@ def architecture_shapes(arch: str) -> dict[str, tuple[int, ...]]:
 
 def find_architecture(encoder: State) -> str | None:
     """The architecture whose names and shapes are exactly those of ``encoder``, or None."""
-    if LITE0_STEM in encoder:
-        return LITE0 if architecture_shapes(LITE0) == _shapes(encoder) else None
     # A ResNet's number counts its convolutions outside the shortcuts, and the classifier.
     depth = 2 + sum(re.fullmatch(r"layer\d\.\d+\.conv\d\.weight", name) is not None for name in encoder)
-    arch = f"resnet{depth}"
+    arch = LITE0 if LITE0_STEM in encoder else f"resnet{depth}"
     return arch if arch in ARCHITECTURES and architecture_shapes(arch) == _shapes(encoder) else None
 
 

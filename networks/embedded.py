@@ -7,7 +7,15 @@ from pathlib import Path
 from types import MappingProxyType
 
 from .errors import UserError
-from .names import CHECKPOINTS, CONTENT_AWARE, EMBEDDED_MODELS, QUALITY_AWARE, pooling_of, short_identity
+from .names import (
+    CHECKPOINTS,
+    CONTENT_AWARE,
+    EMBEDDED_MODELS,
+    LAYER4_MEAN,
+    QUALITY_AWARE,
+    pooling_of,
+    short_identity,
+)
 from .regressor import ScoringDescription, description_file, load_description
 
 MODELS = Path(__file__).resolve().parent.parent / "models"
@@ -51,14 +59,14 @@ def embedded_regressor(name: str = EMBEDDED_MODELS[0]) -> Path:
     return path
 
 
-def default_encoder(kind: str) -> Path:
-    """The checkpoint in CHECKPOINTS if it exists, else the embedded encoder."""
-    return CHECKPOINTS[kind] if CHECKPOINTS[kind].is_file() else embedded_encoder(kind)
+def default_encoder(kind: str) -> tuple[Path, str]:
+    """The checkpoint in CHECKPOINTS if it exists, else the embedded encoder; and the pooling of its features.
 
-
-def embedded_pooling(kind: str) -> str:
-    """The pooling with which the embedded models take the features of their encoder."""
-    return pooling_of(_embedded_identities().get(kind))
+    It is the released one, or that of the embedded models. Raises UserError where there is neither checkpoint.
+    """
+    if CHECKPOINTS[kind].is_file():
+        return CHECKPOINTS[kind], LAYER4_MEAN
+    return embedded_encoder(kind), pooling_of(_embedded_identities().get(kind))
 
 
 def encoder_of(kind: str, description: ScoringDescription, regressor: Path, named: str | Path | None = None) -> Path:

@@ -50,10 +50,13 @@ def stem_layers(encoder: nn.Module) -> list[nn.Module]:
     return [encoder.get_submodule(name) for name in names]
 
 
-def stages(encoder: nn.Module) -> list[nn.Sequential]:
-    """The stages, whose last maps are pooled: one for each stride of 4 to 32; in a Lite0 also its last convolution."""
+def stages(encoder: nn.Module) -> list[nn.Module]:
+    """The stages, whose last maps are pooled: one for each stride of 4 to 32; in a Lite0 also its last convolution.
+
+    The children of a stage are its blocks; of the last one of a Lite0 convolution, BatchNorm and ReLU.
+    """
     if not isinstance(encoder, EfficientNetLite0):
-        return [nn.Sequential(*encoder.get_submodule(name).children()) for name in STAGES]
+        return [encoder.get_submodule(name) for name in STAGES]
     rows, first, found = list(encoder.blocks), 0, []
     for end in STAGE_ENDS:
         found.append(nn.Sequential(*(block for row in rows[first:end] for block in row.children())))

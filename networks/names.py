@@ -12,8 +12,8 @@ LAYER4_MEAN = "layer4_mean"
 STAGES_MEAN_STD = "stages_mean_std"
 STAGES_DIFFERENCES = "stages_differences"
 POOLINGS = (LAYER4_MEAN, STAGES_MEAN_STD, STAGES_DIFFERENCES)
-"""How feature maps are pooled: means of the last stage (as released), means and standard deviations of all four stages,
-or logarithms of the differences between neighbouring places in all four stages."""
+"""How feature maps are pooled: means of the last stage (as released), means and standard deviations of all stages, or
+logarithms of the differences between neighbouring places in all stages."""
 
 QUALITY_AWARE = "quality_aware"
 CONTENT_AWARE = "content_aware"

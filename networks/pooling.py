@@ -1,4 +1,4 @@
-"""Pooling: the feature maps of a ResNet -> the features of an image, in one of three ways (POOLINGS)."""
+"""Pooling: the feature maps of an encoder -> the features of an image, in one of three ways (POOLINGS)."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ FLOOR = 0.003
 
 
 class StagesMeanStd(nn.Module):
-    """(N, 3, H, W) -> (N, F): for each of the four stages the means of its maps, then their standard deviations.
+    """(N, 3, H, W) -> (N, F): for each of ``stages`` the means of its maps, then their standard deviations.
 
-    Deviations are those of the population: 0 for a map of one value. F is 1920 for ResNet-18, 7680 for ResNet-50. The
-    result is float32, or float64 for float64 images.
+    Deviations are those of the population: 0 for a map of one value. F is 1920 for ResNet-18, 7680 for ResNet-50, 3552
+    for EfficientNet-Lite0. The result is float32, or float64 for float64 images.
     """
 
     def __init__(self, encoder: nn.Module):

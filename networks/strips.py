@@ -1,10 +1,10 @@
 """An encoder's pooled features of an image that comes in strips of rows: those of the complete image, in little memory.
 
 Each layer computes the rows whose neighbourhood has arrived, and keeps the last rows, because later rows need them: up
-to 6 for the first convolution, 2 for a 3x3 convolution. So no row is computed twice. The alternative is strips of the
-image that overlap by the receptive field. It would cost far more: strips of a hundred rows would overlap by 483 pixels
-for ResNet-50 and by 1,507 for ResNet-152. Keeping the complete map between two stages would take 64 bytes for each
-pixel.
+to 6 for the first convolution, 4 for a 5x5 and 2 for a 3x3 convolution. So no row is computed twice. The alternative is
+strips of the image that overlap by the receptive field. It would cost far more: strips of a hundred rows would overlap
+by 483 pixels for ResNet-50 and by 1,507 for ResNet-152. Keeping the complete map between two stages would take 64 bytes
+for each pixel.
 """
 
 from __future__ import annotations
@@ -56,11 +56,12 @@ class StripNetwork:
         return torch.cat([values for pool in self._pools for values in pool.values()], dim=1)
 
 
-def _strip_layers(stage: nn.Sequential) -> list[_Window | _Block]:
+def _strip_layers(stage: nn.Module) -> list[_Window | _Block]:
     """A stage's blocks, or its convolution with BatchNorm and ReLU, on rows that come in strips."""
-    if isinstance(stage[0], nn.Conv2d):
-        return [_Window(*stage)]
-    return [_Block(block) for block in stage]
+    first, *others = stage.children()
+    if isinstance(first, nn.Conv2d):
+        return [_Window(first, *others)]
+    return [_Block(block) for block in (first, *others)]
 
 
 class _Window:

@@ -108,7 +108,7 @@ class ScoringOptions:
 
 @dataclass(frozen=True)
 class PredictionOptions(ScoringOptions):
-    """Scores images by the embedded model, or by encoders and a regressor fitted by train_regressor.py."""
+    """Scores images by an embedded model, or by encoders and a regressor fitted by train_regressor.py."""
 
     interval: float | None = option(
         None, "print a prediction interval beside each score; 0.9: nine of ten opinions lie inside",

@@ -18,7 +18,7 @@ from datasets.images.lists import ImageListing, ListedImage, list_images
 from learning.distributed.environment import ProcessContext, find_membership
 from learning.distributed.process_group import from_first, gather_objects, join, leave
 from learning.extraction.compute import Summary, features_of, load_extractors
-from networks.embedded import ENCODERS, default_encoder, embedded_pooling
+from networks.embedded import ENCODERS, default_encoder
 from networks.errors import UserError
 from networks.features import FeatureExtractor
 from networks.names import LAYER4_MEAN
@@ -35,10 +35,9 @@ def extract(options: FeatureOptions) -> int:
     context = join(membership, "gloo")
     checkpoints, poolings = {}, {}
     for kind, named in options.checkpoints.items():
-        checkpoints[kind] = named or default_encoder(kind)
-        poolings[kind] = options.pooling or LAYER4_MEAN
+        checkpoints[kind], pooling = (named, LAYER4_MEAN) if named else default_encoder(kind)
+        poolings[kind] = options.pooling or pooling
         if named is None and checkpoints[kind] == ENCODERS[kind]:
-            poolings[kind] = options.pooling or embedded_pooling(kind)
             log.info(f"{kind} encoder: the embedded one, --pooling {poolings[kind]}")
     extractors = load_extractors(checkpoints, poolings, options.compute, context.local_rank)
     if options.compute.threads is None and all(one.device.type == "cpu" for one in extractors.values()):
