@@ -5,6 +5,7 @@ import torch
 import torchvision
 
 from networks import ARCHITECTURES, ContrastiveNetwork, build_encoder, feature_size
+from networks.encoder import STAGES, stage_maps
 from networks.resnet import LAYERS
 
 
@@ -79,3 +80,13 @@ def test_unknown_names_are_refused():
         build_encoder("resnet51")
     with pytest.raises(ValueError, match="unknown head 'mpl'"):
         ContrastiveNetwork("resnet18", "mpl")
+
+
+def test_hooks_on_the_stages_are_called():
+    encoder = build_encoder("resnet18").eval()
+    seen = []
+    for name in STAGES:
+        encoder.get_submodule(name).register_forward_hook(lambda module, inputs, output, name=name: seen.append(name))
+    with torch.inference_mode():
+        stage_maps(encoder, torch.rand(1, 3, 32, 32))
+    assert seen == list(STAGES)
