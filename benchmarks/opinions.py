@@ -56,7 +56,7 @@ def main() -> None:
     options = parser.parse_args()
 
     features, scores = read(*options.own)
-    is_test, mos = scores.official_split == "test", scores.mos
+    is_test, mos = np.asarray(scores.official_split) == "test", scores.mos
     pool = np.flatnonzero(~is_test)
     others, other_scores = read(*options.also_train)
     low, high, new_low, new_high = options.scale
