@@ -99,7 +99,7 @@ class Progress:
                 }
                 self._writer.add_text("options", "    " + json.dumps(plain, indent=2).replace("\n", "\n    "))
                 for summary in hparams(plain, dict.fromkeys(("loss", "acc", "images_per_second"))):
-                    self._writer.file_writer.add_summary(summary)
+                    self._writer._get_file_writer().add_summary(summary)
 
     def close(self) -> None:
         """Ends the bar and the curves' file."""

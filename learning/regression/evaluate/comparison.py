@@ -194,7 +194,8 @@ def print_comparison(
         f"{len(held_out.tested):,d} test images, {len(held_out.predictions)} splits; bootstrap by "
         f"{'image' if held_out.groups is None else 'group'}, Holm's correction over {len(pairs)} pairs"
     )
-    log.info("SRCC: median over the splits; SRCC difference: mean over the splits\n")
+    log.info("SRCC: median over the splits; SRCC difference: mean over the splits")
+    log.info("")
     medians = [f"{one.held_out.spread('srcc').median:.4f}" for one in regressors]
     named = zip(letters, medians, regressors, strict=True)
     print_table(form, ["", "SRCC", "choice", "regressor"], [[*two, one.choice, one.name] for *two, one in named])
