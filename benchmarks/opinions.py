@@ -17,8 +17,7 @@ from datasets.features.reading import FeatureFiles
 from datasets.opinions.scores import OpinionScores
 from learning.regression.evaluate.cross_database import read_opinions
 from learning.regression.evaluate.metrics import srcc
-from learning.regression.evaluate.protocol import run_protocol
-from learning.regression.fit.search import Grid
+from learning.regression.fit.search import Grid, fit, search
 from learning.regression.fit.splits import Split, random_splits
 from networks.embedded import embedded_regressor
 from networks.names import EMBEDDED_MODELS
@@ -35,14 +34,14 @@ def read(features: str, scores: str) -> tuple[np.ndarray, OpinionScores]:
     return files.read([names[image] for image in table.images]), table
 
 
-def fit(features: np.ndarray, mos: np.ndarray, n_own: int, seed: int) -> LinearModel:
+def fitted(features: np.ndarray, mos: np.ndarray, n_own: int, seed: int) -> LinearModel:
     """The protocol's regressor of (n, p) features; images after the first ``n_own`` train in every split."""
     others = np.arange(n_own, len(mos))
     splits = [
         Split(np.concatenate([one.train, others]), one.validation, one.test)
         for one in random_splits(n_own, None, N_SPLITS, SHARES, seed)
     ]
-    return run_protocol(features, mos, splits, GRID, machine.n_cores(), machine.memory() // 2).model
+    return fit(features, mos, search(features, mos, splits, GRID, machine.n_cores(), machine.memory() // 2).best)
 
 
 def main() -> None:
@@ -68,7 +67,7 @@ def main() -> None:
             rows = np.random.default_rng((draw, number)).permutation(pool)[:number]
             joined = np.concatenate([features[rows], others]), np.concatenate([mos[rows], other_mos])
             for of_kind, (x, y) in zip(found, ((features[rows], mos[rows]), joined), strict=True):
-                predicted = fit(x, y, number, draw).predict(features[is_test])
+                predicted = fitted(x, y, number, draw).predict(features[is_test])
                 of_kind.append(float(srcc(predicted, mos[is_test])))
         for name, values in zip(agreement, found, strict=True):
             agreement[name].append(values)

@@ -36,7 +36,7 @@ BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}, {rate_fmt}{postfix}]"  # tq
 def write_options(folder: Path, record: Mapping[str, Any]) -> None:
     """Writes what a run was started with to ``options.json`` in its folder; UserError where it cannot be written."""
     with whole_file(folder / "options.json") as temporary:
-        temporary.write_text(json.dumps(record, indent=2, default=str) + "\n")
+        temporary.write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")
 
 
 class Step(NamedTuple):
