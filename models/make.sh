@@ -5,8 +5,8 @@
 #   models/make.sh TRAINING_PHOTOGRAPHS CLIVE WORK_FOLDER [STEP]
 #
 # TRAINING_PHOTOGRAPHS is a folder of images, at any depth. CLIVE is a folder that holds mos.csv (image, mos) and its
-# photographs. All results are written into WORK_FOLDER; copy quality_aware_r18.safetensors, clive.json and
-# clive.safetensors from there to models/. STEP is where to begin: list, encoder, export, labels, features or
+# photographs. All results are written into WORK_FOLDER; copy quality_aware_r18.safetensors, clive.json,
+# clive.safetensors and clive.held_out.csv from there to models/. STEP is where to begin: list, encoder, export, labels, features or
 # regressor. WEAK names other undistorted photographs for the weak labels than TRAINING_PHOTOGRAPHS: a folder, or a list.
 #
 # A step whose result exists is skipped, and an interrupted training or extraction is resumed, so the same command

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from common.machine import n_cores
 from common.names import AUTO, FIXED, LOCAL_URL, MAX_PIXELS, NEGATIVES
@@ -262,6 +263,11 @@ class ContrastOptions:
         if self.world_size > 1 and self.dist_url == LOCAL_URL:
             notices.append(f"--dist-url {self.dist_url} is this machine; other nodes cannot reach it")
         return notices
+
+    @property
+    def in_use(self) -> dict[str, Any]:
+        """Option -> the value that is used, for the record of a run."""
+        return {option_name(one): getattr(self, option_name(one)) for one in fields(self)}
 
     @classmethod
     def on_resume(cls) -> dict[str, str]:

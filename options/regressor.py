@@ -6,6 +6,7 @@ from pathlib import Path
 
 from common.machine import memory, n_cores
 from common.names import LOGISTICS, N_RESAMPLES, N_SPLITS, SELECTIONS, SHARES
+from common.tables import TABLE_FORMS
 from datasets.opinions.databases import DATABASES
 from networks.errors import UserError
 from networks.names import KINDS
@@ -85,6 +86,11 @@ class RegressorOptions:
     images: Path | None = option(
         Computed("--root", lambda given: given.root), "folder of the images, for the report's pictures"
     )
+    compare_embedded: bool = option(
+        False, "compare with the embedded model, which scores the photographs (--images); features of the embedded "
+        "encoders are compared without this option, at no cost",
+    )  # fmt: skip
+    table: str = option(TABLE_FORMS[0], "form of the comparison; latex, markdown: for a paper", choices=TABLE_FORMS)
     note: str | None = option(None, "a sentence for the top of the report")
     no_report: bool = option(False, "write no report")
     num_threads: int = option(

@@ -20,7 +20,7 @@ from learning.contrastive.setup import (
     epoch_batches,
     training_device,
 )
-from learning.contrastive.training_log import Progress, Step
+from learning.contrastive.training_log import Progress, Step, write_options
 from learning.contrastive.training_state import (
     OF_EPOCH,
     Learner,
@@ -82,6 +82,8 @@ def train(options: ContrastOptions, backend: str, member: Membership | None) -> 
             probe.load_state(saved.content.get("probe"))
         in_own_folder = folder == options.model_path == options.tb_path
         tb_folder = folder if in_own_folder else options.tb_path / folder.name
+        if context.is_first:
+            write_options(folder, options.in_use | description)
         log.info(f"checkpoints: {folder}")
         size, n_kept = checkpoint_size(learner), options.n_kept
         fewer = "; --keep N keeps the last N" if n_kept > 1 and not options.keep else ""

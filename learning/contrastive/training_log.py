@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
 from tqdm import tqdm
 
 from common import log
+from common.atomic_files import whole_file
 from common.process import signals_delayed
 from common.progress_bar import on_terminal
 from learning.contrastive.training_state import Position
@@ -28,6 +31,12 @@ from options.contrast import ContrastOptions
 N_PICTURED_PAIRS = 12
 NEVER = 10**9  # seconds
 BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}, {rate_fmt}{postfix}]"  # tqdm's, without the time left of an epoch
+
+
+def write_options(folder: Path, record: Mapping[str, Any]) -> None:
+    """Writes what a run was started with to ``options.json`` in its folder; UserError where it cannot be written."""
+    with whole_file(folder / "options.json") as temporary:
+        temporary.write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")
 
 
 class Step(NamedTuple):
@@ -58,7 +67,8 @@ class Progress:
     """Collects the steps, and reports them every ``print_freq`` steps and at an epoch's end.
 
     Losses stay on the device until they are reported, so that no step waits for the one before it. TensorBoard gets
-    ``loss``, ``acc`` and ``learning_rate`` of each step, as means over all processes. Only rank 0 writes and prints.
+    ``loss``, ``acc`` and ``learning_rate`` of each step, as means over all processes, ``images_per_second`` of each
+    report, and the options as text and as hyper-parameters. Only rank 0 writes and prints.
     ``start`` is the position at which the run starts or resumes.
     """
 
@@ -83,6 +93,13 @@ class Progress:
                 # purge_step hides what an interrupted run wrote after its checkpoint, so the curve has no duplicates.
                 # flush_secs: curves are written when a report is due, not by a thread at a time of its own.
                 self._writer = SummaryWriter(str(folder), purge_step=start.global_step, flush_secs=NEVER)
+                plain = {
+                    name: value if isinstance(value, int | float) else log.printable(str(value))
+                    for name, value in options.in_use.items()
+                }
+                self._writer.add_text("options", "    " + json.dumps(plain, indent=2).replace("\n", "\n    "))
+                for summary in hparams(plain, dict.fromkeys(("loss", "acc", "images_per_second"))):
+                    self._writer._get_file_writer().add_summary(summary)
 
     def close(self) -> None:
         """Ends the bar and the curves' file."""
@@ -185,9 +202,13 @@ class Progress:
         elapsed = now - self._reported
         seconds_per_step = (now - self._started) / (self._position.global_step - self._start.global_step)
         steps_left = (self._options.epochs - self._position.epoch) * self._steps_per_epoch - self._position.step
+        rate = self._images / elapsed
+        if self._writer:
+            with self._writing():
+                self._writer.add_scalar("images_per_second", rate, self._position.global_step - 1)
         text = (
             f"loss {loss:.3f}  acc {acc:.2f}%  lr {self._pending[-1].learning_rate:.4g}  "
-            f"{self._images / elapsed:.1f} images/s  waiting {self._waited / elapsed:.0%}  "
+            f"{rate:.1f} images/s  waiting {self._waited / elapsed:.0%}  "
             f"left {tqdm.format_interval(seconds_per_step * steps_left)}"
         )
         if self._bar:

@@ -10,6 +10,7 @@ from pathlib import Path
 from common import log
 from common.names import LOGISTICS, N_RESAMPLES
 from common.process import run_script
+from common.tables import TABLE_FORMS
 from networks.errors import UserError
 from options.builder import REQUIRED, option, parse
 
@@ -26,6 +27,7 @@ class CompareOptions:
     n_bootstrap: int = option(N_RESAMPLES, "bootstrap resamples", at_least=100)
     seed: int = option(0, "random seed for the bootstrap", at_least=0)
     logistic: int = option(4, "parameters of the logistic before the residuals", choices=LOGISTICS)
+    table: str = option(TABLE_FORMS[0], "form of the tables; latex, markdown: for a paper", choices=TABLE_FORMS)
 
     def __post_init__(self) -> None:
         if len(self.regressors) < 2:

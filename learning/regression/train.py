@@ -13,8 +13,10 @@ import numpy as np
 from common import log
 from common.atomic_files import check_not_read, check_target, check_writable
 from common.progress_bar import ProgressBar
+from common.tables import TABLE_FORMS, print_table
 from datasets.opinions.scores import OpinionScores
 from learning.regression.evaluate.bootstrap import bootstrap_intervals
+from learning.regression.evaluate.embedded import embedded_models
 from learning.regression.evaluate.held_out import HeldOut, breakdown, held_out_file, observer_spread, write_held_out
 from learning.regression.evaluate.protocol import CHOICES, Evaluation, run_protocol
 from learning.regression.fit.labelled_features import read_data
@@ -29,7 +31,7 @@ from learning.regression.model.description import (
     read_description,
 )
 from learning.regression.model.files import save_regressor
-from learning.regression.report.report import find_pictures, write_report
+from learning.regression.report.report import comparison_rows, find_pictures, write_report
 from networks.embedded import MODELS
 from networks.errors import UserError
 from networks.regressor import description_file, weights_file
@@ -48,12 +50,13 @@ def train_regressor(options: RegressorOptions) -> None:
     data = read_data(options)
     scores, n_raters = data.scores, number_of_raters(data.scores, options)
     pictures = {}
-    if not options.no_report:
+    if not options.no_report or options.compare_embedded:
         pictures = find_pictures(scores.images, options.labels_folder, options.images)
         if not pictures:
             log.warning(
                 "the report is without pictures, as the image files were not found; --images names their folder"
             )
+    embedded = embedded_models(data, pictures if options.compare_embedded else None)
     splits, protocol = make_splits(data, options)
     evaluation = run_protocol(
         data.features,
@@ -90,10 +93,15 @@ def train_regressor(options: RegressorOptions) -> None:
     if conformal is not None and conformal.coverage is not None:
         log.info(f"intervals  {conformal.in_words()}")
 
+    rows = comparison_rows(evaluation, description, held_out, embedded)
+    if embedded or options.table != TABLE_FORMS[0]:
+        log.info("\nmedians over the splits; differences: means over the splits")
+        print_table(options.table, ["", *LABELS.values()], rows)
+
     write_held_out(held_out_path, held_out)
     save_regressor(output, evaluation.model, description, held_out_path)
     if not options.no_report:
-        write_report(options.report, scores, evaluation, held_out, description, pictures)
+        write_report(options.report, scores, evaluation, held_out, description, pictures, rows)
     log.info(f"\nwritten    {', '.join(map(str, written))}")
 
 

@@ -18,6 +18,7 @@ from scipy import stats
 
 from common import log
 from common.names import N_RESAMPLES
+from common.tables import print_table
 from learning.regression.evaluate.bootstrap import (
     interval_of,
     n_tested_groups,
@@ -60,7 +61,7 @@ def compare_regressors(options: CompareOptions) -> None:
     """Reads the regressors that the options name, tests every pair, and prints the results."""
     regressors = read_regressors(options.regressors, options.logistic)
     pairs = compared_pairs(regressors, options.n_bootstrap, options.seed)
-    print_comparison(regressors, pairs, options.alpha)
+    print_comparison(regressors, pairs, options.alpha, options.table)
 
 
 def read_regressors(paths: Sequence[Path], n_parameters: int = 4) -> list[EvaluatedRegressor]:
@@ -183,8 +184,10 @@ def sign_matrix(n_regressors: int, pairs: Sequence[PairResult], alpha: float) ->
     return matrix
 
 
-def print_comparison(regressors: Sequence[EvaluatedRegressor], pairs: Sequence[PairResult], alpha: float) -> None:
-    """The regressors, the tests of every pair, and the matrix of signs."""
+def print_comparison(
+    regressors: Sequence[EvaluatedRegressor], pairs: Sequence[PairResult], alpha: float, form: str
+) -> None:
+    """The regressors, the tests of every pair, and the matrix of signs, as tables in one of TABLE_FORMS."""
     held_out = regressors[0].held_out
     letters = [chr(ord("A") + index) if index < 26 else f"M{index + 1}" for index in range(len(regressors))]
     log.info(
@@ -193,17 +196,17 @@ def print_comparison(regressors: Sequence[EvaluatedRegressor], pairs: Sequence[P
     )
     log.info("SRCC: median over the splits; SRCC difference: mean over the splits")
     log.info("")
-    for letter, one in zip(letters, regressors, strict=True):
-        log.info(f"{letter}  SRCC {one.held_out.spread('srcc').median:.4f}  {one.name} (choice: {one.choice})")
-    log.info("\npair    SRCC difference  95 % interval         p, Holm   RMSE ratio   p, Holm (Pitman-Morgan)")
-    for pair in pairs:
-        interval = pair.srcc_difference
-        log.info(
-            f"{letters[pair.first]} - {letters[pair.second]}   {interval.estimate:+14.4f}  "
-            f"[{interval.low:+.4f}, {interval.high:+.4f}]  {pair.p_srcc:9.4f}   {pair.rmse_ratio:10.4f}   "
-            f"{pair.p_residuals:9.4f}"
-        )
+    medians = [f"{one.held_out.spread('srcc').median:.4f}" for one in regressors]
+    named = zip(letters, medians, regressors, strict=True)
+    print_table(form, ["", "SRCC", "choice", "regressor"], [[*two, one.choice, one.name] for *two, one in named])
+    log.info("")
+    header = ["pair", "SRCC difference [95 % interval]", "p, Holm", "RMSE ratio", "p, Holm (Pitman-Morgan)"]
+    rows = [
+        [f"{letters[pair.first]} - {letters[pair.second]}", pair.srcc_difference.as_difference(),
+         *(f"{value:.4f}" for value in (pair.p_srcc, pair.rmse_ratio, pair.p_residuals))]
+        for pair in pairs
+    ]  # fmt: skip
+    print_table(form, header, rows)
     log.info(f"\nrow against column at {alpha:g}: 1 better, 0 worse, - no difference; by SRCC, then by residuals")
-    log.info("   " + "  ".join(f"{letter:2}" for letter in letters))
-    for letter, row in zip(letters, sign_matrix(len(regressors), pairs, alpha), strict=True):
-        log.info(f"{letter}  " + "  ".join(row))
+    signs = sign_matrix(len(regressors), pairs, alpha)
+    print_table(form, ["", *letters], [[letter, *row] for letter, row in zip(letters, signs, strict=True)])

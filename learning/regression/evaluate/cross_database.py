@@ -17,7 +17,9 @@ import numpy as np
 from common import log, machine
 from common.atomic_files import check_not_read, check_target
 from common.names import SHARES
+from common.tables import print_table
 from datasets.features.reading import FeatureFiles
+from datasets.opinions.databases import DATABASES, read_database
 from datasets.opinions.scores import OpinionScores, read_scores
 from datasets.opinions.tables import write_csv
 from learning.regression.evaluate.metrics import metrics_of
@@ -54,9 +56,8 @@ def train_and_test_across(options: AcrossOptions) -> None:
     names, matrix = [one.name for one in sets], matrix_across(sets, options)
     for title, values in zip(("SRCC", "PLCC fit"), matrix, strict=True):
         log.info(f"\n{title}, row: trained on, column: tested on (diagonal: own splits)")
-        log.info(" " * 16 + "".join(f"{name[:14]:>15}" for name in names))
-        for name, row in zip(names, values, strict=True):
-            log.info(f"{name[:15]:16}" + "".join(f"{value:15.4f}" for value in row))
+        cells = [[name, *(f"{value:.4f}" for value in row)] for name, row in zip(names, values, strict=True)]
+        print_table(options.table, ["", *names], cells)
     if options.output is not None:
         rows = (
             (train, test, *(f"{value:.6f}" for value in matrix[:, row, column]))
@@ -67,9 +68,15 @@ def train_and_test_across(options: AcrossOptions) -> None:
         log.info(f"\nwritten    {options.output}")
 
 
+def read_opinions(source: str) -> OpinionScores:
+    """The scores in a table, or, where ``source`` is NAME:ROOT (as clive:/data/CLIVE), in a database's label files."""
+    name, _, root = source.partition(":")
+    return read_database(name, root) if root and name in DATABASES else read_scores(source)
+
+
 def read_set(name: str, features: str, scores: str) -> ScoredSet:
     """Scores and features of a database; UserError where an image has no features."""
-    table, files = read_scores(scores), FeatureFiles(features)
+    table, files = read_opinions(scores), FeatureFiles(features)
     matched = files.match(table.images)
     missing = next((image for image in table.images if image not in matched), None)
     if missing is not None:

@@ -94,6 +94,10 @@ class Interval:
         """For example "0.63 (0.56 to 0.68)"."""
         return f"{self.estimate:.2f} ({self.low:.2f} to {self.high:.2f})"
 
+    def as_difference(self) -> str:
+        """For example "+0.0123 [-0.0045, +0.0291]"."""
+        return f"{self.estimate:+.4f} [{self.low:+.4f}, {self.high:+.4f}]"
+
 
 @dataclass(frozen=True)
 class BootstrapIntervals:

@@ -18,6 +18,8 @@ from datasets.images import read_image
 from datasets.images.folders import find_images
 from datasets.images.lists import match_names
 from datasets.opinions.scores import OpinionScores
+from learning.regression.evaluate.comparison import srcc_difference
+from learning.regression.evaluate.embedded import EmbeddedModel
 from learning.regression.evaluate.held_out import HeldOut
 from learning.regression.evaluate.protocol import CHOICES, Evaluation
 from learning.regression.fit.search import Search
@@ -66,8 +68,11 @@ def write_report(
     held_out: HeldOut,
     description: RegressorDescription,
     pictures: dict[str, Path],
+    comparison: Sequence[Sequence[str]],
 ) -> None:
-    """Writes the page; ``description`` is the one saved with the regressor, ``pictures`` is from ``find_pictures``."""
+    """Writes the page; ``description`` is the one saved with the regressor, ``pictures`` is from ``find_pictures``, and
+    ``comparison`` from ``comparison_rows``.
+    """
     mos, predicted, tested = scores.mos, held_out.mapped, held_out.tested
     ranking = tested[np.argsort(-predicted[tested], kind="stable")]
     even_steps = np.unique(np.linspace(0, len(ranking) - 1, N_PICTURES).round().astype(int))
@@ -101,7 +106,7 @@ def write_report(
         answer=f"{answer}. {CHOICES[evaluation.choice].capitalize()}.",
         cards=_cards(evaluation, description),
         columns=list(LABELS.values()),
-        comparison=_comparison(evaluation, description, mos),
+        comparison=comparison,
         breakdown=description.breakdown.tables if description.breakdown else {},
         scatter_plot=scatter_plot(predicted[tested], mos[tested]),
         split_plot=split_plot(evaluation),
@@ -137,16 +142,28 @@ def _cards(evaluation: Evaluation, description: RegressorDescription) -> list[tu
     return cards
 
 
-def _comparison(evaluation: Evaluation, description: RegressorDescription, mos: np.ndarray) -> list[list[str]]:
+def comparison_rows(
+    evaluation: Evaluation, description: RegressorDescription, held_out: HeldOut, embedded: Sequence[EmbeddedModel]
+) -> list[list[str]]:
     """Rows of the table "Compared with": a name, then each of METRICS, empty where it does not exist."""
     names = {"nested": "choice within each split", "shared": "one choice for all splits"}
-    rows = [
-        [f"this regressor, {names[choice]}", *(_digits(metric, tests.spread(metric).median) for metric in METRICS)]
-        for choice, tests in evaluation.by_choice.items()
-    ]
+
+    def medians(tests: HeldOut) -> list[str]:
+        return [_digits(metric, tests.spread(metric).median) for metric in METRICS]
+
+    rows = [[f"this regressor, {names[choice]}", *medians(tests)] for choice, tests in evaluation.by_choice.items()]
+    for model in embedded:
+        fitted = f", fitted on {model.n_fitted:,d} of these images" if model.n_fitted else ""
+        tests = model.on_test_parts_of(held_out)
+        rows.append([f"embedded model {model.name}{fitted}", *medians(tests)])
+        if description.intervals:
+            difference, _ = srcc_difference(
+                held_out, tests, description.intervals.n_resamples, description.intervals.seed
+            )
+            rows.append(["  this regressor minus it [95 % interval]", difference.as_difference()])
     if description.observers:
         rows.append(["ceiling: one half of the observers against the other", f"{description.observers.ceiling:.3f}"])
-    rows.append(["the mean opinion for every image", "0", "0", "0", "0", _digits("rmse", mos.std())])
+    rows.append(["the mean opinion for every image", "0", "0", "0", "0", _digits("rmse", held_out.mos.std())])
     return [row + [""] * (1 + len(METRICS) - len(row)) for row in rows]
 
 

@@ -1,5 +1,6 @@
 """Curves that cannot be written end a run with a sentence, whichever thread meets the full disk first."""
 
+import json
 import multiprocessing
 import resource
 import sys
@@ -7,9 +8,11 @@ from contextlib import closing
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from learning.contrastive import training_log
-from learning.contrastive.training_log import Progress, Step
+from learning.contrastive.training_log import Progress, Step, write_options
 from learning.contrastive.training_state import Position
 from learning.distributed.environment import ProcessContext
 from networks.errors import UserError
@@ -53,3 +56,25 @@ def test_the_time_left_is_that_of_the_run(tmp_path, monkeypatch, capfd, terminal
     printed = capfd.readouterr()
     shown = printed.err if terminal else printed.out
     assert "left 04:57" in shown and "<" not in shown
+
+
+def test_a_run_tells_its_options(tmp_path):
+    """In its folder and in TensorBoard: as text, and as hyper-parameters beside the last metrics."""
+    options = parse_contrast_options(["--method", "MoCov2", "--lr_decay_epochs", "3,4", "--csv_path", "a\udcff.csv"])
+    write_options(tmp_path, options.in_use | {"images": 7})
+    recorded = json.loads((tmp_path / "options.json").read_text())
+    assert (recorded["head"], recorded["nce_t"], recorded["images"]) == ("mlp", 0.2, 7)
+    assert recorded["lr_decay_epochs"] == [3, 4] and recorded["csv_path"] == "a\udcff.csv"
+
+    with closing(Progress(options, ProcessContext(), tmp_path, 100, Position())) as progress:
+        for step, _ in enumerate(progress.batches([torch.zeros(4, 1)] * 10), start=1):
+            progress.add(Step(Position(0, step, step), 0.1, torch.tensor(1.0), torch.tensor(50.0)))
+    log = EventAccumulator(str(tmp_path))
+    log.Reload()
+    (rate,) = log.Scalars("images_per_second")
+    assert rate.step == 9 and rate.value > 0
+    text = log.Tensors("options/text_summary")[0].tensor_proto.string_val[0].decode()
+    assert '"head": "mlp"' in text and all(line.startswith("    ") for line in text.splitlines())
+    start = HParamsPluginData.FromString(log.PluginTagToContent("hparams")["_hparams_/session_start_info"])
+    given = start.session_start_info.hparams
+    assert given["head"].string_value == "mlp" and given["learning_rate"].number_value == 0.05

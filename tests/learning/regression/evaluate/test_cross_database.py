@@ -12,7 +12,12 @@ import pytest
 
 from datasets.opinions.scores import OpinionScores, score_table
 from learning.regression.across import parse_across_options
-from learning.regression.evaluate.cross_database import ScoredSet, matrix_across, train_and_test_across
+from learning.regression.evaluate.cross_database import (
+    ScoredSet,
+    matrix_across,
+    read_opinions,
+    train_and_test_across,
+)
 from learning.regression.evaluate.metrics import srcc
 from learning.regression.fit.search import fit
 from learning.regression.model.description import Hyperparameters
@@ -69,6 +74,19 @@ def test_the_matrix_is_printed_and_written(tmp_path, monkeypatch, capsys):
     Path("b.csv").write_text("image,mos\nnone.png,1\n")
     with pytest.raises(UserError, match=r"b: image none\.png of b\.csv has no features in b\.npz"):
         train_and_test_across(parse_across_options(arguments))
+
+
+def test_scores_are_a_table_or_those_of_a_reader(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("kadid").mkdir()
+    Path("kadid/dmos.csv").write_text("dist_img,ref_img,dmos,var\nI01_01_01.png,I01.png,4.57,0.496\n")
+    Path("t.csv").write_text("image,mos\na.png,1\n")
+    assert read_opinions("kadid:kadid").groups.tolist() == ["I01.png"]
+    assert read_opinions("t.csv").images == ["a.png"]
+    with pytest.raises(UserError, match="scores c:kadid does not exist"):
+        read_opinions("c:kadid")
+    with pytest.raises(UserError, match="--root nowhere is not a folder; unpack KADID-10k there"):
+        read_opinions("kadid:nowhere")
 
 
 def test_images_of_two_sets_are_named(capsys):

@@ -10,12 +10,14 @@ from PIL import Image
 
 from datasets.opinions.scores import OpinionScores, score_table
 from learning.regression.evaluate.bootstrap import bootstrap_intervals
+from learning.regression.evaluate.comparison import srcc_difference
+from learning.regression.evaluate.embedded import EmbeddedModel
 from learning.regression.evaluate.held_out import breakdown
 from learning.regression.evaluate.protocol import run_protocol
 from learning.regression.fit.search import Grid
 from learning.regression.fit.splits import official_split, random_splits
 from learning.regression.model.description import BootstrapIntervals
-from learning.regression.report.report import find_pictures, write_report
+from learning.regression.report.report import comparison_rows, find_pictures, write_report
 from learning.regression.train import describe
 from tests.images import photograph
 
@@ -63,7 +65,9 @@ def test_a_page_with_everything_inside(tmp_path, official):
     )  # fmt: skip
     pictures = find_pictures(names, tmp_path, None)
     assert len(pictures) == 51
-    write_report(tmp_path / "r.html", scores, evaluation, held_out, description, pictures)
+    embedded = EmbeddedModel("clive", mos + rng.normal(size=60), n_fitted=7)
+    rows = comparison_rows(evaluation, description, held_out, [embedded])
+    write_report(tmp_path / "r.html", scores, evaluation, held_out, description, pictures, rows)
 
     page = (tmp_path / "r.html").read_text()
     checker = Checker()
@@ -73,6 +77,8 @@ def test_a_page_with_everything_inside(tmp_path, official):
     assert not re.search(r"https?://(?!www\.w3\.org|purl\.org|creativecommons\.org|matplotlib\.org)", page)
     assert "By kind of distortion" in page and "blur &amp; &lt;noise&gt;" in page and "By level" not in page
     assert "&lt;b&gt;&amp;" in page and "<b>&" not in page and "A note." in page and "Inverted." in page
+    difference, _ = srcc_difference(held_out, embedded.on_test_parts_of(held_out), 20, 0)
+    assert "embedded model clive, fitted on 7 of these images" in page and difference.as_difference() in page
     assert f"{evaluation.nested.spread('srcc').median:.3f}" in page and str(evaluation.search.best) in page
 
 
