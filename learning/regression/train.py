@@ -13,6 +13,7 @@ import numpy as np
 from common import log
 from common.atomic_files import check_not_read, check_target, check_writable
 from common.progress_bar import ProgressBar
+from datasets.images.reading import longer_side
 from datasets.opinions.scores import OpinionScores
 from learning.regression.evaluate.bootstrap import bootstrap_intervals
 from learning.regression.evaluate.held_out import HeldOut, breakdown, held_out_file, observer_spread, write_held_out
@@ -47,13 +48,10 @@ def train_regressor(options: RegressorOptions) -> None:
     check_files(written, options)
     data = read_data(options)
     scores, n_raters = data.scores, number_of_raters(data.scores, options)
-    pictures = {}
-    if not options.no_report:
-        pictures = find_pictures(scores.images, options.labels_folder, options.images)
-        if not pictures:
-            log.warning(
-                "the report is without pictures, as the image files were not found; --images names their folder"
-            )
+    pictures = find_pictures(scores.images, options.labels_folder, options.images)
+    if not pictures and not options.no_report:
+        log.warning("the report is without pictures, as the image files were not found; --images names their folder")
+    sides = [side for side in map(longer_side, pictures.values()) if side]
     splits, protocol = make_splits(data, options)
     evaluation = run_protocol(
         data.features,
@@ -85,6 +83,7 @@ def train_regressor(options: RegressorOptions) -> None:
         describe(evaluation, scores, data.files.encoders, protocol),
         note=options.note or "", intervals=intervals, observers=observers, breakdown=by_distortion,
         fit_images=" ".join(sorted({image_digest(one) for one in data.file_digests if one})),
+        longer_sides=(min(sides), int(np.median(sides)), max(sides)) if sides else None,
     )  # fmt: skip
     conformal = description.prediction_intervals
     if conformal is not None and conformal.coverage is not None:
