@@ -147,8 +147,7 @@ def check_settings(output_dir: Path, kind: str, amp: bool, max_side: int | None)
 
 
 def _settings(amp: bool, max_side: int | None) -> str:
-    options = ["--amp"] * amp + [f"--max_side {max_side}"] * bool(max_side)
-    return f"with {' '.join(options)}" if options else "without --amp and --max_side"
+    return f"with {'--amp ' * amp}--max_side {max_side or 0}"
 
 
 def claim_folder(output_dir: Path, kind: str, identity: str, amp: bool = False) -> None:

@@ -111,7 +111,7 @@ def test_a_folder_holds_features_of_one_precision(tmp_path):
     claim_folder(tmp_path, "quality_aware", "encoder", amp=True)
     with pytest.raises(
         UserError,
-        match="holds features computed with --amp, not without --amp and --max_side; compute these with --amp, name",
+        match="features computed with --amp --max_side 0, not with --max_side 0; compute these with --amp --max_side 0",
     ):
         claim_folder(tmp_path, "quality_aware", "encoder")
     older = write_folder(tmp_path / "older", ["quality_aware"]) / "feats_quality_aware/encoder.json"
@@ -122,11 +122,11 @@ def test_a_folder_holds_features_of_one_precision(tmp_path):
         claim_folder(folder, "quality_aware", "encoder")
     with pytest.raises(
         UserError,
-        match="unknown/feats_quality_aware holds features computed without --amp and --max_side, not with --amp;",
+        match="unknown/feats_quality_aware holds features computed with --max_side 0, not with --amp --max_side 0;",
     ):
         claim_folder(unknown, "quality_aware", "encoder", amp=True)
     check_settings(tmp_path / "older", "quality_aware", amp=False, max_side=None)
-    with pytest.raises(UserError, match="computed without --amp and --max_side, not with --amp"):
+    with pytest.raises(UserError, match="computed with --max_side 0, not with --amp"):
         check_settings(tmp_path / "older", "quality_aware", amp=True, max_side=None)
 
 
@@ -134,7 +134,7 @@ def test_a_folder_holds_features_of_one_size(tmp_path):
     claim_folder(tmp_path, "quality_aware", "encoder:stages_mean_std@512")
     check_settings(tmp_path, "quality_aware", amp=False, max_side=512)
     for other, asked in (
-        ("encoder:stages_mean_std", "without"),
+        ("encoder:stages_mean_std", "with --max_side 0"),
         ("encoder:stages_mean_std@768", "with --max_side 768"),
     ):
         with pytest.raises(UserError, match=f"holds features computed with --max_side 512, not {asked}"):
@@ -144,7 +144,7 @@ def test_a_folder_holds_features_of_one_size(tmp_path):
     older = write_folder(tmp_path / "older", ["quality_aware"])
     check_settings(older, "quality_aware", amp=False, max_side=0)
     (older / "feats_quality_aware/encoder.json").unlink()
-    with pytest.raises(UserError, match="computed without --amp and --max_side, not with --max_side 512"):
+    with pytest.raises(UserError, match="computed with --max_side 0, not with --max_side 512"):
         claim_folder(older, "quality_aware", "encoder@512")
 
 
