@@ -58,9 +58,9 @@ if due labels "$work/weak/mos.csv"; then
   python -m datasets.weak_labels "$weak" "$work/weak"
 fi
 if due features; then
-  python demo_quality_aware_feats.py --ckpt "$encoder" --pooling stages_differences \
+  python demo_quality_aware_feats.py --ckpt "$encoder" --pooling stages_differences --max_side 512 \
     --input "$clive/mos.csv" "$work/weak/mos.csv" --output_dir "$work/features"
-  python demo_content_aware_feats.py --ckpt models/content_aware_lite0.safetensors --pooling stages_mean_std \
+  python demo_content_aware_feats.py --ckpt models/content_aware_lite0.safetensors --pooling stages_mean_std --max_side 512 \
     --input "$clive/mos.csv" "$work/weak/mos.csv" --output_dir "$work/features"
 fi
 if due regressor; then

@@ -15,6 +15,7 @@ from .names import (
     QUALITY_AWARE,
     pooling_of,
     short_identity,
+    with_max_side,
 )
 from .regressor import ScoringDescription, description_file, load_description
 
@@ -78,7 +79,7 @@ def encoder_of(kind: str, description: ScoringDescription, regressor: Path, name
     if named is not None:
         return Path(named)
     wanted = description.encoders.get(kind)
-    if wanted and wanted == _embedded_identities().get(kind):
+    if wanted and with_max_side(wanted, None) == with_max_side(_embedded_identities().get(kind) or "", None):
         return embedded_encoder(kind)
     if CHECKPOINTS[kind].is_file():
         return CHECKPOINTS[kind]

@@ -1,5 +1,6 @@
 """Names of encoders, poolings and kinds of features, defined once. Imports nothing slow: options need them."""
 
+import re
 from pathlib import Path
 
 ARCHITECTURES = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "efficientnet_lite0")
@@ -33,15 +34,27 @@ EMBEDDED_MODELS = ("clive", "biq2021")
 
 def pooling_of(identity: str | None) -> str:
     """The pooling in an encoder's identity; the released one for features without an identity."""
-    return (identity or "").partition(":")[2] or LAYER4_MEAN
+    return (identity or "").partition("@")[0].partition(":")[2] or LAYER4_MEAN
+
+
+def max_side_of(identity: str | None) -> int | None:
+    """The longer side in pixels to which larger images were reduced before the features; None: they were not."""
+    side = (identity or "").partition("@")[2]
+    return int(side) if side.isdecimal() else None
+
+
+def with_max_side(identity: str, max_side: int | None) -> str:
+    """The identity of features of images that were reduced to ``max_side``; None and 0: as they are."""
+    return identity.partition("@")[0] + (f"@{max_side}" if max_side else "")
 
 
 def differ_in_pooling(identity: str, other: str) -> bool:
     """Whether two identities are of one encoder with two poolings."""
-    return identity.partition(":")[0] == other.partition(":")[0] and pooling_of(identity) != pooling_of(other)
+    same_encoder = re.split("[:@]", identity)[0] == re.split("[:@]", other)[0]
+    return same_encoder and pooling_of(identity) != pooling_of(other)
 
 
 def short_identity(identity: str) -> str:
-    """An encoder's identity for messages: the first digits of its fingerprint, and the pooling if it is recorded."""
-    fingerprint, separator, pooling = identity.partition(":")
-    return fingerprint[:12] + separator + pooling
+    """An encoder's identity for messages: the first digits of its fingerprint, and pooling and size if recorded."""
+    fingerprint = re.split("[:@]", identity)[0]
+    return fingerprint[:12] + identity.removeprefix(fingerprint)

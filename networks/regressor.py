@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from .errors import UserError, in_short
-from .names import GIVEN, KINDS, differ_in_pooling, pooling_of, short_identity
+from .names import GIVEN, KINDS, differ_in_pooling, max_side_of, pooling_of, short_identity, with_max_side
 from .opinion_mapping import OpinionMapping
 from .typed_json import read_dataclass
 
@@ -65,6 +65,11 @@ class ScoringDescription:
         if self.kinds not in ((GIVEN,), KINDS, *((kind,) for kind in KINDS)):
             raise ValueError(f"unknown kinds of features {list(self.kinds)}")
 
+    @property
+    def max_side(self) -> int | None:
+        """The longer side in pixels to which larger images were reduced for the fit; None: they were not."""
+        return max_side_of(next(iter(self.encoders.values()), None))
+
     @classmethod
     def from_json(cls: type[Description], content: dict[str, Any]) -> Description:
         """The fields of this class in the JSON file; ValueError where one that has no default is missing or wrong."""
@@ -92,9 +97,9 @@ class Regressor(Generic[Description]):
         return self.description.calibration(self.model.predict(features))
 
     def check_encoder(self, kind: str, identity: str | None, where: str, remedy: str = _OTHER_CHECKPOINT) -> None:
-        """UserError where the regressor was fitted on features of a different encoder; an unknown encoder passes."""
+        """UserError for features of a different encoder than those of the fit, at any size; an unknown one passes."""
         own = self.description.encoders.get(kind)
-        if not own or not identity or own == identity:
+        if not own or not identity or with_max_side(own, None) == with_max_side(identity, None):
             return
         fitted, found = f"of encoder {short_identity(own)}", f"of {short_identity(identity)}"
         if differ_in_pooling(own, identity):

@@ -27,6 +27,10 @@ class ComputeOptions:
     amp: bool = option(False, "compute in bfloat16 or float16: faster, less exact")
     batch_size: int = option(8, "images of equal size per batch", at_least=1)
     max_pixels: int = option(MAX_PIXELS, "refuse larger images as decompression bombs", at_least=1)
+    max_side: int | None = option(
+        None, "reduce images with a longer side of more pixels than this; 0: none (default: as the regressor was "
+        "fitted; for features: none)", at_least=0,
+    )  # fmt: skip
     threads: int | None = option(None, "threads that compute on a CPU (default: one for each core)", at_least=1)
     num_workers: int | None = option(
         None, "decoding processes (default: 1 for a CPU, 16 for a GPU)", short="-j", at_least=0

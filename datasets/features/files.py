@@ -24,7 +24,7 @@ import numpy as np
 from common.atomic_files import check_writable, cut_name, whole_file, write_array
 from datasets.images.lists import FileStamp, ListedImage, is_unchanged
 from networks.errors import UserError
-from networks.names import differ_in_pooling, pooling_of, short_identity
+from networks.names import differ_in_pooling, max_side_of, pooling_of, short_identity, with_max_side
 
 LONGEST_NAME = 200
 """Bytes of the last part of a name, of the 255 that file systems allow: kind and ending of the file follow it."""
@@ -134,24 +134,26 @@ def read_encoder(output_dir: Path, kind: str) -> str | None:
     return _read_claim(output_dir, kind).get("fingerprint")
 
 
-def check_precision(output_dir: Path, kind: str, amp: bool) -> None:
-    """UserError where a folder holds features of ``kind`` with the other precision: the two would be mixed.
-
-    Older versions did not record it; their features count as computed without --amp.
-    """
+def check_settings(output_dir: Path, kind: str, amp: bool, max_side: int | None) -> None:
+    """UserError where a folder holds features of ``kind`` with other --amp or --max_side; no record means neither."""
     claim, folder = _read_claim(output_dir, kind), output_dir / f"feats_{kind}"
-    if bool(claim.get("amp")) != amp and (claim or any(folder.rglob("*.npy"))):
-        held, asked = ("with", "without") if claim.get("amp") else ("without", "with")
+    held = _settings(bool(claim.get("amp")), max_side_of(claim.get("fingerprint")))
+    asked = _settings(amp, max_side)
+    if held != asked and (claim or any(folder.rglob("*.npy"))):
         raise UserError(
-            f"{folder} holds features computed {held} --amp, not {asked}; compute {held} it, "
-            "name another folder, or remove this one"
+            f"{folder} holds features computed {held}, not {asked}; compute these {held}, name another folder, or "
+            "remove this one"
         )
+
+
+def _settings(amp: bool, max_side: int | None) -> str:
+    return f"with {'--amp ' * amp}--max_side {max_side or 0}"
 
 
 def claim_folder(output_dir: Path, kind: str, identity: str, amp: bool = False) -> None:
     """Records how the features of ``kind`` in a folder are computed, before the first is written.
 
-    Raises UserError where the folder holds features of a different encoder, pooling or precision.
+    Raises UserError where the folder holds features of a different encoder, pooling, size of images or precision.
     """
     folder = output_dir / f"feats_{kind}"
     known = read_encoder(output_dir, kind)
@@ -167,12 +169,12 @@ def claim_folder(output_dir: Path, kind: str, identity: str, amp: bool = False) 
             f"{folder} holds features with --pooling {pooling_of(known)}, not {pooling_of(identity)}; name "
             "another folder, or remove this one"
         )
-    elif known != identity:
+    elif with_max_side(known, None) != with_max_side(identity, None):
         raise UserError(
             f"{folder} holds features of another encoder ({short_identity(known)}, and this one is "
             f"{short_identity(identity)}); name another folder, or remove this one"
         )
-    check_precision(output_dir, kind, amp)
+    check_settings(output_dir, kind, amp, max_side_of(identity))
 
 
 # Planning and writing.

@@ -82,6 +82,15 @@ def read_image(path: str | os.PathLike, max_pixels: int = MAX_PIXELS, content: b
             raise UserError(f"image {os.fspath(path)} does not fit into memory") from None
 
 
+def longer_side(path: str | os.PathLike) -> int | None:
+    """The longer side of an image in pixels, from the header of its file; None where Pillow finds none."""
+    try:
+        with Image.open(path) as image:
+            return max(image.size)
+    except Exception:  # Pillow's readers raise any exception for a broken file
+        return None
+
+
 @contextlib.contextmanager
 def open_image_file(path: str | os.PathLike) -> Iterator[BinaryIO]:
     """Opens a regular file; UserError, with the path, where that is not possible."""

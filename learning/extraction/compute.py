@@ -110,7 +110,8 @@ def features_of(
 
     def decoded() -> Iterator[DecodedImage | UnreadableImage]:
         asked = time.perf_counter()
-        for image in decode_images([image.path for image in images], n_workers, compute.max_pixels):
+        paths = [image.path for image in images]
+        for image in decode_images(paths, n_workers, compute.max_pixels, compute.max_side):
             summary.waited += time.perf_counter() - asked
             yield image
             asked = time.perf_counter()

@@ -21,7 +21,7 @@ from common.names import MAX_PIXELS
 from common.process import signals_delayed, worker_starter
 from datasets.images.lists import FileStamp, stamp_file
 from datasets.images.reading import decode_image, open_image_file
-from datasets.images.resampling import half_size_exactly
+from datasets.images.resampling import half_size_exactly, reduced
 from networks.errors import UserError
 
 
@@ -49,9 +49,10 @@ class UnreadableImage:
 
 
 def decode_images(
-    paths: Sequence[str], n_workers: int, max_pixels: int = MAX_PIXELS
+    paths: Sequence[str], n_workers: int, max_pixels: int = MAX_PIXELS, max_side: int | None = None
 ) -> Iterator[DecodedImage | UnreadableImage]:
     """Yields every image of ``paths`` once and in order, decoded by ``n_workers`` processes, or here where that is 0.
+    Images are ``reduced`` to ``max_side``.
 
     The workers are at most ``n_workers`` images ahead, which bounds the memory. Where a worker ends unexpectedly, or
     images do not fit into memory beside each other, the images that were being decoded are decoded again one by one.
@@ -65,7 +66,7 @@ def decode_images(
         while pool is not None and (window or position < len(paths)):
             try:
                 while position < len(paths) and len(window) <= n_workers:
-                    window.append((position, pool.submit(decode_file, position, paths[position], max_pixels)))
+                    window.append((position, pool.submit(decode_file, position, paths[position], max_pixels, max_side)))
                     position += 1
                 image = window[0][1].result()
             except (BrokenProcessPool, MemoryError) as error:  # noqa: PERF203  (a try costs nothing beside an image)
@@ -75,44 +76,44 @@ def decode_images(
                 indices = [index for index, _ in window]
                 window.clear()
                 for index in indices:
-                    yield _decode_alone(index, paths[index], max_pixels)
+                    yield _decode_alone(index, paths[index], max_pixels, max_side)
                 pool = _start_pool(n_workers)
             else:
                 window.popleft()
                 yield image
         for index in range(position, len(paths)):
-            yield _decode_here(index, paths[index], max_pixels)
+            yield _decode_here(index, paths[index], max_pixels, max_side)
     finally:
         if pool is not None:
             pool.shutdown(cancel_futures=True)
 
 
-def decode_file(index: int, path: str, max_pixels: int) -> DecodedImage | UnreadableImage:
+def decode_file(index: int, path: str, max_pixels: int, max_side: int | None) -> DecodedImage | UnreadableImage:
     """Decodes one image in this process; MemoryError where it does not fit into memory."""
     try:
         with open_image_file(path) as file:
             stamp = stamp_file(file)
-            full = decode_image(file, path, max_pixels)
+            full = reduced(decode_image(file, path, max_pixels), max_side)
         return DecodedImage(index, path, full, half_size_exactly(full), stamp)
     except UserError as error:
         return UnreadableImage(index, error.sentence)
 
 
-def _decode_here(index: int, path: str, max_pixels: int) -> DecodedImage | UnreadableImage:
+def _decode_here(index: int, path: str, max_pixels: int, max_side: int | None) -> DecodedImage | UnreadableImage:
     try:
-        return decode_file(index, path, max_pixels)
+        return decode_file(index, path, max_pixels, max_side)
     except MemoryError:
         return UnreadableImage(index, f"image {path} does not fit into memory")
 
 
-def _decode_alone(index: int, path: str, max_pixels: int) -> DecodedImage | UnreadableImage:
+def _decode_alone(index: int, path: str, max_pixels: int, max_side: int | None) -> DecodedImage | UnreadableImage:
     """Decodes one image in a process of its own, which it may bring to its end."""
     pool = _start_pool(1)
     if pool is None:
-        return _decode_here(index, path, max_pixels)
+        return _decode_here(index, path, max_pixels, max_side)
     with pool:
         try:
-            return pool.submit(_decode_here, index, path, max_pixels).result()
+            return pool.submit(_decode_here, index, path, max_pixels, max_side).result()
         except BrokenProcessPool:
             reason = "the process that tried was killed, as happens when memory runs out, or crashed"
             return UnreadableImage(index, f"image {path} cannot be decoded: {reason}")

@@ -21,7 +21,7 @@ from learning.extraction.compute import Summary, features_of, load_extractors
 from networks.embedded import ENCODERS, default_encoder
 from networks.errors import UserError
 from networks.features import FeatureExtractor
-from networks.names import LAYER4_MEAN
+from networks.names import LAYER4_MEAN, with_max_side
 from options.images import ComputeOptions, FeatureOptions
 
 
@@ -127,11 +127,11 @@ def extract_features(
 
     ``images`` is the complete list in every process; each process computes its share. Images that have all their
     features, up to date, are skipped unless ``overwrite``. An image that cannot be read or computed is reported in the
-    summary, and the rest continues. Raises UserError where the folder holds features of a different encoder, pooling or
-    precision. The summary is that of all processes.
+    summary, and the rest continues. Raises UserError where the folder holds features of a different encoder, pooling,
+    size of images or precision. The summary is that of all processes.
     """
     for kind, extractor in extractors.items():
-        claim_folder(folder.folder, kind, extractor.identity, compute.amp)
+        claim_folder(folder.folder, kind, with_max_side(extractor.identity, compute.max_side), compute.amp)
     plan = folder.plan(images, slice(context.rank, None, context.world_size), overwrite)
     to_do = [images[position] for position in plan.to_do]
     summary = Summary(stale=plan.n_stale, skipped=len(plan.fresh))

@@ -14,6 +14,7 @@ from common import log
 from common.atomic_files import check_not_read, check_target, check_writable
 from common.progress_bar import ProgressBar
 from common.tables import TABLE_FORMS, print_table
+from datasets.images.reading import longer_side
 from datasets.opinions.scores import OpinionScores
 from learning.regression.evaluate.bootstrap import bootstrap_intervals
 from learning.regression.evaluate.embedded import embedded_models
@@ -49,14 +50,11 @@ def train_regressor(options: RegressorOptions) -> None:
     check_files(written, options)
     data = read_data(options)
     scores, n_raters = data.scores, number_of_raters(data.scores, options)
-    pictures = {}
-    if not options.no_report or options.compare_embedded:
-        pictures = find_pictures(scores.images, options.labels_folder, options.images)
-        if not pictures:
-            log.warning(
-                "the report is without pictures, as the image files were not found; --images names their folder"
-            )
-    embedded = embedded_models(data, pictures if options.compare_embedded else None)
+    pictures = find_pictures(scores.images, options.labels_folder, options.images)
+    if not pictures and not options.no_report:
+        log.warning("the report is without pictures, as the image files were not found; --images names their folder")
+    sides = [side for side in map(longer_side, pictures.values()) if side]
+    embedded = embedded_models(data, sides, pictures if options.compare_embedded else None)
     splits, protocol = make_splits(data, options)
     evaluation = run_protocol(
         data.features,
@@ -88,6 +86,7 @@ def train_regressor(options: RegressorOptions) -> None:
         describe(evaluation, scores, data.files.encoders, protocol),
         note=options.note or "", intervals=intervals, observers=observers, breakdown=by_distortion,
         fit_images=" ".join(sorted({image_digest(one) for one in data.file_digests if one})),
+        longer_sides=(min(sides), int(np.median(sides)), max(sides)) if sides else None,
     )  # fmt: skip
     conformal = description.prediction_intervals
     if conformal is not None and conformal.coverage is not None:

@@ -20,7 +20,7 @@ from common.progress_bar import ProgressBar
 from datasets.distortions import DISTORTIONS, N_LEVELS, distort
 from datasets.images import read_image
 from datasets.images.lists import ListedImage, list_images
-from datasets.images.resampling import resize
+from datasets.images.resampling import reduced
 from datasets.opinions.tables import write_csv
 from learning.regression.evaluate.metrics import srcc
 from learning.regression.model.predict import PixelScorer, load_pixel_scorer
@@ -115,15 +115,6 @@ def score_photographs(
         log.info(f"photographs reduced to a long side of {max_side} pixels: {n_reduced:,d}")
     undistorted, distorted, unchanged = (np.array([of_one[field] for of_one in scored]) for field in range(3))
     return DlpScores(names, undistorted, distorted, unchanged), failed
-
-
-def reduced(image: np.ndarray, max_side: int) -> np.ndarray:
-    """``image``, uint8 (H, W, 3), reduced (bicubic, antialiased) so that its long side is at most ``max_side``."""
-    height, width = image.shape[:2]
-    if max(height, width) <= max_side:
-        return image
-    scale = max_side / max(height, width)
-    return resize(image, max(1, round(width * scale)), max(1, round(height * scale)))
 
 
 def score_photograph(image: np.ndarray, scorer: PixelScorer, seed: int) -> tuple[float, np.ndarray, np.ndarray]:

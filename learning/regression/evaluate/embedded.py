@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
@@ -17,7 +18,7 @@ from learning.regression.fit.labelled_features import LabelledFeatures
 from learning.regression.model.description import RegressorDescription, image_digest
 from networks.embedded import MODELS
 from networks.errors import UserError
-from networks.names import EMBEDDED_MODELS
+from networks.names import EMBEDDED_MODELS, max_side_of, with_max_side
 from networks.regressor import load_regressor, weights_file
 from options.images import ComputeOptions, ScoringOptions
 
@@ -38,18 +39,24 @@ class EmbeddedModel:
         return replace(own, predictions=np.where(np.isnan(own.predictions), np.nan, self.scores))
 
 
-def embedded_models(data: LabelledFeatures, pictures: Mapping[str, Path] | None) -> list[EmbeddedModel]:
+def embedded_models(
+    data: LabelledFeatures, sides: Sequence[int], pictures: Mapping[str, Path] | None
+) -> list[EmbeddedModel]:
     """The embedded models whose encoders computed the features, or the default one, which scores the ``pictures``.
 
-    ``pictures`` is image -> file. Raises UserError where one is missing or cannot be read. Warns where a model was
-    fitted on some of the images.
+    ``sides`` are the longer sides of the image files, in pixels: where all are within a model's --max_side, features
+    without a limit serve too. ``pictures`` is image -> file. Raises UserError where one is missing or cannot be read.
+    Warns where a model was fitted on some of the images.
     """
     images, models = data.scores.images, []
     for path in (MODELS / name for name in EMBEDDED_MODELS):
         if not weights_file(path).is_file():
             continue
         regressor = load_regressor(path, RegressorDescription)
-        if data.files.encoders == regressor.description.encoders:
+        unlimited = not any(map(max_side_of, data.files.encoders.values()))
+        fits = bool(sides) and max(sides) <= (regressor.description.max_side or math.inf)
+        own = regressor.description.encoders
+        if data.files.encoders in (own, _without_limit(own) if unlimited and fits else own):
             scores = regressor.predict(data.features[: len(images)])
         elif pictures is not None and path.name == EMBEDDED_MODELS[0]:
             scores = _scores_of_files(images, pictures, path.name)
@@ -97,6 +104,10 @@ def _n_of_the_fit(description: RegressorDescription, path: Path, data: LabelledF
     own = zip(map(_stem, data.scores.images), data.scores.mos, strict=True)
     both = np.array([(mos, opinions[stem]) for stem, mos in own if stem in opinions])
     return len(both) if len(both) > 2 and plcc(*both.T) > SAME_OPINIONS else 0
+
+
+def _without_limit(encoders: Mapping[str, str | None]) -> dict[str, str]:
+    return {kind: with_max_side(identity or "", None) for kind, identity in encoders.items()}
 
 
 def _stem(image: str) -> str:

@@ -19,7 +19,7 @@ from datasets.features.reading import FeatureFiles
 from datasets.opinions.databases import read_database
 from datasets.opinions.scores import OpinionScores, identical_across, read_scores, with_identical_grouped
 from networks.errors import UserError
-from networks.names import CONTENT_AWARE, GIVEN
+from networks.names import CONTENT_AWARE, GIVEN, max_side_of
 from options.regressor import RegressorOptions
 
 ROWS_AT_ONCE = 1024
@@ -69,6 +69,8 @@ def read_data(options: RegressorOptions) -> LabelledFeatures:
         assert options.database is not None, "one of --scores and --database is required"
         scores = read_database(options.database, options.labels_folder)
     files = FeatureFiles(options.features, options.kinds)
+    if len({max_side_of(encoder) for encoder in files.encoders.values()}) > 1:
+        raise UserError(f"features {files.source}: the two kinds have a different --max_side; use one kind (--kind)")
     scores, names = _with_features(scores, files, options.skip_missing)
     only_train = None
     if options.also_train is not None:

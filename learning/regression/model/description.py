@@ -5,7 +5,8 @@ Imports nothing slow, since every score reads it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -231,8 +232,9 @@ class RegressorDescription(ScoringDescription):
     The opinions lie in ``score_range``. ``scores`` names their table, and ``inversion`` says how scores in which lower
     is better were inverted. ``choice`` is the choice of hyper-parameters (``shared`` or ``nested``) that is reported
     first, and the one of the ``intervals``. ``fit_images`` are the ``image_digest`` of all images of the fit whose
-    files are known, separated by blanks. A field is empty or None where there is nothing to record, or where an
-    earlier version of this program did not record it.
+    files are known, separated by blanks. ``longer_sides`` are the smallest, median and largest one of the photographs
+    with opinions, in pixels. A field is empty or None where there is nothing to record, or where an earlier version of
+    this program did not record it.
     """
 
     score_range: tuple[float, float]
@@ -252,6 +254,30 @@ class RegressorDescription(ScoringDescription):
     observers: ObserverSpread | None = None
     breakdown: Breakdown | None = None
     fit_images: str = ""
+    longer_sides: tuple[int, int, int] | None = None
+
+    def remarks_on_sizes(self, sides: Iterable[tuple[str, int | None]], max_side: int | None) -> list[str]:
+        """Sentences where images are scored at other sizes than those of the fit; none where it records no sizes.
+
+        ``sides`` are name and longer side in pixels, None where unknown; ``max_side`` is the one in use.
+        """
+        if self.longer_sides is None:
+            return []
+        smallest, _, largest = (min(side, self.max_side or side) for side in self.longer_sides)
+        remarks = []
+        if min(self.longer_sides[-1], max_side or math.inf) != largest:
+            remarks.append(
+                f"the regressor was fitted on images of up to {largest} pixels; scores with this --max_side can be "
+                "compared with each other only"
+            )
+        used = {name: min(side, max_side or side) for name, side in sides if side}
+        far = [name for name, side in used.items() if not smallest / 2 <= side <= 2 * largest]
+        if far:
+            remarks.append(
+                f"{len(far):,d} of {len(used):,d} images are far smaller or larger than those of the fit (longer side "
+                f"{smallest} to {largest} pixels): {', '.join(f'{name} ({used[name]})' for name in far[:3])}"
+            )
+        return remarks
 
     @property
     def reported(self) -> ResultsSummary:

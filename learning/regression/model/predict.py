@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from common import log
 from common.atomic_files import check_not_read, check_outside, check_target, check_writable
-from datasets.features.files import FeatureFolder, check_precision, claim_folder, read_encoder
+from datasets.features.files import FeatureFolder, check_settings, claim_folder, read_encoder
 from datasets.images.lists import FileStamp, ImageListing, ListedImage, list_images
-from datasets.images.resampling import half_size_exactly
+from datasets.images.reading import longer_side
+from datasets.images.resampling import half_size_exactly, reduced
 from datasets.opinions.tables import write_csv
 from learning.extraction.compute import ComputedFeatures, Summary, compute_features, features_of, load_extractors
 from learning.extraction.decoding import DecodedImage, UnreadableImage
@@ -20,7 +21,7 @@ from learning.regression.model.description import RegressorDescription, ScoreInt
 from networks.embedded import MODEL_CARD, embedded_regressor, encoder_of
 from networks.errors import UserError
 from networks.features import FeatureExtractor
-from networks.names import EMBEDDED_MODELS, pooling_of
+from networks.names import EMBEDDED_MODELS, pooling_of, with_max_side
 from networks.regressor import Regressor, ScoringDescription, load_regressor
 from options.images import ComputeOptions, PredictionOptions, ScoringOptions
 
@@ -39,6 +40,7 @@ def predict_quality(options: PredictionOptions) -> int:
     """
     path = regressor_file(options)
     regressor = load_regressor(path, RegressorDescription)
+    options = replace(options, compute=at_size_of_fit(options.compute, regressor.description))
     interval = None if options.interval is None else regressor.description.score_interval(options.interval)
     listing = list_images(options.input)
     labels = None
@@ -56,6 +58,9 @@ def predict_quality(options: PredictionOptions) -> int:
     if options.output and table:
         write_scores(options.output, rows, interval)
     print_scores([(given, score) for given, score in rows if score is not None], interval)
+    sides = ((image.name, longer_side(image.path)) for image in listing.images if image.name in scores.of_images)
+    for remark in regressor.description.remarks_on_sizes(sides, options.compute.max_side):
+        log.warning(remark)
     closing = closing_line(scores, listing)
     about = print_about(options, regressor.description, closing + (f": {options.output}" if table else ""))
     if labels is not None:
@@ -67,7 +72,8 @@ def predict_quality(options: PredictionOptions) -> int:
         from networks.scorer import load_scorer
 
         scored = [image for image in listing.images if image.name in scores.of_images]
-        maps, without_map = write_maps(scored, load_scorer(path, options.checkpoints), options.map)
+        scorer = load_scorer(path, options.checkpoints)
+        maps, without_map = write_maps(scored, scorer, options.map, options.compute.max_side)
     problems = [*scores.failed, *without_map, *listing.folders.unreadable]
     if options.output and options.wants_page:
         from learning.regression.report.pages import ScoredImage, write_score_page  # imports jinja2
@@ -84,6 +90,11 @@ def predict_quality(options: PredictionOptions) -> int:
         )
         log.info(f"page: {options.output}")
     return 1 if problems else 0
+
+
+def at_size_of_fit(compute: ComputeOptions, description: ScoringDescription) -> ComputeOptions:
+    """The options with the regressor's --max_side, unless the user gives one."""
+    return replace(compute, max_side=description.max_side) if compute.max_side is None else compute
 
 
 def regressor_file(options: ScoringOptions) -> Path:
@@ -137,7 +148,7 @@ def score_images(images: Sequence[ListedImage], regressor: Regressor, path: Path
         remedy = "name another folder by --features, or fit a regressor on these features (train_regressor.py)"
         for kind in kinds:
             regressor.check_encoder(kind, read_encoder(options.features, kind), f"that of {options.features}", remedy)
-            check_precision(options.features, kind, options.compute.amp)
+            check_settings(options.features, kind, options.compute.amp, options.compute.max_side)
         folder = FeatureFolder(options.features, kinds)
         plan = folder.plan(images)
         scores.n_stale, names = plan.n_stale, plan.names
@@ -150,7 +161,8 @@ def score_images(images: Sequence[ListedImage], regressor: Regressor, path: Path
         extractors = matching_extractors(regressor, path, options.checkpoints, options.compute)
         if folder is not None:
             for kind, extractor in extractors.items():
-                claim_folder(folder.folder, kind, extractor.identity, options.compute.amp)
+                identity = with_max_side(extractor.identity, options.compute.max_side)
+                claim_folder(folder.folder, kind, identity, options.compute.amp)
         summary = Summary()
         for image, features in features_of(to_do, extractors, options.compute, summary):
             if folder is not None:
@@ -183,12 +195,13 @@ def score_features(features: ComputedFeatures, regressor: Regressor) -> float:
 
 
 def load_pixel_scorer(options: ScoringOptions, compute: ComputeOptions) -> PixelScorer:
-    """Scores images in memory as ``score_images`` scores files.
+    """Scores images in memory as ``score_images`` scores files, also where the regressor has a --max_side.
 
     UserError where the regressor and its encoders do not belong together, or where an image does not fit into memory.
     """
     path = regressor_file(options)
     regressor = load_regressor(path, ScoringDescription)
+    compute = at_size_of_fit(compute, regressor.description)
     extractors = matching_extractors(regressor, path, options.checkpoints, compute)
     no_file = FileStamp(0, 0, 0, "")
 
@@ -196,7 +209,7 @@ def load_pixel_scorer(options: ScoringOptions, compute: ComputeOptions) -> Pixel
         scores = np.empty(len(images))
         decoded = (
             DecodedImage(index, str(index), image, half_size_exactly(image), no_file)
-            for index, image in enumerate(images)
+            for index, image in enumerate(reduced(image, compute.max_side) for image in images)
         )
         for result in compute_features(decoded, extractors, compute.batch_size):
             if isinstance(result, UnreadableImage):

@@ -15,6 +15,7 @@ from common import log
 from common.atomic_files import whole_file
 from datasets.images.lists import ListedImage
 from datasets.images.reading import read_image
+from datasets.images.resampling import reduced
 from networks.errors import UserError
 from networks.scorer import QualityScorer
 
@@ -34,12 +35,17 @@ LOWER, HIGHER = np.array([202, 0, 32]), np.array([5, 113, 176])
 """RGB of places that lower and raise the score: the ends of ColorBrewer's RdBu, which colour-blind readers can tell."""
 
 
-def write_maps(images: Sequence[ListedImage], scorer: QualityScorer, folder: Path) -> tuple[dict[str, Path], list[str]]:
-    """Writes the picture of each image; returns name -> picture, and a sentence for each image that has none."""
+def write_maps(
+    images: Sequence[ListedImage], scorer: QualityScorer, folder: Path, max_side: int | None = None
+) -> tuple[dict[str, Path], list[str]]:
+    """Writes the picture of each image, ``reduced`` as for its score.
+
+    Returns name -> picture, and a sentence for each image that has none.
+    """
     maps, failed = {}, []
     for image in images:
         try:
-            pixels = read_image(image.path)
+            pixels = reduced(read_image(image.path), max_side)
             picture = draw_map(pixels, local_deviations(pixels, scorer))
         except UserError as error:
             failed.append(f"{image.path}: no map: {error}")

@@ -11,7 +11,7 @@ import pytest
 from datasets.features import files as feature_files
 from datasets.features.files import (
     FeatureFolder,
-    check_precision,
+    check_settings,
     claim_folder,
     feature_file,
     read_encoder,
@@ -109,7 +109,10 @@ def test_a_folder_belongs_to_one_encoder(tmp_path):
 def test_a_folder_holds_features_of_one_precision(tmp_path):
     claim_folder(tmp_path, "quality_aware", "encoder", amp=True)
     claim_folder(tmp_path, "quality_aware", "encoder", amp=True)
-    with pytest.raises(UserError, match="holds features computed with --amp, not without; compute with it, name"):
+    with pytest.raises(
+        UserError,
+        match="features computed with --amp --max_side 0, not with --max_side 0; compute these with --amp --max_side 0",
+    ):
         claim_folder(tmp_path, "quality_aware", "encoder")
     older = write_folder(tmp_path / "older", ["quality_aware"]) / "feats_quality_aware/encoder.json"
     older.write_text(json.dumps({"fingerprint": "encoder", "images_recorded": True}))
@@ -117,11 +120,32 @@ def test_a_folder_holds_features_of_one_precision(tmp_path):
     (unknown / "feats_quality_aware/encoder.json").unlink()
     for folder in (unknown, tmp_path / "empty"):
         claim_folder(folder, "quality_aware", "encoder")
-    with pytest.raises(UserError, match="unknown/feats_quality_aware holds features computed without --amp, not with;"):
+    with pytest.raises(
+        UserError,
+        match="unknown/feats_quality_aware holds features computed with --max_side 0, not with --amp --max_side 0;",
+    ):
         claim_folder(unknown, "quality_aware", "encoder", amp=True)
-    check_precision(tmp_path / "older", "quality_aware", amp=False)
-    with pytest.raises(UserError, match="computed without --amp, not with"):
-        check_precision(tmp_path / "older", "quality_aware", amp=True)
+    check_settings(tmp_path / "older", "quality_aware", amp=False, max_side=None)
+    with pytest.raises(UserError, match="computed with --max_side 0, not with --amp"):
+        check_settings(tmp_path / "older", "quality_aware", amp=True, max_side=None)
+
+
+def test_a_folder_holds_features_of_one_size(tmp_path):
+    claim_folder(tmp_path, "quality_aware", "encoder:stages_mean_std@512")
+    check_settings(tmp_path, "quality_aware", amp=False, max_side=512)
+    for other, asked in (
+        ("encoder:stages_mean_std", "with --max_side 0"),
+        ("encoder:stages_mean_std@768", "with --max_side 768"),
+    ):
+        with pytest.raises(UserError, match=f"holds features computed with --max_side 512, not {asked}"):
+            claim_folder(tmp_path, "quality_aware", other)
+    with pytest.raises(UserError, match="with --pooling stages_mean_std, not layer4_mean"):
+        claim_folder(tmp_path, "quality_aware", "encoder@512")
+    older = write_folder(tmp_path / "older", ["quality_aware"])
+    check_settings(older, "quality_aware", amp=False, max_side=0)
+    (older / "feats_quality_aware/encoder.json").unlink()
+    with pytest.raises(UserError, match="computed with --max_side 0, not with --max_side 512"):
+        claim_folder(older, "quality_aware", "encoder@512")
 
 
 def test_older_features_of_an_unknown_encoder_stay_so(tmp_path):

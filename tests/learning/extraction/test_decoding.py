@@ -40,6 +40,15 @@ def test_every_image_comes_once_and_in_order(paths, n_workers):
         assert np.array_equal(image.half, half_size_exactly(image.full)) and len(image.stamp.sha256) == 64
 
 
+@pytest.mark.parametrize("n_workers", [0, 1])
+def test_larger_images_are_reduced_as_by_pillow(paths, n_workers):
+    *small, large, _ = decode_images(paths, n_workers, max_side=450)
+    for image, path in zip(small, paths, strict=False):
+        assert np.array_equal(image.full, read_image(path))
+    expected = np.array(Image.open(paths[39]).resize((450, 350)))  # of 900x700; bicubic by default, and antialiased
+    assert np.array_equal(large.full, expected) and np.array_equal(large.half, half_size_exactly(expected))
+
+
 def test_few_open_files_suffice(paths):
     """All images may wait for others of their size: they must not keep anything open."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -113,9 +113,10 @@ def test_a_checkpoint_that_is_not_the_models_is_refused(photographs):
         predict_quality(parse_prediction_options(["--input", "wide.png", "--quality_ckpt", "mine.pth", "-j", "0"]))
 
 
-def test_features_of_the_embedded_encoders_need_no_option(photographs, capsys):
-    options = parse_feature_options("quality_aware", ["--both", "--input", "wide.png", "--output_dir", "f", "-j", "0"])
-    assert extract(options) == 0
+def test_features_of_the_embedded_encoders_need_no_option_but_the_size(photographs, capsys):
+    side = str(load_regressor(embedded_regressor(), RegressorDescription).description.max_side)
+    options = ["--both", "--input", "wide.png", "--output_dir", "f", "-j", "0", "--max_side", side]
+    assert extract(parse_feature_options("quality_aware", options)) == 0
     printed = capsys.readouterr().out
     assert "quality_aware encoder: the embedded one, --pooling stages_differences" in printed
     assert "content_aware encoder: the embedded one, --pooling stages_mean_std" in printed
@@ -123,3 +124,11 @@ def test_features_of_the_embedded_encoders_need_no_option(photographs, capsys):
     assert predict_quality(parse_prediction_options(arguments)) == 0
     assert predict_quality(parse_prediction_options(["--input", "wide.png", "--output", "new.csv", "-j", "0"])) == 0
     assert read_scores("kept.csv") == read_scores("new.csv")
+
+
+@pytest.mark.parametrize("name", EMBEDDED_MODELS)
+def test_the_embedded_models_record_a_size(name):
+    """``models/make.sh`` gives it too, so that a model that is made again has it."""
+    description = load_regressor(embedded_regressor(name), RegressorDescription).description
+    assert description.max_side is not None and description.longer_sides is not None
+    assert (MODELS / "make.sh").read_text().count(f"--max_side {description.max_side}") == 2

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from learning.regression import train
+from learning.regression.model.description import read_description
 from learning.regression.train import train_regressor
 from networks import embedded
 from networks.errors import UserError
@@ -48,6 +50,16 @@ def test_a_regressor_is_replaced_by_another(folder):
     first = (folder / "r.safetensors").read_bytes()
     train_regressor(options("--output", "r.skops", "--ridge_alphas", "100"))
     assert (folder / "r.safetensors").read_bytes() != first
+
+
+def test_the_sizes_of_the_photographs_are_recorded(folder):
+    train_regressor(options("--output", "r.skops"))
+    assert read_description(folder / "r.json").longer_sides is None, "no photograph was found"
+    for row, size in enumerate([(30, 40), (50, 20), (60, 60)]):
+        Image.new("RGB", size).save(folder / f"{row}.png")
+    (folder / "3.png").write_text("no image")
+    train_regressor(options("--output", "r.skops"))
+    assert read_description(folder / "r.json").longer_sides == (40, 50, 60)
 
 
 @pytest.mark.usefixtures("no_search")

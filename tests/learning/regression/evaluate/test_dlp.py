@@ -15,7 +15,6 @@ from learning.regression.evaluate.dlp import (
     dlp_results,
     preference_consistency,
     ranking_consistencies,
-    reduced,
     run_dlp_tests,
     score_photograph,
     versions,
@@ -132,12 +131,6 @@ def test_versions_depend_on_the_pixels_and_the_seed_alone():
     assert distorted[row, 2] == undistorted == image.mean()
     expected = [version.mean() for version in versions(image, "jpeg", 0)]
     assert distorted[list(DISTORTIONS).index("jpeg")].tolist() == expected
-
-
-def test_large_photographs_are_reduced():
-    assert reduced(photograph(50, 100), 40).shape == (20, 40, 3)
-    small = photograph(30, 40)
-    assert reduced(small, 40) is small
 
 
 def test_the_command_from_photographs_to_table(tmp_path, monkeypatch, capsys):

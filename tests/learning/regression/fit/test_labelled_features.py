@@ -6,6 +6,7 @@ import pytest
 from learning.regression.fit.labelled_features import digests_of, read_data, similar_images
 from learning.regression.fit.splits import make_splits
 from learning.regression.train import train_regressor
+from networks.errors import UserError
 from options.regressor import parse_regressor_options
 
 
@@ -52,6 +53,16 @@ def test_group_identical_keeps_them_together(scored, capsys):
     captured = capsys.readouterr()
     assert "identical images share one: 38 groups of 40 images" in captured.out
     assert "both sides" not in captured.err
+
+
+def test_kinds_at_two_sizes_are_not_joined(scored):
+    with np.load(scored / "f.npz") as archive:
+        arrays = dict(archive)
+    arrays |= {"content_aware": arrays["quality_aware"], "content_aware_encoder": np.array("b" * 64 + "@512")}
+    np.savez(scored / "f.npz", **arrays, quality_aware_encoder=np.array("a" * 64))
+    with pytest.raises(UserError, match="the two kinds have a different --max_side; use one kind"):
+        read_data(options(scored))
+    assert read_data(options(scored, "--kind", "content")).files.encoders == {"content_aware": "b" * 64 + "@512"}
 
 
 def test_few_features_prove_nothing():

@@ -146,6 +146,7 @@ def test_another_encoder_is_refused(saved):
     loaded = load_regressor(saved[0])
     loaded.check_encoder("quality_aware", "a" * 64, "x")
     loaded.check_encoder("quality_aware", None, "x")
+    loaded.check_encoder("quality_aware", "a" * 64 + "@512", "the same encoder on images of another size")
     with pytest.raises(UserError, match="fitted on quality_aware features of encoder aaaaaaaaaaaa, and x is of bbb"):
         loaded.check_encoder("quality_aware", "b" * 64, "x")
     with pytest.raises(UserError, match="with --pooling layer4_mean, and x is with stages_mean_std; name another"):

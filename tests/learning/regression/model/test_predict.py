@@ -17,10 +17,11 @@ from learning.regression.evaluate.metrics import metrics_of
 from learning.regression.fit.search import fit
 from learning.regression.model.description import Hyperparameters, PredictionIntervals, RegressorDescription
 from learning.regression.model.files import save_regressor
-from learning.regression.model.predict import predict_quality
+from learning.regression.model.predict import load_pixel_scorer, predict_quality
 from networks import build_encoder
 from networks.checkpoint_formats import fingerprint
 from networks.errors import UserError
+from networks.names import with_max_side
 from networks.opinion_mapping import IDENTITY
 from options.images import parse_prediction_options
 from tests.images import noise_image, photograph
@@ -228,6 +229,59 @@ def test_kept_features_answer_for_their_pixels_alone(model, photos, capsys):
     Image.open(two).save(photos / "0.bmp")
     third = dict(score(model, "--input", photos / "0.bmp", "--features", kept)[1])
     assert third[str(photos / "0.bmp")] == pytest.approx(first[two], abs=1e-3)
+
+
+def fitted_at(model, max_side, longer_sides):
+    """The regressor of ``model``, as if it was fitted with --max_side on photographs of these sizes: its path."""
+    shutil.copy(model / "r.safetensors", model / "sized.safetensors")
+    content = json.loads((model / "r.json").read_text()) | {"longer_sides": longer_sides}
+    content["encoders"] = {kind: with_max_side(one, max_side) for kind, one in content["encoders"].items()}
+    (model / "sized.json").write_text(json.dumps(content))
+    return model / "sized.safetensors"
+
+
+def test_images_are_scored_at_the_size_of_the_fit(model, tmp_path, capsys):
+    """Whether they come from files or from memory; the map is of the same size, and kept features too."""
+    folder, pixels = tmp_path / "photos", photograph(120, 160)
+    folder.mkdir()
+    small = np.array(Image.fromarray(pixels).resize((80, 60)))
+    for name, one in (("large", pixels), ("small", small)):
+        Image.fromarray(one).save(folder / f"{name}.png")
+    path = fitted_at(model, 80, (60, 70, 80))
+    _, rows = score(
+        model, "--input", folder, "--regressor", path, "--features", tmp_path / "f", "--map", tmp_path / "maps"
+    )
+    (_, large), (_, of_small) = rows
+    assert large == of_small and "fit (longer side" not in capsys.readouterr().err
+    with Image.open(tmp_path / "maps/large.png.png") as of_large:
+        assert of_large.size == (160, 60), "the photograph and its map beside each other"
+    options = parse_prediction_options(
+        ["--input", str(folder), "--regressor", str(path), "--quality_ckpt", str(model / "quality_aware.pth"),
+         "--content_ckpt", str(model / "content_aware.pth")]
+    )  # fmt: skip
+    assert load_pixel_scorer(options, options.compute)([pixels, small]) == pytest.approx([large, large], rel=1e-5)
+
+    with pytest.raises(UserError, match="holds features computed with --max_side 80, not with --max_side 0"):
+        score(model, "--input", folder, "--features", tmp_path / "f")
+    _, rows = score(model, "--input", folder, "--regressor", path, "--max_side", "0")
+    assert rows[0][1] != large and rows[1][1] == large
+    printed = capsys.readouterr().err
+    assert "fitted on images of up to 80 pixels" not in printed, "none of the fit was reduced"
+
+
+def test_images_far_from_the_sizes_of_the_fit_are_named(model, photos, capsys):
+    Image.fromarray(photograph(40, 200)).save(photos / "wide.png")
+    path = fitted_at(model, None, (50, 60, 80))
+    score(model, "--input", photos, "--regressor", path)
+    assert (
+        "1 of 4 images are far smaller or larger than those of the fit (longer side 50 to 80 pixels): wide.png (200)"
+        in (" ".join(capsys.readouterr().err.split()))
+    )
+    score(model, "--input", photos, "--regressor", path, "--max_side", "80")
+    assert "notice" not in capsys.readouterr().err
+    score(model, "--input", photos, "--regressor", path, "--max_side", "40")
+    printed = capsys.readouterr().err
+    assert "fitted on images of up to 80 pixels; scores with this --max_side can be compared with each" in printed
 
 
 @pytest.fixture(scope="module")
