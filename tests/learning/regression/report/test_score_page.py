@@ -78,7 +78,7 @@ def test_the_page_shows_every_image_and_loads_nothing(images, tmp_path):
     text = " ".join(page.texts)
     assert "score +- 8.5, cut at 0 and 100 (split conformal; on held-out images the 90 % interval held 89.5%)." in text
     assert "31.5" not in text, "the same interval is not repeated for each image"
-    assert "Good, percentile 63" in text and "Fair, percentile 50" in text
+    assert "60.5 Good percentile 63" in text and "40 Fair percentile 38" in text
     assert "Of two photographs whose scores differ by 5, 10, the one with the higher score has the higher" in text
     assert "opinion in 61, 72 % of the held-out pairs." in text
     assert "Scores from 40 to 60.5, median 50.2. The model was fitted to opinions from 0 to 100; higher" in text
@@ -90,13 +90,15 @@ def test_pictures_and_names_link_to_the_files(images, tmp_path):
     """Whatever a file is called: as a path from the page, never as an address of its own."""
     images.append(ScoredImage("x", str(tmp_path / "javascript:alert(1)"), 1.0))
     images.append(ScoredImage("y", "//host#?.png", 2.0))
+    images.append(ScoredImage("z", str(tmp_path / "\udcff .png"), 3.0))
     (tmp_path / "pages").mkdir()
     write_score_page(tmp_path / "pages/p.html", images, DESCRIPTION, None, "m", "", "c")
     page = Page((tmp_path / "pages/p.html").read_text(encoding="utf-8"))
-    assert page.links[:2] == ["../b.png"] * 2 and page.links[2:4] == ["../gone%20%FF.png"] * 2
-    assert page.links[4] == "../a.png" and page.links[-1] == "../javascript%3Aalert%281%29"
-    assert page.links[5].endswith("/host%23%3F.png") and all(link.startswith("../") for link in page.links)
-    assert len(page.links) == 2 * 5 - 1, "pointing at the picture with a map shows the map"
+    assert page.links[:2] == ["../b.png"] * 2 and page.links[2:4] == ["../gone.png"] * 2
+    assert page.links[4:7] == ["../a.png", "../%FF%20.png", "../%FF%20.png"]
+    assert page.links[-1] == "../javascript%3Aalert%281%29"
+    assert page.links[7].endswith("/host%23%3F.png") and all(link.startswith("../") for link in page.links)
+    assert len(page.links) == 2 * 6 - 1, "pointing at the picture with a map shows the map"
 
 
 def test_a_regressor_without_opinions_and_a_page_without_images(images, tmp_path):
