@@ -169,7 +169,7 @@ def pair_orders(calibrated: HeldOut, scale: tuple[float, float]) -> tuple[PairOr
     A pair is of one split's test part, so that one regressor scored both; pairs of all splits are counted together, and
     those with equal opinions are not counted.
     """
-    width, edges = scale[1] - scale[0], np.arange(0.025, 0.35, 0.05)
+    width, edges = scale[1] - scale[0] or 1.0, np.arange(0.025, 0.35, 0.05)
     right, pairs = np.zeros((2, len(edges) - 1), int)
     for _, scores, opinions in calibrated.parts():
         for score, opinion in zip(scores, opinions, strict=True):
