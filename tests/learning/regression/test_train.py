@@ -89,3 +89,19 @@ def test_the_number_of_raters_is_asked_for_before_the_search(capsys):
     with pytest.raises(TypeError, match="NoneType"):
         train_regressor(options())
     assert "--n_raters gives it" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("no_search")
+def test_opinions_outside_the_scale_are_refused_before_the_search(folder):
+    with pytest.raises(UserError, match=r"--scale 0,5 does not hold the opinions, which go from -\d"):
+        train_regressor(options("--scale", "0,5"))
+
+
+def test_the_scale_and_the_opinions_are_recorded(folder, capsys):
+    train_regressor(options("--scale=-4,6", "--output", "r.skops"))
+    assert read_description(folder / "r.json").opinions.scale == (-4, 6)
+    train_regressor(options("--lower_is_better", "--scale=-4,6", "--output", "r.skops"))
+    description = read_description(folder / "r.json")
+    assert description.opinions.scale == (-6, 4) and description.opinions.quantiles[0] == pytest.approx(
+        description.score_range[0], rel=1e-4
+    )

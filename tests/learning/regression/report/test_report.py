@@ -17,6 +17,7 @@ from learning.regression.evaluate.protocol import run_protocol
 from learning.regression.fit.search import Grid
 from learning.regression.fit.splits import official_split, random_splits
 from learning.regression.model.description import BootstrapIntervals
+from learning.regression.model.meaning import PairOrder
 from learning.regression.report.report import comparison_rows, find_pictures, write_report
 from learning.regression.train import describe
 from tests.images import photograph
@@ -61,7 +62,7 @@ def test_a_page_with_everything_inside(tmp_path, official):
     by_distortion = breakdown(replace(held_out, kinds=kinds))
     description = replace(
         describe(evaluation, scores, {"quality_aware": None}, "some"),
-        note="A note.", intervals=intervals, breakdown=by_distortion,
+        note="A note.", intervals=intervals, breakdown=by_distortion, pair_orders=(PairOrder(0.25, 0.817, 12345),),
     )  # fmt: skip
     pictures = find_pictures(names, tmp_path, None)
     assert len(pictures) == 51
@@ -76,6 +77,8 @@ def test_a_page_with_everything_inside(tmp_path, official):
     assert all(address.startswith(("data:image/webp;base64,", "#")) for address in checker.addresses)
     assert not re.search(r"https?://(?!www\.w3\.org|purl\.org|creativecommons\.org|matplotlib\.org)", page)
     assert "By kind of distortion" in page and "blur &amp; &lt;noise&gt;" in page and "By level" not in page
+    assert "Which of two photographs is better?" in page
+    assert "<tr><td>0.25</td><td>82 %</td><td>12,345</td></tr>" in page
     assert "&lt;b&gt;&amp;" in page and "<b>&" not in page and "A note." in page and "Inverted." in page
     difference, _ = srcc_difference(held_out, embedded.on_test_parts_of(held_out), 20, 0)
     assert "embedded model clive, fitted on 7 of these images" in page and difference.as_difference() in page
