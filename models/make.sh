@@ -68,5 +68,5 @@ if due regressor; then
   script=$PWD/train_regressor.py
   ln -sfn "$clive" "$work/clive_half"
   (cd "$work" && python "$script" --features features --scores clive_half/mos.csv --also_train weak/mos.csv \
-    --output clive.skops --estimator ridge --standardize yes --n_splits 20 --no_report)
+    --scale 0,100 --output clive.skops --estimator ridge --standardize yes --n_splits 20 --no_report)
 fi

@@ -1,5 +1,6 @@
 """Options of the scripts that take images: the two demo_*_aware_feats.py, and predict_quality.py."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +15,13 @@ INPUT_HELP = (
     "files, folders, globs, tables with a column Image_path or image (.csv, .tsv, .xlsx), lists with a path per line "
     "(.txt), or - for a list on standard input"
 )
+
+
+TABLE_SUFFIXES, PAGE_SUFFIXES = (".csv", ".xlsx", ".txt"), (".html", ".htm")
+"""Of files with scores: tables or lists, and pages to look at."""
+
+AMOUNT = re.compile(r"[1-9]\d*%?", re.ASCII)
+"""A number of images, or a percentage of all."""
 
 
 @dataclass(frozen=True)
@@ -114,10 +122,21 @@ class PredictionOptions(ScoringOptions):
         None, "print a prediction interval beside each score; 0.9: nine of ten opinions lie inside",
         at_least=INTERVAL_LEVELS[0], at_most=INTERVAL_LEVELS[-1], metavar="LEVEL",
     )  # fmt: skip
-    output: Path | None = option(
-        None, "SCORES.csv: a row for each input with path, score and interval; SCORES.html: a page with thumbnails and "
-        "scores, and with --map also the maps",
-        group="files", metavar="SCORES",
+    explain: bool = option(
+        False, "also write the grade (Bad to Excellent), the percentile among the opinions of the fit, and the 90 % "
+        "interval to tables",
+    )  # fmt: skip
+    best: str | None = option(
+        None, "list and write only the N best images, best first: 20, or 5% of them", group="selection", metavar="N"
+    )
+    worst: str | None = option(None, "only the N worst images, worst first: 20, or 5% of them", metavar="N")
+    threshold: float | None = option(
+        None, "only the images that score below T, worst first; the exit status is 3 if there is one", metavar="T"
+    )
+    output: tuple[Path, ...] | None = option(
+        None, "one or several files: SCORES.csv or .xlsx: a table of all images with their scores; SCORES.txt: a list "
+        "of paths; SCORES.html: a page with thumbnails and scores, and with --map also the maps",
+        group="files", metavar="SCORES", nargs="+", action="extend",
     )  # fmt: skip
     features: Path | None = option(
         None, "folder of features; missing ones are computed and kept there (default: not kept)"
@@ -132,13 +151,24 @@ class PredictionOptions(ScoringOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.output and not self.wants_page and self.output.suffix.lower() != ".csv":
-            raise UserError(f"--output {self.output}: the name must end in .csv or .html")
+        for path in self.output or ():
+            if path.suffix.lower() not in TABLE_SUFFIXES + PAGE_SUFFIXES:
+                raise UserError(f"--output {path}: the name must end in {', '.join(TABLE_SUFFIXES)} or .html")
+        if sum(given is not None for given in (self.best, self.worst, self.threshold)) > 1:
+            raise UserError("--best, --worst and --threshold are three selections; give one of them")
+        for name, given in (("best", self.best), ("worst", self.worst)):
+            if given is not None and not AMOUNT.fullmatch(given):
+                raise UserError(f"--{name} {given}: give a number of images or a percentage, such as 20 or 5%")
 
     @property
-    def wants_page(self) -> bool:
-        """Whether ``output`` is a page to look at; otherwise it is a table."""
-        return self.output is not None and self.output.suffix.lower() in (".html", ".htm")
+    def selects(self) -> bool:
+        """Whether only some of the images are listed."""
+        return (self.best, self.worst, self.threshold) != (None, None, None)
+
+    def n_selected(self, n_images: int) -> int:
+        """How many of the images --best or --worst selects; of a percentage, the next whole number."""
+        amount = self.best or self.worst or "100%"
+        return -(-n_images * int(amount[:-1]) // 100) if amount.endswith("%") else int(amount)
 
 
 parse_prediction_options = partial(parse, PredictionOptions, "predict_quality.py")

@@ -43,6 +43,10 @@ class RegressorOptions:
     lower_is_better: bool = option(
         False, "the scores of --scores and --also_train are difference scores: lower is better"
     )
+    scale: tuple[float, float] | None = option(
+        None, "ends of the opinions' scale, such as 1,5; a grade of a score is a fifth of it (default: the lowest and "
+        "the highest opinion)", metavar="WORST,BEST",
+    )  # fmt: skip
     skip_missing: bool = option(False, "leave out images without features instead of stopping")
     group_identical: bool = option(False, "put identical images into one group, which no split divides")
     group_similar: float | None = option(
@@ -109,6 +113,8 @@ class RegressorOptions:
             raise UserError("--lower_is_better is for --scores; for a database it is known")
         if len(self.shares) != 3:
             raise UserError("--shares takes three numbers over 0, such as 70,10,20")
+        if self.scale and (len(self.scale) != 2 or self.scale[0] >= self.scale[1]):
+            raise UserError("--scale takes two numbers, the worst and the best score, such as 1,5")
         if self.output.suffix != ".skops":
             raise UserError(f"--output {self.output}: the name must end in .skops")
 

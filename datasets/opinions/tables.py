@@ -296,16 +296,34 @@ def _plain_name(given: str, folder: Path) -> str:
     return next(files, plain)
 
 
-def write_csv(csv_path: str | os.PathLike, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+def write_csv(
+    csv_path: str | os.PathLike, columns: Sequence[str], rows: Iterable[Sequence[object]], encoding: str = "utf-8"
+) -> None:
     """Writes a table completely or not at all; ``read_csv`` gives names in any encoding back unchanged.
 
     Lines end with a line feed alone, on Windows too.
     """
     with (
         whole_file(csv_path) as temporary,
-        open(temporary, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+        open(temporary, "w", newline="", encoding=encoding, errors="surrogateescape") as file,
     ):
         # The writer quotes a name that holds a carriage return only if its own lines end with one.
         writer = csv.writer(SimpleNamespace(write=lambda line: file.write(line.removesuffix("\r\n") + "\n")))
         writer.writerow(columns)
         writer.writerows(rows)
+
+
+def write_workbook(path: str | os.PathLike, columns: Sequence[str], rows: Iterable[Sequence[str | float]]) -> None:
+    """Writes an Excel workbook of one sheet, completely or not at all.
+
+    Texts are no formulas, whatever they begin with; characters that a workbook cannot hold become escapes.
+    """
+    import openpyxl  # here, as in ``_read_workbook``
+
+    book = openpyxl.Workbook()
+    for row in (columns, *rows):
+        book.active.append([log.printable(cell) if isinstance(cell, str) else cell for cell in row])
+    for cell in (cell for row in book.active for cell in row if cell.data_type == "f"):
+        cell.data_type = "s"
+    with whole_file(path) as temporary:
+        book.save(temporary)

@@ -16,7 +16,7 @@ from common.progress_bar import ProgressBar
 from datasets.opinions.scores import OpinionScores
 from learning.regression.evaluate.bootstrap import bootstrap_intervals
 from learning.regression.evaluate.held_out import HeldOut, breakdown, held_out_file, observer_spread, write_held_out
-from learning.regression.evaluate.protocol import CHOICES, Evaluation, run_protocol
+from learning.regression.evaluate.protocol import CHOICES, Evaluation, pair_orders, run_protocol
 from learning.regression.fit.labelled_features import read_data
 from learning.regression.fit.search import search_grid
 from learning.regression.fit.splits import make_splits
@@ -29,6 +29,7 @@ from learning.regression.model.description import (
     read_description,
 )
 from learning.regression.model.files import save_regressor
+from learning.regression.model.meaning import Opinions, order_in_words
 from learning.regression.report.report import find_pictures, write_report
 from networks.embedded import MODELS
 from networks.errors import UserError
@@ -47,6 +48,7 @@ def train_regressor(options: RegressorOptions) -> None:
     check_files(written, options)
     data = read_data(options)
     scores, n_raters = data.scores, number_of_raters(data.scores, options)
+    opinions = opinions_of(scores, options)
     pictures = {}
     if not options.no_report:
         pictures = find_pictures(scores.images, options.labels_folder, options.images)
@@ -83,12 +85,15 @@ def train_regressor(options: RegressorOptions) -> None:
 
     description = replace(
         describe(evaluation, scores, data.files.encoders, protocol),
+        opinions=opinions, pair_orders=pair_orders(evaluation.calibrated, opinions.scale),
         note=options.note or "", intervals=intervals, observers=observers, breakdown=by_distortion,
         fit_images=" ".join(sorted({image_digest(one) for one in data.file_digests if one})),
     )  # fmt: skip
     conformal = description.prediction_intervals
     if conformal is not None and conformal.coverage is not None:
         log.info(f"intervals  {conformal.in_words()}")
+    if description.pair_orders:
+        log.info(f"order      {order_in_words(description.pair_orders)}")
 
     write_held_out(held_out_path, held_out)
     save_regressor(output, evaluation.model, description, held_out_path)
@@ -177,6 +182,18 @@ def number_of_raters(scores: OpinionScores, options: RegressorOptions) -> np.nda
     if scores.n_raters is None and scores.std is not None:
         log.warning("the table has the observers' std but not their number; --n_raters gives it")
     return scores.n_raters
+
+
+def opinions_of(scores: OpinionScores, options: RegressorOptions) -> Opinions:
+    """The distribution of the opinions; UserError where one is outside --scale."""
+    if options.scale is None:
+        return Opinions.of(scores.mos)
+    low, high = options.scale
+    scale = (-high, -low) if options.lower_is_better else (low, high)
+    lowest, highest = scores.mos.min(), scores.mos.max()
+    if not scale[0] <= lowest <= highest <= scale[1]:
+        raise UserError(f"--scale {low:g},{high:g} does not hold the opinions, which go from {lowest:g} to {highest:g}")
+    return Opinions.of(scores.mos, scale)
 
 
 def describe(

@@ -44,6 +44,8 @@ def test_a_grid_of_ones_own():
         (["--scores", "s", "--splits", "f.csv", "--n_splits", "3"], "--splits f.csv names the splits"),
         (["--scores", "s", "--n_splits", "0"], "0 is not at least 1"),
         (["--scores", "s", "--output", "r.pkl"], "the name must end in .skops"),
+        (["--scores", "s", "--scale", "5,1"], "--scale takes two numbers, the worst and the best score"),
+        (["--scores", "s", "--scale", "5"], "--scale takes two numbers"),
     ],
 )
 def test_contradictions(arguments, said, capsys):
@@ -69,9 +71,33 @@ def test_the_sentence_on_an_interruption_names_features(monkeypatch):
     assert said == [f"interrupted; --features FOLDER would keep {end}", f"interrupted; kept keeps {end}"]
 
 
-def test_prediction(capsys):
+def test_prediction():
     options = parse_prediction_options(["--input", "x", "--content_ckpt", "c.pth"])
     assert str(options.checkpoints["content_aware"]) == "c.pth"
-    with pytest.raises(SystemExit):
-        parse_prediction_options(["--input", "x", "--output", "scores.txt"])
-    assert "must end in .csv" in capsys.readouterr().err
+    options = parse_prediction_options(["--input", "x", "--output", "a.csv", "b.HTML", "--output", "c.txt", "d.xlsx"])
+    assert list(map(str, options.output)) == ["a.csv", "b.HTML", "c.txt", "d.xlsx"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--output", "a.csv", "scores.pdf"], "--output scores.pdf: the name must end in .csv, .xlsx, .txt or .html"),
+        (["--best", "3", "--threshold", "0"], "--best, --worst and --threshold are three selections; give one"),
+        (["--best", "0"], "--best 0: give a number of images or a percentage, such as 20 or 5%"),
+        (["--worst", "half"], "--worst half: give a number"),
+        (["--worst", "-3"], "--worst"),
+        (["--threshold", "low"], "'low' is not a number"),
+    ],
+)
+def test_selections_that_make_no_sense(arguments, said, capsys):
+    with pytest.raises(SystemExit) as caught:
+        parse_prediction_options(["--input", "x", *arguments])
+    assert caught.value.code == 2 and said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("amount", "n_images", "n_selected"), [("20", 30, 20), ("5%", 100, 5), ("5%", 101, 6), ("5%", 1, 1), ("100%", 7, 7)]
+)
+def test_the_number_of_selected_images(amount, n_images, n_selected):
+    for name in ("--best", "--worst"):
+        assert parse_prediction_options(["--input", "x", name, amount]).n_selected(n_images) == n_selected

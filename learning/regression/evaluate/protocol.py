@@ -28,6 +28,7 @@ from learning.regression.evaluate.metrics import fit_line, fit_mapping
 from learning.regression.fit.search import Grid, Search, fit, search
 from learning.regression.fit.splits import Split
 from learning.regression.model.description import Hyperparameters, PredictionIntervals
+from learning.regression.model.meaning import PairOrder
 from networks.opinion_mapping import IDENTITY, OpinionMapping
 from networks.regressor import LinearModel
 
@@ -36,6 +37,12 @@ CHOICES = {
     "shared": "one choice of hyper-parameters for all splits: test images influence the choice",
 }
 """Each of SELECTIONS in words."""
+
+PAIR_DIFFERENCES = (0.05, 0.1, 0.2, 0.3)
+"""Of two scores, as parts of the scale, for which the order of two photographs is tested; each +- 0.025."""
+
+FEWEST_PAIRS = 100
+"""Fewer pairs say nothing about a difference."""
 
 STEEPEST = 0.25
 """The smallest width of a logistic that serves as calibration, in standard deviations of the predictions."""
@@ -84,7 +91,12 @@ class Evaluation:
     @property
     def prediction_intervals(self) -> PredictionIntervals:
         """Half-widths of conformal intervals around calibrated predictions."""
-        return prediction_intervals(HeldOut(self.shared.mos, self.calibration(self.shared.predictions)))
+        return prediction_intervals(self.calibrated)
+
+    @functools.cached_property
+    def calibrated(self) -> HeldOut:
+        """The tests with the shared choice, on the opinions' scale."""
+        return HeldOut(self.shared.mos, self.calibration(self.shared.predictions))
 
 
 _no_bar = functools.partial(ProgressBar, visible=False)
@@ -149,3 +161,24 @@ def prediction_intervals(calibrated: HeldOut) -> PredictionIntervals:
             covered.append(np.abs(predicted - mos) <= half_width)
     coverage = float(np.concatenate(covered).mean()) if covered else None
     return PredictionIntervals(tuple(recorded), tuple(recorded.values()), coverage)
+
+
+def pair_orders(calibrated: HeldOut, scale: tuple[float, float]) -> tuple[PairOrder, ...]:
+    """The order of two photographs by the difference of their held-out scores, in parts of the ``scale``.
+
+    A pair is of one split's test part, so that one regressor scored both; pairs of all splits are counted together, and
+    those with equal opinions are not counted.
+    """
+    width, edges = scale[1] - scale[0], np.arange(0.025, 0.35, 0.05)
+    right, pairs = np.zeros((2, len(edges) - 1), int)
+    for _, scores, opinions in calibrated.parts():
+        for score, opinion in zip(scores, opinions, strict=True):
+            apart = (scores - score) / width
+            right += np.histogram(apart[opinions > opinion], edges)[0]
+            pairs += np.histogram(apart[opinions != opinion], edges)[0]
+    bins = [round(part / 0.05) - 1 for part in PAIR_DIFFERENCES]
+    return tuple(
+        PairOrder(part * width, float(right[one] / pairs[one]), int(pairs[one]))
+        for part, one in zip(PAIR_DIFFERENCES, bins, strict=True)
+        if pairs[one] >= FEWEST_PAIRS
+    )

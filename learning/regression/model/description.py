@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from learning.regression.model.meaning import Opinions, PairOrder, ScoreInterval, order_in_words
 from networks.errors import UserError
 from networks.regressor import FORMER_FORMAT, ScoringDescription, load_description
 from networks.typed_json import read_dataclass
@@ -140,33 +141,6 @@ class PredictionIntervals:
 
 
 @dataclass(frozen=True)
-class ScoreInterval:
-    """The interval score +- ``half_width``, which holds an opinion with probability ``level``.
-
-    ``coverage_at_90`` is the share of held-out opinions in their intervals at level 0.9, or None. ``scale`` is the
-    lowest and the highest opinion of the fit.
-    """
-
-    level: float
-    half_width: float
-    coverage_at_90: float | None
-    scale: tuple[float, float]
-
-    def ends(self, score: float) -> tuple[float, float]:
-        """The lower and the upper end around ``score``, cut at the ends of the scale; the score is always inside."""
-        lowest, highest = self.scale
-        return max(score - self.half_width, min(score, lowest)), min(score + self.half_width, max(score, highest))
-
-    def in_words(self) -> str:
-        checked = self.coverage_at_90
-        seen = f"; on held-out images the 90 % interval held {checked:.1%}" if checked is not None else ""
-        return (
-            f"{100 * self.level:g} % of the opinions on similar images lie between low and high: score +- "
-            f"{self.half_width:.4g}, cut at {self.scale[0]:.4g} and {self.scale[1]:.4g} (split conformal{seen})"
-        )
-
-
-@dataclass(frozen=True)
 class ObserverSpread:
     """Agreement of the observers with each other, and of the predictions with them.
 
@@ -227,8 +201,8 @@ class RegressorDescription(ScoringDescription):
     The opinions lie in ``score_range``. ``scores`` names their table, and ``inversion`` says how scores in which lower
     is better were inverted. ``choice`` is the choice of hyper-parameters (``shared`` or ``nested``) that is reported
     first, and the one of the ``intervals``. ``fit_images`` are the ``image_digest`` of all images of the fit whose
-    files are known, separated by blanks. A field is empty or None where there is nothing to record, or where an
-    earlier version of this program did not record it.
+    files are known, separated by blanks. ``pair_orders`` are by increasing difference. A field is empty or None where
+    there is nothing to record, or where an earlier version of this program did not record it.
     """
 
     score_range: tuple[float, float]
@@ -248,6 +222,8 @@ class RegressorDescription(ScoringDescription):
     observers: ObserverSpread | None = None
     breakdown: Breakdown | None = None
     fit_images: str = ""
+    opinions: Opinions | None = None
+    pair_orders: tuple[PairOrder, ...] = ()
 
     @property
     def reported(self) -> ResultsSummary:
@@ -264,7 +240,16 @@ class RegressorDescription(ScoringDescription):
                 "the regressor records no prediction intervals: an earlier version fitted it; fit it again with "
                 "train_regressor.py"
             )
-        return ScoreInterval(level, intervals.half_width(level), intervals.coverage, self.score_range)
+        scale = self.opinions.scale if self.opinions else self.score_range
+        return ScoreInterval(level, intervals.half_width(level), intervals.coverage, scale)
+
+    def meaning(self, interval: ScoreInterval | None = None) -> list[str]:
+        """Sentences on a score: its place among the opinions, its interval, the order of two photographs."""
+        place = "grade and percentile are left out: an older train_regressor.py did not record the opinions of the fit"
+        if self.opinions:
+            place = self.opinions.in_words()
+        sentences = [place, interval.in_words() if interval else "", order_in_words(self.pair_orders)]
+        return [sentence for sentence in sentences if sentence]
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> RegressorDescription:

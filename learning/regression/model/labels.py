@@ -16,7 +16,8 @@ from common import log
 from datasets.images.lists import ImageListing, ListedImage, match_names
 from datasets.opinions.scores import OpinionScores, read_scores
 from learning.regression.evaluate.metrics import metrics_of
-from learning.regression.model.description import LABELS, METRICS, RegressorDescription, ScoreInterval, image_digest
+from learning.regression.model.description import LABELS, METRICS, RegressorDescription, image_digest
+from learning.regression.model.meaning import ScoreInterval
 from networks.errors import UserError
 from networks.regressor import sha256_of
 

@@ -13,33 +13,41 @@ from common.atomic_files import check_not_read, check_outside, check_target, che
 from datasets.features.files import FeatureFolder, check_precision, claim_folder, read_encoder
 from datasets.images.lists import FileStamp, ImageListing, ListedImage, list_images
 from datasets.images.resampling import half_size_exactly
-from datasets.opinions.tables import write_csv
 from learning.extraction.compute import ComputedFeatures, Summary, compute_features, features_of, load_extractors
 from learning.extraction.decoding import DecodedImage, UnreadableImage
-from learning.regression.model.description import RegressorDescription, ScoreInterval
+from learning.regression.model.description import RegressorDescription
+from learning.regression.model.meaning import score_columns
+from learning.regression.model.score_lists import print_scores, select_rows, write_scores
 from networks.embedded import MODEL_CARD, embedded_regressor, encoder_of
 from networks.errors import UserError
 from networks.features import FeatureExtractor
 from networks.names import EMBEDDED_MODELS, pooling_of
 from networks.regressor import Regressor, ScoringDescription, load_regressor
-from options.images import ComputeOptions, PredictionOptions, ScoringOptions
+from options.images import PAGE_SUFFIXES, ComputeOptions, PredictionOptions, ScoringOptions
 
 ROWS_AT_ONCE = 4096
 
 PixelScorer = Callable[[Sequence[np.ndarray]], np.ndarray]
 """Images in memory, uint8 (H, W, 3) each -> (n,) scores, higher for better images."""
 
-LONGEST_TABLE = 40
-"""Largest number of rows in the terminal. Of a longer table, only the best and the worst rows are shown."""
+BELOW_THRESHOLD = 3
+"""The exit status where an image scores below --threshold."""
+
+EXPLAINED_LEVEL = 0.9
+"""Of the interval that --explain adds."""
 
 
 def predict_quality(options: PredictionOptions) -> int:
     """Scores the images as the options say. The exit status is 1 if an image or a folder could not be read, or if a map
-    could not be made.
+    could not be made; else BELOW_THRESHOLD if an image scores below --threshold.
     """
     path = regressor_file(options)
     regressor = load_regressor(path, RegressorDescription)
-    interval = None if options.interval is None else regressor.description.score_interval(options.interval)
+    description = regressor.description
+    level = options.interval
+    if level is None and options.explain and description.prediction_intervals:
+        level = EXPLAINED_LEVEL
+    interval = None if level is None else description.score_interval(level)
     listing = list_images(options.input)
     labels = None
     if options.labels:
@@ -51,39 +59,45 @@ def predict_quality(options: PredictionOptions) -> int:
     scores = score_images(listing.images, regressor, path, options)
     if not scores.of_images:
         raise UserError("no image could be scored")
-    rows = [(given, scores.of_images.get(image.name)) for given, image in listing.rows]
-    table = options.output is not None and not options.wants_page
-    if options.output and table:
-        write_scores(options.output, rows, interval)
-    print_scores([(given, score) for given, score in rows if score is not None], interval)
+    rows, selection = select_rows(listing, scores.of_images, options)
+    tables = [output for output in options.output or () if output.suffix.lower() not in PAGE_SUFFIXES]
+    for output in tables:
+        columns = score_columns(description.opinions if options.explain else None, interval)
+        write_scores(output, rows, scores.of_images, columns)
+    print_scores(rows, scores.of_images, score_columns(description.opinions, interval), selection)
+    for sentence in ["", *description.meaning(interval)]:
+        log.info(sentence)
     closing = closing_line(scores, listing)
-    about = print_about(options, regressor.description, closing + (f": {options.output}" if table else ""))
+    about = print_about(options, description, closing + (f": {', '.join(map(str, tables))}" if tables else ""))
     if labels is not None:
-        labels.compare(scores.of_images, regressor.description, interval)
+        labels.compare(scores.of_images, description, interval)
+    scored = [(given, image) for given, image in rows if image.name in scores.of_images]
     maps: dict[str, Path] = {}
     without_map: list[str] = []
     if options.map:
         from learning.regression.model.quality_maps import write_maps  # with the complete scorer
         from networks.scorer import load_scorer
 
-        scored = [image for image in listing.images if image.name in scores.of_images]
-        maps, without_map = write_maps(scored, load_scorer(path, options.checkpoints), options.map)
+        images = list(dict.fromkeys(image for _, image in scored))
+        maps, without_map = write_maps(images, load_scorer(path, options.checkpoints), options.map)
     problems = [*scores.failed, *without_map, *listing.folders.unreadable]
-    if options.output and options.wants_page:
+    for output in options.output or ():
+        if output in tables:
+            continue
         from learning.regression.report.pages import ScoredImage, write_score_page  # imports jinja2
 
-        images = [
+        pictures = [
             ScoredImage(given, image.path, scores.of_images[image.name], maps.get(image.name))
-            for given, image in listing.rows
-            if image.name in scores.of_images
+            for given, image in scored
         ]
         card = MODEL_CARD.read_text(encoding="utf-8") if options.regressor is None and MODEL_CARD.is_file() else ""
         max_pixels = options.compute.max_pixels
-        problems += write_score_page(
-            options.output, images, regressor.description, interval, about, card, closing, problems, max_pixels
-        )
-        log.info(f"page: {options.output}")
-    return 1 if problems else 0
+        lines = f"{selection}; {closing}" if selection else closing
+        problems += write_score_page(output, pictures, description, interval, about, card, lines, problems, max_pixels)
+        log.info(f"page: {output}")
+    if problems:
+        return 1
+    return BELOW_THRESHOLD if options.threshold is not None and rows else 0
 
 
 def regressor_file(options: ScoringOptions) -> Path:
@@ -93,9 +107,9 @@ def regressor_file(options: ScoringOptions) -> Path:
 
 def check_outputs(options: PredictionOptions, listing: ImageListing) -> None:
     """UserError where an output cannot be written, or would replace what is read, now or in the next run."""
-    if options.output:
-        check_target(options.output)
-        check_not_read("--output", options.output, [*options.input, *filter(None, [options.labels])])
+    for output in options.output or ():
+        check_target(output)
+        check_not_read("--output", output, [*options.input, *filter(None, [options.labels])])
     if options.map:
         from learning.regression.model.quality_maps import map_file
 
@@ -205,34 +219,6 @@ def load_pixel_scorer(options: ScoringOptions, compute: ComputeOptions) -> Pixel
         return scores
 
     return score
-
-
-def write_scores(path: Path, rows: Sequence[tuple[str, float | None]], interval: ScoreInterval | None) -> None:
-    """Writes image and score, and the ends of the interval, in columns such as low_0.9 and high_0.9."""
-    columns = ["image", "score", *([f"low_{interval.level:g}", f"high_{interval.level:g}"] if interval else [])]
-    texts = []
-    for given, score in rows:
-        values = [] if score is None else [score, *(interval.ends(score) if interval else ())]
-        cells = [f"{value:.6g}" for value in values] or [""] * (len(columns) - 1)
-        texts.append((given, *cells))
-    write_csv(path, columns, texts)
-
-
-def print_scores(rows: list[tuple[str, float]], interval: ScoreInterval | None = None) -> None:
-    """Prints a table of images, scores and intervals. Of a long table, it prints the best and the worst rows."""
-    half, cut = LONGEST_TABLE // 2, len(rows) > LONGEST_TABLE
-    if cut:
-        log.info(f"the best and the worst {half} of {len(rows):,d} images")
-        rows = sorted(rows, key=lambda row: -row[1])
-        rows = rows[:half] + rows[-half:]
-    log.info("   score" + ("      low     high" if interval else "") + "  image")
-    for position, (image, score) in enumerate(rows):
-        if cut and position == half:
-            log.info(f"{'':>8}  ...")
-        ends = "".join(f" {end:8.4f}" for end in interval.ends(score)) if interval else ""
-        log.info(f"{score:8.4f}{ends}  {image}")
-    if interval is not None:
-        log.info(f"\n{interval.in_words()}")
 
 
 def closing_line(scores: Scores, listing: ImageListing) -> str:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import jinja2
 import numpy as np
@@ -20,7 +22,8 @@ from common.atomic_files import whole_file
 from common.names import MAX_PIXELS
 from common.progress_bar import ProgressBar
 from datasets.images import read_image
-from learning.regression.model.description import RegressorDescription, ScoreInterval
+from learning.regression.model.description import RegressorDescription
+from learning.regression.model.meaning import Opinions, ScoreInterval
 from networks.errors import UserError
 from networks.names import GIVEN
 
@@ -106,25 +109,30 @@ def write_score_page(
     problems: Sequence[str] = (),
     max_pixels: int = MAX_PIXELS,
 ) -> list[str]:
-    """Writes the page, best image first; one image at a time is in memory. ``interval`` is printed beside each score.
+    """Writes the page, best image first; one image at a time is in memory. Names and thumbnails link to the files.
 
-    ``model`` is a line about the model, ``card`` its card or empty, ``closing`` a line about all files, and
-    ``problems`` has a sentence for each file with one.
+    ``interval`` is explained once, ``model`` is a line about the model, ``card`` its card or empty, ``closing`` a line
+    about all files, and ``problems`` has a sentence for each file with one.
     Returns a sentence for each image that could not be read again for its thumbnail; the page holds it too.
     """
     scores = np.array([image.score for image in images])
     lowest, highest = description.score_range
+    lead = f"The model was fitted to opinions from {lowest:.3g} to {highest:.3g}; higher is better."
+    if images:
+        lead = f"Scores from {scores.min():.3g} to {scores.max():.3g}, median {np.median(scores):.3g}. {lead}"
+    folder = os.path.abspath(path.parent)
     unread: list[str] = []
     write_page(
         path,
         "scores.html.j2",
         title=f"Quality of {len(images):,d} image{'s' * (len(images) != 1)}",
-        lead=f"Scores from {scores.min():.3g} to {scores.max():.3g}, median {np.median(scores):.3g}; higher is better. "
-        f"The model was fitted to opinions from {lowest:.3g} to {highest:.3g}.",
+        lead=lead,
+        notes=description.meaning(interval),
         has_maps=any(image.map is not None for image in images),
         figures=_figures(sorted(images, key=lambda image: -image.score), max_pixels, unread),
-        share=lambda score: float(np.clip((score - lowest) / ((highest - lowest) or 1), 0, 1)),
-        interval=interval,
+        opinions=description.opinions or Opinions.of(np.array(description.score_range)),
+        graded=description.opinions is not None,
+        link=lambda image: quote(os.fsencode(os.path.relpath(image.path, folder).replace(os.sep, "/"))),
         unread=unread,  # filled while the figures are written; the template prints it after them
         model=model,
         card=card,

@@ -102,6 +102,7 @@ def write_report(
         cards=_cards(evaluation, description),
         columns=list(LABELS.values()),
         comparison=_comparison(evaluation, description, mos),
+        pair_orders=description.pair_orders,
         breakdown=description.breakdown.tables if description.breakdown else {},
         scatter_plot=scatter_plot(predicted[tested], mos[tested]),
         split_plot=split_plot(evaluation),

@@ -12,3 +12,20 @@ for (const button of document.querySelectorAll("[data-order]")) {
     }
   });
 }
+const copy = document.querySelector("#copy"), names = document.querySelector("#names");
+function ticked() {
+  return [...grid.children].filter((figure) => figure.querySelector("input").checked);
+}
+function count() {
+  copy.disabled = !ticked().length;
+  copy.textContent = copy.disabled ? "Copy the ticked names" : `Copy the names (${ticked().length})`;
+}
+grid.addEventListener("change", count);
+addEventListener("pageshow", count);  // a browser may keep the ticks of a page that is loaded again
+copy.addEventListener("click", () => {
+  names.value = ticked().map((figure) => figure.dataset.name).join("\n");
+  names.hidden = false;
+  names.select();
+  // Unlike navigator.clipboard, this also works in a page from a disk or from http.
+  copy.textContent = document.execCommand("copy") ? "Copied" : "Copy the names below";
+});

@@ -25,6 +25,7 @@ from learning.regression.model.description import (
     read_description,
 )
 from learning.regression.model.files import save_regressor
+from learning.regression.model.meaning import Opinions, PairOrder
 from networks import regressor
 from networks.errors import UserError
 from networks.opinion_mapping import OpinionMapping
@@ -55,6 +56,8 @@ COMPLETE = replace(
     breakdown=Breakdown((PartResult("blur", 20, 3, 0.5, 0.6, 1.5), PartResult("rare", 2, 0, None, None, None))),
     n_images=7,
     fit_images="0123456789abcdef fedcba9876543210",
+    opinions=Opinions((1.0, 5.0), (1.0, 2.5, 4.5)),
+    pair_orders=(PairOrder(0.2, 0.6, 1000), PairOrder(0.4, 0.7, 900)),
 )
 
 
@@ -221,6 +224,9 @@ def test_a_description_that_makes_no_sense_is_refused(saved, key, value):
         ("n_images", 1.5, "n_images is 1.5, not int"), ("note", None, "note is None, not str"),
         ("validation_srcc", True, "validation_srcc is True, not float"),
         ("prediction_intervals", {"levels": [0.5], "half_widths": [], "coverage": None}, "1 levels and 0 half-widths"),
+        ("opinions", {"scale": [1, 5], "quantiles": []}, "0 quantiles do not rise"),
+        ("opinions", {"scale": [5, 1], "quantiles": [1, 2]}, "do not rise"),
+        ("pair_orders", [{"difference": 1.0}], "pair_orders has no entry 'right'"),
         ("shared", {"splits": [{"srcc": 1}]}, "splits has no entry 'plcc'"), ("versions", {"numpy": 2}, "versions"),
     ],
 )  # fmt: skip

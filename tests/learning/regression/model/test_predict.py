@@ -124,11 +124,42 @@ def test_each_score_has_its_interval(model, photos, capsys):
     assert (of_file[3]["score"], of_file[3]["low_0.9"], of_file[3]["high_0.9"]) == ("", "", "")
     printed = capsys.readouterr().out
     assert (
-        "   score      low     high  image" in printed and "on held-out images the 90 % interval held 89.5%" in printed
+        "   score    low_0.9   high_0.9  image" in printed
+        and "on held-out images the 90 % interval held 89.5%" in printed
     )
     first = next(line.split() for line in printed.splitlines() if line.endswith("0.png"))
     expected = [rows[0][1] + end for end in (0, -8.5, 8.5)]
     assert [float(text) for text in first[:3]] == pytest.approx(expected, abs=1e-3)
+
+
+def test_scores_are_explained_listed_and_selected(model, photos, capsys):
+    """By a regressor that records everything; the status says whether an image is below the threshold."""
+    path = calibrated(model, PredictionIntervals((0.9,), (8.5,), None))
+    about = path.with_suffix(".json")
+    record = {"scale": [0.0, 100.0], "quantiles": [0.0, 100.0]}
+    about.write_text(json.dumps(json.loads(about.read_text()) | {"opinions": record}))
+    rows = sorted(score(model, "--input", photos, "--regressor", path)[1], key=lambda row: row[1])
+    _, _ = score(model, "--input", photos, "--regressor", path, "--explain")
+    with open(model / "scores.csv", newline="") as file:
+        of_file = list(csv.DictReader(file))
+    assert list(of_file[0]) == ["image", "score", "low_0.9", "high_0.9", "grade", "percentile"]
+    for row in of_file:
+        value = np.clip(float(row["score"]), 0, 100)
+        assert float(row["percentile"]) == pytest.approx(value, abs=0.06)
+        assert row["grade"] == ("Bad", "Poor", "Fair", "Good", "Excellent")[min(int(value / 20), 4)]
+    middle = str(np.mean([rows[0][1], rows[1][1]]))
+    page, paths = photos.parent / "worst.html", photos.parent / "worst.txt"
+    status, below = score(
+        model, "--input", photos, "--regressor", path, "--threshold", middle, "--output", page, "--output", paths
+    )
+    assert status == 3 and below == rows[:1] and paths.read_text() == f"{rows[0][0]}\n"
+    assert page.read_text().count("<figure ") == 1 and "1 of 3 images score below" in page.read_text()
+    printed = capsys.readouterr().out
+    assert "   score      grade  percentile  image" in printed and "1 of 3 images score below" in printed
+    assert score(model, "--input", photos, "--regressor", path, "--threshold", "-1000") == (0, [])
+    assert score(model, "--input", photos, "--regressor", path, "--best", "40%") == (0, rows[:0:-1])
+    (photos / "broken.jpg").write_text("no image")
+    assert score(model, "--input", photos, "--regressor", path, "--threshold", middle)[0] == 1
 
 
 def test_labels_on_another_scale_are_named(model, photos, capsys):
