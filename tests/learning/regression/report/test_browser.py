@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import pytest
@@ -137,6 +138,12 @@ def test_the_buttons_sort(show):
     assert sorted(Path(name).name for name in figures(browser, "name")) == sorted(NAMES)
 
 
+def test_each_name_links_to_its_file(show):
+    find_links = 'return [...document.querySelectorAll("figcaption a")].map((link) => link.href)'
+    files = [Path(unquote(urlsplit(link).path)) for link in show("scores.html").execute_script(find_links)]
+    assert sorted(file.name for file in files) == sorted(NAMES) and all(file.is_file() for file in files)
+
+
 def test_a_map_covers_the_photograph_under_the_mouse(show):
     from selenium.webdriver import ActionChains
     from selenium.webdriver.support.wait import WebDriverWait
@@ -146,7 +153,7 @@ def test_a_map_covers_the_photograph_under_the_mouse(show):
     shown = picture.find_element("css selector", ".map")
     assert shown.value_of_css_property("opacity") == "0"
     ActionChains(browser).move_to_element(picture).perform()
-    WebDriverWait(browser, 5).until(lambda _: shown.value_of_css_property("opacity") == "1")
+    WebDriverWait(browser, 20).until(lambda _: shown.value_of_css_property("opacity") == "1")
 
 
 def test_ticked_names_are_copied(show):
