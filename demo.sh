@@ -9,6 +9,11 @@ folder=${1:-demo} clive=${2:-}
 say() { printf '\n== %s\n' "$*"; }
 newest() { ls -td "$1"/*/ | head -1; }
 
+if [ -n "$clive" ] && ! { [ -f "$clive/Data/AllMOS_release.mat" ] && [ -d "$clive/Images" ]; }; then
+  echo "CLIVE=$clive lacks Data/AllMOS_release.mat or Images/: give the folder where LIVE In the Wild was unpacked" >&2
+  exit 2
+fi
+
 # The encoders are trained again, so features of earlier encoders are removed.
 rm -rf "$folder"/feats_* "$folder/photographs" "$folder/distorted" "$folder/parts" "$folder/labelled" "$folder/clive"
 
