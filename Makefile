@@ -1,6 +1,7 @@
 # Every target creates .venv and installs the requirements first.
 #
-# make demo         trains small encoders on embedded images, fits a regressor and scores images: five minutes
+# make demo         trains small encoders on scikit-learn's photographs, fits a regressor and scores images: five minutes;
+#                   make demo CLIVE=FOLDER takes photographs and opinions of LIVE In the Wild, unpacked there
 # make test         runs all tests
 # make test-fast    runs the tests that start no processes: two minutes
 # make test-faults  kills a training 20 times, replaces nodes, and compares the end with an undisturbed run: 12 minutes
@@ -31,7 +32,7 @@ $(VENV)/installed: requirements.txt requirements-dev.txt
 	touch $@
 
 demo: $(VENV)/installed
-	PATH="$(CURDIR)/$(BIN):$$PATH" bash demo.sh $(DEMO)
+	PATH="$(CURDIR)/$(BIN):$$PATH" bash demo.sh $(DEMO) "$(CLIVE)"
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest $(PARALLEL)

@@ -31,8 +31,8 @@ N_PICTURES = 12
 
 INK, ACCENT, WARM, PALE, GRID_LINES = "#1f2933", "#2f6f9f", "#d1603d", "#c9d3dc", "#edf0f3"
 
-SIZE, WIDE = (5.0, 4.2), (10.4, 3.4)
-"""Inches of a plot that has another beside it, and of one as wide as the page."""
+SIZE = (5.0, 4.2)
+"""Inches of a plot, which has another beside it on a wide screen."""
 
 MOST_VECTOR_DOTS = 5000
 """A scatter of more dots is drawn as pixels: an SVG with more elements opens too slowly."""
@@ -111,7 +111,7 @@ def write_report(
         breakdown=description.breakdown.tables if description.breakdown else {},
         scatter_plot=scatter_plot(predicted[tested], mos[tested]),
         split_plot=split_plot(evaluation),
-        search_plot=search_plot(evaluation.search),
+        search_plots=search_plots(evaluation.search),
         n_tested=f"{len(tested):,d}",
         images_found=bool(pictures),
         ranked=with_thumbnails(ranking[even_steps]),
@@ -189,14 +189,15 @@ def _facts(evaluation: Evaluation, description: RegressorDescription) -> dict[st
 
 
 def scatter_plot(predicted: np.ndarray, mos: np.ndarray) -> str:
-    """Opinions (n,) over predictions (n,) on the same scale, and the line on which they are equal."""
+    """Opinions (n,) over predictions (n,), both axes alike, and the line on which they are equal."""
     figure = Figure(figsize=SIZE, layout="constrained")
     axes: Axes = figure.subplots()
     many = len(mos) > MOST_VECTOR_DOTS
     axes.scatter(predicted, mos, s=6 if many else 14, alpha=0.25 if many else 0.55, color=ACCENT, linewidths=0,
                  rasterized=many)  # fmt: skip
-    ends = [predicted.min(), predicted.max()]
+    ends = [min(predicted.min(), mos.min()), max(predicted.max(), mos.max())]
     axes.plot(ends, ends, color=WARM, linewidth=2)
+    axes.set_aspect("equal")
     axes.set_xlabel("predicted")
     axes.set_ylabel("opinion")
     return _svg(figure)
@@ -219,17 +220,17 @@ def split_plot(evaluation: Evaluation) -> str:
     return _svg(figure)
 
 
-def search_plot(search: Search) -> str:
-    """Validation SRCC over the penalty, one panel per estimator; a ring marks the choice.
+def search_plots(search: Search) -> list[str]:
+    """Validation SRCC over the penalty, a plot per estimator; a ring marks the choice.
 
     Each path of penalties is a line, with a band for the middle half of the splits.
     """
-    figure = Figure(figsize=WIDE, layout="constrained")
     lower, median, upper = np.percentile(search.srcc, (25, 50, 75), axis=0)
-    estimators = list(dict.fromkeys(candidate.estimator for candidate in search.candidates))
-    panels = np.atleast_1d(figure.subplots(1, len(estimators), sharey=True))
-    panels[0].set_ylabel("validation SRCC")
-    for axes, estimator in zip(panels, estimators, strict=True):
+    margin = 0.05 * (upper.max() - lower.min()) + 0.001
+    plots = []
+    for estimator in dict.fromkeys(candidate.estimator for candidate in search.candidates):
+        figure = Figure(figsize=SIZE, layout="constrained")
+        axes: Axes = figure.subplots()
         of_estimator = [(row, one) for row, one in enumerate(search.candidates) if one.estimator == estimator]
         paths = groupby(of_estimator, key=lambda pair: (pair[1].standardized, pair[1].l1_ratio))
         for number, ((standardized, l1_ratio), path) in enumerate(paths):
@@ -241,11 +242,12 @@ def search_plot(search: Search) -> str:
         if search.best.estimator == estimator:
             axes.plot(search.best.alpha, median.max(), "o", markersize=12, markerfacecolor="none",
                       markeredgecolor=WARM, markeredgewidth=2)  # fmt: skip
-        axes.set_xscale("log")
-        axes.set_xlabel(f"alpha ({'Ridge' if estimator == 'ridge' else 'ElasticNet'})")
+        axes.set(xscale="log", ylim=(lower.min() - margin, upper.max() + margin), ylabel="validation SRCC",
+                 xlabel=f"alpha ({'Ridge' if estimator == 'ridge' else 'ElasticNet'})")  # fmt: skip
         axes.grid(axis="y", color=GRID_LINES)
         axes.legend(frameon=False, fontsize=8)
-    return _svg(figure)
+        plots.append(_svg(figure))
+    return plots
 
 
 def _svg(figure: Figure) -> str:
