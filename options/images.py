@@ -5,9 +5,18 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from common.names import INTERVAL_LEVELS, MAX_PIXELS
+from common.names import INTERVAL_LEVELS
 from networks.errors import UserError
-from networks.names import ARCHITECTURES, CONTENT_AWARE, EMBEDDED_MODELS, HEADS, KINDS, POOLINGS, QUALITY_AWARE
+from networks.names import (
+    ARCHITECTURES,
+    CONTENT_AWARE,
+    EMBEDDED_MODELS,
+    HEADS,
+    KINDS,
+    MAX_PIXELS,
+    POOLINGS,
+    QUALITY_AWARE,
+)
 from options.builder import REQUIRED, option, parse, part
 
 INPUT_HELP = (

@@ -13,7 +13,7 @@ ALLOWED = {
     "networks": {"networks"},
     "common": {"common", "networks.errors"},
     "options": {"common", "options", "networks.errors", "networks.names", "datasets.opinions.databases"},
-    "datasets": {"common", "datasets", "networks.errors", "networks.names"},
+    "datasets": {"common", "datasets", "networks.errors", "networks.names", "networks.images"},
     "learning/distributed": {"common", "options", "networks.errors", "learning.distributed"},
     "learning/extraction": {"common", "datasets", "networks", "options", "learning.distributed", "learning.extraction"},
     "learning/regression": {"common", "datasets", "networks", "options", "learning.regression", "learning.extraction",

@@ -17,12 +17,11 @@ from PIL import Image
 
 from common import log
 from common.atomic_files import whole_file
-from common.names import MAX_PIXELS
 from common.progress_bar import ProgressBar
 from datasets.images import read_image
 from learning.regression.model.description import RegressorDescription, ScoreInterval
 from networks.errors import UserError
-from networks.names import GIVEN
+from networks.names import GIVEN, MAX_PIXELS
 
 TEMPLATES = Path(__file__).parent / "templates"
 
