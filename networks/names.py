@@ -5,9 +5,6 @@ from pathlib import Path
 VERSION = "0.1.0"
 """Of the project and its embedded models; CHANGELOG.md says what changed."""
 
-MAX_PIXELS = 250_000_000
-"""More than any camera's photograph has (200 megapixels): a file that claims more is a decompression bomb."""
-
 ARCHITECTURES = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "efficientnet_lite0")
 """The encoders, by the names of torchvision, and of timm."""
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from common.machine import n_cores
 from common.names import AUTO, FIXED, LOCAL_URL, NEGATIVES
 from networks.errors import UserError
-from networks.names import ARCHITECTURES, HEADS, MAX_PIXELS
+from networks.images.formats import MAX_PIXELS
+from networks.names import ARCHITECTURES, HEADS
 from options.builder import Computed, option, option_name, parse
 
 METHODS = {"MoCo": ("linear", 0.07), "MoCov2": ("mlp", 0.2), "Customize": (None, None)}

@@ -7,16 +7,8 @@ from pathlib import Path
 
 from common.names import INTERVAL_LEVELS
 from networks.errors import UserError
-from networks.names import (
-    ARCHITECTURES,
-    CONTENT_AWARE,
-    EMBEDDED_MODELS,
-    HEADS,
-    KINDS,
-    MAX_PIXELS,
-    POOLINGS,
-    QUALITY_AWARE,
-)
+from networks.images.formats import MAX_PIXELS
+from networks.names import ARCHITECTURES, CONTENT_AWARE, EMBEDDED_MODELS, HEADS, KINDS, POOLINGS, QUALITY_AWARE
 from options.builder import REQUIRED, option, parse, part
 
 INPUT_HELP = (

@@ -12,7 +12,8 @@ PACKAGES = ("common", "datasets", "learning", "networks", "options", *SCRIPTS)
 ALLOWED = {
     "networks": {"networks"},
     "common": {"common", "networks.errors"},
-    "options": {"common", "options", "networks.errors", "networks.names", "datasets.opinions.databases"},
+    "options": {"common", "options", "networks.errors", "networks.names", "networks.images.formats",
+                "datasets.opinions.databases"},
     "datasets": {"common", "datasets", "networks.errors", "networks.names", "networks.images"},
     "learning/distributed": {"common", "options", "networks.errors", "learning.distributed"},
     "learning/extraction": {"common", "datasets", "networks", "options", "learning.distributed", "learning.extraction"},

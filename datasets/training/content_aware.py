@@ -9,7 +9,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from datasets.training.image_lists import EpochImages, TrainingImages
-from networks.names import MAX_PIXELS
+from networks.images.formats import MAX_PIXELS
 
 
 class GaussianBlur(v2.Transform):

@@ -21,8 +21,8 @@ from datasets.images.lists import LIST_SUFFIX, paths_in_list
 from datasets.opinions.tables import IMAGE, read_csv
 from datasets.training.shards import SHARD, ShardImages, find_shards, list_shard_images
 from networks.errors import UserError
+from networks.images.formats import MAX_PIXELS
 from networks.images.reading import read_image
-from networks.names import MAX_PIXELS
 
 COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 """Endings of shards that are refused, with the program that decompresses them."""

@@ -15,7 +15,7 @@ from datasets.distortions.regions import distort_boxes
 from datasets.images.resampling import half_size_fast
 from datasets.training.crops import CropPlan, mirror_up_to, plan_crops
 from datasets.training.image_lists import EpochImages, TrainingImages, read_training_csv
-from networks.names import MAX_PIXELS
+from networks.images.formats import MAX_PIXELS
 
 CHANCE_OF_TWO_DISTORTIONS = 0.1
 

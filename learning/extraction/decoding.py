@@ -21,8 +21,8 @@ from common.process import signals_delayed, worker_starter
 from datasets.images.lists import FileStamp, stamp_file
 from datasets.images.resampling import half_size_exactly
 from networks.errors import UserError
+from networks.images.formats import MAX_PIXELS
 from networks.images.reading import decode_image, open_image_file
-from networks.names import MAX_PIXELS
 
 
 @dataclass(frozen=True)

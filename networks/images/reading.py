@@ -23,8 +23,7 @@ from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, PLANA
 from PIL.TiffImagePlugin import SAMPLESPERPIXEL as CHANNELS
 
 from ..errors import UserError, in_short
-from ..names import MAX_PIXELS
-from .formats import is_camera_raw, is_heif, name_other_content
+from .formats import MAX_PIXELS, is_camera_raw, is_heif, name_other_content
 
 # Pillow's own limit warns, and raises at twice the limit; read_image has one that can be set. A program that imports
 # the package re_iqa keeps Pillow's.

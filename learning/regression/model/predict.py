@@ -17,7 +17,7 @@ from datasets.opinions.tables import write_csv
 from learning.extraction.compute import ComputedFeatures, Summary, compute_features, features_of, load_extractors
 from learning.extraction.decoding import DecodedImage, UnreadableImage
 from learning.regression.model.description import RegressorDescription, ScoreInterval
-from networks.embedded import MODEL_CARD, embedded_regressor, encoder_of
+from networks.embedded import MODEL_CARD, embedded_regressor, encoder_of, model_title
 from networks.errors import UserError
 from networks.features import FeatureExtractor
 from networks.names import EMBEDDED_MODELS, pooling_of
@@ -256,7 +256,7 @@ def print_about(options: PredictionOptions, description: RegressorDescription, c
     intervals = description.intervals
     srcc = f"; SRCC {intervals.metrics['srcc'].in_words()} on held-out photographs of its database" if intervals else ""
     about = (
-        f"embedded model {options.model or EMBEDDED_MODELS[0]}: two small encoders and a Ridge regressor{srcc}. "
+        f"{model_title(options.model or EMBEDDED_MODELS[0])}: two small encoders and a Ridge regressor{srcc}. "
         "docs/regression.md says how to fit a regressor to opinions of your own"
     )
     log.info(about)

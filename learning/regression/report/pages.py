@@ -21,7 +21,8 @@ from common.progress_bar import ProgressBar
 from datasets.images import read_image
 from learning.regression.model.description import RegressorDescription, ScoreInterval
 from networks.errors import UserError
-from networks.names import GIVEN, MAX_PIXELS
+from networks.images.formats import MAX_PIXELS
+from networks.names import GIVEN
 
 TEMPLATES = Path(__file__).parent / "templates"
 
