@@ -224,9 +224,9 @@ class Breakdown:
 class RegressorDescription(ScoringDescription):
     """Everything that is recorded beside a fitted model.
 
-    ``scores`` names the table of the opinions, and ``inversion`` says how scores in which lower is better were
-    inverted. ``choice`` is the choice of hyper-parameters (``shared`` or ``nested``) that is reported first, and the
-    one of the ``intervals``. ``fit_images`` are the ``image_digest`` of all images of the fit whose
+    The opinions lie in ``score_range``. ``scores`` names their table, and ``inversion`` says how scores in which lower
+    is better were inverted. ``choice`` is the choice of hyper-parameters (``shared`` or ``nested``) that is reported
+    first, and the one of the ``intervals``. ``fit_images`` are the ``image_digest`` of all images of the fit whose
     files are known, separated by blanks. A field is empty or None where there is nothing to record, or where an
     earlier version of this program did not record it.
     """
