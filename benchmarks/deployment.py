@@ -7,6 +7,7 @@ highest of the process, libraries included.
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 import resource
 import sys
@@ -26,8 +27,7 @@ def measure(way: str, size: tuple[int, int, int], onnx: str) -> tuple[float, flo
     torch.set_num_threads(1)
     n, height, width = size
     if way == "onnxruntime":
-        import onnxruntime
-
+        onnxruntime = importlib.import_module("onnxruntime")
         settings = onnxruntime.SessionOptions()
         settings.intra_op_num_threads = 1
         session = onnxruntime.InferenceSession(onnx, settings)

@@ -7,7 +7,7 @@ import importlib
 import importlib.util
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -50,7 +50,7 @@ def export_onnx(module: nn.Module, path: Path, output: str = "score", about: Map
     Raises UserError where the results of the file differ, or where it cannot be written.
     """
     with whole_file(path) as temporary:
-        names = {"input_names": [INPUT], "output_names": [output], "dynamic_shapes": (AXES,)}
+        names: dict[str, Any] = {"input_names": [INPUT], "output_names": [output], "dynamic_shapes": (AXES,)}
         program = torch.onnx.export(trace(module), dynamo=True, verbose=False, **names)
         assert program is not None  # as always with dynamo
         program.model.metadata_props.update(about or {})
