@@ -1,6 +1,7 @@
 """Exported scorers and encoders: torch's results at sizes they were not traced with, or no file at all."""
 
 import importlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -80,6 +81,8 @@ def test_a_file_with_other_results_is_not_kept(tmp_path, monkeypatch):
     written = []
 
     class Program:
+        model = SimpleNamespace(metadata_props={})
+
         def save(self, path):
             written.append(path)
             torch.export.save(traced, path)
