@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ def re_iqa(
     with, where they are not the embedded ones.
     """
     checkpoints = {"quality_aware": quality_checkpoint, "content_aware": content_checkpoint}
-    return _module("scorer").load_scorer(regressor, checkpoints, name)
+    return importlib.import_module("re_iqa.scorer").load_scorer(regressor, checkpoints, name)
 
 
 def quality_aware_encoder(checkpoint: str | Path | None = None) -> nn.Module:
@@ -55,10 +54,5 @@ def content_aware_encoder(checkpoint: str | Path | None = None) -> nn.Module:
 
 
 def _encoder(kind: str, checkpoint: str | Path | None) -> nn.Module:
-    path = checkpoint if checkpoint is not None else _module("embedded").embedded_encoder(kind)
-    return _module("checkpoint_formats").load_encoder(path)
-
-
-def _module(name: str) -> ModuleType:
-    """A module of ``networks`` under its name here."""
-    return importlib.import_module(f"re_iqa.{name}")
+    embedded, formats = map(importlib.import_module, ("re_iqa.embedded", "re_iqa.checkpoint_formats"))
+    return formats.load_encoder(checkpoint or embedded.embedded_encoder(kind))

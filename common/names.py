@@ -6,9 +6,6 @@ NEGATIVES = ("queue", "queue+batch")
 PATH_COLUMN = "Image_path"
 """The column of a training CSV that names the images."""
 
-MAX_PIXELS = 250_000_000
-"""More than any camera's photograph has (200 megapixels): a file that claims more is a decompression bomb."""
-
 LOCAL_URL = "tcp://127.0.0.1:23456"
 """The default address at which the processes of a training meet: reachable on this machine only."""
 

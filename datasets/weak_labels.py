@@ -23,9 +23,9 @@ from common.process import run_script
 from common.progress_bar import ProgressBar
 from datasets.distortions import DISTORTIONS, N_LEVELS, distort
 from datasets.images.lists import ListedImage, list_images
-from datasets.images.reading import read_image
 from datasets.opinions.tables import write_csv
 from datasets.training.crops import centre
+from networks.images.reading import read_image
 
 LARGEST_SIDE = 512
 """Pixels. Larger photographs are cropped to their middle."""

@@ -1,5 +1,7 @@
 """Encoder, projection head, regressor, scorer, and their files. Imports nothing of datasets or learning.
 
+``pip install .`` installs this package as ``re_iqa``: ``re_iqa.load()`` is the scorer of the embedded model.
+
 Names are imported when they are first used: ``from networks import ARCHITECTURES`` does not load PyTorch.
 """
 
@@ -9,13 +11,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from .names import ARCHITECTURES, HEADS
+from .names import VERSION as __version__
 
 if TYPE_CHECKING:
     from .checkpoint_formats import load_encoder
     from .encoder import ContrastiveNetwork, build_encoder, feature_size
     from .opinion_mapping import OpinionMapping
     from .regressor import LinearModel
-    from .scorer import QualityScorer, ScorerEncoder, load_scorer
+    from .scorer import QualityScorer, ScorerEncoder, load, load_scorer
 
 __all__ = [
     "ARCHITECTURES",
@@ -25,8 +28,10 @@ __all__ = [
     "OpinionMapping",
     "QualityScorer",
     "ScorerEncoder",
+    "__version__",
     "build_encoder",
     "feature_size",
+    "load",
     "load_encoder",
     "load_scorer",
 ]
@@ -39,6 +44,7 @@ _MODULES = {
     "ScorerEncoder": ".scorer",
     "build_encoder": ".encoder",
     "feature_size": ".encoder",
+    "load": ".scorer",
     "load_encoder": ".checkpoint_formats",
     "load_scorer": ".scorer",
 }

@@ -1,4 +1,7 @@
-"""The embedded models: two encoders, and by name a regressor, which come with the project in ``models/``."""
+"""The embedded models: two encoders, and by name a regressor, which come with the project in ``models/``.
+
+In a clone, that folder is beside this package; in the installed package ``re_iqa``, it is within it.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +16,15 @@ from .names import (
     EMBEDDED_MODELS,
     LAYER4_MEAN,
     QUALITY_AWARE,
+    VERSION,
     pooling_of,
     short_identity,
     with_max_side,
 )
 from .regressor import ScoringDescription, description_file, load_description
 
-MODELS = Path(__file__).resolve().parent.parent / "models"
+_HERE = Path(__file__).resolve().parent
+MODELS = (_HERE.parent if _HERE.name == "networks" else _HERE) / "models"
 
 ENCODERS: Mapping[str, Path] = MappingProxyType(
     {
@@ -28,6 +33,8 @@ ENCODERS: Mapping[str, Path] = MappingProxyType(
     }
 )
 """Kind of features -> the embedded encoder's weights, float16."""
+
+LICENCE = "MIT; the content-aware encoder: Apache-2.0"
 
 MODEL_CARD = MODELS / "MODEL_CARD.md"
 """Training data, metrics and limits of the embedded models."""
@@ -58,6 +65,11 @@ def embedded_regressor(name: str = EMBEDDED_MODELS[0]) -> Path:
             "name a regressor (train_regressor.py makes one) and the checkpoints of its encoders instead"
         )
     return path
+
+
+def model_title(name: str) -> str:
+    """For example "embedded model clive, version 0.1.0"."""
+    return f"embedded model {name}, version {VERSION}"
 
 
 def default_encoder(kind: str) -> tuple[Path, str]:

@@ -16,7 +16,7 @@ from common.atomic_files import check_target
 from common.process import run_script
 
 from .errors import UserError
-from .names import CONTENT_AWARE, QUALITY_AWARE
+from .names import CONTENT_AWARE, EMBEDDED_MODELS, QUALITY_AWARE, VERSION
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -27,7 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--onnx", type=Path, metavar="OUT.onnx", required=True, help="write this file")
     parser.add_argument("--encoder", type=Path, metavar="CKPT", help="export the encoder of this checkpoint alone")
-    parser.add_argument("--regressor", type=Path, help="regressor of the scorer (default: the embedded model)")
+    parser.add_argument("--model", choices=EMBEDDED_MODELS, default=EMBEDDED_MODELS[0], help="default: %(default)s")
+    parser.add_argument("--regressor", type=Path, help="regressor of the scorer (default: that of the embedded model)")
     parser.add_argument("--quality_ckpt", type=Path, help="checkpoint of the regressor's quality-aware encoder")
     parser.add_argument("--content_ckpt", type=Path, help="checkpoint of the regressor's content-aware encoder")
     options = parser.parse_args(arguments)
@@ -38,17 +39,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     check_target(options.onnx)
 
     # These import torch, which takes two seconds and --help does not need.
-    from .checkpoint_formats import load_encoder
+    from .checkpoint_formats import fingerprint, load_encoder
     from .onnx_export import SIZES, export_onnx, require_packages
     from .scorer import load_scorer
 
     require_packages()
     if options.encoder:
-        module = load_encoder(options.encoder).requires_grad_(False)
+        encoder = load_encoder(options.encoder).requires_grad_(False)
+        about = {"version": VERSION, "fingerprint": fingerprint(encoder.state_dict())}
+        difference = export_onnx(encoder, options.onnx, "features", about)
     else:
         checkpoints = {QUALITY_AWARE: options.quality_ckpt, CONTENT_AWARE: options.content_ckpt}
-        module = load_scorer(options.regressor, checkpoints)
-    difference = export_onnx(module, options.onnx)
+        scorer = load_scorer(options.regressor, checkpoints, options.model)
+        difference = export_onnx(scorer, options.onnx, "score", scorer.about)
     log.info(
         f"{options.onnx}: {options.onnx.stat().st_size / 2**20:.1f} MiB, equal to torch on {len(SIZES)} sizes "
         f"(largest difference {difference:.1e})"

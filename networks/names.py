@@ -3,6 +3,9 @@
 import re
 from pathlib import Path
 
+VERSION = "0.1.0"
+"""Of the project and its embedded models; CHANGELOG.md says what changed."""
+
 ARCHITECTURES = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "efficientnet_lite0")
 """The encoders, by the names of torchvision, and of timm."""
 

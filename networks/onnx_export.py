@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,9 @@ TOLERANCE = 1e-4
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 REQUIREMENTS = "requirements-export.txt"
 
+INPUT, AXES = "image", {0: "batch", 2: "height", 3: "width"}
+"""Name of the input, and of those of its axes that may have any length."""
+
 Run: TypeAlias = Callable[[Tensor], Tensor]
 """(N, 3, H, W) images -> scores or features."""
 
@@ -39,21 +42,25 @@ def require_packages() -> None:
         )
 
 
-def export_onnx(module: nn.Module, path: Path) -> float:
+def export_onnx(module: nn.Module, path: Path, output: str = "score", about: Mapping[str, str] | None = None) -> float:
     """Writes ``module`` as ONNX, after a comparison in onnxruntime; returns the largest difference.
+
+    ``output`` is the name of its result; ``about`` is kept in the file as metadata.
 
     Raises UserError where the results of the file differ, or where it cannot be written.
     """
     with whole_file(path) as temporary:
-        program = torch.onnx.export(trace(module), dynamo=True, verbose=False, input_names=["images"])
+        names: dict[str, Any] = {"input_names": [INPUT], "output_names": [output], "dynamic_shapes": (AXES,)}
+        program = torch.onnx.export(trace(module), dynamo=True, verbose=False, **names)
         assert program is not None  # as always with dynamo
+        program.model.metadata_props.update(about or {})
         program.save(temporary)
         return largest_difference(module, run_onnx(temporary), path)
 
 
 def trace(module: nn.Module) -> ExportedProgram:
     """``module``, images (N, 3, H, W) -> results, as a program for any N, H and W."""
-    shapes = ({0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC},)
+    shapes = (dict.fromkeys(AXES, Dim.DYNAMIC),)
     config = importlib.import_module("torch.fx.experimental._config")
     # Lets feature maps have sides of 1 pixel; torch versions without this setting assume 2 or more.
     known = hasattr(config, "backed_size_oblivious")
@@ -65,7 +72,7 @@ def run_onnx(path: Path) -> Run:
     """The ONNX file as a function, on the CPU."""
     onnxruntime = importlib.import_module("onnxruntime")
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    return lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
+    return lambda images: torch.from_numpy(session.run(None, {INPUT: images.numpy()})[0])
 
 
 def largest_difference(module: nn.Module, exported: Run, path: Path) -> float:

@@ -54,12 +54,14 @@ class ScoringDescription:
     """The part of a regressor's description that a score needs.
 
     ``kinds`` are the kinds of features, side by side in this order; ``encoders`` maps each kind to the identity of its
-    encoder, or None where that is unknown. ``calibration`` maps the linear model's predictions to the opinions' scale.
+    encoder, or None where that is unknown. ``calibration`` maps the linear model's predictions to the opinions' scale,
+    and the opinions of the fit lie in ``score_range``.
     """
 
     kinds: tuple[str, ...]
     encoders: Mapping[str, str | None]
     calibration: OpinionMapping
+    score_range: tuple[float, float]
 
     def __post_init__(self) -> None:
         if self.kinds not in ((GIVEN,), KINDS, *((kind,) for kind in KINDS)):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,15 +14,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .checkpoint_formats import fingerprint, load_encoder
-from .embedded import embedded_regressor, encoder_of
+from .embedded import LICENCE, embedded_regressor, encoder_of, model_title
 from .encoder import normalize, stage_maps
 from .errors import UserError
 from .features import fold_batchnorm
 from .halving import half_size
-from .names import CONTENT_AWARE, EMBEDDED_MODELS, LAYER4_MEAN, pooling_of
+from .names import CONTENT_AWARE, EMBEDDED_MODELS, LAYER4_MEAN, VERSION, pooling_of, short_identity
 from .opinion_mapping import IDENTITY, OpinionMapping
 from .pooling import StagesMeanStd, identity, pooled_network, pooled_size
-from .regressor import LinearModel, ScoringDescription, load_regressor
+from .regressor import LinearModel, ScoringDescription, load_regressor, sha256_of, weights_file
+
+OVERSHOOT = 0.1
+"""How far values of images may lie outside [0, 1]: a resampling, or a step of an optimiser, goes a little beyond."""
 
 
 def load_scorer(
@@ -44,9 +49,25 @@ def load_scorer(
         fitted.check_encoder(kind, identity(fingerprint(network.state_dict()), pooling), f"checkpoint {checkpoint}")
         encoders.append(ScorerEncoder(network, kind == CONTENT_AWARE, pooling))
     try:
-        return QualityScorer(encoders, fitted.model, fitted.description.calibration)
+        scorer = QualityScorer(encoders, fitted.model, fitted.description.calibration)
     except ValueError as error:
         raise UserError(f"regressor {path}: {error}") from None
+    scorer.max_side = fitted.description.max_side
+    lowest, highest = fitted.description.score_range
+    parts = {"regressor": sha256_of(weights_file(path)), **fitted.description.encoders}
+    scorer.about = {
+        "model": f"regressor {path.stem}",
+        "version": VERSION,
+        "scale": f"opinions of the fit go from {lowest:.4g} to {highest:.4g}; higher is better",
+        "fingerprint": ", ".join(f"{part} {short_identity(identity or 'unknown')}" for part, identity in parts.items()),
+    }
+    if regressor is None:
+        scorer.about |= {"model": model_title(model), "licence": LICENCE}
+    return scorer
+
+
+load = load_scorer
+"""The name in the package: ``re_iqa.load()``."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +88,8 @@ class QualityScorer(nn.Module):
     no gradient, and BatchNorms are folded into the convolutions, so ``train`` changes nothing.
 
     The features of ``model`` are those of ``encoders`` side by side, of each the full scale and then the half scale.
+    ``about`` says what ``load_scorer`` knows of the scorer: model, version, scale, fingerprint and licence, in words.
+    ``max_side``, also set by ``load_scorer``, is the longer side to which ``score`` reduces larger image files.
     Raises ValueError where the model has another number of features.
     """
 
@@ -77,6 +100,8 @@ class QualityScorer(nn.Module):
 
     def __init__(self, encoders: Sequence[ScorerEncoder], model: LinearModel, calibration: OpinionMapping = IDENTITY):
         super().__init__()
+        self.about: dict[str, str] = {}
+        self.max_side: int | None = None
         self.sizes = tuple(pooled_size(encoder.network, encoder.pooling) for encoder in encoders)
         self.normalized = tuple(encoder.normalized for encoder in encoders)
         n_features = 2 * sum(self.sizes)
@@ -96,9 +121,17 @@ class QualityScorer(nn.Module):
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, 3, H, W) -> (N,); ValueError for another shape or integers."""
+        """(N, 3, H, W) -> (N,); ValueError for another shape, integers, NaN or values outside [0, 1]."""
         check_images(images)
         return self.calibration(self.linear_sum(self.features(images)))
+
+    @torch.inference_mode()
+    def score(self, path: str | os.PathLike) -> float:
+        """The score of an image file, read and reduced as by predict_quality.py; UserError where it cannot be read."""
+        from .images.reading import read_image, reduced  # imports Pillow, which tensors do not need
+
+        pixels = torch.from_numpy(reduced(read_image(path), self.max_side)).permute(2, 0, 1)[None]
+        return self(pixels.to(self.mean) / 255).item()
 
     def features(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) -> (N, F): of each encoder the features at full and at half scale."""
@@ -151,12 +184,22 @@ class QualityScorer(nn.Module):
 
 
 def check_images(images: Tensor) -> None:
-    """ValueError for anything but float (N, 3, H, W)."""
+    """ValueError for anything but float (N, 3, H, W) in [0, 1]; traced programs and vmap have no values to check."""
     if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
         raise ValueError(
             f"a scorer takes float (N, 3, H, W) in [0, 1], not {images.dtype} {tuple(images.shape)}; "
             "divide 8-bit images by 255"
         )
+    captured = images.is_cuda and torch.cuda.is_current_stream_capturing()
+    if captured or torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return
+    try:
+        low, high = torch.stack(images.detach().aminmax()).tolist()
+    except RuntimeError:  # vmap
+        return
+    if not (low >= -OVERSHOOT and high <= 1 + OVERSHOOT):
+        found = "contain NaN" if math.isnan(low) else f"have values from {low:.4g} to {high:.4g}"
+        raise ValueError(f"the images {found}, not in [0, 1]: divide 0 to 255 by 255, do not normalise, and clamp")
 
 
 def enlarge_keeping_mean(maps: Tensor, height: int, width: int) -> Tensor:

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from common.machine import n_cores
-from common.names import AUTO, FIXED, LOCAL_URL, MAX_PIXELS, NEGATIVES
+from common.names import AUTO, FIXED, LOCAL_URL, NEGATIVES
 from networks.errors import UserError
+from networks.images.formats import MAX_PIXELS
 from networks.names import ARCHITECTURES, HEADS
 from options.builder import Computed, option, option_name, parse
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from common.names import INTERVAL_LEVELS, MAX_PIXELS
+from common.names import INTERVAL_LEVELS
 from networks.errors import UserError
+from networks.images.formats import MAX_PIXELS
 from networks.names import ARCHITECTURES, CONTENT_AWARE, EMBEDDED_MODELS, HEADS, KINDS, POOLINGS, QUALITY_AWARE
 from options.builder import REQUIRED, option, parse, part
 

@@ -12,8 +12,9 @@ PACKAGES = ("common", "datasets", "learning", "networks", "options", *SCRIPTS)
 ALLOWED = {
     "networks": {"networks"},
     "common": {"common", "networks.errors"},
-    "options": {"common", "options", "networks.errors", "networks.names", "datasets.opinions.databases"},
-    "datasets": {"common", "datasets", "networks.errors", "networks.names"},
+    "options": {"common", "options", "networks.errors", "networks.names", "networks.images.formats",
+                "datasets.opinions.databases"},
+    "datasets": {"common", "datasets", "networks.errors", "networks.names", "networks.images"},
     "learning/distributed": {"common", "options", "networks.errors", "learning.distributed"},
     "learning/extraction": {"common", "datasets", "networks", "options", "learning.distributed", "learning.extraction"},
     "learning/regression": {"common", "datasets", "networks", "options", "learning.regression", "learning.extraction",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from datasets.images.formats import IMAGE_SUFFIXES
+from networks.images.formats import IMAGE_SUFFIXES
 
 ROOT = Path(__file__).parents[1]
 

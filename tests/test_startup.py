@@ -14,7 +14,7 @@ from tests.images import photograph
 COMMANDS = (
     "main_contrast.py", "demo_quality_aware_feats.py", "demo_content_aware_feats.py", "predict_quality.py",
     "train_regressor.py", "datasets.training_csv", "datasets.distortions",
-    "datasets.weak_labels", "networks.checkpoints", "networks.export",
+    "datasets.weak_labels", "networks", "networks.checkpoints", "networks.export",
     "learning.regression.compare", "learning.regression.across", "learning.regression.dlp_tests",
 )  # fmt: skip
 """Scripts, and modules that are run by ``python -m``."""

@@ -6,7 +6,7 @@ from typing import Any
 def __getattr__(name: str) -> Any:
     """Imports ``read_image`` when it is asked for: commands that only list images do not wait for Pillow."""
     if name == "read_image":
-        from datasets.images.reading import read_image
+        from networks.images.reading import read_image
 
         return read_image
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -12,8 +12,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from common import log
-from datasets.images.formats import IMAGE_SUFFIXES, RAW_SUFFIXES, starts_like_an_image
 from networks.errors import UserError
+from networks.images.formats import IMAGE_SUFFIXES, RAW_SUFFIXES, starts_like_an_image
 
 _SYSTEM_FOLDERS = frozenset(
     """@eadir @recycle @recently-snapshot @tmp #recycle #snapshot __macosx $recycle.bin recycler found.000

@@ -22,9 +22,9 @@ from typing import BinaryIO
 from common import log
 from common.names import PATH_COLUMN
 from datasets.images.folders import FolderListing, scan_folder
-from datasets.images.formats import IMAGE_SUFFIXES, starts_like_an_image
 from datasets.opinions.tables import AS_WRITTEN, IMAGE, TABLE_SUFFIXES, read_bytes, read_csv, shown
 from networks.errors import UserError
+from networks.images.formats import IMAGE_SUFFIXES, starts_like_an_image
 
 PATH_COLUMNS = (PATH_COLUMN, "image", "image_name")
 """The columns of images in a table; the first that is there counts."""

@@ -24,18 +24,6 @@ def half_size_fast(image: np.ndarray) -> np.ndarray:
     return resize(image, max(1, width // 2), max(1, height // 2))
 
 
-def reduced(image: np.ndarray, max_side: int | None) -> np.ndarray:
-    """``image``, uint8 (H, W, 3), reduced (bicubic, antialiased) so that its longer side is at most ``max_side``.
-
-    A smaller image stays as it is; so does any image where ``max_side`` is None or 0.
-    """
-    if not max_side or max(image.shape[:2]) <= max_side:
-        return image
-    picture = Image.fromarray(image)
-    picture.thumbnail((max_side, max_side), reducing_gap=None)  # in one step: a gap would reduce it coarsely first
-    return np.array(picture)
-
-
 def half_size_exactly(image: np.ndarray) -> np.ndarray:
     """The image at half size at feature extraction: Pillow's own default resize (bicubic) to (w//2, h//2)."""
     height, width = image.shape[:2]

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from common.names import MAX_PIXELS
 from datasets.training.image_lists import EpochImages, TrainingImages
+from networks.images.formats import MAX_PIXELS
 
 
 class GaussianBlur(v2.Transform):

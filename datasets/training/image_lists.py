@@ -15,13 +15,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from common import log
-from common.names import MAX_PIXELS, PATH_COLUMN
+from common.names import PATH_COLUMN
 from datasets.images.folders import scan_folder
 from datasets.images.lists import LIST_SUFFIX, paths_in_list
-from datasets.images.reading import read_image
 from datasets.opinions.tables import IMAGE, read_csv
 from datasets.training.shards import SHARD, ShardImages, find_shards, list_shard_images
 from networks.errors import UserError
+from networks.images.formats import MAX_PIXELS
+from networks.images.reading import read_image
 
 COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 """Endings of shards that are refused, with the program that decompresses them."""

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.names import MAX_PIXELS
 from datasets.boxes import Box
 from datasets.distortions import DISTORTIONS, N_LEVELS
 from datasets.distortions.regions import distort_boxes
 from datasets.images.resampling import half_size_fast
 from datasets.training.crops import CropPlan, mirror_up_to, plan_crops
 from datasets.training.image_lists import EpochImages, TrainingImages, read_training_csv
+from networks.images.formats import MAX_PIXELS
 
 CHANCE_OF_TWO_DISTORTIONS = 0.1
 

@@ -25,9 +25,9 @@ from common.atomic_files import remove_leftovers, whole_file
 from common.folder_lock import hold
 from common.progress_bar import ProgressBar
 from datasets.images.folders import THUMBNAILS, FolderListing, is_system_folder, reason_to_leave_out
-from datasets.images.formats import starts_like_an_image
-from datasets.images.reading import open_image_file
 from networks.errors import UserError
+from networks.images.formats import starts_like_an_image
+from networks.images.reading import open_image_file
 
 SHARD = ".tar"
 INDEX = ".index.json"

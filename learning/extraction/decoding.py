@@ -17,12 +17,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from common import log
-from common.names import MAX_PIXELS
 from common.process import signals_delayed, worker_starter
 from datasets.images.lists import FileStamp, stamp_file
-from datasets.images.reading import decode_image, open_image_file
-from datasets.images.resampling import half_size_exactly, reduced
+from datasets.images.resampling import half_size_exactly
 from networks.errors import UserError
+from networks.images.formats import MAX_PIXELS
+from networks.images.reading import decode_image, open_image_file, reduced
 
 
 @dataclass(frozen=True)

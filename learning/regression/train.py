@@ -14,7 +14,6 @@ from common import log
 from common.atomic_files import check_not_read, check_target, check_writable
 from common.progress_bar import ProgressBar
 from common.tables import TABLE_FORMS, print_table
-from datasets.images.reading import longer_side
 from datasets.opinions.scores import OpinionScores
 from learning.regression.evaluate.bootstrap import bootstrap_intervals
 from learning.regression.evaluate.embedded import embedded_models
@@ -36,6 +35,7 @@ from learning.regression.model.meaning import Opinions, order_in_words
 from learning.regression.report.report import comparison_rows, find_pictures, write_report
 from networks.embedded import MODELS
 from networks.errors import UserError
+from networks.images.reading import longer_side
 from networks.regressor import description_file, weights_file
 from options.regressor import DEFAULT_OUTPUT, RegressorOptions
 

@@ -1,13 +1,17 @@
 """Exported scorers and encoders: torch's results at sizes they were not traced with, or no file at all."""
 
+import importlib
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from torchvision.models.resnet import BasicBlock, ResNet
 
 from networks import LinearModel, OpinionMapping, QualityScorer, ScorerEncoder, build_encoder, export, onnx_export
+from networks.checkpoint_formats import fingerprint
 from networks.errors import UserError
-from networks.names import POOLINGS
+from networks.names import POOLINGS, VERSION
 from networks.pooling import pooled_size
 from tests.images import photograph
 
@@ -48,7 +52,12 @@ def packages():
 @pytest.mark.parametrize("kind", [*POOLINGS, "encoder"])
 def test_onnx_has_the_modules_results(packages, tmp_path, kind):
     module = small_encoder() if kind == "encoder" else small_scorer(kind)
-    assert onnx_export.export_onnx(module, tmp_path / "a.onnx") <= 1e-5
+    assert onnx_export.export_onnx(module, tmp_path / "a.onnx", about={"scale": "0 to 1"}) <= 1e-5
+    session = importlib.import_module("onnxruntime").InferenceSession(str(tmp_path / "a.onnx"))
+    (image,), (score,) = session.get_inputs(), session.get_outputs()
+    assert (image.name, image.shape) == ("image", ["batch", 3, "height", "width"])
+    assert score.name == "score" and score.shape[0] == "batch"
+    assert session.get_modelmeta().custom_metadata_map["scale"] == "0 to 1"
     found, expected = onnx_export.run_onnx(tmp_path / "a.onnx")(photographs()), module(photographs())
     assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
     assert [path.name for path in tmp_path.iterdir()] == ["a.onnx"]
@@ -60,6 +69,10 @@ def test_the_command_exports_an_encoder(packages, tmp_path, monkeypatch, capsys)
     export.main(["--encoder", str(tmp_path / "a.pth"), "--onnx", str(tmp_path / "a.onnx")])
     assert "a.onnx: 4" in capsys.readouterr().out
     assert onnx_export.run_onnx(tmp_path / "a.onnx")(photographs()).shape == (2, 512)
+    session = importlib.import_module("onnxruntime").InferenceSession(str(tmp_path / "a.onnx"))
+    about = session.get_modelmeta().custom_metadata_map
+    assert session.get_outputs()[0].name == "features"
+    assert about["version"] == VERSION and about["fingerprint"] == fingerprint(torch.load(tmp_path / "a.pth"))
 
 
 def test_a_file_with_other_results_is_not_kept(tmp_path, monkeypatch):
@@ -68,6 +81,8 @@ def test_a_file_with_other_results_is_not_kept(tmp_path, monkeypatch):
     written = []
 
     class Program:
+        model = SimpleNamespace(metadata_props={})
+
         def save(self, path):
             written.append(path)
             torch.export.save(traced, path)

@@ -1,11 +1,13 @@
 """A regressor file and checkpoints as one module, from Python and from torch.hub."""
 
+import hashlib
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from datasets.images.resampling import half_size_exactly
 from learning.regression.fit.search import fit
@@ -15,7 +17,7 @@ from networks import build_encoder, embedded, load_scorer
 from networks.checkpoint_formats import fingerprint
 from networks.errors import UserError
 from networks.features import FeatureExtractor
-from networks.names import EMBEDDED_MODELS, LAYER4_MEAN, STAGES_DIFFERENCES
+from networks.names import EMBEDDED_MODELS, LAYER4_MEAN, STAGES_DIFFERENCES, VERSION
 from networks.opinion_mapping import OpinionMapping
 from networks.pooling import identity
 from networks.regressor import ScoringDescription, load_regressor
@@ -117,6 +119,35 @@ def test_the_embedded_models_are_scorers(hub):
         assert hub("quality_aware_encoder")(images).shape == (1, 512)
         assert hub("content_aware_encoder")(images).shape == (1, 1280)
     assert len(set(scores.values())) == len(EMBEDDED_MODELS)
+
+
+def test_an_embedded_scorer_says_what_it_is():
+    about = load_scorer().about
+    assert about["model"] == f"embedded model {EMBEDDED_MODELS[0]}, version {VERSION}" and about["version"] == VERSION
+    assert about["scale"] == "opinions of the fit go from 4.344 to 92.43; higher is better"
+    digest = hashlib.sha256(embedded.embedded_regressor().read_bytes()).hexdigest()
+    assert about["fingerprint"].startswith(f"regressor {digest[:12]}, quality_aware ")
+    assert "Apache-2.0" in about["licence"]
+
+
+def test_a_regressor_of_ones_own_has_no_licence_of_ours(tmp_path):
+    regressor, checkpoints, _ = write_model(tmp_path, KINDS, True)
+    about = load_scorer(regressor, checkpoints).about
+    assert about["model"] == "regressor r" and "licence" not in about
+
+
+def test_an_image_file_has_the_score_of_its_upright_pixels(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees to the right
+    Image.fromarray(photograph(48, 64)).save(tmp_path / "a.png", exif=exif)
+    upright = np.rot90(photograph(48, 64), -1).copy()
+    scorer = load_scorer()
+    with torch.no_grad():
+        expected = scorer(torch.from_numpy(upright).permute(2, 0, 1)[None] / 255).item()
+    assert scorer.score(tmp_path / "a.png") == pytest.approx(expected, abs=1e-4)
+    (tmp_path / "b.jpg").write_text("no photograph")
+    with pytest.raises(UserError, match=r"image .*b.jpg cannot be read: it is not an image"):
+        scorer.score(str(tmp_path / "b.jpg"))
 
 
 def test_a_missing_embedded_model_is_a_sentence(tmp_path, monkeypatch):

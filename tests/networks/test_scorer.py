@@ -136,6 +136,21 @@ def test_it_serves_as_a_loss():
         assert scorer(images + step) > before
 
 
+def test_values_a_little_outside_are_scored_and_a_traced_scorer_has_no_check(encoders):
+    """An optimiser's step leads a little outside [0, 1]; a check of values cannot be part of an exported program."""
+    scorer = QualityScorer([ScorerEncoder(encoders[0], False)], random_model(1024))
+    images = 1.1 * to_tensor(photograph(64, 64)) - 0.02
+    assert images.min() < 0 and torch.isfinite(scorer(images)).all()
+    for traced in (
+        torch.export.export(scorer, (images,)).module(),
+        torch.compile(scorer, backend="eager", fullgraph=True),
+        torch.jit.trace(scorer, images),
+        lambda images: torch.func.vmap(scorer)(images[None])[0],
+    ):
+        assert (traced(images) - scorer(images)).abs().max() < 1e-4
+        assert traced(255 * images).shape == (1,)
+
+
 @pytest.mark.parametrize(
     "calibration, expected",
     [
@@ -158,6 +173,14 @@ def test_wrong_input_is_named(encoders):
         scorer(torch.zeros(1, 3, 8, 8, dtype=torch.uint8))
     with pytest.raises(ValueError, match=r"\(3, 8, 8\)"):
         scorer(torch.zeros(3, 8, 8))
+    for images, found in (
+        (torch.full((1, 3, 8, 8), 200.0), r"have values from 200 to 200, .* divide values up to 255 by 255"),
+        (torch.linspace(-1, 1, 192).view(1, 3, 8, 8), r"have values from -1 to 1, .* do not normalise"),
+        (torch.full((1, 3, 8, 8), torch.nan), "contain NaN"),
+    ):
+        for method in (scorer, scorer.local_quality):
+            with pytest.raises(ValueError, match=found):
+                method(images)
     with pytest.raises(ValueError, match=r"1024 features at two scales, the model's mean has the shape \(1000,\)"):
         QualityScorer([ScorerEncoder(encoders[0], False)], random_model(1000))
     with pytest.raises(ValueError, match="unknown curve 'cubic'"):

@@ -211,7 +211,6 @@ class RegressorDescription(ScoringDescription):
     nothing to record, or where an earlier version of this program did not record it.
     """
 
-    score_range: tuple[float, float]
     versions: Mapping[str, str] = field(default_factory=dict)
     scores: str = ""
     note: str = ""

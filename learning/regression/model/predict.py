@@ -12,16 +12,16 @@ from common import log
 from common.atomic_files import check_not_read, check_outside, check_target, check_writable
 from datasets.features.files import FeatureFolder, check_settings, claim_folder, read_encoder
 from datasets.images.lists import FileStamp, ImageListing, ListedImage, list_images
-from datasets.images.reading import longer_side
-from datasets.images.resampling import half_size_exactly, reduced
+from datasets.images.resampling import half_size_exactly
 from learning.extraction.compute import ComputedFeatures, Summary, compute_features, features_of, load_extractors
 from learning.extraction.decoding import DecodedImage, UnreadableImage
 from learning.regression.model.description import RegressorDescription
 from learning.regression.model.meaning import score_columns
 from learning.regression.model.score_lists import print_scores, select_rows, write_scores
-from networks.embedded import MODEL_CARD, embedded_regressor, encoder_of
+from networks.embedded import MODEL_CARD, embedded_regressor, encoder_of, model_title
 from networks.errors import UserError
 from networks.features import FeatureExtractor
+from networks.images.reading import longer_side, reduced
 from networks.names import EMBEDDED_MODELS, pooling_of, with_max_side
 from networks.regressor import Regressor, ScoringDescription, load_regressor
 from options.images import PAGE_SUFFIXES, ComputeOptions, PredictionOptions, ScoringOptions
@@ -255,7 +255,7 @@ def print_about(options: PredictionOptions, description: RegressorDescription, c
     intervals = description.intervals
     srcc = f"; SRCC {intervals.metrics['srcc'].in_words()} on held-out photographs of its database" if intervals else ""
     about = (
-        f"embedded model {options.model or EMBEDDED_MODELS[0]}: two small encoders and a Ridge regressor{srcc}. "
+        f"{model_title(options.model or EMBEDDED_MODELS[0])}: two small encoders and a Ridge regressor{srcc}. "
         "docs/regression.md says how to fit a regressor to opinions of your own"
     )
     log.info(about)

@@ -14,9 +14,8 @@ from torch.nn import functional as F
 from common import log
 from common.atomic_files import whole_file
 from datasets.images.lists import ListedImage
-from datasets.images.reading import read_image
-from datasets.images.resampling import reduced
 from networks.errors import UserError
+from networks.images.reading import read_image, reduced
 from networks.scorer import QualityScorer
 
 MOST_PIXELS = 16_000_000

@@ -19,12 +19,12 @@ from PIL import Image
 
 from common import log
 from common.atomic_files import whole_file
-from common.names import MAX_PIXELS
 from common.progress_bar import ProgressBar
 from datasets.images import read_image
 from learning.regression.model.description import RegressorDescription
 from learning.regression.model.meaning import Opinions, ScoreInterval
 from networks.errors import UserError
+from networks.images.formats import MAX_PIXELS
 from networks.names import GIVEN
 
 TEMPLATES = Path(__file__).parent / "templates"

@@ -7,9 +7,9 @@ from PIL import Image
 
 from datasets.images import read_image
 from datasets.images.folders import find_images, scan_folder
-from datasets.images.formats import IMAGE_SUFFIXES
 from datasets.training.image_lists import scan_data_folder
 from networks.errors import UserError
+from networks.images.formats import IMAGE_SUFFIXES
 
 
 def test_every_ending_that_pillow_decodes_counts():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.images.resampling import reduced
+from networks.images.reading import reduced
 from tests.images import photograph
 
 

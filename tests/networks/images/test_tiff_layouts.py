@@ -6,8 +6,8 @@ import zlib
 import numpy as np
 import pytest
 
-from datasets.images import read_image
 from networks.errors import UserError
+from networks.images.reading import read_image
 
 GREY = ((np.arange(24)[:, None] + np.arange(32)) * 255 // 54).astype(np.uint8)
 COLOUR = np.stack([GREY, GREY[::-1], GREY[:, ::-1]], axis=2)

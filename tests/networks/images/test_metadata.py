@@ -2,14 +2,15 @@
 
 import io
 import struct
+import sys
 import zlib
 
 import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from datasets.images import read_image
 from networks.errors import UserError
+from networks.images.reading import read_image
 from tests.images import photograph
 
 SAVED = {
@@ -116,6 +117,14 @@ def test_a_limit_on_pixels_holds_for_opencv_too(tmp_path):
     (tmp_path / "a.png").write_bytes(png_with(TEXT_BOMB, False)[0])
     with pytest.raises(UserError, match=r"a.png cannot be read: "):
         read_image(tmp_path / "a.png", max_pixels=500)
+
+
+def test_without_opencv_such_a_file_is_refused(tmp_path, monkeypatch):
+    """The package re_iqa does not need OpenCV."""
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    (tmp_path / "a.png").write_bytes(png_with(TEXT_BOMB, False)[0])
+    with pytest.raises(UserError, match=r"a.png cannot be read: "):
+        read_image(tmp_path / "a.png")
 
 
 def with_thumbnail(content, thumbnail):

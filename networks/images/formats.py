@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 
+MAX_PIXELS = 250_000_000
+"""More than any camera's photograph has (200 megapixels): a file that claims more is a decompression bomb."""
+
 IMAGE_SUFFIXES = frozenset(
     """.apng .avif .avifs .bmp .bw .cur .dcx .dds .dib .flc .fli .ftc .ftu .gbr .gif .heic .heif .hif .icb .icns .ico
     .im .j2c .j2k .jfif .jif .jp2 .jpc .jpe .jpeg .jpf .jpg .jpx .mpo .msp .pbm .pcd .pcx .pfm .pgm .png .pnm .ppm .psd

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.images import read_image
-from datasets.images import reading as images
 from datasets.images.folders import find_images
 from networks.errors import UserError
+from networks.images import reading as images
+from networks.images.reading import read_image
 from tests.images import photograph
 
 

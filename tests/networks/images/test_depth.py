@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.images import read_image
 from networks.errors import UserError
+from networks.images.reading import read_image
 
 GREY = ((np.arange(48)[:, None] + np.arange(64)) * 255 // 110).astype(np.uint8)
 

@@ -22,12 +22,13 @@ from PIL import Image, TiffImagePlugin
 from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, PLANAR_CONFIGURATION, SAMPLEFORMAT
 from PIL.TiffImagePlugin import SAMPLESPERPIXEL as CHANNELS
 
-from common.names import MAX_PIXELS
-from datasets.images.formats import is_camera_raw, is_heif, name_other_content
-from networks.errors import UserError, in_short
+from ..errors import UserError, in_short
+from .formats import MAX_PIXELS, is_camera_raw, is_heif, name_other_content
 
-# Pillow's own limit warns, and raises at twice the limit; read_image has one that can be set.
-Image.MAX_IMAGE_PIXELS = None
+# Pillow's own limit warns, and raises at twice the limit; read_image has one that can be set. A program that imports
+# the package re_iqa keeps Pillow's.
+if __name__.startswith("networks."):
+    Image.MAX_IMAGE_PIXELS = None
 
 # Pillow would print what our callers report.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
@@ -89,6 +90,18 @@ def longer_side(path: str | os.PathLike) -> int | None:
             return max(image.size)
     except Exception:  # Pillow's readers raise any exception for a broken file
         return None
+
+
+def reduced(image: np.ndarray, max_side: int | None) -> np.ndarray:
+    """``image``, uint8 (H, W, 3), reduced (bicubic, antialiased) so that its longer side is at most ``max_side``.
+
+    A smaller image stays as it is; so does any image where ``max_side`` is None or 0.
+    """
+    if not max_side or max(image.shape[:2]) <= max_side:
+        return image
+    picture = Image.fromarray(image)
+    picture.thumbnail((max_side, max_side), reducing_gap=None)  # in one step: a gap would reduce it coarsely first
+    return np.array(picture)
 
 
 @contextlib.contextmanager
@@ -203,7 +216,10 @@ def _decode_with_opencv(content: bytes, max_pixels: int) -> np.ndarray | None:
     )
     if not is_complete or (content.startswith(b"\xff\xd8") and content.count(b"\xff\xd8\xff") > 1):
         return None
-    import cv2  # a tenth of a second, which commands that only list images need not wait
+    try:
+        import cv2  # a tenth of a second, which commands that only list images need not wait
+    except ImportError:  # the package re_iqa does not need it
+        return None
 
     # OpenCV would print what our callers report; the function has another place as of OpenCV 5.
     (cv2.setLogLevel if hasattr(cv2, "setLogLevel") else cv2.utils.logging.setLogLevel)(0)
