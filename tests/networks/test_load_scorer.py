@@ -145,6 +145,11 @@ def test_an_image_file_has_the_score_of_its_upright_pixels(tmp_path):
     with torch.no_grad():
         expected = scorer(torch.from_numpy(upright).permute(2, 0, 1)[None] / 255).item()
     assert scorer.score(tmp_path / "a.png") == pytest.approx(expected, abs=1e-4)
+    large = Image.fromarray(photograph(300, 800))
+    large.save(tmp_path / "large.png")
+    large.thumbnail((512, 512), Image.Resampling.BICUBIC, reducing_gap=None)
+    large.save(tmp_path / "small.png")
+    assert scorer.score(tmp_path / "large.png") == scorer.score(tmp_path / "small.png"), "reduced as the fit's images"
     (tmp_path / "b.jpg").write_text("no photograph")
     with pytest.raises(UserError, match=r"image .*b.jpg cannot be read: it is not an image"):
         scorer.score(str(tmp_path / "b.jpg"))
