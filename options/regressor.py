@@ -51,11 +51,11 @@ class RegressorOptions:
     )  # fmt: skip
 
     splits: str | None = option(
-        None, "FILE: published splits, a CSV (pyiqa's meta-information) or a folder of train.npy, val.npy and test.npy "
-        "(default: official where there is one, else random)",
+        None, "FILE: published splits, a CSV of pyiqa's meta-information (default: official where there is one, else "
+        "random)",
         group="protocol", metavar="official|random|FILE",
     )  # fmt: skip
-    write_splits: Path | None = option(None, "write the splits there: a .csv, or a folder of .npy files")
+    write_splits: Path | None = option(None, "write the splits there", metavar="CSV")
     n_splits: int = option(N_SPLITS, "number of random splits", at_least=1)
     shares: tuple[float, float, float] = option(SHARES, "train, validation and test shares of a random split", above=0)
     seed: int = option(0, "random seed for splits and bootstrap", at_least=0)

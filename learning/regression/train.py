@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from common import log
-from common.atomic_files import check_not_read, check_target, check_writable
+from common.atomic_files import check_not_read, check_target
 from common.progress_bar import ProgressBar
 from datasets.opinions.scores import OpinionScores
 from learning.regression.evaluate.bootstrap import bootstrap_intervals
@@ -122,10 +122,7 @@ def check_files(written: Sequence[Path], options: RegressorOptions) -> None:
         check_not_read("--write_splits", options.write_splits, read)
         if options.write_splits.resolve() in (path.resolve() for path in written):
             raise UserError(f"--write_splits {options.write_splits} is a file that --output writes; name another file")
-        if options.write_splits.suffix.lower() == ".csv":
-            check_target(options.write_splits)
-        else:
-            check_writable(options.write_splits)
+        check_target(options.write_splits)
     if options.images not in (None, options.root) and not options.images.is_dir():
         raise UserError(f"--images {options.images} is not a folder")
 
