@@ -183,14 +183,9 @@ def leave() -> None:
 
 def from_first(make: Callable[[], T], context: ProcessContext) -> T:
     """Calls ``make`` in rank 0 alone and returns its result in every process."""
-    return from_rank(0, make, context)
-
-
-def from_rank(rank: int, make: Callable[[], T], context: ProcessContext) -> T:
-    """Calls ``make`` in ``rank`` alone and returns its result in every process."""
-    made = [make() if context.rank == rank else None]
+    made = [make() if context.is_first else None]
     if dist.is_initialized():
-        dist.broadcast_object_list(made, src=rank)
+        dist.broadcast_object_list(made, src=0)
     return cast(T, made[0])
 
 
