@@ -163,16 +163,6 @@ def load_training_state(saved: Saved, learner: Learner) -> None:
         scaler.load_state_dict(content["grad_scaler"])
 
 
-def checkpoint_size(learner: Learner) -> int:
-    """About the bytes of a checkpoint. An optimiser has no state yet before its first step."""
-    moco, optimizer, _ = learner
-    options = optimizer.param_groups[0]
-    n_moments = 2 if "betas" in options else int(options["momentum"] > 0)
-    optimized = n_moments * sum(value.nbytes for value in moco.f_q.parameters())
-    networks = (value.nbytes for network in (moco.f_q, moco.f_k) for value in network.state_dict().values())
-    return sum(networks) + optimized + moco.queue.memory.nbytes
-
-
 def weights_digest(moco: MoCo) -> str:
     """A short hash of all weights and the queue. Equal hashes mean that all these values are equal bit for bit."""
     total = hashlib.sha256()
