@@ -75,7 +75,7 @@ class RegressorOptions:
     ridge_alphas: tuple[float, ...] | None = option(None, "penalties (default: 28, from 1e-3 to 1e6)", above=0)
     elasticnet_alphas: tuple[float, ...] | None = option(None, "penalties (default: 9, from 1e-3 to 10)", above=0)
     l1_ratios: tuple[float, ...] | None = option(
-        None, "l1_ratio of ElasticNet (default: 0.1,0.5,0.9)", above=0, at_most=1
+        None, "l1_ratio of ElasticNet (default: 0.1,0.5,0.9)", above=0, at_most=0.99
     )
 
     output: Path = option(
