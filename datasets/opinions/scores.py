@@ -28,20 +28,19 @@ SPLIT_NAMES = {
 """Name of a part of an official split in label files -> its name here."""
 
 
-OPTIONAL_TEXTS = ("group", "split", "kind", "level")
+OPTIONAL_TEXTS = ("group", "split")
 """Columns of a table of scores that hold text and may be missing."""
 
 
 @dataclass(frozen=True)
 class OpinionScores:
-    """A table with the columns image, mos, group, split, std, n_raters, kind and level; one row per image.
+    """A table with the columns image, mos, group, split, std and n_raters; one row per image.
 
     ``image`` is the path as the label file gives it. ``mos`` is float64; higher is better. Images of one ``group``
     (a reference image, a scene) must be on the same side of a split. ``split`` is train, validation or test.
     ``std`` is the standard deviation of the single ratings of an image, in units of ``mos``, and ``n_raters`` their
-    number. ``kind`` is the kind of distortion and ``level`` its level, both as text. ``std`` and ``n_raters`` are NaN
-    and the other optional columns None where the data set has none. ``inversion`` is a sentence on how scores were
-    inverted in which lower is better; it is empty where none were.
+    number. ``std`` and ``n_raters`` are NaN and the other optional columns None where the data set has none.
+    ``inversion`` is a sentence on how scores were inverted in which lower is better; it is empty where none were.
     """
 
     table: pd.DataFrame
@@ -73,16 +72,6 @@ class OpinionScores:
         """(n,) of train, validation and test, or None."""
         return self._texts("split")
 
-    @property
-    def kinds(self) -> np.ndarray | None:
-        """(n,) kind of distortion of each image, None for an image without one; None where no image has one."""
-        return self._texts("kind")
-
-    @property
-    def levels(self) -> np.ndarray | None:
-        """(n,) level of distortion of each image, None for an image without one; None where no image has one."""
-        return self._texts("level")
-
     def _texts(self, column: str) -> np.ndarray | None:
         return None if self.table[column].isna().all() else self.table[column].to_numpy(object)
 
@@ -113,12 +102,10 @@ def score_table(
     splits: Iterable[str | None] | None = None,
     std: ArrayLike | None = None,
     n_raters: ArrayLike | None = None,
-    kinds: Iterable[str | None] | None = None,
-    levels: Iterable[str | None] | None = None,
 ) -> pd.DataFrame:
     """The table of an ``OpinionScores`` from its columns, (n,) each."""
     images = list(images)
-    texts = {"group": groups, "split": splits, "kind": kinds, "level": levels}
+    texts = {"group": groups, "split": splits}
     numbers = {"mos": mos, "std": std, "n_raters": n_raters}
     given = {name: [None] * len(images) if column is None else list(column) for name, column in texts.items()}
     table = frame({"image": images, **given})
@@ -128,7 +115,7 @@ def score_table(
 
 
 def read_scores(csv_path: str | os.PathLike, lower_is_better: bool = False) -> OpinionScores:
-    """A table with the columns image (or Image_path) and mos, optionally group, split, std, n_raters, kind and level.
+    """A table with the columns image (or Image_path) and mos, optionally group, split, std and n_raters.
 
     ``lower_is_better`` (difference scores) inverts the sign. Raises UserError as ``read_labels`` does, and with the
     line for an unknown part of a split.
@@ -144,8 +131,6 @@ def read_scores(csv_path: str | os.PathLike, lower_is_better: bool = False) -> O
         splits=read_splits(table["split"], where) if "split" in table else None,
         std=table["std"],
         n_raters=table["n_raters"],
-        kinds=_read_labels(table["kind"]) if "kind" in table else None,
-        levels=_read_labels(table["level"]) if "level" in table else None,
     )
     inversion = "The signs of the scores are inverted, since lower is better in the file." if lower_is_better else ""
     return OpinionScores(columns, str(csv_path), inversion)

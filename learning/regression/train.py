@@ -15,7 +15,7 @@ from common.atomic_files import check_not_read, check_target
 from common.progress_bar import ProgressBar
 from datasets.opinions.scores import OpinionScores
 from learning.regression.evaluate.bootstrap import bootstrap_intervals
-from learning.regression.evaluate.held_out import HeldOut, breakdown, held_out_file, observer_spread, write_held_out
+from learning.regression.evaluate.held_out import HeldOut, held_out_file, observer_spread, write_held_out
 from learning.regression.evaluate.protocol import CHOICES, Evaluation, run_protocol
 from learning.regression.fit.labelled_features import read_data
 from learning.regression.fit.search import search_grid
@@ -69,13 +69,6 @@ def train_regressor(options: RegressorOptions) -> None:
     print_evaluation(evaluation)
     held_out = evaluation.reported.labelled(scores)
     intervals = make_intervals(held_out, options)
-    by_distortion = breakdown(held_out)
-    for name, results in by_distortion.tables.items() if by_distortion else ():
-        log.info(f"\nheld-out images by {name} of distortion: median over the splits, logistic of all kinds and levels")
-        log.info("images     SRCC PLCC fit RMSE fit  " + name)
-        for one in results:
-            values = ("-" if value is None else f"{value:.4f}" for value in (one.srcc, one.plcc, one.rmse))
-            log.info(f"{one.n_images:6,d}" + "".join(f"{value:>9}" for value in values) + f"  {one.label}")
     observers = None
     if scores.std is not None and n_raters is not None:
         observers = observer_spread(held_out, scores.std, n_raters)
@@ -83,7 +76,7 @@ def train_regressor(options: RegressorOptions) -> None:
 
     description = replace(
         describe(evaluation, scores, data.files.encoders, protocol),
-        note=options.note or "", intervals=intervals, observers=observers, breakdown=by_distortion,
+        note=options.note or "", intervals=intervals, observers=observers,
         fit_images=" ".join(sorted({image_digest(one) for one in data.file_digests if one})),
     )  # fmt: skip
     conformal = description.prediction_intervals

@@ -102,7 +102,6 @@ def write_report(
         cards=_cards(evaluation, description),
         columns=list(LABELS.values()),
         comparison=_comparison(evaluation, description, mos),
-        breakdown=description.breakdown.tables if description.breakdown else {},
         scatter_plot=scatter_plot(predicted[tested], mos[tested]),
         split_plot=split_plot(evaluation),
         search_plot=search_plot(evaluation.search),

@@ -149,43 +149,6 @@ def test_kadid_and_tid_group_by_reference(databases):
     assert tid.groups.tolist() == ["I01", "I01", "I25"] and tid.mos.tolist() == [5.9706, 5.4167, 6.5556]
 
 
-def test_kinds_and_levels_are_in_the_file_names(databases):
-    def of(name):
-        scores = table(databases, name)
-        return scores.kinds.tolist(), None if scores.levels is None else scores.levels.tolist()
-
-    assert of("kadid") == (["01 Gaussian blur", "25 contrast change"], ["1", "5"])
-    assert of("tid2013") == (
-        ["01 additive Gaussian noise", "01 additive Gaussian noise", "24 sparse sampling and reconstruction"],
-        ["1", "2", "5"],
-    )
-    assert of("tid2008") == (
-        ["01 additive Gaussian noise", "01 additive Gaussian noise", "17 contrast change"],
-        [*"124"],
-    )
-    assert of("csiq") == (["AWGN", "AWGN", "JPEG"], ["1", "2", "5"])
-    kinds, levels = of("live")
-    assert levels is None and [kinds.count(kind) for kind in LIVE_FOLDERS] == [226, 232, 174, 174, 174]
-    kinds, levels = of("livemd")
-    assert levels is None and kinds == ["blur and jpeg", "blur", "blur and noise", "blur"]
-    assert table(databases, "koniq").kinds is None and table(databases, "koniq").levels is None
-
-
-@pytest.mark.parametrize(
-    ("name", "file", "line"),
-    [
-        ("kadid", "dmos.csv", "dist_img,ref_img,dmos,var\nI01_26_01.png,I01.png,4.57,0.496\n"),
-        ("kadid", "dmos.csv", "dist_img,ref_img,dmos,var\nI01.png,I01.png,4.57,0.496\n"),
-        ("tid2013", "mos_with_names.txt", "5.5 I01_00_1.bmp\n"),
-        ("csiq", "csiq_label.txt", "1600.AWGN.png 0.061\n"),
-    ],
-)
-def test_a_name_without_kind_and_level_is_refused(databases, name, file, line):
-    (databases / name / file).write_text(line)
-    with pytest.raises(UserError, match=f"{file}: .* does not name a"):
-        table(databases, name)
-
-
 def test_live_leaves_out_the_undistorted_and_is_inverted(databases):
     scores = table(databases, "live")
     assert len(scores) == 980 and scores.images[0] == "jp2k/img2.bmp" and scores.images[-1] == "fastfading/img174.bmp"
