@@ -200,11 +200,6 @@ def without_prefix(state: State, prefix: str) -> State:
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
-def with_prefix(state: State, prefix: str) -> State:
-    """All entries, under names that begin with ``prefix``."""
-    return {prefix + name: value for name, value in state.items()}
-
-
 def _shapes(state: State) -> dict[str, tuple[int, ...]]:
     # Checkpoints older than PyTorch 0.4.1 lack the counters, and inference does not read them.
     return {name: tuple(value.shape) for name, value in state.items() if not name.endswith("num_batches_tracked")}

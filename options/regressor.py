@@ -30,8 +30,8 @@ class RegressorOptions:
     kind: str | None = option(None, "features to use (default: those that are there)", choices=CHOICES)
     scores: Path | None = option(
         None,
-        "table (.csv, .tsv or .xlsx) with the columns image and mos, and optionally group, split, kind, level, std and "
-        "n_raters; required, unless --database is given",
+        "table (.csv, .tsv or .xlsx) with the columns image and mos, and optionally group, split, std and n_raters; "
+        "required, unless --database is given",
     )
     database: str | None = option(None, "read the scores from the database's label files", choices=DATABASES)
     root: Path | None = option(None, "folder where the database was unpacked")

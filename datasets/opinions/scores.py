@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from common import log
 from datasets.images.lists import PATH_COLUMNS
 from datasets.opinions.label_files import read_labels
 from datasets.opinions.tables import frame, visible
@@ -127,25 +126,13 @@ def read_scores(csv_path: str | os.PathLike, lower_is_better: bool = False) -> O
     columns = score_table(
         table["image"],
         -table["mos"] if lower_is_better else table["mos"],
-        groups=_read_groups(table["group"], where) if "group" in table else None,
+        groups=_read_labels(table["group"]) if "group" in table else None,
         splits=read_splits(table["split"], where) if "split" in table else None,
         std=table["std"],
         n_raters=table["n_raters"],
     )
     inversion = "The signs of the scores are inverted, since lower is better in the file." if lower_is_better else ""
     return OpinionScores(columns, str(csv_path), inversion)
-
-
-def _read_groups(column: pd.Series, where: str) -> list[str | None]:
-    """Names of groups in one Unicode form, without blanks around them; a warning where only their case differs."""
-    groups = _read_labels(column)
-    spellings: dict[str, str] = {}
-    for group in filter(None, groups):
-        other = spellings.setdefault(group.casefold(), group)
-        if other != group:
-            log.warning(f"{where}: groups {visible(other)} and {visible(group)} differ in case only, and count as two")
-            break
-    return groups
 
 
 def _read_labels(column: pd.Series) -> list[str | None]:

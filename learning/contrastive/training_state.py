@@ -27,7 +27,7 @@ from common import log
 from common.atomic_files import whole_file
 from learning.contrastive.moco import MoCo
 from networks.checkpoint_files import UnreadableFileError
-from networks.checkpoint_formats import read_file, with_prefix, without_prefix
+from networks.checkpoint_formats import read_file, without_prefix
 from networks.errors import UserError
 
 MODULE = "module."
@@ -114,7 +114,7 @@ def training_state(
             "--learning_rate, --warm or no --amp may help"
         )
     return {
-        "model": with_prefix(model, MODULE),
+        "model": {MODULE + name: value for name, value in model.items()},
         "model_ema": moco.f_k.state_dict(),
         "contrast": {"memory": moco.queue.memory},
         "queue_position": moco.queue.position,
