@@ -59,7 +59,7 @@ class OpinionScores:
     @property
     def groups(self) -> np.ndarray | None:
         """(n,) group of each image, or None; an image without a group is a group of its own."""
-        return None if self._texts("group") is None else self._every_group()
+        return None if self.table["group"].isna().all() else self._every_group()
 
     def _every_group(self) -> np.ndarray:
         rows = zip(self.images, self.table["group"], strict=True)
@@ -68,10 +68,7 @@ class OpinionScores:
     @property
     def official_split(self) -> np.ndarray | None:
         """(n,) of train, validation and test, or None."""
-        return self._texts("split")
-
-    def _texts(self, column: str) -> np.ndarray | None:
-        return None if self.table[column].isna().all() else self.table[column].to_numpy(object)
+        return None if self.table["split"].isna().all() else self.table["split"].to_numpy(object)
 
     def rows(self, keep: Sequence[int] | np.ndarray) -> OpinionScores:
         """Only the rows at these positions, in this order."""
@@ -155,10 +152,8 @@ def with_identical_grouped(scores: OpinionScores, digests: Sequence[str | None])
     """The scores with images of the same content in one group, so that no split parts them.
 
     ``digests`` (n,) belong to the rows of ``scores``; None where a digest is not known. Groups that share a content
-    become one group, under the name of the first of them. Raises ValueError for another number of digests.
+    become one group, under the name of the first of them.
     """
-    if len(digests) != len(scores):
-        raise ValueError(f"{len(digests)} digests for {len(scores)} images")
     identical = identical_images(digests)
     if not identical:
         return scores
