@@ -98,28 +98,21 @@ def write_weak_labels(
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m datasets.weak_labels",
-        description="Writes undistorted and distorted versions of photographs; their scores fall with the level of "
-        "distortion.",
+        description="Writes undistorted and distorted versions of photographs, with scores that fall by the level.",
     )
-    parser.add_argument("photographs", help="undistorted photographs: a folder, a table (.csv) or a list (.txt)")
-    parser.add_argument("folder", type=Path, help="new folder to write the images and mos.csv to")
-    parser.add_argument(
+    add = parser.add_argument
+    add("photographs", help="undistorted photographs: a folder, a table (.csv) or a list (.txt)")
+    add("folder", type=Path, help="new folder to write the images and mos.csv to")
+    add(
         "--undistorted",
         type=int,
         default=800,
-        help="number of undistorted images; with fewer photographs, one of each (default: %(default)s)",
+        help="undistorted images, at most one each (default: %(default)s)",
     )
-    parser.add_argument(
-        "--distorted", type=int, help="number of distorted images (default: a quarter of the undistorted ones)"
-    )
-    parser.add_argument("--best", type=float, default=75, help="score without distortion (default: %(default)g)")
-    parser.add_argument(
-        "--per_level",
-        type=float,
-        default=8,
-        help="points that a level takes; negative where lower is better (default: %(default)g)",
-    )
-    parser.add_argument("--seed", type=int, default=0, help="random seed (default: %(default)s)")
+    add("--distorted", type=int, help="number of distorted images (default: a quarter of the undistorted ones)")
+    add("--best", type=float, default=75, help="score without distortion (default: %(default)g)")
+    add("--per_level", type=float, default=8, help="points of a level, < 0 if lower is better (default: %(default)g)")
+    add("--seed", type=int, default=0, help="random seed (default: %(default)s)")
     options = parser.parse_args()
     numbers = [options.undistorted, options.distorted or 0]
     if min(*numbers, options.seed) < 0 or not any(numbers):
