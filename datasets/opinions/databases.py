@@ -84,7 +84,7 @@ def read_database(name: str, root: str | os.PathLike) -> OpinionScores:
 @database("koniq", "KonIQ-10k")
 def _koniq(root: Path) -> pd.DataFrame:
     path = root / "koniq10k_scores_and_distributions.csv"
-    scores = read_labels(path, "image_name", "MOS")
+    scores = read_labels(path, "image_name", "MOS", std="SD", n_raters="c_total")
     sets_path = root / "koniq10k_distributions_sets.csv"
     sets = read_labels(sets_path, "image_name", "MOS", ("set",))
     parts = dict(zip(sets["image"], read_splits(sets["set"], f"label file {sets_path}"), strict=True))
@@ -92,19 +92,22 @@ def _koniq(root: Path) -> pd.DataFrame:
     if missing:
         raise UserError(f"label file {sets_path} lacks image {missing[0]}")
     splits = [parts[image] for image in scores["image"]]
-    return score_table(scores["image"], scores["mos"], splits=splits)
+    return score_table(scores["image"], scores["mos"], splits=splits, std=scores["std"], n_raters=scores["n_raters"])
 
 
 @database("kadid", "KADID-10k")
 def _kadid(root: Path) -> pd.DataFrame:
-    """Its "dmos" is the mean of ratings of degradation: 5 is imperceptible."""
-    labels = read_labels(root / "dmos.csv", "dist_img", "dmos", ("ref_img",))
-    return score_table(labels["image"], labels["mos"], groups=labels["ref_img"])
+    """Its "dmos" is the mean of ratings of degradation: 5 is imperceptible. Its "var" is their standard deviation:
+    I01_01_01.png has 4.57 and 0.496, as 17 fives and 13 fours have.
+    """
+    labels = read_labels(root / "dmos.csv", "dist_img", "dmos", ("ref_img",), std="var")
+    return score_table(labels["image"], labels["mos"], groups=labels["ref_img"], std=labels["std"])
 
 
 @database("tid2008", "TID2008")
 @database("tid2013", "TID2013")
 def _tid(root: Path) -> pd.DataFrame:
+    """mos_std.txt is not read: its values are those of the mean, about 0.13, not of single ratings."""
     labels = read_pairs(root / "mos_with_names.txt", image_first=False)
     groups = [name.split("_")[0].upper() for name in labels["image"]]
     return score_table(labels["image"], labels["mos"], groups=groups)
@@ -144,8 +147,14 @@ def _clive(root: Path) -> pd.DataFrame:
     images_path, mos_path = root / "Data" / "AllImages_release.mat", root / "Data" / "AllMOS_release.mat"
     (images,) = read_matrix(images_path, NAMES, "AllImages_release")
     (mos,) = read_matrix(mos_path, NUMBERS, "AllMOS_release")
+    std_path = root / "Data" / "AllStdDev_release.mat"
+    std = np.full(len(mos), np.nan)
+    if std_path.exists():
+        (std,) = read_matrix(std_path, NUMBERS, "AllStdDev_release")
     check_length(mos_path, len(images), mos)
-    return score_table(images[CLIVE_TRAINING_IMAGES:], mos[CLIVE_TRAINING_IMAGES:])
+    check_length(std_path, len(images), std)
+    rated = slice(CLIVE_TRAINING_IMAGES, None)
+    return score_table(images[rated], mos[rated], std=std[rated])
 
 
 @database("spaq", "SPAQ")
@@ -234,8 +243,8 @@ def _agiqa1k(root: Path) -> pd.DataFrame:
 @database("agiqa3k", "AGIQA-3K", has_copies=True)
 def _agiqa3k(root: Path) -> pd.DataFrame:
     """Images of one prompt, from any model, are one group. Perceptual quality is read, not alignment to the prompt."""
-    labels = read_labels(root / "data.csv", "name", "mos_quality", ("prompt",))
-    return score_table(labels["image"], labels["mos"], groups=labels["prompt"].str.strip())
+    labels = read_labels(root / "data.csv", "name", "mos_quality", ("prompt",), std="std_quality")
+    return score_table(labels["image"], labels["mos"], groups=labels["prompt"].str.strip(), std=labels["std"])
 
 
 @database("uhdiqa", "UHD-IQA")
@@ -247,14 +256,16 @@ def _uhdiqa(root: Path) -> pd.DataFrame:
 
 @database("piq23", "PIQ23 (overall quality)")
 def _piq23(root: Path) -> pd.DataFrame:
-    """The scores are just objectionable differences (JOD) within a scene; the scene is the group."""
+    """The scores are just objectionable differences (JOD) within a scene; the scene is the group. Its "JOD STD" is not
+    read: it is that of the estimate, not of single ratings.
+    """
     labels = read_labels(root / "Scores_Overall.csv", "IMAGE PATH", "JOD", ("SCENE",))
     return score_table(labels["image"], labels["mos"], groups=labels["SCENE"].str.strip())
 
 
 @database("bid", "BID")
 def _bid(root: Path) -> pd.DataFrame:
-    """The workbook numbers the images."""
+    """The workbook numbers the images. Its "std" is not read: that of the ratings or of the mean, no document says."""
     path = root / "DatabaseGrades.xlsx"
     labels = read_labels(path, "Image Number", "Average Subjective Grade")
     wrong = labels["image"][~labels["image"].str.fullmatch("[0-9]{1,4}")]

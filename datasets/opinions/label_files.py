@@ -31,19 +31,22 @@ def read_labels(
     image: str | tuple[str, ...],
     mos: str,
     others: tuple[str, ...] = (),
+    std: str = "",
+    n_raters: str = "",
     sheet: str | None = None,
     what: str = "label file",
     optional: tuple[str, ...] = (),
 ) -> pd.DataFrame:
-    """A table indexed by line: image, mos and texts.
+    """A table indexed by line: image, mos, std and n_raters (NaN where they are not there), and texts.
 
-    ``image`` (the first that is there) and ``mos`` are names in the file. The texts ``others`` must be there,
-    ``optional`` may. ``what`` names the kind of file in messages. Raises UserError, with the line, for a score that is
-    no number, and an image that has no name or is listed twice.
+    ``image`` (the first that is there), ``mos``, ``std`` and ``n_raters`` are names in the file. The texts ``others``
+    must be there, ``optional`` may. ``what`` names the kind of file in messages. Raises UserError, with the line, for a
+    score that is no number, an image that has no name or is listed twice, and an impossible std or n_raters.
     """
     where = f"{what} {os.fspath(path)}"
     images = (image,) if isinstance(image, str) else image
-    table = read_csv(path, images, what, optional=(*others, *optional), numbers=(mos,), sheet=sheet)
+    numbers = tuple(filter(None, (mos, std, n_raters)))
+    table = read_csv(path, images, what, optional=(*others, *optional), numbers=numbers, sheet=sheet)
     for column in (mos, *others):
         if column not in table:
             raise UserError(f"{where} has no column '{column}'; its columns are: {listed(table)}")
@@ -52,7 +55,16 @@ def read_labels(
         raise UserError(f"{where}, line {names.index[names == ''][0]}: no image is named")
     check_unique(names, where)
     texts = [name for name in (IMAGE, *others, *optional) if name in table]
-    return table[texts].assign(mos=read_numbers(table[mos], where))
+    labels = table[texts].assign(mos=read_numbers(table[mos], where))
+    for name, column, lowest in (("std", std, 0), ("n_raters", n_raters, 2)):
+        labels[name] = np.nan
+        if column in table and table[column].str.strip().any():
+            labels[name] = read_numbers(table[column], where, name)
+            wrong = labels[labels[name] < lowest]
+            if len(wrong):
+                given = f"{wrong[name].iloc[0]:g}"
+                raise UserError(f"{where}, line {wrong.index[0]}: {name} is {given}, less than {lowest}")
+    return labels
 
 
 def check_unique(images: pd.Series, where: str) -> None:

@@ -33,11 +33,12 @@ OPTIONAL_TEXTS = ("group", "split")
 
 @dataclass(frozen=True)
 class OpinionScores:
-    """A table with the columns image, mos, group and split; one row per image.
+    """A table with the columns image, mos, group, split, std and n_raters; one row per image.
 
     ``image`` is the path as the label file gives it. ``mos`` is float64; higher is better. Images of one ``group``
     (a reference image, a scene) must be on the same side of a split. ``split`` is train, validation or test.
-    Both are None where the data set has none.
+    ``std`` is the standard deviation of the single ratings of an image, in units of ``mos``, and ``n_raters`` their
+    number. ``std`` and ``n_raters`` are NaN and the other optional columns None where the data set has none.
     ``inversion`` is a sentence on how scores were inverted in which lower is better; it is empty where none were.
     """
 
@@ -70,6 +71,20 @@ class OpinionScores:
         """(n,) of train, validation and test, or None."""
         return None if self.table["split"].isna().all() else self.table["split"].to_numpy(object)
 
+    @property
+    def std(self) -> np.ndarray | None:
+        """(n,) standard deviation of each image's ratings, float64, or None."""
+        return self._numbers("std")
+
+    @property
+    def n_raters(self) -> np.ndarray | None:
+        """(n,) number of each image's ratings, float64, at least 2, or None."""
+        return self._numbers("n_raters")
+
+    def _numbers(self, column: str) -> np.ndarray | None:
+        values = self.table[column].to_numpy(np.float64)
+        return None if np.isnan(values).any() else values
+
     def rows(self, keep: Sequence[int] | np.ndarray) -> OpinionScores:
         """Only the rows at these positions, in this order."""
         table = self.table.iloc[np.asarray(keep, np.intp)].reset_index(drop=True)
@@ -81,27 +96,37 @@ def score_table(
     mos: ArrayLike,
     groups: Iterable[str | None] | None = None,
     splits: Iterable[str | None] | None = None,
+    std: ArrayLike | None = None,
+    n_raters: ArrayLike | None = None,
 ) -> pd.DataFrame:
     """The table of an ``OpinionScores`` from its columns, (n,) each."""
     images = list(images)
     texts = {"group": groups, "split": splits}
+    numbers = {"mos": mos, "std": std, "n_raters": n_raters}
     given = {name: [None] * len(images) if column is None else list(column) for name, column in texts.items()}
-    return frame({"image": images, **given}).assign(mos=np.asarray(mos, np.float64))
+    table = frame({"image": images, **given})
+    for name, values in numbers.items():
+        table[name] = np.nan if values is None else np.asarray(values, np.float64)
+    return table
 
 
 def read_scores(csv_path: str | os.PathLike, lower_is_better: bool = False) -> OpinionScores:
-    """A table with the columns image (or Image_path) and mos, optionally group and split.
+    """A table with the columns image (or Image_path) and mos, optionally group, split, std and n_raters.
 
     ``lower_is_better`` (difference scores) inverts the sign. Raises UserError as ``read_labels`` does, and with the
     line for an unknown part of a split.
     """
     where = f"scores {os.fspath(csv_path)}"
-    table = read_labels(csv_path, PATH_COLUMNS, "mos", what="scores", optional=OPTIONAL_TEXTS)
+    table = read_labels(
+        csv_path, PATH_COLUMNS, "mos", std="std", n_raters="n_raters", what="scores", optional=OPTIONAL_TEXTS
+    )
     columns = score_table(
         table["image"],
         -table["mos"] if lower_is_better else table["mos"],
         groups=_read_labels(table["group"]) if "group" in table else None,
         splits=read_splits(table["split"], where) if "split" in table else None,
+        std=table["std"],
+        n_raters=table["n_raters"],
     )
     inversion = "The signs of the scores are inverted, since lower is better in the file." if lower_is_better else ""
     return OpinionScores(columns, str(csv_path), inversion)

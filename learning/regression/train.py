@@ -8,12 +8,14 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
+
 from common import log
 from common.atomic_files import check_not_read, check_target
 from common.progress_bar import ProgressBar
 from datasets.opinions.scores import OpinionScores
 from learning.regression.evaluate.bootstrap import bootstrap_intervals
-from learning.regression.evaluate.held_out import HeldOut, held_out_file, write_held_out
+from learning.regression.evaluate.held_out import HeldOut, held_out_file, observer_spread, write_held_out
 from learning.regression.evaluate.protocol import CHOICES, Evaluation, run_protocol
 from learning.regression.fit.labelled_features import read_data
 from learning.regression.fit.search import search_grid
@@ -44,7 +46,7 @@ def train_regressor(options: RegressorOptions) -> None:
     written += [] if options.no_report else [options.report]
     check_files(written, options)
     data = read_data(options)
-    scores = data.scores
+    scores, n_raters = data.scores, number_of_raters(data.scores, options)
     pictures = {}
     if not options.no_report:
         pictures = find_pictures(scores.images, options.labels_folder, options.images)
@@ -67,9 +69,14 @@ def train_regressor(options: RegressorOptions) -> None:
     print_evaluation(evaluation)
     held_out = evaluation.reported.labelled(scores)
     intervals = make_intervals(held_out, options)
+    observers = None
+    if scores.std is not None and n_raters is not None:
+        observers = observer_spread(held_out, scores.std, n_raters)
+        log.info(f"\nobservers  {observers.in_words()}")
+
     description = replace(
         describe(evaluation, scores, data.files.encoders, protocol),
-        note=options.note or "", intervals=intervals,
+        note=options.note or "", intervals=intervals, observers=observers,
         fit_images=" ".join(sorted({image_digest(one) for one in data.file_digests if one})),
     )  # fmt: skip
     conformal = description.prediction_intervals
@@ -151,6 +158,15 @@ def make_intervals(held_out: HeldOut, options: RegressorOptions) -> BootstrapInt
     for metric, interval in found.items():
         log.info(f"{LABELS[metric]:8} {interval.estimate:8.4f}   [{interval.low:.4f}, {interval.high:.4f}]")
     return BootstrapIntervals(found, options.n_bootstrap, options.seed)
+
+
+def number_of_raters(scores: OpinionScores, options: RegressorOptions) -> np.ndarray | None:
+    """(n,) raters of each image, of the table or of --n_raters; a warning where the table has their std alone."""
+    if scores.n_raters is None and options.n_raters is not None:
+        return np.full(len(scores), float(options.n_raters))
+    if scores.n_raters is None and scores.std is not None:
+        log.warning("the table has the observers' std but not their number; --n_raters gives it")
+    return scores.n_raters
 
 
 def describe(

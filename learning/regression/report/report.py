@@ -143,6 +143,8 @@ def _comparison(evaluation: Evaluation, description: RegressorDescription, mos: 
         [f"this regressor, {names[choice]}", *(_digits(metric, tests.spread(metric).median) for metric in METRICS)]
         for choice, tests in evaluation.by_choice.items()
     ]
+    if description.observers:
+        rows.append(["ceiling: one half of the observers against the other", f"{description.observers.ceiling:.3f}"])
     rows.append(["the mean opinion for every image", "0", "0", "0", "0", _digits("rmse", mos.std())])
     return [row + [""] * (1 + len(METRICS) - len(row)) for row in rows]
 
@@ -150,7 +152,7 @@ def _comparison(evaluation: Evaluation, description: RegressorDescription, mos: 
 def _facts(evaluation: Evaluation, description: RegressorDescription) -> dict[str, str]:
     """``model_facts``, and how the evaluation was made."""
     search, intervals = evaluation.search, description.intervals
-    conformal = description.prediction_intervals
+    conformal, observers = description.prediction_intervals, description.observers
     return model_facts(description) | {
         "note": "",  # stands at the top
         "features": f"{len(evaluation.model.weights):,d} values",
@@ -163,6 +165,7 @@ def _facts(evaluation: Evaluation, description: RegressorDescription) -> dict[st
         if intervals
         else "",
         "prediction intervals": conformal.in_words() if conformal else "",
+        "observers": observers.in_words() if observers else "",
     }
 
 

@@ -70,3 +70,10 @@ def test_the_default_output_does_not_replace_the_embedded_model(monkeypatch):
 def test_a_folder_of_images_that_does_not_exist_is_named_at_once():
     with pytest.raises(UserError, match="--images /nope is not a folder"):
         train_regressor(options("--images", "/nope"))
+
+
+@pytest.mark.usefixtures("folder", "no_search")
+def test_the_number_of_raters_is_asked_for_before_the_search(capsys):
+    with pytest.raises(TypeError, match="NoneType"):
+        train_regressor(options())
+    assert "--n_raters gives it" in capsys.readouterr().err

@@ -15,6 +15,7 @@ from learning.regression.model.description import (
     Hyperparameters,
     Interval,
     Metrics,
+    ObserverSpread,
     PredictionIntervals,
     RegressorDescription,
     ResultsSummary,
@@ -48,6 +49,7 @@ COMPLETE = replace(
     choice="nested",
     intervals=BootstrapIntervals({"srcc": Interval(0.5, 0.4, 0.6)}, 1000, 3),
     prediction_intervals=PredictionIntervals((0.5, 0.9), (0.2, 0.4), 0.91),
+    observers=ObserverSpread(1.0, 20.0, 0.9, 0.1, 0.2),
     n_images=7,
     fit_images="0123456789abcdef fedcba9876543210",
 )
