@@ -1,4 +1,4 @@
-"""Progress of a running training: lines on stdout, and TensorBoard curves."""
+"""Progress of a running training: a bar on a terminal or lines in a log, and TensorBoard curves."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from common import log
 from common.process import signals_delayed
+from common.progress_bar import on_terminal
 from learning.contrastive.training_state import Position
 from learning.distributed.environment import ProcessContext
 from learning.distributed.process_group import mean_over_processes
@@ -26,6 +27,7 @@ from options.contrast import ContrastOptions
 
 N_PICTURED_PAIRS = 12
 NEVER = 10**9  # seconds
+BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}, {rate_fmt}{postfix}]"  # tqdm's, without the time left of an epoch
 
 
 class Step(NamedTuple):
@@ -72,6 +74,8 @@ class Progress:
         self._started = self._reported = time.perf_counter()
         self._waited = 0.0
         self._images = 0
+        self._on_terminal = context.is_first and on_terminal()
+        self._bar: tqdm | None = None
         self._writer: SummaryWriter | None = None
         if context.is_first:
             threading.excepthook = _report_unless_tensorboard
@@ -81,7 +85,9 @@ class Progress:
                 self._writer = SummaryWriter(str(folder), purge_step=start.global_step, flush_secs=NEVER)
 
     def close(self) -> None:
-        """Ends the curves' file."""
+        """Ends the bar and the curves' file."""
+        if self._bar:
+            self._bar.close()
         if self._writer:
             with self._writing():
                 self._writer.close()
@@ -115,6 +121,15 @@ class Progress:
         while True:
             if self._position.at_epoch_end:
                 self._reported = time.perf_counter()  # a checkpoint was saved; rates are those of steps alone
+            if self._bar is None and self._on_terminal and self._position.epoch < self._options.epochs:
+                self._bar = tqdm(
+                    total=self._steps_per_epoch,
+                    initial=self._position.step,
+                    desc=f"epoch {self._position.epoch + 1}/{self._options.epochs}",
+                    unit="step",
+                    bar_format=BAR,
+                    dynamic_ncols=True,
+                )
             asked = time.perf_counter()
             batch = next(loaded, None)
             self._waited += time.perf_counter() - asked
@@ -127,8 +142,13 @@ class Progress:
         """Notes a step. Raises UserError, as ``report`` does, if a report is due."""
         self._position = step.position
         self._pending.append(step)
+        if self._bar:
+            self._bar.update()
         if step.position.step % self._options.print_freq == 0:
             self.report()
+        if step.position.at_epoch_end and self._bar:
+            self._bar.close()
+            self._bar = None
 
     def report(self) -> None:
         """Prints and logs the steps since the last report. Raises UserError for a loss that is not finite."""
@@ -153,18 +173,22 @@ class Progress:
         self._images, self._waited, self._reported = 0, 0.0, time.perf_counter()
 
     def _show(self, loss: float, acc: float) -> None:
-        """Prints the mean loss and accuracy of the pending steps, and the time left of the run."""
+        """Prints the mean loss and accuracy of the pending steps, and the time left, in the bar or as a line."""
         now = time.perf_counter()
         elapsed = now - self._reported
         seconds_per_step = (now - self._started) / (self._position.global_step - self._start.global_step)
         steps_left = (self._options.epochs - self._position.epoch) * self._steps_per_epoch - self._position.step
         at_end, (epoch, step, _) = self._position.at_epoch_end, self._position
         epoch, step = (epoch, self._steps_per_epoch) if at_end else (epoch + 1, step)  # both from 1
-        log.info(
-            f"epoch {epoch}/{self._options.epochs}  step {step}/{self._steps_per_epoch}  loss {loss:.3f}  "
-            f"acc {acc:.2f}%  lr {self._pending[-1].learning_rate:.4g}  {self._images / elapsed:.1f} images/s  "
-            f"waiting {self._waited / elapsed:.0%}  left {tqdm.format_interval(seconds_per_step * steps_left)}"
+        text = (
+            f"loss {loss:.3f}  acc {acc:.2f}%  lr {self._pending[-1].learning_rate:.4g}  "
+            f"{self._images / elapsed:.1f} images/s  waiting {self._waited / elapsed:.0%}  "
+            f"left {tqdm.format_interval(seconds_per_step * steps_left)}"
         )
+        if self._bar:
+            self._bar.set_postfix_str(text)
+            return
+        log.info(f"epoch {epoch}/{self._options.epochs}  step {step}/{self._steps_per_epoch}  {text}")
 
     def add_measurement(self, measurement: Measurement, best: Measurement) -> None:
         """Prints and logs a measurement of the probe. Called by rank 0, when all steps are reported."""
