@@ -40,8 +40,7 @@ def whole_file(path: str | os.PathLike, durable: bool = True) -> Iterator[Path]:
         handle, name = tempfile.mkstemp(dir=None if device else path.parent, prefix=beginning, suffix=ending)
         os.close(handle)
         temporary = Path(name)
-        with _errors_of_other_files(temporary):
-            yield temporary
+        yield temporary
         if device:
             with open(temporary, "rb") as written, open(path, "wb") as output:
                 shutil.copyfileobj(written, output)
@@ -52,7 +51,7 @@ def whole_file(path: str | os.PathLike, durable: bool = True) -> Iterator[Path]:
         temporary.chmod(0o666 & ~_umask())  # after writing: safetensors replaces the file by one for its owner alone
         temporary.replace(path)
     except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
+        raise UserError(f"{path} cannot be written: {_reason(error)}") from error
     except SafetensorError as error:
         reason = re.search(r"I/O error: (.*?) \(os error", str(error))  # safetensors has no error of the system's type
         raise UserError(f"{path} cannot be written: {reason.group(1) if reason else error}") from error
@@ -61,18 +60,11 @@ def whole_file(path: str | os.PathLike, durable: bool = True) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-@contextlib.contextmanager
-def _errors_of_other_files(temporary: Path) -> Iterator[None]:
-    """Raises UserError, with its name, for a file that fails in the block and is not ``temporary`` or in it."""
-    try:
-        yield
-    except OSError as error:
-        # A copy's error has two names, and does not tell which of both files failed; a write's has none.
-        if isinstance(error.filename, (str, bytes, os.PathLike)) and error.filename2 is None:
-            name = os.fsdecode(error.filename)
-            if not Path(name).is_relative_to(temporary):
-                raise UserError(f"{name}: {error.strerror or error}") from error
-        raise
+def _reason(error: OSError) -> str:
+    """What the system says, with the name of the file if it is not the temporary one."""
+    name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes | os.PathLike) else TEMPORARY
+    # A copy's error has two names, and does not tell which of both files failed.
+    return (error.strerror or str(error)) + f" ({name})" * (TEMPORARY not in name and error.filename2 is None)
 
 
 @contextlib.contextmanager
@@ -89,14 +81,13 @@ def whole_folder(path: str | os.PathLike) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{cut_name(path.name, 40)}.", suffix=TEMPORARY))
-        with _errors_of_other_files(temporary):
-            yield temporary
+        yield temporary
         temporary.chmod(0o777 & ~_umask())
         if path.exists():
             path.rmdir()  # empty; Windows renames to no existing folder
         temporary.rename(path)
     except OSError as error:
-        raise UserError(f"folder {path} cannot be written: {error.strerror or error}") from error
+        raise UserError(f"folder {path} cannot be written: {_reason(error)}") from error
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)

@@ -28,21 +28,12 @@ _UNPRINTABLE = frozenset(("Cc", "Cs", "Zl", "Zp"))
 """Unicode's categories of control characters, lone surrogates (bytes in a name), line and paragraph separators."""
 
 
-def _open_missing_streams() -> None:
-    """Opens /dev/null in the place of a stdout or stderr that the parent has closed (``2>&-``).
-
-    Else the next file that is opened would get its number, and the messages of C libraries.
-    """
-    for name, number in (("stdout", 1), ("stderr", 2)):
-        if getattr(sys, name) is None:
-            try:
-                os.fstat(number)  # somebody else has opened it by now
-            except OSError:
-                os.dup2(os.open(os.devnull, os.O_RDWR), number)
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  (as long as the process)
-
-
-_open_missing_streams()
+# The parent may have closed stdout or stderr (``2>&-``). The next file that is opened would get its number, and the
+# messages of C libraries.
+while (number := os.open(os.devnull, os.O_RDWR)) < 3:
+    pass
+os.close(number)
+sys.stdout, sys.stderr = (one or open(os.devnull, "w") for one in (sys.stdout, sys.stderr))  # noqa: SIM115
 
 # tqdm would make its lock at the first line, and has none if a signal interrupts that.
 tqdm.set_lock(threading.RLock())

@@ -1,56 +1,40 @@
 """``python -m datasets.training_csv training_data csv_files/moco_train.csv``: lists the training images in a CSV.
 
 The layout of ``training_data`` is that of the Re-IQA paper (section 4.1): pristine and in-the-wild images, about
-740,000. ``csv_files/README.md`` draws it. Any other folder of images is listed with ``--all``. ``--shards DIR`` copies
-the images into tar shards, which are faster to read on a network disk.
+740,000. ``csv_files/README.md`` draws it. Any other folder of images is listed with ``--all``. ``--shards DIR`` writes
+the indexes of tar shards, which are faster to read on a network disk.
 """
 
 import argparse
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 from common import log
-from common.atomic_files import check_not_read
 from common.names import PATH_COLUMN
 from common.process import run_script
 from datasets.images.folders import FolderListing, scan_folder
 from datasets.opinions.tables import write_csv
-from datasets.training.shards import SHARD_MEGABYTES, find_shards, read_shards, write_index, write_shards
+from datasets.training.shards import find_shards, read_shards, write_index
 from networks.errors import UserError
-
-N_NAMED = 5
-
-
-@dataclass(frozen=True)
-class Source:
-    """One of the image sets: its folder below the root, the expected number of images, and which of its files count.
-
-    A file counts if its path below the root matches ``counts``, a regular expression.
-    """
-
-    name: str
-    folder: str
-    expected: int
-    counts: str = ""
-
 
 # CERTH-Blur: TrainingSet/Naturally-Blurred and EvaluationSet/NaturalBlurSet; the other images are sharp or blurred
 # digitally. VOC's other folders hold segmentation maps.
 SOURCES = (
-    Source("KADIS-700k, pristine", "kadis700k", 140_000, r"(?s)^(?!.*/dist_imgs/)"),
-    Source("AVA", "UGC_images/AVA_Dataset", 255_530),
-    Source("COCO test2015", "UGC_images/test2015", 81_434),
-    Source("COCO train2017", "UGC_images/train2017", 118_287),
-    Source("COCO val2017", "UGC_images/val2017", 5_000),
-    Source("COCO unlabeled2017", "UGC_images/unlabeled2017", 123_403),
-    Source("CERTH-Blur, natural blur", "UGC_images/blur_image", 631, r"(?i)/natural(ly)?[-_ ]?blur"),
-    Source("VOC 2012", "UGC_images/VOC2012", 17_125, "/JPEGImages/"),
+    ("KADIS-700k, pristine", "kadis700k", 140_000, r"(?s)^(?!.*/dist_imgs/)"),
+    ("AVA", "UGC_images/AVA_Dataset", 255_530, ""),
+    ("COCO test2015", "UGC_images/test2015", 81_434, ""),
+    ("COCO train2017", "UGC_images/train2017", 118_287, ""),
+    ("COCO val2017", "UGC_images/val2017", 5_000, ""),
+    ("COCO unlabeled2017", "UGC_images/unlabeled2017", 123_403, ""),
+    ("CERTH-Blur, natural blur", "UGC_images/blur_image", 631, r"(?i)/natural(ly)?[-_ ]?blur"),
+    ("VOC 2012", "UGC_images/VOC2012", 17_125, "/JPEGImages/"),
 )
+"""The image sets: name, folder below the root, expected number of images, and what the paths of those that count hold,
+a regular expression."""
 
 
-def list_training_images(root: Path, everything: bool) -> tuple[list[Path], FolderListing]:
+def list_training_images(root: Path, everything: bool) -> tuple[list[str], FolderListing]:
     """Every image below ``root``, or those in the paper's layout; the listing accounts for the files left out.
 
     Raises UserError where there are no images.
@@ -59,19 +43,14 @@ def list_training_images(root: Path, everything: bool) -> tuple[list[Path], Fold
         raise UserError(f"{root} is not a folder")
     if everything:
         listing = scan_folder(root)
-        paths = list(map(Path, listing.images))
+        paths = listing.images
     else:
         listing, paths = FolderListing(), []
-        for source in SOURCES:
-            folder = root / source.folder
-            part = scan_folder(folder) if folder.is_dir() else FolderListing()
-            images = [
-                path
-                for path in map(Path, part.images)
-                if re.search(source.counts, f"/{path.relative_to(root).as_posix()}")
-            ]
-            state = "missing" if not images else "" if len(images) >= source.expected else "incomplete"
-            log.info(f"{source.name:26s} {len(images):8,d} of {source.expected:8,d}  {source.folder:30s} {state}")
+        for name, folder, expected, counts in SOURCES:
+            part = scan_folder(root / folder) if (root / folder).is_dir() else FolderListing()
+            images = [one for one in part.images if re.search(counts, one.removeprefix(os.fspath(root)))]
+            state = "missing" if not images else "" if len(images) >= expected else "incomplete"
+            log.info(f"{name:26s} {len(images):8,d} of {expected:8,d}  {folder:30s} {state}")
             paths += images
             listing.add(part)
         unused = len(listing.images) - len(paths)
@@ -85,24 +64,12 @@ def list_training_images(root: Path, everything: bool) -> tuple[list[Path], Fold
     return paths, listing
 
 
-def _write_shards(paths: list[Path], listing: FolderListing, folder: Path, megabytes: int) -> int:
-    written = write_shards([os.fspath(path) for path in paths], folder, megabytes)
-    for sentence in written.unreadable[:N_NAMED]:
-        log.error(f"left out: {sentence}")
-    failed = len(written.unreadable) + written.earlier_left_out
-    account = f", {written.found:,d} of them from an earlier start" if written.found else ""
-    account += f", {failed:,d} unreadable" if failed else ""
-    size = f"{written.shards:,d} shards ({written.bytes / 1e6:,.1f} MB)"
-    log.info(f"{written.images:,d} of {len(paths):,d} images in {size}{account}{listing.account()}: {folder}")
-    return 1 if failed else 0
-
-
 def _index_shards(folder: Path) -> None:
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder")
     paths = find_shards(folder)
     if not paths:
-        raise UserError(f"{folder} holds no tar files; name a folder of images as well to make shards of them")
+        raise UserError(f"{folder} holds no tar files")
     n_images, n_written, listing = 0, 0, FolderListing()
     for shard, has_index in read_shards(paths):
         n_images += len(shard.members)
@@ -116,62 +83,32 @@ def _index_shards(folder: Path) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Returns the exit status: 1 if a folder or an image could not be read. Raises UserError for a mistake."""
-    if options.csv:
-        if options.csv.suffix.lower() != ".csv":
-            raise UserError(f"{options.csv}: the name of the CSV to write must end in .csv")
-        check_not_read("the CSV to write,", options.csv, [options.root])
-    if options.root is None:
+    """Returns the exit status: 1 if a folder could not be read. Raises UserError for a mistake."""
+    if options.shards:
         _index_shards(options.shards)
         return 0
-    if options.shards and options.root.is_file():
-        from datasets.training.image_lists import read_training_csv  # imports torch, which few uses need
-
-        listed, listing = read_training_csv(options.root), FolderListing()
-        if listed.shards is not None:
-            raise UserError(f"{options.root} lists shards already")
-        paths = [Path(listed.path(index)) for index in range(len(listed.paths))]
-    else:
-        paths, listing = list_training_images(options.root, options.all)
-    status = 1 if listing.unreadable else 0
-    if options.csv:
-        write_csv(options.csv, (PATH_COLUMN,), ([str(path)] for path in paths))
-        log.info(f"{len(paths):,d} images{listing.account()}: {options.csv}")
-    if options.shards:
-        status = max(status, _write_shards(paths, listing, options.shards, options.shard_megabytes))
-    return status
+    if options.csv.suffix.lower() != ".csv":
+        raise UserError(f"{options.csv}: the name of the CSV to write must end in .csv")
+    paths, listing = list_training_images(options.root, options.all)
+    write_csv(options.csv, (PATH_COLUMN,), ([path] for path in paths))
+    log.info(f"{len(paths):,d} images{listing.account()}: {options.csv}")
+    return 1 if listing.unreadable else 0
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m datasets.training_csv",
-        description="Lists the training images in a CSV, or copies them into tar shards.",
+        prog="python -m datasets.training_csv", description="Lists the training images in a CSV, or indexes tar shards."
     )
     add = parser.add_argument
-    add("root", type=Path, nargs="?", help="folder of the training images; with --shards also a training CSV")
-    add("csv", type=Path, nargs="?", help="the CSV to write; may be omitted with --shards")
+    add("root", type=Path, nargs="?", help="folder of the training images")
+    add("csv", type=Path, nargs="?", help="the CSV to write")
     add("--all", action="store_true", help="list every image below the folder, whatever its layout")
-    add(
-        "--shards",
-        type=Path,
-        metavar="DIR",
-        help="copy the images into tar shards in this folder, and continue there after an interruption; without a "
-        "folder of images, write the missing indexes of the shards in DIR",
-    )
-    add(
-        "--shard_megabytes",
-        type=int,
-        default=SHARD_MEGABYTES,
-        metavar="MB",
-        help=f"largest size of a shard (default: {SHARD_MEGABYTES})",
-    )
+    add("--shards", type=Path, metavar="DIR", help="write the missing indexes of the tar shards in DIR instead")
     options = parser.parse_args()
-    if options.shards is None and options.csv is None:
-        parser.error("name the folder of images and the CSV to write, or --shards DIR")
-    if options.shard_megabytes < 1:
-        parser.error(f"--shard_megabytes {options.shard_megabytes} must be at least 1")
+    if options.root is not None if options.shards else options.csv is None:
+        parser.error("name the folder of images and the CSV to write, or --shards DIR alone")
     log.set_script("datasets.training_csv")
-    run_script(lambda: run(options), "interrupted; the same command continues" if options.shards else "interrupted")
+    run_script(lambda: run(options))
 
 
 if __name__ == "__main__":

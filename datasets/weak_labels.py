@@ -11,8 +11,8 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -34,8 +34,7 @@ ORDERED = tuple(name for name, kind in DISTORTIONS.items() if kind.ordered)
 """The kinds whose quality falls from level to level."""
 
 
-@dataclass(frozen=True)
-class Version:
+class Version(NamedTuple):
     """What is done to a photograph: a kind at a level, 1 to 5; None and 0 for an undistorted one."""
 
     photograph: int
@@ -99,39 +98,27 @@ def write_weak_labels(
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m datasets.weak_labels",
-        description="Writes undistorted and distorted versions of photographs; their scores fall with the level of "
-        "distortion.",
+        description="Writes undistorted and distorted versions of photographs, with scores that fall by the level.",
     )
-    parser.add_argument("photographs", help="undistorted photographs: a folder, a table (.csv) or a list (.txt)")
-    parser.add_argument("folder", type=Path, help="new folder to write the images and mos.csv to")
-    parser.add_argument(
+    add = parser.add_argument
+    add("photographs", help="undistorted photographs: a folder, a table (.csv) or a list (.txt)")
+    add("folder", type=Path, help="new folder to write the images and mos.csv to")
+    add(
         "--undistorted",
         type=int,
         default=800,
-        help="number of undistorted images; with fewer photographs, one of each (default: %(default)s)",
+        help="undistorted images, at most one each (default: %(default)s)",
     )
-    parser.add_argument(
-        "--distorted", type=int, help="number of distorted images (default: a quarter of the undistorted ones)"
-    )
-    parser.add_argument("--best", type=float, default=75, help="score without distortion (default: %(default)g)")
-    parser.add_argument(
-        "--per_level",
-        type=float,
-        default=8,
-        help="points that a level takes; negative where lower is better (default: %(default)g)",
-    )
-    parser.add_argument("--seed", type=int, default=0, help="random seed (default: %(default)s)")
+    add("--distorted", type=int, help="number of distorted images (default: a quarter of the undistorted ones)")
+    add("--best", type=float, default=75, help="score without distortion (default: %(default)g)")
+    add("--per_level", type=float, default=8, help="points of a level, < 0 if lower is better (default: %(default)g)")
+    add("--seed", type=int, default=0, help="random seed (default: %(default)s)")
     options = parser.parse_args()
-    for name in ("undistorted", "distorted", "seed"):
-        if (getattr(options, name) or 0) < 0:
-            parser.error(f"--{name} {getattr(options, name)} must be at least 0")
-    for name in ("best", "per_level"):
-        if not math.isfinite(getattr(options, name)):
-            parser.error(f"--{name} {getattr(options, name)} is not a finite number")
-    if options.per_level == 0:
-        parser.error("--per_level 0 would score all levels alike; a negative one is for scores where lower is better")
-    if options.undistorted == 0 and not options.distorted:
-        parser.error("--undistorted 0 needs --distorted of at least 1")
+    numbers = [options.undistorted, options.distorted or 0]
+    if min(*numbers, options.seed) < 0 or not any(numbers):
+        parser.error("--undistorted, --distorted and --seed must be at least 0, and not both numbers of images 0")
+    if not (math.isfinite(options.best) and math.isfinite(options.per_level) and options.per_level):
+        parser.error("--best and --per_level must be finite, and --per_level not 0, which scores all levels alike")
 
     def work() -> int:
         folder = options.folder

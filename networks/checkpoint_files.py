@@ -25,8 +25,6 @@ State = dict[str, torch.Tensor]
 _NOT_GIVEN = (errno.EACCES, errno.EPERM, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ESTALE)
 """Errors of the system that say nothing of a file's content; a damaged one can raise others, such as EINVAL."""
 
-_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tar")
-
 
 class UnreadableFileError(UserError):
     """The system does not give a file's content now (rights, memory, a disk's error): the file may be sound."""
@@ -40,7 +38,8 @@ def read_file(path: str | os.PathLike, mmap: bool = False) -> dict[str, Any]:
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(_why_no_file(path))
+        why = "is not a file; name the file with the weights" if path.exists() else "does not exist"
+        raise UserError(f"checkpoint {path} {why}")
     try:
         if _is_safetensors(path):
             return safetensors.torch.load_file(path)
@@ -50,13 +49,9 @@ def read_file(path: str | os.PathLike, mmap: bool = False) -> dict[str, Any]:
             warnings.simplefilter("ignore")  # on TorchScript archives, which are refused below
             content = torch.load(path if mmap else file, map_location="cpu", weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
-        forbidden = re.search(
-            r"GLOBAL (\S+) was not an allowed|Unsupported global: GLOBAL (\S+)|global (\S+)", str(error)
-        )
-        if forbidden and ("nsupported global" in str(error) or "not an allowed global" in str(error)):
-            name = next(group for group in forbidden.groups() if group)
+        if forbidden := re.search(r"[Uu]nsupported (?:global: )?GLOBAL (\S+)", str(error)):
             raise UserError(
-                f"checkpoint {path} is unsafe: reading it would run code ({name}). "
+                f"checkpoint {path} is unsafe: reading it would run code ({forbidden[1]}). "
                 "Ask its author for the weights alone (a state_dict or a .safetensors file)"
             ) from None
         raise UserError(f"checkpoint {path} {_name_content(path) or 'is not a checkpoint, or is damaged'}") from None
@@ -72,14 +67,6 @@ def read_file(path: str | os.PathLike, mmap: bool = False) -> dict[str, Any]:
     return content
 
 
-def _why_no_file(path: Path) -> str:
-    """A sentence on a path that is no file; it names what may be meant in a folder."""
-    if not path.is_dir():
-        return f"{path} is not a file" if path.exists() else f"checkpoint {path} does not exist"
-    inside = sorted(child.name for child in path.iterdir() if child.suffix in _SUFFIXES)
-    return f"{path} is a folder; name the file with the weights" + (f": {', '.join(inside[:4])}" if inside else "")
-
-
 _STARTS = {
     b"version https://git-lfs": "is a Git LFS pointer, whose content is fetched by 'git lfs pull'",
     b"<!doctype html": "is a web page; the download failed",
@@ -92,7 +79,7 @@ def _name_content(path: Path) -> str:
     with open(path, "rb") as file:
         start = file.read(512).lower()
     if not start.strip(b"\0"):
-        return "begins with zeros alone, as after a download that was cut off" if start else "is empty"
+        return "is empty, or begins with zeros, as after a download that was cut off"
     for magic, sentence in _STARTS.items():
         if start.startswith(magic):
             return sentence

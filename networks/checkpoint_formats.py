@@ -42,16 +42,13 @@ SECONDARY = frozenset(("k", "key", "ema", "momentum", "target", "student"))
 class Checkpoint:
     """An encoder in a file, ``encoder`` under the layer names of torchvision or timm.
 
-    ``path`` leads to the dictionary ``state`` in the file's ``content``. There the encoder's tensors are those of
-    ``names``, which all begin with ``prefix``.
+    ``path`` leads to its dictionary in the file's ``content``. There the names of its tensors begin with ``prefix``.
     """
 
     content: dict[str, Any]
     path: tuple[str, ...]
-    state: State
     prefix: str
     encoder: State
-    names: frozenset[str]
 
     @property
     def architecture(self) -> str | None:
@@ -156,10 +153,10 @@ def _resnets(content: dict[str, Any], path: tuple[str, ...], state: State) -> It
             layers = _sequential_layers(local, sorted(children, key=int))
         else:
             continue
-        own = {name: name.partition(".") for name in local if name.partition(".")[0] in layers}
-        encoder = {f"{layers[layer]}.{rest}": local[name] for name, (layer, _, rest) in own.items()}
+        parts = {name: name.partition(".") for name in local}
+        encoder = {f"{layers[one]}.{rest}": local[name] for name, (one, _, rest) in parts.items() if one in layers}
         if _is_resnet(encoder):
-            yield Checkpoint(content, path, state, prefix, encoder, frozenset(prefix + name for name in own))
+            yield Checkpoint(content, path, prefix, encoder)
 
 
 def _lite0s(content: dict[str, Any], path: tuple[str, ...], state: State) -> Iterator[Checkpoint]:
@@ -171,7 +168,7 @@ def _lite0s(content: dict[str, Any], path: tuple[str, ...], state: State) -> Ite
             continue
         local = without_prefix(state, prefix)
         encoder = {name: value for name, value in local.items() if name.partition(".")[0] in layers}
-        yield Checkpoint(content, path, state, prefix, encoder, frozenset(prefix + name for name in encoder))
+        yield Checkpoint(content, path, prefix, encoder)
 
 
 def _is_resnet(encoder: State) -> bool:
@@ -201,11 +198,6 @@ def _sequential_layers(local: State, stages: Sequence[str]) -> dict[str, str]:
 def without_prefix(state: State, prefix: str) -> State:
     """The entries whose names begin with ``prefix``, under the rest of their names."""
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
-
-
-def with_prefix(state: State, prefix: str) -> State:
-    """All entries, under names that begin with ``prefix``."""
-    return {prefix + name: value for name, value in state.items()}
 
 
 def _shapes(state: State) -> dict[str, tuple[int, ...]]:

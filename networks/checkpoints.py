@@ -1,7 +1,7 @@
-"""``python -m networks.checkpoints FILE`` describes a checkpoint: format, architecture, head, epoch, fingerprint.
+"""``python -m networks.checkpoints FILE`` describes a checkpoint: architecture, place of the encoder, fingerprint.
 
-It also says where in the file the encoder is, and which tensors are left out. With ``--export OUT.safetensors`` it
-writes the encoder alone, which ``load_encoder`` reads, too; ``--float16`` rounds it to half the size.
+With ``--export OUT.safetensors`` it writes the encoder alone, which ``load_encoder`` reads, too; ``--float16`` rounds
+it to half the size.
 """
 
 import argparse
@@ -34,7 +34,6 @@ def describe(file: Path, export: Path | None, float16: bool = False) -> None:
     # These import torch, which --help does not need.
     import safetensors.torch
 
-    from .checkpoint_contents import epoch, head_kind, left_out, program
     from .checkpoint_formats import describe_differences, fingerprint, read_checkpoint
 
     if export and export.suffix != ".safetensors":
@@ -42,13 +41,9 @@ def describe(file: Path, export: Path | None, float16: bool = False) -> None:
     if export:
         check_not_read("--export", export, [file])
     checkpoint = read_checkpoint(file)
-    log.info(f"format        {program(checkpoint)}")
     log.info(f"architecture  {checkpoint.architecture or f'unknown ({describe_differences(checkpoint.encoder)})'}")
-    log.info(f"head          {head_kind(checkpoint)}")
     log.info(f"encoder       {checkpoint.location}")
-    log.info(f"left out      {', '.join(left_out(checkpoint)) or 'nothing'}")
-    n_epochs = epoch(checkpoint)
-    log.info(f"epoch         {'unknown' if n_epochs is None else n_epochs}")
+    log.info(f"epoch         {checkpoint.content.get('epoch', 'unknown')}")
     log.info(f"fingerprint   {fingerprint(checkpoint.encoder)}")
     if export:
         with whole_file(export) as temporary:

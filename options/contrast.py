@@ -226,12 +226,6 @@ class ContrastOptions:
         return epoch % self.save_freq == 0 or epoch == self.epochs
 
     @property
-    def n_kept(self) -> int:
-        """The number of ``ckpt_epoch_N.pth`` at the end of the run."""
-        n_named = sum(map(self.keeps, range(1, self.epochs + 1)))
-        return min(n_named, self.keep or n_named)
-
-    @property
     def run_name(self) -> str:
         """The name of this run's folder, below ``model_path`` and ``tb_path``; options with ``in_name`` come last."""
         swap = "swap" if self.swap_crops else "noswap"

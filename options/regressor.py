@@ -31,8 +31,8 @@ class RegressorOptions:
     kind: str | None = option(None, "features to use (default: those that are there)", choices=CHOICES)
     scores: Path | None = option(
         None,
-        "table (.csv, .tsv or .xlsx) with the columns image and mos, and optionally group, split, kind, level, std and "
-        "n_raters; required, unless --database is given",
+        "table (.csv, .tsv or .xlsx) with the columns image and mos, and optionally group, split, std and n_raters; "
+        "required, unless --database is given",
     )
     database: str | None = option(None, "read the scores from the database's label files", choices=DATABASES)
     root: Path | None = option(None, "folder where the database was unpacked")
@@ -56,11 +56,11 @@ class RegressorOptions:
     )  # fmt: skip
 
     splits: str | None = option(
-        None, "FILE: published splits, a CSV (pyiqa's meta-information) or a folder of train.npy, val.npy and test.npy "
-        "(default: official where there is one, else random)",
+        None, "FILE: published splits, a CSV of pyiqa's meta-information (default: official where there is one, else "
+        "random)",
         group="protocol", metavar="official|random|FILE",
     )  # fmt: skip
-    write_splits: Path | None = option(None, "write the splits there: a .csv, or a folder of .npy files")
+    write_splits: Path | None = option(None, "write the splits there", metavar="CSV")
     n_splits: int = option(N_SPLITS, "number of random splits", at_least=1)
     shares: tuple[float, float, float] = option(SHARES, "train, validation and test shares of a random split", above=0)
     seed: int = option(0, "random seed for splits and bootstrap", at_least=0)
@@ -80,7 +80,7 @@ class RegressorOptions:
     ridge_alphas: tuple[float, ...] | None = option(None, "penalties (default: 28, from 1e-3 to 1e6)", above=0)
     elasticnet_alphas: tuple[float, ...] | None = option(None, "penalties (default: 9, from 1e-3 to 10)", above=0)
     l1_ratios: tuple[float, ...] | None = option(
-        None, "l1_ratio of ElasticNet (default: 0.1,0.5,0.9)", above=0, at_most=1
+        None, "l1_ratio of ElasticNet (default: 0.1,0.5,0.9)", above=0, at_most=0.99
     )
 
     output: Path = option(

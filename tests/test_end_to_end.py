@@ -12,14 +12,13 @@ import torch
 import torchvision
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from datasets.training.shards import write_shards
 from learning.contrastive.probe import Probe
 from learning.contrastive.training_state import Position
 from learning.distributed.environment import ProcessContext
 from networks import load_encoder
 from networks.errors import UserError
 from options.contrast import parse_contrast_options
-from tests.images import write_labelled, write_training_set
+from tests.images import write_labelled, write_shards, write_training_set
 from tests.runs import (
     PYTHON,
     SMALL,

@@ -8,8 +8,7 @@ small file in exactly that form for each.
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -96,65 +95,22 @@ def _koniq(root: Path) -> pd.DataFrame:
     return score_table(scores["image"], scores["mos"], splits=splits, std=scores["std"], n_raters=scores["n_raters"])
 
 
-KADID_KINDS = (
-    "Gaussian blur", "lens blur", "motion blur", "color diffusion", "color shift", "color quantization",
-    "color saturation 1", "color saturation 2", "JPEG2000", "JPEG", "white noise", "white noise in color component",
-    "impulse noise", "multiplicative noise", "denoise", "brighten", "darken", "mean shift", "jitter",
-    "non-eccentricity patch", "pixelate", "quantization", "color block", "high sharpen", "contrast change",
-)  # fmt: skip
-"""Kinds 1 to 25 of KADID-10k (Lin, Hosu, Saupe, QoMEX 2019)."""
-
-TID_KINDS = (
-    "additive Gaussian noise", "noise in color components", "spatially correlated noise", "masked noise",
-    "high frequency noise", "impulse noise", "quantization noise", "Gaussian blur", "image denoising",
-    "JPEG", "JPEG2000", "JPEG transmission errors", "JPEG2000 transmission errors",
-    "non eccentricity pattern noise", "local block-wise distortions", "mean shift", "contrast change",
-    "change of color saturation", "multiplicative Gaussian noise", "comfort noise",
-    "lossy compression of noisy images", "color quantization with dither", "chromatic aberrations",
-    "sparse sampling and reconstruction",
-)  # fmt: skip
-"""Kinds 1 to 24 of TID2013 (Ponomarenko et al., Signal Process. Image Commun. 30, 2015); TID2008 has the first 17."""
-
-
 @database("kadid", "KADID-10k")
 def _kadid(root: Path) -> pd.DataFrame:
     """Its "dmos" is the mean of ratings of degradation: 5 is imperceptible. Its "var" is their standard deviation:
     I01_01_01.png has 4.57 and 0.496, as 17 fives and 13 fours have.
     """
     labels = read_labels(root / "dmos.csv", "dist_img", "dmos", ("ref_img",), std="var")
-    kinds, levels = _kinds_and_levels(labels["image"], KADID_KINDS, root / "dmos.csv")
-    return score_table(
-        labels["image"], labels["mos"], groups=labels["ref_img"], std=labels["std"], kinds=kinds, levels=levels
-    )
-
-
-def _kinds_and_levels(images: Iterable[str], names: tuple[str, ...], path: Path) -> tuple[list[str], list[str]]:
-    """The kind and the level in file names of the form I01_02_3.bmp: reference, number of the kind, level.
-
-    A kind is its number in two digits, so that kinds sort as in the database, and its name from ``names``.
-    """
-    kinds, levels = [], []
-    for image in images:
-        found = _KIND_AND_LEVEL.fullmatch(image)
-        if found is None or not 1 <= int(found[1]) <= len(names):
-            raise UserError(f"label file {path}: {visible(image)} does not name a kind of distortion and a level")
-        kinds.append(f"{int(found[1]):02d} {names[int(found[1]) - 1]}")
-        levels.append(str(int(found[2])))
-    return kinds, levels
-
-
-_KIND_AND_LEVEL = re.compile(r"[iI]\d+_(\d+)_(\d+)\.\w+", re.ASCII)
+    return score_table(labels["image"], labels["mos"], groups=labels["ref_img"], std=labels["std"])
 
 
 @database("tid2008", "TID2008")
 @database("tid2013", "TID2013")
 def _tid(root: Path) -> pd.DataFrame:
     """mos_std.txt is not read: its values are those of the mean, about 0.13, not of single ratings."""
-    path = root / "mos_with_names.txt"
-    labels = read_pairs(path, image_first=False)
+    labels = read_pairs(root / "mos_with_names.txt", image_first=False)
     groups = [name.split("_")[0].upper() for name in labels["image"]]
-    kinds, levels = _kinds_and_levels(labels["image"], TID_KINDS, path)
-    return score_table(labels["image"], labels["mos"], groups=groups, kinds=kinds, levels=levels)
+    return score_table(labels["image"], labels["mos"], groups=groups)
 
 
 LIVE_FOLDERS = {"jp2k": 227, "jpeg": 233, "wn": 174, "gblur": 174, "fastfading": 174}
@@ -162,7 +118,7 @@ LIVE_FOLDERS = {"jp2k": 227, "jpeg": 233, "wn": 174, "gblur": 174, "fastfading":
 
 @database("live", "LIVE release 2", "In its DMOS lower is better; they are inverted: mos = 100 - DMOS.")
 def _live(root: Path) -> pd.DataFrame:
-    """The undistorted entries, which repeat the references in every folder, are left out. There are no levels."""
+    """The undistorted entries, which repeat the references in every folder, are left out."""
     realigned = root / "dmos_realigned.mat"
     path = realigned if realigned.exists() else root / "dmos.mat"
     dmos, undistorted = read_matrix(path, NUMBERS, "dmos_new" if path == realigned else "dmos", "orgs")
@@ -170,22 +126,16 @@ def _live(root: Path) -> pd.DataFrame:
     images = [f"{folder}/img{number}.bmp" for folder, n in LIVE_FOLDERS.items() for number in range(1, n + 1)]
     check_length(path, len(images), dmos, undistorted)
     check_length(root / "refnames_all.mat", len(images), references)
-    kinds = [image.split("/")[0] for image in images]
-    table = score_table(images, 100 - dmos.astype(np.float64), groups=references, kinds=kinds)
+    table = score_table(images, 100 - dmos.astype(np.float64), groups=references)
     return table[undistorted == 0].reset_index(drop=True)
 
 
 @database("csiq", "CSIQ", "In its DMOS lower is better; they are inverted: mos = 1 - DMOS.")
 def _csiq(root: Path) -> pd.DataFrame:
     """A file name is reference.kind.level.png."""
-    path = root / "csiq_label.txt"
-    labels = read_pairs(path, image_first=True)
-    parts = [name.split(".") for name in labels["image"]]
-    for image, of_image in zip(labels["image"], parts, strict=True):
-        if len(of_image) != 4:
-            raise UserError(f"label file {path}: {visible(image)} does not name a reference, a kind and a level")
-    groups, kinds, levels, _ = map(list, zip(*parts, strict=True))
-    return score_table(labels["image"], 1 - labels["mos"], groups=groups, kinds=kinds, levels=levels)
+    labels = read_pairs(root / "csiq_label.txt", image_first=True)
+    groups = [name.split(".")[0] for name in labels["image"]]
+    return score_table(labels["image"], 1 - labels["mos"], groups=groups)
 
 
 CLIVE_TRAINING_IMAGES = 7
@@ -235,10 +185,8 @@ def _flive_labels(path: Path) -> pd.DataFrame:
 
 @database("livemd", "LIVE Multiply Distorted", "In its DMOS lower is better; they are inverted: mos = 100 - DMOS.")
 def _livemd(root: Path) -> pd.DataFrame:
-    """Part 1 is blur followed by JPEG, part 2 blur followed by noise, of the same references. A name such as
-    iceskater_blur2_jpeg0.bmp gives the level of both; 0 means that it was not applied. So no single level is read.
-    """
-    images, mos, groups, kinds = [], [], [], []
+    """Part 1 is blur followed by JPEG, part 2 blur followed by noise, of the same references."""
+    images, mos, groups = [], [], []
     for part, folder in (("Part 1", "blurjpeg"), ("Part 2", "blurnoise")):
         lists, scores = root / part / "Imagelists.mat", root / part / "Scores.mat"
         files, references = read_matrix(lists, NAMES, "distimgs", "refimgs")
@@ -253,16 +201,7 @@ def _livemd(root: Path) -> pd.DataFrame:
         images += [f"{part}/{folder}/{files[row]}" for row in distorted]
         mos += [100 - float(dmos[row]) for row in distorted]
         groups += [references[at[row]] for row in distorted]
-        kinds += [_livemd_kind(files[row]) for row in distorted]
-    return score_table(images, mos, groups=groups, kinds=kinds)
-
-
-def _livemd_kind(image: str) -> str | None:
-    """For example "blur" or "blur and jpeg"; None for a file name in another form."""
-    found = re.fullmatch(r".*_(blur)(\d)_(jpeg|noise)(\d)\.\w+", image, re.ASCII)
-    if found is None:
-        return None
-    return " and ".join(name for name, level in (found.group(1, 2), found.group(3, 4)) if level != "0") or None
+    return score_table(images, mos, groups=groups)
 
 
 @database("pipal", "PIPAL")

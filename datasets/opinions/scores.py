@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from common import log
 from datasets.images.lists import PATH_COLUMNS
 from datasets.opinions.label_files import read_labels
 from datasets.opinions.tables import frame, visible
@@ -28,20 +27,19 @@ SPLIT_NAMES = {
 """Name of a part of an official split in label files -> its name here."""
 
 
-OPTIONAL_TEXTS = ("group", "split", "kind", "level")
+OPTIONAL_TEXTS = ("group", "split")
 """Columns of a table of scores that hold text and may be missing."""
 
 
 @dataclass(frozen=True)
 class OpinionScores:
-    """A table with the columns image, mos, group, split, std, n_raters, kind and level; one row per image.
+    """A table with the columns image, mos, group, split, std and n_raters; one row per image.
 
     ``image`` is the path as the label file gives it. ``mos`` is float64; higher is better. Images of one ``group``
     (a reference image, a scene) must be on the same side of a split. ``split`` is train, validation or test.
     ``std`` is the standard deviation of the single ratings of an image, in units of ``mos``, and ``n_raters`` their
-    number. ``kind`` is the kind of distortion and ``level`` its level, both as text. ``std`` and ``n_raters`` are NaN
-    and the other optional columns None where the data set has none. ``inversion`` is a sentence on how scores were
-    inverted in which lower is better; it is empty where none were.
+    number. ``std`` and ``n_raters`` are NaN and the other optional columns None where the data set has none.
+    ``inversion`` is a sentence on how scores were inverted in which lower is better; it is empty where none were.
     """
 
     table: pd.DataFrame
@@ -62,7 +60,7 @@ class OpinionScores:
     @property
     def groups(self) -> np.ndarray | None:
         """(n,) group of each image, or None; an image without a group is a group of its own."""
-        return None if self._texts("group") is None else self._every_group()
+        return None if self.table["group"].isna().all() else self._every_group()
 
     def _every_group(self) -> np.ndarray:
         rows = zip(self.images, self.table["group"], strict=True)
@@ -71,20 +69,7 @@ class OpinionScores:
     @property
     def official_split(self) -> np.ndarray | None:
         """(n,) of train, validation and test, or None."""
-        return self._texts("split")
-
-    @property
-    def kinds(self) -> np.ndarray | None:
-        """(n,) kind of distortion of each image, None for an image without one; None where no image has one."""
-        return self._texts("kind")
-
-    @property
-    def levels(self) -> np.ndarray | None:
-        """(n,) level of distortion of each image, None for an image without one; None where no image has one."""
-        return self._texts("level")
-
-    def _texts(self, column: str) -> np.ndarray | None:
-        return None if self.table[column].isna().all() else self.table[column].to_numpy(object)
+        return None if self.table["split"].isna().all() else self.table["split"].to_numpy(object)
 
     @property
     def std(self) -> np.ndarray | None:
@@ -113,12 +98,10 @@ def score_table(
     splits: Iterable[str | None] | None = None,
     std: ArrayLike | None = None,
     n_raters: ArrayLike | None = None,
-    kinds: Iterable[str | None] | None = None,
-    levels: Iterable[str | None] | None = None,
 ) -> pd.DataFrame:
     """The table of an ``OpinionScores`` from its columns, (n,) each."""
     images = list(images)
-    texts = {"group": groups, "split": splits, "kind": kinds, "level": levels}
+    texts = {"group": groups, "split": splits}
     numbers = {"mos": mos, "std": std, "n_raters": n_raters}
     given = {name: [None] * len(images) if column is None else list(column) for name, column in texts.items()}
     table = frame({"image": images, **given})
@@ -128,7 +111,7 @@ def score_table(
 
 
 def read_scores(csv_path: str | os.PathLike, lower_is_better: bool = False) -> OpinionScores:
-    """A table with the columns image (or Image_path) and mos, optionally group, split, std, n_raters, kind and level.
+    """A table with the columns image (or Image_path) and mos, optionally group, split, std and n_raters.
 
     ``lower_is_better`` (difference scores) inverts the sign. Raises UserError as ``read_labels`` does, and with the
     line for an unknown part of a split.
@@ -140,27 +123,13 @@ def read_scores(csv_path: str | os.PathLike, lower_is_better: bool = False) -> O
     columns = score_table(
         table["image"],
         -table["mos"] if lower_is_better else table["mos"],
-        groups=_read_groups(table["group"], where) if "group" in table else None,
+        groups=_read_labels(table["group"]) if "group" in table else None,
         splits=read_splits(table["split"], where) if "split" in table else None,
         std=table["std"],
         n_raters=table["n_raters"],
-        kinds=_read_labels(table["kind"]) if "kind" in table else None,
-        levels=_read_labels(table["level"]) if "level" in table else None,
     )
     inversion = "The signs of the scores are inverted, since lower is better in the file." if lower_is_better else ""
     return OpinionScores(columns, str(csv_path), inversion)
-
-
-def _read_groups(column: pd.Series, where: str) -> list[str | None]:
-    """Names of groups in one Unicode form, without blanks around them; a warning where only their case differs."""
-    groups = _read_labels(column)
-    spellings: dict[str, str] = {}
-    for group in filter(None, groups):
-        other = spellings.setdefault(group.casefold(), group)
-        if other != group:
-            log.warning(f"{where}: groups {visible(other)} and {visible(group)} differ in case only, and count as two")
-            break
-    return groups
 
 
 def _read_labels(column: pd.Series) -> list[str | None]:
@@ -208,10 +177,8 @@ def with_identical_grouped(scores: OpinionScores, digests: Sequence[str | None])
     """The scores with images of the same content in one group, so that no split parts them.
 
     ``digests`` (n,) belong to the rows of ``scores``; None where a digest is not known. Groups that share a content
-    become one group, under the name of the first of them. Raises ValueError for another number of digests.
+    become one group, under the name of the first of them.
     """
-    if len(digests) != len(scores):
-        raise ValueError(f"{len(digests)} digests for {len(scores)} images")
     identical = identical_images(digests)
     if not identical:
         return scores

@@ -262,19 +262,13 @@ def _columns(header: list[str], names: Sequence[str]) -> dict[str, int]:
 def _with_points(texts: list[str], lines: list[int], where: str) -> list[str]:
     """Numbers with a point for each decimal comma; UserError where a comma can also separate thousands."""
     commas = [row for row, text in enumerate(texts) if "," in text]
-    first = f"{where} cannot be read: line {lines[commas[0]]}: {visible(texts[commas[0]])}"
-    pointed = next((row for row, text in enumerate(texts) if "." in text), None)
-    if pointed is not None:
-        raise UserError(
-            f"{first} has a comma and line {lines[pointed]}: {visible(texts[pointed])} a point; write all numbers "
-            "with a decimal point"
-        )
     # Where each number has a comma, three digits behind it are decimals, not thousands.
-    if len(commas) < len(texts) and all(_THOUSANDS.fullmatch(texts[row]) for row in commas):
-        text = texts[commas[0]]
+    thousands = len(commas) < len(texts) and all(_THOUSANDS.fullmatch(texts[row]) for row in commas)
+    if thousands or any("." in text for text in texts):
         raise UserError(
-            f"{first} can be {text.replace(',', '.')} or {text.replace(',', '')}; write numbers with a decimal point "
-            "and without separators of thousands"
+            f"{where} cannot be read: line {lines[commas[0]]}: the comma in {visible(texts[commas[0]])} can be a "
+            "decimal one or separate thousands, as other numbers have points or no comma; write all numbers with a "
+            "decimal point"
         )
     return [text.replace(",", ".") for text in texts]
 

@@ -54,25 +54,12 @@ def build_views(method: str, size: int) -> v2.Transform:
 
     "MoCo" is version 1's view: colour jitter is stronger and always on, and there is no blur. Any other name is 2's.
     """
+    crop, grey, flip = v2.RandomResizedCrop(size, scale=(0.2, 1)), v2.RandomGrayscale(0.2), v2.RandomHorizontalFlip()
+    jitter = v2.ColorJitter(0.4, 0.4, 0.4)
     if method == "MoCo":
-        return v2.Compose(
-            [
-                v2.RandomResizedCrop(size, scale=(0.2, 1), antialias=True),
-                v2.RandomGrayscale(0.2),
-                v2.ColorJitter(0.4, 0.4, 0.4),
-                HueJitter(0.4),
-                v2.RandomHorizontalFlip(),
-            ]
-        )
-    return v2.Compose(
-        [
-            v2.RandomResizedCrop(size, scale=(0.2, 1), antialias=True),
-            v2.RandomApply([v2.ColorJitter(0.4, 0.4, 0.4), HueJitter(0.1)], p=0.8),
-            v2.RandomGrayscale(0.2),
-            v2.RandomApply([GaussianBlur((0.1, 2.0))], p=0.5),
-            v2.RandomHorizontalFlip(),
-        ]
-    )
+        return v2.Compose([crop, grey, jitter, HueJitter(0.4), flip])
+    jitter, blur = v2.RandomApply([jitter, HueJitter(0.1)], p=0.8), v2.RandomApply([GaussianBlur((0.1, 2.0))], p=0.5)
+    return v2.Compose([crop, jitter, grey, blur, flip])
 
 
 class ContentAwareDataset(EpochImages):

@@ -14,20 +14,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from common import log
 from common.names import PATH_COLUMN
 from datasets.images.folders import scan_folder
 from datasets.images.lists import LIST_SUFFIX, paths_in_list
 from datasets.opinions.tables import IMAGE, read_csv
-from datasets.training.shards import SHARD, ShardImages, find_shards, list_shard_images
+from datasets.training.shards import SHARDS, ShardImages, find_shards, list_shard_images
 from networks.errors import UserError
 from networks.images.formats import MAX_PIXELS
 from networks.images.reading import read_image
-
-COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
-"""Endings of shards that are refused, with the program that decompresses them."""
-
-SHARDS = (SHARD, *COMPRESSED)
 
 _SUBSTITUTES = 10
 """Number of images that are tried in place of an unreadable one."""
@@ -103,10 +97,6 @@ def read_training_csv(csv_path: str | os.PathLike) -> TrainingImages:
         )
     if path.is_dir():
         source, shards = f"folder {csv_path}", find_shards(path)
-        compressed = sorted(os.fspath(path / name) for name in os.listdir(path) if name.endswith(COMPRESSED))
-        if shards and compressed:
-            log.warning(f"{source}: {len(compressed)} compressed tar files are left out (first: {compressed[0]})")
-        shards = shards or compressed
         if not shards:
             raise UserError(f"{source} holds no tar files; `python -m datasets.training_csv` lists images")
     elif path.suffix.lower() == LIST_SUFFIX:

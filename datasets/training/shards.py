@@ -1,4 +1,4 @@
-"""Images in tar files (shards): read one by one in any order, never extracted; and copied into shards.
+"""Images in tar files (shards): read one by one in any order, never extracted.
 
 The format is WebDataset's: plain tar files of images. The webdataset library itself streams through a shuffle buffer
 and cannot continue at an exact step. Here a list of places (shard, offset, size) gives each image by its index, so that
@@ -21,33 +21,22 @@ from typing import NamedTuple
 import numpy as np
 
 from common import log
-from common.atomic_files import remove_leftovers, whole_file
-from common.folder_lock import hold
+from common.atomic_files import whole_file
 from common.progress_bar import ProgressBar
 from datasets.images.folders import THUMBNAILS, FolderListing, is_system_folder, reason_to_leave_out
 from networks.errors import UserError
 from networks.images.formats import starts_like_an_image
-from networks.images.reading import open_image_file
 
-SHARD = ".tar"
+SHARDS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
+"""Endings of shards. Compressed ones are refused."""
+
 INDEX = ".index.json"
 """Ending, after ``.tar``, of the file that lists the images of a shard."""
 
 MAX_OPEN = 128
 """Number of shards that a process keeps open."""
 
-SHARD_NAME = "shard-{:06d}.tar"
-
-SHARD_MEGABYTES = 1000
-"""Default limit of a shard. 740,000 images of 150 kB are 111 shards, fewer than a process keeps open."""
-
-_HEADERS = 4 * tarfile.BLOCKSIZE
-"""Bytes reserved for the headers of a member with a long name, and for the end of the shard."""
-
 SPECIAL = "links, sparse and special files"
-
-_COMPRESSED = {b"\x1f\x8b": "gunzip", b"BZh": "bunzip2", b"\xfd7zXZ": "unxz", b"(\xb5/\xfd": "unzstd"}
-"""How compressed files begin, and what decompresses them."""
 
 _START = 32
 """Bytes by which an image without an ending is recognised."""
@@ -78,7 +67,7 @@ class Shard:
 
 def find_shards(folder: str | os.PathLike) -> list[str]:
     """The tar files in ``folder``, sorted; without hidden ones, which are being written."""
-    names = sorted(name for name in os.listdir(folder) if name.endswith(SHARD) and not name.startswith("."))
+    names = sorted(name for name in os.listdir(folder) if name.endswith(SHARDS) and not name.startswith("."))
     return [os.path.join(folder, name) for name in names]
 
 
@@ -127,11 +116,6 @@ def scan_shard(path: str) -> Shard:
     shard = Shard(path, *_size_and_mtime(path))
     try:
         with open(path, "rb") as file:
-            start = file.read(8)
-            tool = next((tool for magic, tool in _COMPRESSED.items() if start.startswith(magic)), None)
-            if tool:
-                raise UserError(f"shard {path} is compressed; images are read from plain tar files: run {tool} on it")
-            file.seek(0)
             with tarfile.open(fileobj=file, mode="r:", encoding="utf-8", errors="surrogateescape") as tar:
                 while (member := tar.next()) is not None:
                     tar.members.clear()  # type: ignore[attr-defined]  # it would keep all of them
@@ -150,7 +134,9 @@ def scan_shard(path: str) -> Shard:
             # Python ends without an error at a header that it cannot read.
             padding = file.read(tarfile.RECORDSIZE)
     except tarfile.TarError as error:
-        raise UserError(f"shard {path} is damaged or truncated: {error}") from None
+        raise UserError(
+            f"shard {path} is compressed, no tar file, damaged or truncated ({error}); plain tar files are read"
+        ) from None
     except OSError as error:
         raise UserError(f"shard {path} cannot be read: {error.strerror or error}") from None
     if len(padding) < tarfile.BLOCKSIZE:
@@ -254,96 +240,3 @@ def list_shard_images(paths: Sequence[str], source: str) -> ShardImages:
     if left_out.left_out:
         log.info(f"{source}: {account}")
     return images
-
-
-@dataclass
-class Written:
-    """What ``write_shards`` did: images and shards in the folder, images found there already, and what failed."""
-
-    images: int = 0
-    shards: int = 0
-    bytes: int = 0
-    found: int = 0
-    earlier_left_out: int = 0
-    unreadable: list[str] = field(default_factory=list)
-
-
-def write_shards(paths: Sequence[str], folder: Path, megabytes: int = SHARD_MEGABYTES) -> Written:
-    """Copies the images, byte for byte and in this order, into ``shard-000000.tar`` and so on, each with an index.
-
-    A shard has at most ``megabytes``, unless one image is larger. Member names are paths relative to the images' common
-    folder. Each shard is written completely or not at all; shards that an interrupted call has left are kept, and the
-    next images follow. Images that cannot be read, or would not be found in a shard by their names, are left out and
-    reported. Raises UserError where ``folder`` holds shards of other images, or another process is writing there.
-    """
-    absolute = [os.path.abspath(path) for path in paths]
-    common = os.path.commonpath([os.path.dirname(path) for path in absolute])  # noqa: PTH120
-    names = [os.path.relpath(path, common).replace(os.sep, "/") for path in absolute]
-    with hold(folder):
-        remove_leftovers(folder)
-        written = Written()
-        first = _skip_finished(folder, names, written)
-        bar = ProgressBar(len(paths), "image")
-        bar.add(first)
-        contents = _read_files(paths[first:], names[first:], written, bar)
-        content = next(contents, None)
-        while content is not None:
-            path = str(folder / SHARD_NAME.format(written.shards))
-            with whole_file(path) as temporary, tarfile.open(temporary, "w", encoding="utf-8") as tar:
-                end = 0
-                while content is not None and (not end or end + len(content[1]) + _HEADERS <= megabytes * 1_000_000):
-                    tar.addfile(content[0], io.BytesIO(content[1]))
-                    end = tar.offset
-                    written.images += 1
-                    content = next(contents, None)
-            write_index(scan_shard(path))
-            written.shards += 1
-            written.bytes += Path(path).stat().st_size
-        bar.close()
-    return written
-
-
-def _skip_finished(folder: Path, names: list[str], written: Written) -> int:
-    """The position in ``names`` after the images that the shards in ``folder`` hold; writes missing indexes."""
-    position = 0
-    for path in find_shards(folder):
-        expected = SHARD_NAME.format(written.shards)
-        if Path(path).name != expected:
-            raise UserError(f"{folder} holds {Path(path).name} where {expected} is expected; name an empty folder")
-        shard, indexed = read_shard(path)
-        before = position
-        for member in shard.members:  # in the order of ``names``, with gaps where an image was left out
-            try:
-                position = names.index(member.name, position) + 1
-            except ValueError:  # noqa: PERF203  (few members are missing)
-                raise UserError(
-                    f"{path} holds {member.name}, which the list of images does not have there; name an empty folder"
-                ) from None
-        if not indexed:
-            write_index(shard)
-        written.shards += 1
-        written.bytes += shard.size
-        written.images += len(shard.members)
-        written.found += len(shard.members)
-        written.earlier_left_out += position - before - len(shard.members)
-    return position
-
-
-def _read_files(
-    paths: Sequence[str], names: Sequence[str], written: Written, bar: ProgressBar
-) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
-    """The tar header and the content of each file that can be read, and would be found again in a shard."""
-    for path, name in zip(paths, names, strict=True):
-        bar.add(1)
-        header = tarfile.TarInfo(name)
-        try:
-            with open_image_file(path) as file:
-                content = file.read()
-                header.size, header.mtime = len(content), int(os.fstat(file.fileno()).st_mtime)
-            if reason := reason_to_leave_out_member(name, io.BytesIO(content).read):
-                raise UserError(f"image {path} would not be found in a shard ({reason}); rename it")
-            yield header, content
-        except UserError as error:
-            written.unreadable.append(error.sentence)
-        except OSError as error:
-            written.unreadable.append(f"image {path} cannot be read: {error.strerror or error}")

@@ -25,7 +25,7 @@ from learning.contrastive.training_state import (
     read_checkpoint,
 )
 from learning.distributed.environment import ProcessContext
-from learning.distributed.process_group import from_first, from_rank, gather_objects
+from learning.distributed.process_group import from_first
 from networks.errors import UserError
 from options.contrast import ContrastOptions
 
@@ -104,8 +104,6 @@ def open_run(
         if options.resume == AUTO:
             lock()  # before it is read: another process may be writing there
         saved = from_first(lambda: _read_resumed(options, folder), context)
-        if options.resume == AUTO and context.n_nodes > 1:
-            saved = _newest_of_nodes(saved, options, folder, context)
         start = Position()
         if saved:
             start = _continue_from(saved, description, learner, steps_per_epoch)
@@ -214,27 +212,6 @@ def _check_replaced(folder: Path, saved: Saved | None, description: dict[str, An
     raise UserError(
         f"{there.path} is of another run, which this run would replace: {why}; name another --model_path and --tb_path"
     )
-
-
-def _newest_of_nodes(
-    saved: Saved | None, options: ContrastOptions, folder: Path, context: ProcessContext
-) -> Saved | None:
-    """``saved``, which rank 0 has found in ``folder``, or the checkpoint of the node that got farther.
-
-    torchrun numbers the nodes anew when one is replaced. Without a shared file system rank 0 can then be on a node that
-    has none of the run's checkpoints.
-    """
-    own = options.model_path if folder.name == options.model_path.name else options.model_path / folder.name
-    found = newest_checkpoint(own, verify=False) if context.local_rank == 0 else None
-    positions = gather_objects(found.position if found else Position(), context)
-    rank = positions.index(max(positions))
-    if rank == 0:
-        return saved
-    other = from_rank(rank, lambda: newest_checkpoint(own), context)
-    if other is None or (saved and saved.position >= other.position):
-        return saved
-    log.info(f"node {rank // context.local_size} has a newer checkpoint of this run than node 0: it is used")
-    return other
 
 
 def _continue_from(saved: Saved, description: dict[str, Any], learner: Learner, steps_per_epoch: int) -> Position:

@@ -25,7 +25,6 @@ from learning.contrastive.training_state import (
     OF_EPOCH,
     Learner,
     Position,
-    checkpoint_size,
     save_checkpoint,
     share_statistics,
     training_state,
@@ -85,9 +84,6 @@ def train(options: ContrastOptions, backend: str, member: Membership | None) -> 
         if context.is_first:
             write_options(folder, options.in_use | description)
         log.info(f"checkpoints: {folder}")
-        size, n_kept = checkpoint_size(learner), options.n_kept
-        fewer = "; --keep N keeps the last N" if n_kept > 1 and not options.keep else ""
-        log.info(f"to be kept: {n_kept} of about {size / 1e6:,.0f} MB, {n_kept * size / 1e9:,.1f} GB together{fewer}")
         log.info(f"TensorBoard: {tb_folder}")
         batches = epoch_batches(len(dataset), options.batch_size, options.epochs, options.seed, context, start)
         loader = build_loader(dataset, batches, options.num_workers, context, device)

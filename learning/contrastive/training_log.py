@@ -175,10 +175,9 @@ class Progress:
         means = mean_over_processes(values).tolist()
         for step, (loss, _) in zip(self._pending, means, strict=True):
             if not math.isfinite(loss):
-                epoch, number = self._within_epoch(step.position)
                 raise UserError(
-                    f"the loss is {loss} in epoch {epoch}, step {number}: training stopped, the last "
-                    "checkpoint is kept; a lower --learning_rate, --warm or no --amp may help"
+                    f"the loss is {loss} after {step.position}: training stopped, the last checkpoint is kept; a lower "
+                    "--learning_rate, --warm or no --amp may help"
                 )
         if self._writer:
             with self._writing():
@@ -190,12 +189,6 @@ class Progress:
         self._pending.clear()
         self._images, self._waited, self._reported = 0, 0.0, time.perf_counter()
 
-    def _within_epoch(self, position: Position) -> tuple[int, int]:
-        """The epoch, from 1, of the step that led to ``position``, and the step's number in it, from 1."""
-        if position.at_epoch_end:
-            return position.epoch, self._steps_per_epoch
-        return position.epoch + 1, position.step
-
     def _show(self, loss: float, acc: float) -> None:
         """Prints the mean loss and accuracy of the pending steps, and the time left, in the bar or as a line."""
         now = time.perf_counter()
@@ -206,6 +199,8 @@ class Progress:
         if self._writer:
             with self._writing():
                 self._writer.add_scalar("images_per_second", rate, self._position.global_step - 1)
+        at_end, (epoch, step, _) = self._position.at_epoch_end, self._position
+        epoch, step = (epoch, self._steps_per_epoch) if at_end else (epoch + 1, step)  # both from 1
         text = (
             f"loss {loss:.3f}  acc {acc:.2f}%  lr {self._pending[-1].learning_rate:.4g}  "
             f"{rate:.1f} images/s  waiting {self._waited / elapsed:.0%}  "
@@ -214,7 +209,6 @@ class Progress:
         if self._bar:
             self._bar.set_postfix_str(text)
             return
-        epoch, step = self._within_epoch(self._position)
         log.info(f"epoch {epoch}/{self._options.epochs}  step {step}/{self._steps_per_epoch}  {text}")
 
     def add_measurement(self, measurement: Measurement, best: Measurement) -> None:

@@ -27,7 +27,7 @@ from common import log
 from common.atomic_files import whole_file
 from learning.contrastive.moco import MoCo
 from networks.checkpoint_files import UnreadableFileError
-from networks.checkpoint_formats import read_file, with_prefix, without_prefix
+from networks.checkpoint_formats import read_file, without_prefix
 from networks.errors import UserError
 
 MODULE = "module."
@@ -114,7 +114,7 @@ def training_state(
             "--learning_rate, --warm or no --amp may help"
         )
     return {
-        "model": with_prefix(model, MODULE),
+        "model": {MODULE + name: value for name, value in model.items()},
         "model_ema": moco.f_k.state_dict(),
         "contrast": {"memory": moco.queue.memory},
         "queue_position": moco.queue.position,
@@ -161,16 +161,6 @@ def load_training_state(saved: Saved, learner: Learner) -> None:
     moco.queue.position = int(content.get("queue_position", 0))
     if content.get("grad_scaler"):
         scaler.load_state_dict(content["grad_scaler"])
-
-
-def checkpoint_size(learner: Learner) -> int:
-    """About the bytes of a checkpoint. An optimiser has no state yet before its first step."""
-    moco, optimizer, _ = learner
-    options = optimizer.param_groups[0]
-    n_moments = 2 if "betas" in options else int(options["momentum"] > 0)
-    optimized = n_moments * sum(value.nbytes for value in moco.f_q.parameters())
-    networks = (value.nbytes for network in (moco.f_q, moco.f_k) for value in network.state_dict().values())
-    return sum(networks) + optimized + moco.queue.memory.nbytes
 
 
 def weights_digest(moco: MoCo) -> str:

@@ -6,6 +6,8 @@
 | Kubeflow's PyTorchJob, hand-made scripts | RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT |
 | SLURM's srun | SLURM_PROCID, SLURM_NTASKS, SLURM_LOCALID, SLURM_NNODES, SLURM_NODELIST |
 
+Without LOCAL_RANK and LOCAL_WORLD_SIZE, a process is the only one of its node, as Kubeflow starts them.
+
 Beside this module, only ``launch`` looks at two of them: whether LOCAL_RANK is set, and MASTER_ADDR, which a typed
 address replaces. mpirun's processes are refused, since each would train alone.
 """
@@ -52,8 +54,6 @@ class Membership:
     launcher: str
     context: ProcessContext
     url: str
-    knows_local_rank: bool = True
-    """If not, the context counts this process as the only one of its node; ``join`` finds out."""
     restarts: int | None = None
     """Where the launcher keeps the store in which its processes meet: how often it has restarted them. Else None.
 
@@ -88,15 +88,14 @@ def _by_rank(environment: Mapping[str, str]) -> Membership | None:
         given = " and ".join(f"{name}={value}" for name, value in needed.items() if value)
         missing = " and ".join(name for name, value in needed.items() if not value)
         raise UserError(
-            f"{given} in the environment makes this one of several processes, but {missing} is not set: set RANK, "
-            "WORLD_SIZE, and the address at which process 0 listens (MASTER_ADDR, MASTER_PORT), or unset RANK and "
-            "WORLD_SIZE to train alone"
+            f"{given} in the environment makes this one of several processes, but {missing} is not set: set all four, "
+            "or unset RANK and WORLD_SIZE to train alone"
         )
     if rank >= world_size:
         raise UserError(f"RANK={rank} in the environment: with WORLD_SIZE={world_size} it is 0 to {world_size - 1}")
     local_rank, local_size = _number(environment, "LOCAL_RANK"), _number(environment, "LOCAL_WORLD_SIZE")
     if local_rank is None or local_size is None:
-        return Membership("the environment (RANK)", ProcessContext(rank, world_size), url, knows_local_rank=False)
+        return Membership("the environment (RANK)", ProcessContext(rank, world_size), url)
     restarts = None
     if environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
         restarts = _number(environment, "TORCHELASTIC_RESTART_COUNT") or 0
@@ -130,14 +129,8 @@ def _by_slurm(environment: Mapping[str, str]) -> Membership | None:
         )
     names = ("SLURM_STEP_NODELIST", "SLURM_NODELIST", "SLURM_JOB_NODELIST")
     nodes = next((environment[name] for name in names if environment.get(name)), "")
-    url = _master_url(environment)
-    if not url and not nodes:
-        raise UserError(
-            "SLURM names no nodes (SLURM_NODELIST): set MASTER_ADDR and MASTER_PORT, or give --dist-url "
-            "tcp://ADDRESS:PORT of the first node"
-        )
     job = _number(environment, "SLURM_JOB_ID", "SLURM_JOBID") or 0
-    url = url or f"tcp://{first_host(nodes)}:{20000 + job % 10000}"
+    url = _master_url(environment) or f"tcp://{first_host(nodes)}:{20000 + job % 10000}"
     return Membership("srun", ProcessContext(rank, n_tasks, local_rank, n_tasks // n_nodes), url)
 
 

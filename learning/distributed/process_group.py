@@ -53,30 +53,12 @@ def join(membership: Membership | None, backend: str, seconds: float = 600) -> P
     n = context.world_size
     store = wait_for_all(membership.url, context.rank, n, "processes", seconds, restarts=membership.restarts)
     store.set_timeout(COLLECTIVE_TIMEOUT)
-    if not membership.knows_local_rank:
-        context = _find_neighbours(store, context)
     if context.n_nodes > 1 and "GLOO_SOCKET_IFNAME" not in os.environ:
         interface = interface_towards(parse_dist_url(membership.url)[0])
         if interface:
             os.environ["GLOO_SOCKET_IFNAME"] = interface
     dist.init_process_group(backend, store=store, rank=context.rank, world_size=n, timeout=COLLECTIVE_TIMEOUT)
     return context
-
-
-def _find_neighbours(store: dist.Store, context: ProcessContext) -> ProcessContext:
-    """The context with the local rank, which a launcher without LOCAL_RANK does not give: by the hosts' names.
-
-    Raises UserError if the ranks are not numbered host by host, or the hosts have different numbers of processes.
-    """
-    store.set(f"host {context.rank}", socket.gethostname())
-    hosts = [store.get(f"host {rank}").decode() for rank in range(context.world_size)]
-    local_size = hosts.count(hosts[context.rank])
-    if hosts != [host for host in dict.fromkeys(hosts) for _ in range(local_size)]:
-        raise UserError(
-            f"the processes 0 to {context.world_size - 1} run on {', '.join(hosts)}: every host needs the same number "
-            "of processes, numbered one after the other; or set LOCAL_RANK and LOCAL_WORLD_SIZE"
-        )
-    return ProcessContext(context.rank, context.world_size, context.rank % local_size, local_size)
 
 
 def interface_towards(host: str) -> str | None:
@@ -183,14 +165,9 @@ def leave() -> None:
 
 def from_first(make: Callable[[], T], context: ProcessContext) -> T:
     """Calls ``make`` in rank 0 alone and returns its result in every process."""
-    return from_rank(0, make, context)
-
-
-def from_rank(rank: int, make: Callable[[], T], context: ProcessContext) -> T:
-    """Calls ``make`` in ``rank`` alone and returns its result in every process."""
-    made = [make() if context.rank == rank else None]
+    made = [make() if context.is_first else None]
     if dist.is_initialized():
-        dist.broadcast_object_list(made, src=rank)
+        dist.broadcast_object_list(made, src=0)
     return cast(T, made[0])
 
 

@@ -23,7 +23,6 @@ class DlpOptions(ScoringOptions):
 
     input: tuple[str, ...] = option(REQUIRED, f"undistorted photographs: {INPUT_HELP}", nargs="+")
     output: Path | None = option(None, "write the results here: a row per kind", metavar="TABLE.csv")
-    scores: Path | None = option(None, "write the score of every version here", metavar="SCORES.csv")
     max_side: int = option(
         768, "reduce larger photographs to this long side before they are distorted, pixels", at_least=1
     )
@@ -31,11 +30,8 @@ class DlpOptions(ScoringOptions):
     compute: ComputeOptions = part("device", "amp", "batch_size")
 
     def __post_init__(self) -> None:
-        for name, path in (("output", self.output), ("scores", self.scores)):
-            if path and path.suffix.lower() != ".csv":
-                raise UserError(f"--{name} {path}: the name must end in .csv")
-        if self.output and self.scores and self.output.resolve() == self.scores.resolve():
-            raise UserError("--output and --scores name the same file; they are different tables")
+        if self.output and self.output.suffix.lower() != ".csv":
+            raise UserError(f"--output {self.output}: the name must end in .csv")
 
 
 parse_dlp_options = partial(parse, DlpOptions, "python -m learning.regression.dlp_tests")

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from common import log
-from common.atomic_files import check_not_read, check_target, check_writable
+from common.atomic_files import check_not_read, check_target
 from common.progress_bar import ProgressBar
 from common.tables import TABLE_FORMS, print_table
 from datasets.opinions.scores import OpinionScores
 from learning.regression.evaluate.bootstrap import bootstrap_intervals
 from learning.regression.evaluate.embedded import embedded_models
-from learning.regression.evaluate.held_out import HeldOut, breakdown, held_out_file, observer_spread, write_held_out
+from learning.regression.evaluate.held_out import HeldOut, held_out_file, observer_spread, write_held_out
 from learning.regression.evaluate.protocol import CHOICES, Evaluation, pair_orders, run_protocol
 from learning.regression.fit.labelled_features import read_data
 from learning.regression.fit.search import search_grid
@@ -72,13 +72,6 @@ def train_regressor(options: RegressorOptions) -> None:
     print_evaluation(evaluation)
     held_out = evaluation.reported.labelled(scores)
     intervals = make_intervals(held_out, options)
-    by_distortion = breakdown(held_out)
-    for name, results in by_distortion.tables.items() if by_distortion else ():
-        log.info(f"\nheld-out images by {name} of distortion: median over the splits, logistic of all kinds and levels")
-        log.info("images     SRCC PLCC fit RMSE fit  " + name)
-        for one in results:
-            values = ("-" if value is None else f"{value:.4f}" for value in (one.srcc, one.plcc, one.rmse))
-            log.info(f"{one.n_images:6,d}" + "".join(f"{value:>9}" for value in values) + f"  {one.label}")
     observers = None
     if scores.std is not None and n_raters is not None:
         observers = observer_spread(held_out, scores.std, n_raters)
@@ -87,7 +80,7 @@ def train_regressor(options: RegressorOptions) -> None:
     description = replace(
         describe(evaluation, scores, data.files.encoders, protocol),
         opinions=opinions, pair_orders=pair_orders(evaluation.calibrated, opinions.scale),
-        note=options.note or "", intervals=intervals, observers=observers, breakdown=by_distortion,
+        note=options.note or "", intervals=intervals, observers=observers,
         fit_images=" ".join(sorted({image_digest(one) for one in data.file_digests if one})),
         longer_sides=(min(sides), int(np.median(sides)), max(sides)) if sides else None,
     )  # fmt: skip
@@ -134,10 +127,7 @@ def check_files(written: Sequence[Path], options: RegressorOptions) -> None:
         check_not_read("--write_splits", options.write_splits, read)
         if options.write_splits.resolve() in (path.resolve() for path in written):
             raise UserError(f"--write_splits {options.write_splits} is a file that --output writes; name another file")
-        if options.write_splits.suffix.lower() == ".csv":
-            check_target(options.write_splits)
-        else:
-            check_writable(options.write_splits)
+        check_target(options.write_splits)
     if options.images not in (None, options.root) and not options.images.is_dir():
         raise UserError(f"--images {options.images} is not a folder")
 

@@ -47,42 +47,19 @@ def is_camera_raw(name: str | os.PathLike, start: bytes) -> bool:
     return suffix in RAW_SUFFIXES or start.startswith(_RAW_STARTS) or is_canon
 
 
-_CONVERT = ", which is not supported; save it as PNG or JPEG"
-
-_OTHER_CONTENT = (
-    (b"#?RADIANCE", "a Radiance HDR image" + _CONVERT),
-    (b"#?RGBE", "a Radiance HDR image" + _CONVERT),
-    (b"\x76\x2f\x31\x01", "an OpenEXR image" + _CONVERT),
-    (b"\xff\x0a", "a JPEG XL image" + _CONVERT),
-    (b"\0\0\0\x0cJXL ", "a JPEG XL image" + _CONVERT),
-    (b"II\xbc", "a JPEG XR image" + _CONVERT),
-    (b"PF", "a floating-point PFM image in colour" + _CONVERT),
-    (b"P7", "a PAM image" + _CONVERT),
-    (b"%PDF", "a PDF"),
-    (b"PK\x03\x04", "a ZIP archive"),
-    (b"\x1f\x8b", "a gzip archive"),
-    (b"version https://git-lfs", "a Git LFS pointer, whose content is fetched by 'git lfs pull'"),
-    (b"\x1aE\xdf\xa3", "a film"),
-    (b"<svg", "a drawing (SVG)"),
-    (b"<!doctype", "a web page"),
-    (b"<html", "a web page"),
-    (b"<?xml", "an XML document"),
-)
-"""First bytes of files that Pillow does not decode, in capitals or not, and what they are."""
+_OTHER_CONTENT = {
+    b"version https://git-lfs": "it is a Git LFS pointer, whose content is fetched by 'git lfs pull'",
+    b"<!doctype html": "it is a web page",
+    b"<html": "it is a web page",
+}
+"""First bytes of downloads that failed, in capitals or not, and what they are."""
 
 
 def name_other_content(start: bytes) -> str:
     """What a file is that Pillow does not recognise, by its first bytes, as a sentence without a full stop."""
-    if not start:
-        return "it is empty"
-    if not any(start):
-        return "it holds zeros where an image begins"
-    lowered = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    for magic, name in _OTHER_CONTENT:
-        if lowered.startswith(magic.lower()):
-            return f"it is {name}"
-    if start[4:8] == b"ftyp":
-        return f"it is a container of the kind {start[8:12].decode('latin-1')!r}, as films are, or a damaged image"
-    if start.startswith(b"\xff\xd8\xff"):
-        return "it is a JPEG that is damaged or of a rare kind, such as one with 12 bits"
-    return "it is a damaged image" if starts_like_an_image(start) else "it is not an image"
+    if not start.strip(b"\0"):
+        return "it is empty, or begins with zeros, as after a download that was cut off"
+    if starts_like_an_image(start):
+        return "it is a damaged image, or one of a rare kind, such as a JPEG with 12 bits"
+    named = (name for magic, name in _OTHER_CONTENT.items() if start.lstrip().lower().startswith(magic))
+    return next(named, "it is not an image, or one of a kind that is not read; save it as PNG or JPEG with 8 bits")

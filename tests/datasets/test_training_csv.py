@@ -67,7 +67,7 @@ def test_mistakes_get_a_sentence_and_no_file(tmp_path):
     table.write_text("Image_path,licence\na.png,CC0\n")
     for arguments, said in (
         (("--all", tmp_path, photograph), "must end in .csv"),
-        (("--shards", tmp_path / "shards", table, table), "is the file"),
+        (("--shards", tmp_path / "shards"), "is not a folder"),
     ):
         done = run(*arguments)
         assert done.returncode == 1 and said in done.stderr, done.stderr

@@ -90,11 +90,11 @@ def test_an_existing_folder_is_left_alone(tmp_path):
 @pytest.mark.parametrize(
     ("mistake", "sentence"),
     [
-        (("--distorted", "-1"), "--distorted -1 must be at least 0"),
-        (("--best", "nan"), "--best nan is not a finite number"),
-        (("--per_level", "0"), "--per_level 0 would score all levels alike"),
-        (("--seed", "-1"), "--seed -1 must be at least 0"),
-        (("--undistorted", "0", "--distorted", "0"), "--undistorted 0 needs --distorted of at least 1"),
+        (("--distorted", "-1"), "--distorted and --seed must be at least 0"),
+        (("--best", "nan"), "--best and --per_level must be finite"),
+        (("--per_level", "0"), "not 0, which scores all levels alike"),
+        (("--seed", "-1"), "--seed must be at least 0"),
+        (("--undistorted", "0", "--distorted", "0"), "not both numbers of images 0"),
     ],
 )
 def test_a_mistake_in_the_options_is_a_sentence(tmp_path, monkeypatch, capsys, mistake, sentence):

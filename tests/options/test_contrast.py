@@ -86,13 +86,6 @@ def test_content_has_defaults_of_its_own_and_a_given_option_wins():
     assert parse_contrast_options([]).views == "quality"
 
 
-@pytest.mark.parametrize(
-    "given, n", [("", 30), ("--save_freq 7", 5), ("--save_freq 7 --keep 9", 5), ("--keep 3", 3), ("--epochs 1", 1)]
-)
-def test_the_number_of_kept_checkpoints(given, n):
-    assert parse_contrast_options(shlex.split(given)).n_kept == n
-
-
 def test_a_large_batch_warms_up_by_itself():
     assert not parse_contrast_options(["--batch_size", "256"]).warm
     assert parse_contrast_options(["--batch_size", "257"]).warm

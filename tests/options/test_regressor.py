@@ -37,7 +37,7 @@ def test_a_grid_of_ones_own():
             ["--scores", "s", "--ridge_alphas", "1,-1"],
             "separated by commas, each more than 0",
         ),
-        (["--scores", "s", "--l1_ratios", "2"], "each more than 0 and at most 1"),
+        (["--scores", "s", "--l1_ratios", "1"], "each more than 0 and at most 0.99"),
         (["--scores", "s", "--shares", "70,nan,20"], "is not a list of numbers"),
         (["--scores", "s", "--ridge_alphas", "1,inf"], "is not a list of numbers"),
         (["--scores", "s", "--memory", "inf"], "'inf' is not a number"),

@@ -35,14 +35,13 @@ LEVELS_APART = 3
 
 @dataclass(frozen=True)
 class DlpScores:
-    """The scores of the photographs ``images``, ``undistorted`` (n,), and of their versions.
+    """The scores of photographs, ``undistorted`` (n,), and of their versions.
 
     ``distorted`` (n, kinds, levels) has the mildest level first. ``unchanged`` (n, kinds, levels) is True where a
     version is pixel by pixel the photograph (the mildest blur; a colour distortion of a grey photograph), so that no
     model can tell them apart. ``ordered`` (kinds,) is False for a kind whose quality does not fall from level to level.
     """
 
-    images: Sequence[str]
     undistorted: np.ndarray
     distorted: np.ndarray
     unchanged: np.ndarray
@@ -69,21 +68,18 @@ class DlpResult:
 
 def run_dlp_tests(options: DlpOptions) -> int:
     """Scores, tests, prints and writes; the exit status is 1 if a photograph or a folder could not be read."""
-    for option, path in (("--output", options.output), ("--scores", options.scores)):
-        if path is not None:
-            check_target(path)
-            check_not_read(option, path, options.input)
+    if options.output is not None:
+        check_target(options.output)
+        check_not_read("--output", options.output, options.input)
     listing = list_images(options.input)
     scorer = load_pixel_scorer(options, options.compute)
     scores, failed = score_photographs(listing.images, scorer, options.max_side, options.seed)
     for sentence in failed:
         log.error(sentence)
-    if not scores.images:
+    if not len(scores.undistorted):
         raise UserError(f"no photograph could be read in {' '.join(options.input)}")
-    if options.scores is not None:
-        write_scores(options.scores, scores)
     results = dlp_results(scores)
-    print_results(results, len(scores.images))
+    print_results(results, len(scores.undistorted))
     if options.output is not None:
         write_results(options.output, results)
     return 1 if failed or listing.folders.unreadable else 0
@@ -97,7 +93,7 @@ def score_photographs(
     Photographs with a long side of more than ``max_side`` are reduced before they are distorted. One photograph and one
     kind are in memory at a time.
     """
-    names, scored, failed, n_reduced = [], [], [], 0
+    scored, failed, n_reduced = [], [], 0
     bar = ProgressBar(len(images), "photograph")
     for listed in images:
         bar.add(1)
@@ -108,13 +104,12 @@ def score_photographs(
             continue
         image = reduced(original, max_side)
         n_reduced += image is not original
-        names.append(listed.name)
         scored.append(score_photograph(image, scorer, seed))
     bar.close()
     if n_reduced:
         log.info(f"photographs reduced to a long side of {max_side} pixels: {n_reduced:,d}")
     undistorted, distorted, unchanged = (np.array([of_one[field] for of_one in scored]) for field in range(3))
-    return DlpScores(names, undistorted, distorted, unchanged), failed
+    return DlpScores(undistorted, distorted, unchanged), failed
 
 
 def score_photograph(image: np.ndarray, scorer: PixelScorer, seed: int) -> tuple[float, np.ndarray, np.ndarray]:
@@ -230,16 +225,3 @@ def write_results(path: Path, results: Sequence[DlpResult]) -> None:
     """A row for all kinds, then one for each: kind, d, l, p, and the numbers of images, lists and pairs behind them."""
     rows = [[f"{value:.6f}" if isinstance(value, float) else value for value in astuple(one)] for one in results]
     write_csv(path, [field.name for field in fields(DlpResult)], rows)
-
-
-def write_scores(path: Path, scores: DlpScores) -> None:
-    """A row for each photograph, without kind and level, and each version; levels are 1 to 5, as in KADID-10k."""
-    rows: list[tuple[str, str, str, str, str]] = []
-    for image, own, distorted, unchanged in zip(
-        scores.images, scores.undistorted.tolist(), scores.distorted.tolist(), scores.unchanged, strict=True
-    ):
-        rows.append((image, "", "", "", repr(own)))
-        for kind, of_levels, same in zip(scores.kinds, distorted, unchanged, strict=True):
-            for level, score in enumerate(of_levels):
-                rows.append((image, kind, str(level + 1), "yes" if same[level] else "", repr(score)))
-    write_csv(path, ("image", "kind", "level", "unchanged", "score"), rows)

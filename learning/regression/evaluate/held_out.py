@@ -1,14 +1,8 @@
-"""Predictions of images by regressors that had not seen them: metrics, distortion by distortion, and as a CSV.
-
-As the literature reports distortions one by one (Mittal, Moorthy, Bovik, IEEE TIP 21(12), 2012, tables of SRCC and
-PLCC on LIVE), ``breakdown`` has on each split the metrics of the test images of one kind, and then the median over the
-splits. The logistic before PLCC and RMSE is the one of the complete test part, since a kind has few images in a split.
-So the errors of all kinds are on one scale.
-"""
+"""Predictions of images by regressors that had not seen them: metrics, agreement with observers, and as a CSV."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,21 +12,16 @@ from scipy import stats
 
 from datasets.opinions.scores import OpinionScores
 from datasets.opinions.tables import read_csv, write_csv
-from learning.regression.evaluate.metrics import fit_mapping, metrics_of, plcc, srcc
+from learning.regression.evaluate.metrics import fit_mapping, metrics_of, srcc
 from learning.regression.model.description import (
     METRICS,
-    Breakdown,
     Metrics,
     ObserverSpread,
-    PartResult,
     ResultsSummary,
     Spread,
 )
 from networks.errors import UserError
 from networks.opinion_mapping import OpinionMapping
-
-FEWEST_IMAGES = 5
-"""A split with fewer test images of a kind says nothing about it, and is left out of the kind's median."""
 
 N_SIMULATIONS = 200
 """Of the raters in two halves."""
@@ -43,22 +32,19 @@ class HeldOut:
     """The test-part predictions of every split.
 
     ``mos`` is (n,); ``predictions`` is (splits, n), NaN where a split did not test on an image. ``groups`` is (n,), or
-    None where every image is a group of its own. ``kinds`` and ``levels`` of distortion are (n,) text, None for an
-    image without one, or None where no image has one. ``n_parameters`` are those of the logistic of every split.
+    None where every image is a group of its own. ``n_parameters`` are those of the logistic of every split.
     """
 
     mos: np.ndarray
     predictions: np.ndarray
     images: list[str] = field(default_factory=list)
     groups: np.ndarray | None = None
-    kinds: np.ndarray | None = None
-    levels: np.ndarray | None = None
     n_parameters: int = 4
 
     def labelled(self, scores: OpinionScores) -> HeldOut:
         """The predictions of the first rows, which are those of ``scores``; no split tested on the other rows."""
         first = self.predictions[:, : len(scores)]
-        return HeldOut(scores.mos, first, scores.images, scores.groups, scores.kinds, scores.levels, self.n_parameters)
+        return HeldOut(scores.mos, first, scores.images, scores.groups, self.n_parameters)
 
     def parts(self) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Rows, predictions and opinions of the test part of every split, (m,) each."""
@@ -109,39 +95,6 @@ class HeldOut:
         return means
 
 
-def breakdown(held_out: HeldOut) -> Breakdown | None:
-    """Results of the held-out predictions per kind and per level; None where the database has neither."""
-    both = [() if labels is None else _per_label(held_out, labels) for labels in (held_out.kinds, held_out.levels)]
-    return Breakdown(*both) if any(both) else None
-
-
-def _per_label(held_out: HeldOut, labels: np.ndarray) -> tuple[PartResult, ...]:
-    """A result for the images with each of the (n,) ``labels``."""
-    parts = list(zip(held_out.parts(), held_out.mapped_splits, strict=True))
-    results = []
-    for label in sorted_labels(labels):
-        values, images = [], set()
-        for (rows, predicted, mos), mapped in parts:
-            chosen = labels[rows] == label
-            images.update(rows[chosen])
-            if chosen.sum() >= FEWEST_IMAGES:
-                after = mapped[rows][chosen]
-                rmse = np.sqrt(np.mean((after - mos[chosen]) ** 2))
-                values.append((srcc(predicted[chosen], mos[chosen]), plcc(after, mos[chosen]), rmse))
-        medians = np.median(values, axis=0).tolist() if values else [None] * 3
-        results.append(PartResult(label, len(images), len(values), *medians))
-    return tuple(results)
-
-
-def sorted_labels(labels: Sequence[str | None] | np.ndarray) -> list[str]:
-    """The different labels, without None; by value where all are numbers, else in alphabetical order."""
-    different = {label for label in labels if label is not None}
-    try:
-        return sorted(different, key=float)
-    except ValueError:
-        return sorted(different)
-
-
 def observer_spread(held_out: HeldOut, std: np.ndarray, n_raters: np.ndarray) -> ObserverSpread:
     """The observers' agreement, and that of held-out predictions after the logistic with them (ITU-T P.1401, 2020).
 
@@ -179,15 +132,9 @@ def held_out_file(path: Path) -> Path:
 
 
 def write_held_out(path: Path, held_out: HeldOut) -> None:
-    """Writes a row per image: image, mos, group, and the prediction of every split, empty where it was not tested.
-
-    The columns kind and level follow the group where the database has them.
-    """
+    """Writes a row per image: image, mos, group, and the prediction of every split, empty where it was not tested."""
     columns: dict[str, Iterable[str]] = {"image": held_out.images, "mos": map(repr, held_out.mos.tolist())}
     columns["group"] = [""] * len(held_out.images) if held_out.groups is None else held_out.groups
-    for name, labels in (("kind", held_out.kinds), ("level", held_out.levels)):
-        if labels is not None:
-            columns[name] = (label or "" for label in labels)
     for number, predictions in enumerate(held_out.predictions.tolist(), start=1):
         columns[f"split_{number}"] = ("" if np.isnan(value) else repr(value) for value in predictions)
     write_csv(path, list(columns), zip(*columns.values(), strict=True))
@@ -206,8 +153,4 @@ def read_held_out(path: Path, n_parameters: int = 4) -> HeldOut:
     except (TypeError, ValueError) as error:
         raise UserError(f"held-out predictions {path} are damaged: {error}") from None
     groups = None if (table["group"] == "").all() else table["group"].to_numpy(object)
-    kinds, levels = (
-        table[name].where(table[name] != "", None).to_numpy(object) if name in table else None
-        for name in ("kind", "level")
-    )
-    return HeldOut(mos, predictions, table["image"].tolist(), groups, kinds, levels, n_parameters)
+    return HeldOut(mos, predictions, table["image"].tolist(), groups, n_parameters)

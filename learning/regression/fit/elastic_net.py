@@ -18,13 +18,10 @@ the 9 (docs/performance.md).
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import enet_path
 
 from learning.regression.fit.ridge import TrainingPart
 
@@ -36,17 +33,13 @@ LARGEST_RATIO, INTERMEDIATE_GAP = 2.0, 0.1
 
 MOST_STEPS, SHORTEST_STEP = 100, 1e-8
 
-LASSO_TOLERANCE, LASSO_ROUNDS = 1e-6, 10_000
-
 
 def elastic_net_weights(part: TrainingPart, l1_ratio: float, alphas: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
     """Weights (p, k) for k penalties in decreasing order, and whether each missed the duality gap, (k,).
 
-    For an ``l1_ratio`` of 1, the Lasso, D is not smooth; scikit-learn's coordinate descent solves it.
+    ``l1_ratio`` is below 1: for 1, the Lasso, D is not smooth.
     """
     n_images, n_features = part.features.shape
-    if l1_ratio == 1:
-        return _lasso_weights(part, alphas)
     weights, unconverged = np.zeros((n_features, len(alphas))), np.zeros(len(alphas), bool)
     theta, signs = part.target, np.zeros(n_features)
     alpha_before = np.abs(part.features.T @ theta).max() / (n_images * l1_ratio)  # the smallest that leaves no feature
@@ -57,16 +50,6 @@ def elastic_net_weights(part: TrainingPart, l1_ratio: float, alphas: Sequence[fl
             signs = np.sign(found)
         weights[:, column], unconverged[column], alpha_before = found, not converged, alpha
     return weights, unconverged
-
-
-def _lasso_weights(part: TrainingPart, alphas: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        _, weights, _, rounds = enet_path(
-            part.features, part.target, l1_ratio=1.0, alphas=alphas, tol=LASSO_TOLERANCE, max_iter=LASSO_ROUNDS,
-            return_n_iter=True,
-        )  # fmt: skip
-    return weights, np.array(rounds) >= LASSO_ROUNDS
 
 
 def _approach(before: float, alpha: float) -> Iterator[float]:

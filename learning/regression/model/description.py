@@ -170,36 +170,6 @@ class ObserverSpread:
 
 
 @dataclass(frozen=True)
-class PartResult:
-    """Median metrics of the images with one ``label``.
-
-    ``n_images`` is the number of images that at least one split tested on, ``n_splits`` the number of splits in the
-    median. The metrics are None where no split tests on enough of them. ``rmse`` is in units of the opinions.
-    """
-
-    label: str
-    n_images: int
-    n_splits: int
-    srcc: float | None
-    plcc: float | None
-    rmse: float | None
-
-
-@dataclass(frozen=True)
-class Breakdown:
-    """Results ``per_kind`` and ``per_level`` of distortion; empty where the database has no kinds or no levels."""
-
-    per_kind: tuple[PartResult, ...] = ()
-    per_level: tuple[PartResult, ...] = ()
-
-    @property
-    def tables(self) -> dict[str, tuple[PartResult, ...]]:
-        """Results by "kind" and by "level", without those that are empty."""
-        both = {"kind": self.per_kind, "level": self.per_level}
-        return {name: results for name, results in both.items() if results}
-
-
-@dataclass(frozen=True)
 class RegressorDescription(ScoringDescription):
     """Everything that is recorded beside a fitted model.
 
@@ -225,7 +195,6 @@ class RegressorDescription(ScoringDescription):
     intervals: BootstrapIntervals | None = None
     prediction_intervals: PredictionIntervals | None = None
     observers: ObserverSpread | None = None
-    breakdown: Breakdown | None = None
     fit_images: str = ""
     longer_sides: tuple[int, int, int] | None = None
     opinions: Opinions | None = None
@@ -282,13 +251,12 @@ class RegressorDescription(ScoringDescription):
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> RegressorDescription:
-        if content.get("format") == FORMER_FORMAT:  # other names; the shared choice and the breakdown at the top
+        if content.get("format") == FORMER_FORMAT:  # other names; the shared choice at the top
             nested = content.get("nested")
             content = content | {
                 "inversion": content.get("turned", ""),
                 "shared": _former_results(content),
                 "nested": _former_results(nested) if nested else None,
-                "breakdown": content if "per_kind" in content else None,
             }
         return read_dataclass(cls, content)
 

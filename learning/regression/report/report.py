@@ -108,7 +108,6 @@ def write_report(
         columns=list(LABELS.values()),
         comparison=comparison,
         pair_orders=description.pair_orders,
-        breakdown=description.breakdown.tables if description.breakdown else {},
         scatter_plot=scatter_plot(predicted[tested], mos[tested]),
         split_plot=split_plot(evaluation),
         search_plots=search_plots(evaluation.search),

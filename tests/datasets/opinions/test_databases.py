@@ -55,7 +55,6 @@ def databases(tmp_path):
     names = [f"t{i}.bmp" for i in range(1, 8)] + ["10.bmp", "100.bmp"]
     savemat(tmp_path / "clive/Data/AllImages_release.mat", {"AllImages_release": cells(names).T})
     savemat(tmp_path / "clive/Data/AllMOS_release.mat", {"AllMOS_release": np.arange(9.0)[None] * 10})
-    savemat(tmp_path / "clive/Data/AllStdDev_release.mat", {"AllStdDev_release": np.arange(9.0)[None] + 10})
     (tmp_path / "spaq/Annotations").mkdir()
     pd.DataFrame({"Image name": ["00001.jpg", "00002.jpg"], "MOS": [39.2, 55], "Brightness": [1, 2]}).to_excel(
         tmp_path / "spaq/Annotations/MOS and Image attribute scores.xlsx", index=False
@@ -147,43 +146,6 @@ def test_kadid_and_tid_group_by_reference(databases):
     assert tid.groups.tolist() == ["I01", "I01", "I25"] and tid.mos.tolist() == [5.51429, 5.56757, 4.1]
     tid = table(databases, "tid2008")
     assert tid.groups.tolist() == ["I01", "I01", "I25"] and tid.mos.tolist() == [5.9706, 5.4167, 6.5556]
-
-
-def test_kinds_and_levels_are_in_the_file_names(databases):
-    def of(name):
-        scores = table(databases, name)
-        return scores.kinds.tolist(), None if scores.levels is None else scores.levels.tolist()
-
-    assert of("kadid") == (["01 Gaussian blur", "25 contrast change"], ["1", "5"])
-    assert of("tid2013") == (
-        ["01 additive Gaussian noise", "01 additive Gaussian noise", "24 sparse sampling and reconstruction"],
-        ["1", "2", "5"],
-    )
-    assert of("tid2008") == (
-        ["01 additive Gaussian noise", "01 additive Gaussian noise", "17 contrast change"],
-        [*"124"],
-    )
-    assert of("csiq") == (["AWGN", "AWGN", "JPEG"], ["1", "2", "5"])
-    kinds, levels = of("live")
-    assert levels is None and [kinds.count(kind) for kind in LIVE_FOLDERS] == [226, 232, 174, 174, 174]
-    kinds, levels = of("livemd")
-    assert levels is None and kinds == ["blur and jpeg", "blur", "blur and noise", "blur"]
-    assert table(databases, "koniq").kinds is None and table(databases, "koniq").levels is None
-
-
-@pytest.mark.parametrize(
-    ("name", "file", "line"),
-    [
-        ("kadid", "dmos.csv", "dist_img,ref_img,dmos,var\nI01_26_01.png,I01.png,4.57,0.496\n"),
-        ("kadid", "dmos.csv", "dist_img,ref_img,dmos,var\nI01.png,I01.png,4.57,0.496\n"),
-        ("tid2013", "mos_with_names.txt", "5.5 I01_00_1.bmp\n"),
-        ("csiq", "csiq_label.txt", "1600.AWGN.png 0.061\n"),
-    ],
-)
-def test_a_name_without_kind_and_level_is_refused(databases, name, file, line):
-    (databases / name / file).write_text(line)
-    with pytest.raises(UserError, match=f"{file}: .* does not name a"):
-        table(databases, name)
 
 
 def test_live_leaves_out_the_undistorted_and_is_inverted(databases):
@@ -306,7 +268,7 @@ def test_a_missing_file_is_named(databases):
     for name in DATABASES:
         files = [path for path in (databases / name).rglob("*") if path.is_file()]
         for file in files:
-            if file.name in ("AllStdDev_release.mat", "A0001.txt", "A0002.txt"):
+            if file.name in ("A0001.txt", "A0002.txt"):
                 continue  # may be missing
             content = file.read_bytes()
             file.unlink()

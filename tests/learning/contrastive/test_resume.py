@@ -147,7 +147,7 @@ def test_another_network_or_queue_is_refused_with_both_values(run, tmp_path, opt
 
 def test_weights_that_are_not_finite_are_not_saved(run, tmp_path):
     """A step can end in them while its loss was finite: the checkpoint before is the last good one."""
-    with pytest.raises(UserError, match=r"not finite after step 1 of epoch 1|the loss is nan in epoch 1, step 2"):
+    with pytest.raises(UserError, match=r"not finite after step 1 of epoch 1|the loss is nan after (step 2 of )?epoch"):
         run(tmp_path, "--learning_rate", "1e38", "--save_steps", 1)
 
 

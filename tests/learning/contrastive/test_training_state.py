@@ -9,18 +9,14 @@ import torch
 
 from common.atomic_files import remove_leftovers
 from learning.contrastive import training_state
-from learning.contrastive.setup import build_learner
 from learning.contrastive.training_state import (
     OF_EPOCH,
     Position,
-    checkpoint_size,
     newest_checkpoint,
     read_checkpoint,
     save_checkpoint,
 )
-from learning.distributed.environment import ProcessContext
 from networks.errors import UserError
-from options.contrast import parse_contrast_options
 
 
 def state(epoch, step=0):
@@ -164,17 +160,3 @@ def test_a_full_disk_is_a_sentence_and_the_older_checkpoint_stays(small_disk, st
 def test_positions():
     assert Position(2, 3, 13).after_step(5) == (2, 4, 14) and str(Position(2, 4, 14)) == "step 4 of epoch 3"
     assert Position(2, 4, 14).after_step(5) == (3, 0, 15) and str(Position(3, 0, 15)) == "epoch 3"
-
-
-@pytest.mark.parametrize("optimizer", ["SGD", "AdamW", "LARS"])
-def test_the_size_is_known_before_the_first_step(tmp_path, narrow_networks, optimizer):
-    options = parse_contrast_options(["--arch", "resnet18", "--nce_k", "512", "--optimizer", optimizer])
-    learner = build_learner(options, ProcessContext(), torch.device("cpu"))
-    told = checkpoint_size(learner)
-    for parameter in learner.moco.f_q.parameters():
-        parameter.grad = torch.ones_like(parameter)
-    learner.optimizer.step()
-    save_checkpoint(training_state.training_state(learner, Position(1), {}), tmp_path, None)
-    written = (tmp_path / "current.pth").stat().st_size
-    assert told == pytest.approx(written, abs=150_000)  # torch writes names, and rounds tensors up to 64 bytes
-    assert told > 1_000_000

@@ -14,7 +14,7 @@ from learning.contrastive.setup import build_moco
 from learning.distributed.environment import Membership, ProcessContext, find_membership, parse_dist_url
 from learning.distributed.launch import start_node
 from learning.distributed.process_group import (
-    from_rank,
+    from_first,
     gather_objects,
     gather_rows,
     join,
@@ -115,8 +115,7 @@ def _check_that_all_processes_keys_are_negatives_but_the_own(context):
 
 
 def _check_that_facts_come_from_one_rank_or_from_all(context):
-    last = context.world_size - 1
-    assert from_rank(last, lambda: f"of rank {context.rank}", context) == f"of rank {last}"
+    assert from_first(lambda: f"of rank {context.rank}", context) == "of rank 0"
     assert gather_objects(context.rank or None, context) == [None, 1, 2, 3][: context.world_size]
 
 
@@ -135,7 +134,7 @@ def _check_that_gradients_are_averaged_in_bfloat16_on_request(context):
 
 
 def test_without_a_group_facts_are_the_processs_own():
-    assert from_rank(0, lambda: 5, ProcessContext()) == 5 and gather_objects(7, ProcessContext()) == [7]
+    assert from_first(lambda: 5, ProcessContext()) == 5 and gather_objects(7, ProcessContext()) == [7]
 
 
 def test_one_process_alone_keeps_its_crops():

@@ -52,12 +52,6 @@ def test_held_out_predictions_come_back_as_they_were(models, tmp_path):
     assert again.images == grouped.images and np.array_equal(again.mos, grouped.mos)
     assert np.array_equal(again.predictions, grouped.predictions, equal_nan=True)
     assert again.groups.tolist() == grouped.groups.tolist() and held_out.groups is None
-    assert again.kinds is None and again.levels is None
-    kinds = np.array(["blur", None, "noise"] * (N // 3), dtype=object)
-    write_held_out(tmp_path / "h.csv", replace(grouped, kinds=kinds, levels=np.array(["1"] * N, dtype=object)))
-    again = read_held_out(tmp_path / "h.csv")
-    assert again.kinds.tolist() == kinds.tolist() and again.levels.tolist() == ["1"] * N
-    assert np.array_equal(again.predictions, grouped.predictions, equal_nan=True)
 
 
 def test_the_better_model_wins(models, capsys, monkeypatch):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.linear_model import ElasticNet, Lasso
+from sklearn.linear_model import ElasticNet
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -35,17 +35,6 @@ def test_a_path_is_scikit_learns_run_to_convergence(n_images, n_features, standa
         assert predicted == pytest.approx(expected, abs=tolerance), alpha
         fitted = fit(features[:n_images], mos[:n_images], Hyperparameters("elasticnet", standardized, alpha, l1_ratio))
         assert fitted.predict(others) == pytest.approx(expected, abs=tolerance), alpha
-
-
-@pytest.mark.parametrize("n_features", [30, 300])
-def test_an_l1_ratio_of_1_is_the_lasso(n_features):
-    features, mos = features_and_mos(120, n_features)
-    part = TrainingPart(features[:100], mos[:100], True)
-    weights, unconverged = elastic_net_weights(part, 1.0, [1.0, 0.1])
-    theirs = make_pipeline(StandardScaler(), Lasso(alpha=0.1, tol=1e-10, max_iter=100_000))
-    expected = theirs.fit(features[:100].astype(np.float64), mos[:100]).predict(features[100:].astype(np.float64))
-    assert not unconverged.any()
-    assert part.predict(features[100:], weights)[1] == pytest.approx(expected, abs=1e-2 * mos.std())
 
 
 @given(

@@ -12,11 +12,10 @@ NAMES = [f"images/{i}.bmp" for i in range(N)]
 SCORES = OpinionScores(score_table(NAMES, np.arange(N)), "table.csv")
 
 
-@pytest.mark.parametrize("form", ["splits.csv", "folder"])
-def test_ours_come_back_as_they_were(tmp_path, form):
+def test_ours_come_back_as_they_were(tmp_path):
     splits = random_splits(N, None, 3, (70, 10, 20), 0)
-    write_splits(tmp_path / form, splits, NAMES)
-    for ours, read in zip(splits, read_splits(tmp_path / form, SCORES), strict=True):
+    write_splits(tmp_path / "splits.csv", splits, NAMES)
+    for ours, read in zip(splits, read_splits(tmp_path / "splits.csv", SCORES), strict=True):
         for part, again in zip(ours.parts().values(), read.parts().values(), strict=True):
             assert sorted(part) == sorted(again)
 
@@ -57,16 +56,5 @@ def test_what_does_not_fit_is_refused_with_the_first_image(tmp_path):
     write_meta(path, values)
     with pytest.raises(UserError, match=r"image images/0.bmp is in the test part, and others of its group g0 are not"):
         read_splits(path, grouped)
-    write_splits(tmp_path / "folder", random_splits(N, None, 2, (70, 10, 20), 0), NAMES)
-    test = np.load(tmp_path / "folder/test.npy")
-    for wrong, said in (
-        (N, f"has position {N}"),
-        (int(np.load(tmp_path / "folder/train.npy")[0, 0]), "parts of split 1"),
-    ):
-        changed = test.copy()
-        changed[0, 0] = wrong
-        np.save(tmp_path / "folder/test.npy", changed)
-        with pytest.raises(UserError, match=said):
-            read_splits(tmp_path / "folder", SCORES)
-    with pytest.raises(UserError, match="a CSV, or a folder with"):
-        read_splits(tmp_path / "nothing", SCORES)
+    with pytest.raises(UserError, match="cannot be read: Is a directory"):
+        read_splits(tmp_path, SCORES)

@@ -12,12 +12,10 @@ import skops.io
 from learning.regression.fit.search import fit
 from learning.regression.model.description import (
     BootstrapIntervals,
-    Breakdown,
     Hyperparameters,
     Interval,
     Metrics,
     ObserverSpread,
-    PartResult,
     PredictionIntervals,
     RegressorDescription,
     ResultsSummary,
@@ -53,7 +51,6 @@ COMPLETE = replace(
     intervals=BootstrapIntervals({"srcc": Interval(0.5, 0.4, 0.6)}, 1000, 3),
     prediction_intervals=PredictionIntervals((0.5, 0.9), (0.2, 0.4), 0.91),
     observers=ObserverSpread(1.0, 20.0, 0.9, 0.1, 0.2),
-    breakdown=Breakdown((PartResult("blur", 20, 3, 0.5, 0.6, 1.5), PartResult("rare", 2, 0, None, None, None))),
     n_images=7,
     fit_images="0123456789abcdef fedcba9876543210",
     opinions=Opinions((1.0, 5.0), (1.0, 2.5, 4.5)),
@@ -103,17 +100,17 @@ def test_a_description_survives_json(saved):
 
 
 def test_a_description_of_the_former_format_is_read(saved):
-    """As commit b8bcb8a wrote it: other names, results of the shared choice and the breakdown at the top."""
+    """As commit b8bcb8a wrote it: other names, results of the shared choice and by distortion at the top."""
     path, *_ = saved
     content = json.loads(description_file(path).read_text()) | json.loads(json.dumps(asdict(COMPLETE)))
-    breakdown, inversion = content.pop("breakdown"), content.pop("inversion")
+    inversion = content.pop("inversion")
     shared, nested = (
         {"figures": found["spreads"], "figures_per_split": found["splits"]}
         for found in (content.pop("shared"), content.pop("nested"))
     )
     former = {"format": FORMER_FORMAT, "sha256": "0" * 64, "turned": inversion, "nested": nested,
               "srcc_chosen_within_each_split": 0.3}  # fmt: skip
-    description_file(path).write_text(json.dumps(content | former | shared | breakdown))
+    description_file(path).write_text(json.dumps(content | former | shared | {"per_kind": []}))
     assert load_regressor(path).description == COMPLETE
 
 

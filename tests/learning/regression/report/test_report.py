@@ -12,7 +12,6 @@ from datasets.opinions.scores import OpinionScores, score_table
 from learning.regression.evaluate.bootstrap import bootstrap_intervals
 from learning.regression.evaluate.comparison import srcc_difference
 from learning.regression.evaluate.embedded import EmbeddedModel
-from learning.regression.evaluate.held_out import breakdown
 from learning.regression.evaluate.protocol import run_protocol
 from learning.regression.fit.search import Grid
 from learning.regression.fit.splits import official_split, random_splits
@@ -58,11 +57,9 @@ def test_a_page_with_everything_inside(tmp_path, official):
     evaluation = run_protocol(features, mos, splits, Grid(ridge_alphas=(1, 10), elasticnet_alphas=(0.1,)), 1, 2**30)
     held_out = evaluation.reported.labelled(scores)
     intervals = BootstrapIntervals(bootstrap_intervals(held_out, n_resamples=20), 20, 0)
-    kinds = np.array(["blur & <noise>", "jpeg", None] * 20, dtype=object)
-    by_distortion = breakdown(replace(held_out, kinds=kinds))
     description = replace(
         describe(evaluation, scores, {"quality_aware": None}, "some"),
-        note="A note.", intervals=intervals, breakdown=by_distortion, pair_orders=(PairOrder(0.25, 0.817, 12345),),
+        note="A note.", intervals=intervals, pair_orders=(PairOrder(0.25, 0.817, 12345),),
     )  # fmt: skip
     pictures = find_pictures(names, tmp_path, None)
     assert len(pictures) == 51
@@ -76,7 +73,6 @@ def test_a_page_with_everything_inside(tmp_path, official):
     assert not checker.open and checker.pictures > 10
     assert all(address.startswith(("data:image/webp;base64,", "#")) for address in checker.addresses)
     assert not re.search(r"https?://(?!www\.w3\.org|purl\.org|creativecommons\.org|matplotlib\.org)", page)
-    assert "By kind of distortion" in page and "blur &amp; &lt;noise&gt;" in page and "By level" not in page
     assert "Which of two photographs is better?" in page
     assert "<tr><td>0.25</td><td>82 %</td><td>12,345</td></tr>" in page
     assert "&lt;b&gt;&amp;" in page and "<b>&" not in page and "A note." in page and "Inverted." in page
