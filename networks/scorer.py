@@ -199,7 +199,7 @@ def check_images(images: Tensor) -> None:
         return
     if not (low >= -OVERSHOOT and high <= 1 + OVERSHOOT):
         found = "contain NaN" if math.isnan(low) else f"have values from {low:.4g} to {high:.4g}"
-        raise ValueError(f"the images {found}, not in [0, 1]: divide 0 to 255 by 255, do not normalise, and clamp")
+        raise ValueError(f"the images {found}, not in [0, 1]: divide 8-bit values by 255, do not normalise, and clamp")
 
 
 def enlarge_keeping_mean(maps: Tensor, height: int, width: int) -> Tensor:

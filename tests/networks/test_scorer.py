@@ -142,7 +142,6 @@ def test_values_a_little_outside_are_scored_and_a_traced_scorer_has_no_check(enc
     images = 1.1 * to_tensor(photograph(64, 64)) - 0.02
     assert images.min() < 0 and torch.isfinite(scorer(images)).all()
     for traced in (
-        torch.export.export(scorer, (images,)).module(),
         torch.compile(scorer, backend="eager", fullgraph=True),
         torch.jit.trace(scorer, images),
         lambda images: torch.func.vmap(scorer)(images[None])[0],
@@ -174,7 +173,7 @@ def test_wrong_input_is_named(encoders):
     with pytest.raises(ValueError, match=r"\(3, 8, 8\)"):
         scorer(torch.zeros(3, 8, 8))
     for images, found in (
-        (torch.full((1, 3, 8, 8), 200.0), r"have values from 200 to 200, .* divide values up to 255 by 255"),
+        (torch.full((1, 3, 8, 8), 200.0), r"have values from 200 to 200, not in \[0, 1\]: divide 8-bit values by 255"),
         (torch.linspace(-1, 1, 192).view(1, 3, 8, 8), r"have values from -1 to 1, .* do not normalise"),
         (torch.full((1, 3, 8, 8), torch.nan), "contain NaN"),
     ):
