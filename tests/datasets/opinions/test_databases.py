@@ -55,6 +55,7 @@ def databases(tmp_path):
     names = [f"t{i}.bmp" for i in range(1, 8)] + ["10.bmp", "100.bmp"]
     savemat(tmp_path / "clive/Data/AllImages_release.mat", {"AllImages_release": cells(names).T})
     savemat(tmp_path / "clive/Data/AllMOS_release.mat", {"AllMOS_release": np.arange(9.0)[None] * 10})
+    savemat(tmp_path / "clive/Data/AllStdDev_release.mat", {"AllStdDev_release": np.arange(9.0)[None] + 10})
     (tmp_path / "spaq/Annotations").mkdir()
     pd.DataFrame({"Image name": ["00001.jpg", "00002.jpg"], "MOS": [39.2, 55], "Brightness": [1, 2]}).to_excel(
         tmp_path / "spaq/Annotations/MOS and Image attribute scores.xlsx", index=False
@@ -268,7 +269,7 @@ def test_a_missing_file_is_named(databases):
     for name in DATABASES:
         files = [path for path in (databases / name).rglob("*") if path.is_file()]
         for file in files:
-            if file.name in ("A0001.txt", "A0002.txt"):
+            if file.name in ("AllStdDev_release.mat", "A0001.txt", "A0002.txt"):
                 continue  # may be missing
             content = file.read_bytes()
             file.unlink()
