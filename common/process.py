@@ -92,7 +92,7 @@ def answer_signals(keep_ignored: tuple[int | None, ...] = (signal.SIGINT, HANGUP
             print_unraisable(unraisable)
             return
         number = getattr(unraisable.exc_value, "number", signal.SIGINT)
-        again = threading.Timer(0.01, _send_to_main_thread, [number])  # not at once: it would be dropped again
+        again = threading.Timer(0.1, _send_to_main_thread, [number])  # not at once: it would be dropped again
         again.daemon = True
         again.start()
 

@@ -48,7 +48,7 @@ def test_a_photograph_is_scored_without_any_option(photographs, capsys):
     scores = read_scores("scores.csv")
     assert scores.keys() == {"wide.png", "tall.png"} and all(-20 < score < 120 for score in scores.values())
     printed = capsys.readouterr().out
-    assert "embedded model clive: two small encoders" in printed and "on held-out photographs" in printed
+    assert "embedded model clive, version 0.1.0: two small encoders" in printed and "on held-out photographs" in printed
 
     scorer = hubconf.re_iqa()
     for name, score in scores.items():
