@@ -103,12 +103,7 @@ def main() -> None:
     add = parser.add_argument
     add("photographs", help="undistorted photographs: a folder, a table (.csv) or a list (.txt)")
     add("folder", type=Path, help="new folder to write the images and mos.csv to")
-    add(
-        "--undistorted",
-        type=int,
-        default=800,
-        help="undistorted images, at most one each (default: %(default)s)",
-    )
+    add("--undistorted", type=int, default=800, help="undistorted images, at most one each (default: %(default)s)")
     add("--distorted", type=int, help="number of distorted images (default: a quarter of the undistorted ones)")
     add("--best", type=float, default=75, help="score without distortion (default: %(default)g)")
     add("--per_level", type=float, default=8, help="points of a level, < 0 if lower is better (default: %(default)g)")

@@ -27,10 +27,7 @@ _HERE = Path(__file__).resolve().parent
 MODELS = (_HERE.parent if _HERE.name == "networks" else _HERE) / "models"
 
 ENCODERS: Mapping[str, Path] = MappingProxyType(
-    {
-        QUALITY_AWARE: MODELS / "quality_aware_r18.safetensors",
-        CONTENT_AWARE: MODELS / "content_aware_lite0.safetensors",
-    }
+    {QUALITY_AWARE: MODELS / "quality_aware_r18.safetensors", CONTENT_AWARE: MODELS / "content_aware_lite0.safetensors"}
 )
 """Kind of features -> the embedded encoder's weights, float16."""
 
