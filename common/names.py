@@ -15,8 +15,11 @@ AUTO = "auto"
 FIXED = "must be the same"
 """What a new value means when a training is resumed, for an option that shapes the content of a checkpoint."""
 
-SELECTIONS = ("nested", "shared")
-"""How hyper-parameters are chosen; ``learning.regression.evaluate.protocol`` explains both."""
+CHOICES = {
+    "nested": "hyper-parameters chosen within each split: no test image has any influence",
+    "shared": "one choice of hyper-parameters for all splits: test images influence the choice",
+}
+"""How hyper-parameters are chosen, in words; ``learning.regression.evaluate.protocol`` explains both."""
 
 LOGISTICS = (4, 5)
 """Numbers of parameters of the logistic before PLCC fit and RMSE fit; ``networks.opinion_mapping`` has the formulas."""

@@ -165,9 +165,7 @@ def _send_to_main_thread(number: int) -> None:
 
 
 def run_script(
-    work: Callable[[], int | None],
-    after_interrupt: str = "interrupted",
-    terminated: int = TERMINATED,
+    work: Callable[[], int | None], after_interrupt: str = "interrupted", terminated: int = TERMINATED
 ) -> NoReturn:
     """Runs a script's ``work`` and exits with the status that it returns (None: 0).
 

@@ -95,7 +95,7 @@ def write_weak_labels(
     return n_unchanged
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m datasets.weak_labels",
         description="Writes undistorted and distorted versions of photographs, with scores that fall by the level.",
@@ -103,12 +103,7 @@ def main() -> None:
     add = parser.add_argument
     add("photographs", help="undistorted photographs: a folder, a table (.csv) or a list (.txt)")
     add("folder", type=Path, help="new folder to write the images and mos.csv to")
-    add(
-        "--undistorted",
-        type=int,
-        default=800,
-        help="undistorted images, at most one each (default: %(default)s)",
-    )
+    add("--undistorted", type=int, default=800, help="undistorted images, at most one each (default: %(default)s)")
     add("--distorted", type=int, help="number of distorted images (default: a quarter of the undistorted ones)")
     add("--best", type=float, default=75, help="score without distortion (default: %(default)g)")
     add("--per_level", type=float, default=8, help="points of a level, < 0 if lower is better (default: %(default)g)")
@@ -120,25 +115,22 @@ def main() -> None:
     if not (math.isfinite(options.best) and math.isfinite(options.per_level) and options.per_level):
         parser.error("--best and --per_level must be finite, and --per_level not 0, which scores all levels alike")
 
-    def work() -> int:
-        folder = options.folder
-        check_outside("folder", folder, [options.photographs])
-        listing = list_images(options.photographs, "photographs")
-        photographs = listing.images
-        undistorted = min(options.undistorted, len(photographs))
-        distorted = math.ceil(undistorted / 4) if options.distorted is None else options.distorted
-        versions = draw_versions(len(photographs), undistorted, distorted, options.seed)
-        unchanged = write_weak_labels(photographs, versions, folder, options.best, options.per_level, options.seed)
-        changed = f", {unchanged:,d} of them unchanged and scored as undistorted" if unchanged else ""
-        log.info(
-            f"photographs {len(photographs):,d}, undistorted images {undistorted:,d}, distorted images "
-            f"{distorted:,d}{changed}{listing.folders.account()}: {folder / 'mos.csv'}"
-        )
-        return 1 if listing.folders.unreadable else 0
-
-    log.set_script("datasets.weak_labels")
-    run_script(work, "interrupted; nothing was written")
+    folder = options.folder
+    check_outside("folder", folder, [options.photographs])
+    listing = list_images(options.photographs, "photographs")
+    photographs = listing.images
+    undistorted = min(options.undistorted, len(photographs))
+    distorted = math.ceil(undistorted / 4) if options.distorted is None else options.distorted
+    versions = draw_versions(len(photographs), undistorted, distorted, options.seed)
+    unchanged = write_weak_labels(photographs, versions, folder, options.best, options.per_level, options.seed)
+    changed = f", {unchanged:,d} of them unchanged and scored as undistorted" if unchanged else ""
+    log.info(
+        f"photographs {len(photographs):,d}, undistorted images {undistorted:,d}, distorted images "
+        f"{distorted:,d}{changed}{listing.folders.account()}: {folder / 'mos.csv'}"
+    )
+    return 1 if listing.folders.unreadable else 0
 
 
 if __name__ == "__main__":
-    main()
+    log.set_script("datasets.weak_labels")
+    run_script(main, "interrupted; nothing was written")

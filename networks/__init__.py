@@ -21,20 +21,9 @@ if TYPE_CHECKING:
     from .scorer import QualityScorer, ScorerEncoder, load, load_scorer
 
 __all__ = [
-    "ARCHITECTURES",
-    "HEADS",
-    "ContrastiveNetwork",
-    "LinearModel",
-    "OpinionMapping",
-    "QualityScorer",
-    "ScorerEncoder",
-    "__version__",
-    "build_encoder",
-    "feature_size",
-    "load",
-    "load_encoder",
-    "load_scorer",
-]
+    "ARCHITECTURES", "HEADS", "ContrastiveNetwork", "LinearModel", "OpinionMapping", "QualityScorer", "ScorerEncoder",
+    "__version__", "build_encoder", "feature_size", "load", "load_encoder", "load_scorer",
+]  # fmt: skip
 
 _MODULES = {
     "ContrastiveNetwork": ".encoder",

@@ -26,12 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.float16 and not options.export:
         parser.error("--float16 rounds the weights that --export writes; name a file with --export")
-    describe(options.file, options.export, options.float16)
+    export: Path | None = options.export
 
-
-def describe(file: Path, export: Path | None, float16: bool = False) -> None:
-    """Prints what ``file`` holds, and writes its encoder to ``export``; UserError where it holds no encoder."""
-    # These import torch, which --help does not need.
+    # These import torch, which takes two seconds and --help does not need.
     import safetensors.torch
 
     from .checkpoint_formats import describe_differences, fingerprint, read_checkpoint
@@ -39,8 +36,8 @@ def describe(file: Path, export: Path | None, float16: bool = False) -> None:
     if export and export.suffix != ".safetensors":
         raise UserError(f"--export {export}: the name must end in .safetensors")
     if export:
-        check_not_read("--export", export, [file])
-    checkpoint = read_checkpoint(file)
+        check_not_read("--export", export, [options.file])
+    checkpoint = read_checkpoint(options.file)
     log.info(f"architecture  {checkpoint.architecture or f'unknown ({describe_differences(checkpoint.encoder)})'}")
     log.info(f"encoder       {checkpoint.location}")
     log.info(f"epoch         {checkpoint.content.get('epoch', 'unknown')}")
@@ -48,7 +45,7 @@ def describe(file: Path, export: Path | None, float16: bool = False) -> None:
     if export:
         with whole_file(export) as temporary:
             contiguous = {
-                name: (value.half() if float16 and value.is_floating_point() else value).contiguous()
+                name: (value.half() if options.float16 and value.is_floating_point() else value).contiguous()
                 for name, value in checkpoint.encoder.items()
             }
             safetensors.torch.save_file(contiguous, temporary)

@@ -85,10 +85,9 @@ class EfficientNetLite0(nn.Module):
         self.blocks = nn.Sequential(*rows)
         self.conv_head = convolution(inplanes, HEAD, 1)
         self.bn2 = nn.BatchNorm2d(HEAD, EPSILON)
-        if initialise:
-            for module in self.modules():
-                if isinstance(module, nn.Conv2d):
-                    nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        for module in self.modules() if initialise else ():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.blocks(self.relu(self.bn1(self.conv_stem(x))))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 
 from .errors import UserError
 from .names import (
@@ -26,12 +25,10 @@ from .regressor import ScoringDescription, description_file, load_description
 _HERE = Path(__file__).resolve().parent
 MODELS = (_HERE.parent if _HERE.name == "networks" else _HERE) / "models"
 
-ENCODERS: Mapping[str, Path] = MappingProxyType(
-    {
-        QUALITY_AWARE: MODELS / "quality_aware_r18.safetensors",
-        CONTENT_AWARE: MODELS / "content_aware_lite0.safetensors",
-    }
-)
+ENCODERS = {
+    QUALITY_AWARE: MODELS / "quality_aware_r18.safetensors",
+    CONTENT_AWARE: MODELS / "content_aware_lite0.safetensors",
+}
 """Kind of features -> the embedded encoder's weights, float16."""
 
 LICENCE = "MIT; the content-aware encoder: Apache-2.0"

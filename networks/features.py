@@ -51,12 +51,7 @@ class FeatureExtractor:
     """
 
     def __init__(
-        self,
-        encoder: nn.Module,
-        normalized: bool,
-        device: torch.device,
-        amp: bool = False,
-        pooling: str = LAYER4_MEAN,
+        self, encoder: nn.Module, normalized: bool, device: torch.device, amp: bool = False, pooling: str = LAYER4_MEAN
     ):
         self.n_features = pooled_size(encoder, pooling)
         self.identity = identity(fingerprint(encoder.state_dict()), pooling)

@@ -30,7 +30,6 @@ CHECKPOINTS = {kind: Path(f"re-iqa_ckpts/{kind}_r50.pth") for kind in KINDS}
 GIVEN = "given"
 """The kind of features that another program computed: a regressor on them can be evaluated, but not score images."""
 
-
 EMBEDDED_MODELS = ("clive", "biq2021")
 """The embedded models, by the database whose opinions their regressor was fitted to. The first one is the default."""
 

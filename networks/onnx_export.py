@@ -7,7 +7,7 @@ import importlib
 import importlib.util
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,9 +28,6 @@ REQUIREMENTS = "requirements-export.txt"
 
 INPUT, AXES = "image", {0: "batch", 2: "height", 3: "width"}
 """Name of the input, and of those of its axes that may have any length."""
-
-Run: TypeAlias = Callable[[Tensor], Tensor]
-"""(N, 3, H, W) images -> scores or features."""
 
 
 def require_packages() -> None:
@@ -68,14 +65,14 @@ def trace(module: nn.Module) -> ExportedProgram:
         return torch.export.export(module, (torch.rand(2, 3, 96, 128),), dynamic_shapes=shapes)
 
 
-def run_onnx(path: Path) -> Run:
-    """The ONNX file as a function, on the CPU."""
+def run_onnx(path: Path) -> Callable[[Tensor], Tensor]:
+    """The ONNX file as a function, on the CPU: (N, 3, H, W) images -> scores or features."""
     onnxruntime = importlib.import_module("onnxruntime")
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     return lambda images: torch.from_numpy(session.run(None, {INPUT: images.numpy()})[0])
 
 
-def largest_difference(module: nn.Module, exported: Run, path: Path) -> float:
+def largest_difference(module: nn.Module, exported: Callable[[Tensor], Tensor], path: Path) -> float:
     """The largest difference between ``module`` and ``exported``, as a share of the largest result (at least 1).
 
     Images of every size are noise, once with 8-bit values and once without. Raises UserError above TOLERANCE.

@@ -68,7 +68,9 @@ class StagesDifferences(StagesMeanStd):
     """
 
     def pool(self, maps: Tensor) -> tuple[Tensor, Tensor]:
-        return log_differences(*self._means(maps))
+        # One direction after the other, since the differences take as much memory as the maps.
+        means = (map_means(*row_means(differences(maps))) for differences in DIRECTIONS)
+        return log_differences(*mean_of_directions(*means))
 
     def local_sum(self, maps: Tensor, of_first: Tensor, of_second: Tensor) -> Tensor:
         """The sum by place, if the whole image looked as it does around that place; shifted to the right mean.
@@ -82,12 +84,6 @@ class StagesDifferences(StagesMeanStd):
         first, second = log_differences(*mean_of_directions(*around))
         places = torch.einsum("nchw,c->nhw", first, of_first) + torch.einsum("nchw,c->nhw", second, of_second)
         return places + (total - places.mean(dim=(1, 2)))[:, None, None]
-
-    @staticmethod
-    def _means(maps: Tensor) -> tuple[Tensor, Tensor]:
-        """The weighted means of |d| and d^2, (N, C) each."""
-        # One direction after the other, since the differences take as much memory as the maps.
-        return mean_of_directions(*(map_means(*row_means(differences(maps))) for differences in DIRECTIONS))
 
 
 def to_the_right(maps: Tensor) -> Tensor:
@@ -150,23 +146,17 @@ def log_differences(means: Tensor, squares: Tensor) -> tuple[Tensor, Tensor]:
     return (means + FLOOR).log(), (squares + FLOOR**2).log() / 2
 
 
-def check_pooling(pooling: str) -> None:
-    """ValueError for anything but one of POOLINGS."""
-    if pooling not in POOLINGS:
-        raise ValueError(f"unknown pooling '{pooling}'; one of {', '.join(POOLINGS)}")
-
-
 def pooled_network(encoder: nn.Module, pooling: str) -> nn.Module:
     """``encoder`` with one of POOLINGS: (N, 3, H, W) -> (N, F); ValueError for another pooling."""
-    check_pooling(pooling)
+    if pooling not in POOLINGS:
+        raise ValueError(f"unknown pooling '{pooling}'; one of {', '.join(POOLINGS)}")
     if pooling == LAYER4_MEAN:
         return encoder
     return StagesMeanStd(encoder) if pooling == STAGES_MEAN_STD else StagesDifferences(encoder)
 
 
 def pooled_size(encoder: nn.Module, pooling: str) -> int:
-    """The number of values that ``pooled_network`` returns for an image; ValueError for an unknown pooling."""
-    check_pooling(pooling)
+    """The number of values that ``pooled_network`` returns for an image."""
     return feature_size(encoder) if pooling == LAYER4_MEAN else 2 * sum(stage_channels(encoder))
 
 

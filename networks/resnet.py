@@ -41,10 +41,6 @@ class BasicBlock(nn.Module):
         out += x if self.downsample is None else self.downsample(x)
         return self.relu(out)
 
-    @property
-    def last_norm(self) -> nn.BatchNorm2d:
-        return self.bn2
-
 
 class Bottleneck(nn.Module):
     """Convolutions of 1x1, 3x3 and 1x1 beside a shortcut (figure 5, right); the 3x3 one has the stride."""
@@ -68,10 +64,6 @@ class Bottleneck(nn.Module):
         out = self.bn3(self.conv3(out))
         out += x if self.downsample is None else self.downsample(x)
         return self.relu(out)
-
-    @property
-    def last_norm(self) -> nn.BatchNorm2d:
-        return self.bn3
 
 
 class ResNet(nn.Module):
@@ -102,16 +94,11 @@ class ResNet(nn.Module):
         self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
         # torchvision's classifier is not needed, but the weights after it come from the same random numbers.
         nn.Linear(inplanes, 1000)
-        if initialise:
-            self._initialise(zero_init_residual)
-
-    def _initialise(self, zero_init_residual: bool) -> None:
-        for module in self.modules():
+        for module in self.modules() if initialise else ():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        for module in self.modules() if zero_init_residual else ():
-            if isinstance(module, BasicBlock | Bottleneck):
-                nn.init.zeros_(module.last_norm.weight)
+            elif zero_init_residual and isinstance(module, BasicBlock | Bottleneck):
+                nn.init.zeros_((module.bn3 if isinstance(module, Bottleneck) else module.bn2).weight)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))

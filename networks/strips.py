@@ -90,12 +90,9 @@ class _Window:
         n = max(0, (rows.shape[2] - needed) // self._stride + 1)
         self._kept = rows[:, :, n * self._stride :].clone()  # a slice would keep the complete strip in memory
         if n == 0:
-            return self._no_rows(rows)
+            width = (rows.shape[3] + 2 * self._padding_width - self._kernel_width) // self._stride_width + 1
+            return rows.new_empty((1, getattr(self._layer, "out_channels", rows.shape[1]), 0, width))
         return self._after(self._layer(rows[:, :, : (n - 1) * self._stride + self._kernel]))
-
-    def _no_rows(self, rows: Tensor) -> Tensor:
-        width = (rows.shape[3] + 2 * self._padding_width - self._kernel_width) // self._stride_width + 1
-        return rows.new_empty((1, getattr(self._layer, "out_channels", rows.shape[1]), 0, width))
 
 
 class _Block:

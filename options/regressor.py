@@ -5,14 +5,14 @@ from functools import partial
 from pathlib import Path
 
 from common.machine import memory, n_cores
-from common.names import LOGISTICS, N_RESAMPLES, N_SPLITS, SELECTIONS, SHARES
+from common.names import CHOICES, LOGISTICS, N_RESAMPLES, N_SPLITS, SHARES
 from common.tables import TABLE_FORMS
 from datasets.opinions.databases import DATABASES
 from networks.errors import UserError
 from networks.names import KINDS
 from options.builder import Computed, option, parse
 
-CHOICES = {"both": KINDS, **{kind.removesuffix("_aware"): (kind,) for kind in KINDS}}
+KIND_CHOICES = {"both": KINDS, **{kind.removesuffix("_aware"): (kind,) for kind in KINDS}}
 """Kinds of features, by their names on the command line."""
 
 DEFAULT_OUTPUT = Path("regressor.skops")
@@ -28,7 +28,7 @@ class RegressorOptions:
         "column image and a column for each feature, or an .npz with names and features",
         group="features and scores",
     )  # fmt: skip
-    kind: str | None = option(None, "features to use (default: those that are there)", choices=CHOICES)
+    kind: str | None = option(None, "features to use (default: those that are there)", choices=KIND_CHOICES)
     scores: Path | None = option(
         None,
         "table (.csv, .tsv or .xlsx) with the columns image and mos, and optionally group, split, std and n_raters; "
@@ -67,7 +67,7 @@ class RegressorOptions:
     choice: str = option(
         "nested",
         "hyper-parameters chosen within each split (nested), or one choice for all splits, which test images influence "
-        "(shared, as in much of the literature)", choices=SELECTIONS,
+        "(shared, as in much of the literature)", choices=tuple(CHOICES),
     )  # fmt: skip
     logistic: int = option(4, "parameters of the logistic before PLCC fit and RMSE fit", choices=LOGISTICS)
     n_bootstrap: int = option(N_RESAMPLES, "bootstrap resamples for the 95 % intervals; 0: no intervals", at_least=0)
@@ -127,7 +127,7 @@ class RegressorOptions:
     @property
     def kinds(self) -> tuple[str, ...] | None:
         """The kinds of features to use; None: those that are there."""
-        return CHOICES[self.kind] if self.kind else None
+        return KIND_CHOICES[self.kind] if self.kind else None
 
     @property
     def splits_file(self) -> Path | None:

@@ -19,19 +19,16 @@ def main() -> None:
     parser.add_argument("table", type=Path, help="table to write (.csv); higher is better in it")
     options = parser.parse_args()
 
-    def work() -> None:
-        check_target(options.table)
-        check_not_read("table", options.table, options.root.rglob("*"))
-        scores = read_database(options.database, options.root)
-        table = scores.table.dropna(axis="columns", how="all")
-        write_csv(options.table, list(table), table.astype(object).where(table.notna(), "").to_numpy())
-        if scores.inversion:
-            log.info(scores.inversion)
-        log.info(f"{options.table}: {len(table):,d} images with {', '.join(table)}")
-
-    log.set_script("datasets.opinions")
-    run_script(work)
+    check_target(options.table)
+    check_not_read("table", options.table, options.root.rglob("*"))
+    scores = read_database(options.database, options.root)
+    table = scores.table.dropna(axis="columns", how="all")
+    write_csv(options.table, list(table), table.astype(object).where(table.notna(), "").to_numpy())
+    if scores.inversion:
+        log.info(scores.inversion)
+    log.info(f"{options.table}: {len(table):,d} images with {', '.join(table)}")
 
 
 if __name__ == "__main__":
-    main()
+    log.set_script("datasets.opinions")
+    run_script(main)

@@ -206,9 +206,7 @@ def build_moco(options: ContrastOptions, context: ProcessContext, device: torch.
     f_q: nn.Module = query_network
     if context.world_size > 1:
         f_q = DistributedDataParallel(
-            query_network,
-            device_ids=[device.index] if device.type == "cuda" else None,
-            gradient_as_bucket_view=True,
+            query_network, device_ids=[device.index] if device.type == "cuda" else None, gradient_as_bucket_view=True
         )
         if options.bf16_gradients:
             f_q.register_comm_hook(None, bf16_compress_hook)

@@ -75,8 +75,7 @@ def train(options: ContrastOptions, backend: str, member: Membership | None) -> 
         f"{steps_per_epoch} steps per epoch"
     )
 
-    run = open_run(options, context, description, learner, steps_per_epoch, stop.check)
-    with run as (folder, start, saved):
+    with open_run(options, context, description, learner, steps_per_epoch, stop.check) as (folder, start, saved):
         if probe and saved:
             probe.load_state(saved.content.get("probe"))
         in_own_folder = folder == options.model_path == options.tb_path

@@ -22,13 +22,7 @@ from torch.multiprocessing import ProcessExitedException, start_processes
 from common import log
 from common.names import LOCAL_URL
 from common.process import INTERRUPTED, LOST_CONTACT, REQUEUE, note_signals, noted_signal, signals_delayed
-from learning.distributed.environment import (
-    TORCHRUN,
-    Membership,
-    ProcessContext,
-    find_membership,
-    parse_dist_url,
-)
+from learning.distributed.environment import TORCHRUN, Membership, ProcessContext, find_membership, parse_dist_url
 from learning.distributed.process_group import wait_for_all
 from networks.errors import UserError
 from options.contrast import ContrastOptions

@@ -48,17 +48,12 @@ parse_across_options = partial(parse, AcrossOptions, "python -m learning.regress
 
 def main() -> None:
     options = parse_across_options()
+    # Imported below the options: --help needs no scikit-learn.
+    from learning.regression.evaluate.cross_database import train_and_test_across
 
-    def work() -> None:
-        from learning.regression.evaluate.cross_database import (
-            train_and_test_across,  # scikit-learn, which --help does not need
-        )
-
-        train_and_test_across(options)
-
-    log.set_script("learning.regression.across")
-    run_script(work)
+    train_and_test_across(options)
 
 
 if __name__ == "__main__":
-    main()
+    log.set_script("learning.regression.across")
+    run_script(main)

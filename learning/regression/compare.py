@@ -39,15 +39,12 @@ parse_compare_options = partial(parse, CompareOptions, "python -m learning.regre
 
 def main() -> None:
     options = parse_compare_options()
+    # Imported below the options: --help needs no scipy.
+    from learning.regression.evaluate.comparison import compare_regressors
 
-    def work() -> None:
-        from learning.regression.evaluate.comparison import compare_regressors  # scipy, which --help does not need
-
-        compare_regressors(options)
-
-    log.set_script("learning.regression.compare")
-    run_script(work)
+    compare_regressors(options)
 
 
 if __name__ == "__main__":
-    main()
+    log.set_script("learning.regression.compare")
+    run_script(main)

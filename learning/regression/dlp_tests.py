@@ -37,17 +37,14 @@ class DlpOptions(ScoringOptions):
 parse_dlp_options = partial(parse, DlpOptions, "python -m learning.regression.dlp_tests")
 
 
-def main() -> None:
+def main() -> int:
     options = parse_dlp_options()
+    # Imported below the options: --help needs no torch.
+    from learning.regression.evaluate.dlp import run_dlp_tests
 
-    def work() -> int:
-        from learning.regression.evaluate.dlp import run_dlp_tests  # torch, which --help does not need
-
-        return run_dlp_tests(options)
-
-    log.set_script("learning.regression.dlp_tests")
-    run_script(work)
+    return run_dlp_tests(options)
 
 
 if __name__ == "__main__":
-    main()
+    log.set_script("learning.regression.dlp_tests")
+    run_script(main)

@@ -12,13 +12,14 @@ import numpy as np
 
 from common import log
 from common.atomic_files import check_not_read, check_target
+from common.names import CHOICES
 from common.progress_bar import ProgressBar
 from common.tables import TABLE_FORMS, print_table
 from datasets.opinions.scores import OpinionScores
 from learning.regression.evaluate.bootstrap import bootstrap_intervals
 from learning.regression.evaluate.embedded import embedded_models
 from learning.regression.evaluate.held_out import HeldOut, held_out_file, observer_spread, write_held_out
-from learning.regression.evaluate.protocol import CHOICES, Evaluation, pair_orders, run_protocol
+from learning.regression.evaluate.protocol import Evaluation, pair_orders, prediction_intervals, run_protocol
 from learning.regression.fit.labelled_features import read_data
 from learning.regression.fit.search import search_grid
 from learning.regression.fit.splits import make_splits
@@ -59,16 +60,9 @@ def train_regressor(options: RegressorOptions) -> None:
     embedded = embedded_models(data, sides, pictures if options.compare_embedded else None)
     splits, protocol = make_splits(data, options)
     evaluation = run_protocol(
-        data.features,
-        data.mos,
-        splits,
-        search_grid(options),
-        options.num_threads,
-        int(options.memory * 2**30),
-        options.choice,
-        options.logistic,
-        ProgressBar,
-    )
+        data.features, data.mos, splits, search_grid(options), options.num_threads, int(options.memory * 2**30),
+        options.choice, options.logistic, ProgressBar,
+    )  # fmt: skip
     print_evaluation(evaluation)
     held_out = evaluation.reported.labelled(scores)
     intervals = make_intervals(held_out, options)
@@ -202,19 +196,11 @@ def describe(
     ``protocol`` says how the images were split.
     """
     return RegressorDescription(
-        kinds=tuple(encoders),
-        encoders=encoders,
-        calibration=evaluation.calibration,
-        score_range=(float(scores.mos.min()), float(scores.mos.max())),
+        kinds=tuple(encoders), encoders=encoders, calibration=evaluation.calibration,
+        score_range=(float(scores.mos.min()), float(scores.mos.max())), n_images=len(scores),
         versions={name: version(name) for name in PACKAGES},
-        scores=scores.source,
-        inversion=scores.inversion,
-        protocol=protocol,
-        hyperparameters=evaluation.search.best,
-        validation_srcc=float(evaluation.search.median.max()),
-        n_images=len(scores),
-        choice=evaluation.choice,
-        shared=evaluation.shared.summary(),
-        nested=evaluation.nested.summary(),
-        prediction_intervals=evaluation.prediction_intervals,
-    )
+        scores=scores.source, inversion=scores.inversion, protocol=protocol,
+        hyperparameters=evaluation.search.best, validation_srcc=float(evaluation.search.median.max()),
+        choice=evaluation.choice, shared=evaluation.shared.summary(), nested=evaluation.nested.summary(),
+        prediction_intervals=prediction_intervals(evaluation.calibrated),
+    )  # fmt: skip

@@ -18,7 +18,7 @@ from learning.regression.fit.labelled_features import LabelledFeatures
 from learning.regression.model.description import RegressorDescription, image_digest
 from networks.embedded import MODELS
 from networks.errors import UserError
-from networks.names import EMBEDDED_MODELS, max_side_of, with_max_side
+from networks.names import EMBEDDED_MODELS, with_max_side
 from networks.regressor import load_regressor, weights_file
 from options.images import ComputeOptions, ScoringOptions
 
@@ -53,10 +53,9 @@ def embedded_models(
         if not weights_file(path).is_file():
             continue
         regressor = load_regressor(path, RegressorDescription)
-        unlimited = not any(map(max_side_of, data.files.encoders.values()))
-        fits = bool(sides) and max(sides) <= (regressor.description.max_side or math.inf)
         own = regressor.description.encoders
-        if data.files.encoders in (own, _without_limit(own) if unlimited and fits else own):
+        fits = bool(sides) and max(sides) <= (regressor.description.max_side or math.inf)
+        if data.files.encoders == own or (fits and data.files.encoders == _without_limit(own)):
             scores = regressor.predict(data.features[: len(images)])
         elif pictures is not None and path.name == EMBEDDED_MODELS[0]:
             scores = _scores_of_files(images, pictures, path.name)

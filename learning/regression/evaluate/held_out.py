@@ -13,13 +13,7 @@ from scipy import stats
 from datasets.opinions.scores import OpinionScores
 from datasets.opinions.tables import read_csv, write_csv
 from learning.regression.evaluate.metrics import fit_mapping, metrics_of, srcc
-from learning.regression.model.description import (
-    METRICS,
-    Metrics,
-    ObserverSpread,
-    ResultsSummary,
-    Spread,
-)
+from learning.regression.model.description import METRICS, Metrics, ObserverSpread, ResultsSummary, Spread
 from networks.errors import UserError
 from networks.opinion_mapping import OpinionMapping
 

@@ -32,12 +32,6 @@ from learning.regression.model.meaning import PairOrder
 from networks.opinion_mapping import IDENTITY, OpinionMapping
 from networks.regressor import LinearModel
 
-CHOICES = {
-    "nested": "hyper-parameters chosen within each split: no test image has any influence",
-    "shared": "one choice of hyper-parameters for all splits: test images influence the choice",
-}
-"""Each of SELECTIONS in words."""
-
 PAIR_DIFFERENCES = (0.05, 0.1, 0.2, 0.3)
 """Of two scores, as parts of the scale, for which the order of two photographs is tested; each +- 0.025."""
 
@@ -52,8 +46,7 @@ STEEPEST = 0.25
 class Evaluation:
     """The search, the test of both kinds of choice on every split, and the regressor fitted on all images.
 
-    ``model`` is fitted with the shared choice, ``search.best``. ``choice`` is the one of SELECTIONS that is reported
-    first.
+    ``model`` is fitted with the shared choice, ``search.best``. ``choice``, one of CHOICES, is reported first.
     """
 
     splits: list[Split]
@@ -87,11 +80,6 @@ class Evaluation:
         logistic, line = fit_mapping(predicted, opinions), fit_line(predicted, opinions)
         steep = logistic.kind == "logistic" and abs(logistic.parameters[3]) < STEEPEST * predicted.std()
         return next((curve for curve in ([line] if steep else [logistic, line]) if curve.increases), IDENTITY)
-
-    @property
-    def prediction_intervals(self) -> PredictionIntervals:
-        """Half-widths of conformal intervals around calibrated predictions."""
-        return prediction_intervals(self.calibrated)
 
     @functools.cached_property
     def calibrated(self) -> HeldOut:

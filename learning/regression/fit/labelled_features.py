@@ -85,7 +85,7 @@ def read_data(options: RegressorOptions) -> LabelledFeatures:
     if scores.mos.min() == scores.mos.max():
         raise UserError(f"all scores of {scores.source} are {scores.mos[0]:g}; there is nothing to learn from them")
     features = files.read(names)
-    digests = digests_of(files.file_digests(names), features)
+    digests: Digests = [files.file_digests(names), *filter(None, [feature_digests(features)])]
     if only_train is not None:
         _check_only_train(scores, only_train, names, digests)
     if options.group_identical:
@@ -153,12 +153,6 @@ def _check_only_train(scores: OpinionScores, only_train: OpinionScores, names: l
                 f"{table}: image {only_train.images[other - n]} is identical to {scores.images[one]} of "
                 f"{scores.source}, on which a split would test; leave it out of one table"
             )
-
-
-def digests_of(file_digests: Sequence[str | None], features: np.ndarray) -> Digests:
-    """Digests of the images' files, as recorded, and of their features (n, p)."""
-    of_features = feature_digests(features)
-    return [file_digests, of_features] if of_features else [file_digests]
 
 
 def feature_digests(features: np.ndarray) -> list[str]:

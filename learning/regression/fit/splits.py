@@ -88,14 +88,13 @@ def _warn_of_identical_parts(data: LabelledFeatures, splits: Sequence[Split]) ->
     """Warns where an image of one part of a split is identical to an image of another part."""
     n_splits = Counter[tuple[int, int]]()  # of a pair of images
     for split in splits:
-        n_splits.update(
-            {
-                (min(pair), max(pair))
-                for of_kind in data.digests
-                for first, second in combinations(split.parts().values(), 2)
-                for pair in identical_across(of_kind, first, second)
-            }
-        )
+        pairs = {
+            (min(pair), max(pair))
+            for of_kind in data.digests
+            for first, second in combinations(split.parts().values(), 2)
+            for pair in identical_across(of_kind, first, second)
+        }
+        n_splits.update(pairs)
     if n_splits:
         one, other = min(n_splits, key=lambda pair: (-n_splits[pair], pair))
         log.warning(

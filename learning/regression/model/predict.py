@@ -87,9 +87,7 @@ def predict_quality(options: PredictionOptions) -> int:
         scorer = load_scorer(path, options.checkpoints)
         maps, without_map = write_maps(images, scorer, options.map, options.compute.max_side)
     problems = [*scores.failed, *without_map, *listing.folders.unreadable]
-    for output in options.output or ():
-        if output in tables:
-            continue
+    for output in (output for output in options.output or () if output not in tables):
         from learning.regression.report.pages import ScoredImage, write_score_page  # imports jinja2
 
         pictures = [

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
+from common.names import CHOICES
 from datasets.images import read_image
 from datasets.images.folders import find_images
 from datasets.images.lists import match_names
@@ -21,7 +22,7 @@ from datasets.opinions.scores import OpinionScores
 from learning.regression.evaluate.comparison import srcc_difference
 from learning.regression.evaluate.embedded import EmbeddedModel
 from learning.regression.evaluate.held_out import HeldOut
-from learning.regression.evaluate.protocol import CHOICES, Evaluation
+from learning.regression.evaluate.protocol import Evaluation
 from learning.regression.fit.search import Search
 from learning.regression.model.description import LABELS, METRICS, RegressorDescription
 from learning.regression.report.pages import model_facts, thumbnail, write_page
