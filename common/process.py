@@ -226,6 +226,7 @@ def exit_at_once(status: int) -> NoReturn:
     import multiprocessing
 
     workers = multiprocessing.active_children()
+    sys.setswitchinterval(0.2)  # on a busy machine, the default of 5 ms can pass between two lines
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError):  # a full disk, or nobody who reads
             stream.flush()
