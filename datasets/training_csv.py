@@ -105,7 +105,8 @@ def main() -> None:
     add("--all", action="store_true", help="list every image below the folder, whatever its layout")
     add("--shards", type=Path, metavar="DIR", help="write the missing indexes of the tar shards in DIR instead")
     options = parser.parse_args()
-    if options.root is not None if options.shards else options.csv is None:
+    is_complete = options.root is None if options.shards else options.csv is not None
+    if not is_complete:
         parser.error("name the folder of images and the CSV to write, or --shards DIR alone")
     log.set_script("datasets.training_csv")
     run_script(lambda: run(options))

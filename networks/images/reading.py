@@ -86,7 +86,7 @@ def read_image(path: str | os.PathLike, max_pixels: int = MAX_PIXELS, content: b
 def longer_side(path: str | os.PathLike) -> int | None:
     """The longer side of an image in pixels, from the header of its file; None where Pillow finds none."""
     try:
-        with Image.open(path) as image:
+        with open_image_file(path) as file, Image.open(file) as image:
             return max(image.size)
     except Exception:  # Pillow's readers raise any exception for a broken file
         return None

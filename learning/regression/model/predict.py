@@ -62,9 +62,10 @@ def predict_quality(options: PredictionOptions) -> int:
     if not scores.of_images:
         raise UserError("no image could be scored")
     rows, selection = select_rows(listing, scores.of_images, options)
-    tables = [output for output in options.output or () if output.suffix.lower() not in PAGE_SUFFIXES]
+    pages = [output for output in options.output or () if output.suffix.lower() in PAGE_SUFFIXES]
+    tables = [output for output in options.output or () if output not in pages]
+    columns = score_columns(description.opinions if options.explain else None, interval)
     for output in tables:
-        columns = score_columns(description.opinions if options.explain else None, interval)
         write_scores(output, rows, scores.of_images, columns)
     print_scores(rows, scores.of_images, score_columns(description.opinions, interval), selection)
     sides = ((image.name, longer_side(image.path)) for image in listing.images if image.name in scores.of_images)
@@ -87,7 +88,7 @@ def predict_quality(options: PredictionOptions) -> int:
         scorer = load_scorer(path, options.checkpoints)
         maps, without_map = write_maps(images, scorer, options.map, options.compute.max_side)
     problems = [*scores.failed, *without_map, *listing.folders.unreadable]
-    for output in (output for output in options.output or () if output not in tables):
+    if pages:
         from learning.regression.report.pages import ScoredImage, write_score_page  # imports jinja2
 
         pictures = [
@@ -97,8 +98,10 @@ def predict_quality(options: PredictionOptions) -> int:
         card = MODEL_CARD.read_text(encoding="utf-8") if options.regressor is None and MODEL_CARD.is_file() else ""
         max_pixels = options.compute.max_pixels
         lines = f"{selection}; {closing}" if selection else closing
-        problems += write_score_page(output, pictures, description, interval, about, card, lines, problems, max_pixels)
-        log.info(f"page: {output}")
+        for output in pages:
+            unread = write_score_page(output, pictures, description, interval, about, card, lines, problems, max_pixels)
+            problems += unread
+            log.info(f"page: {output}")
     if problems:
         return 1
     return BELOW_THRESHOLD if options.threshold is not None and rows else 0
