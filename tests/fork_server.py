@@ -1,6 +1,6 @@
-"""Runs main_contrast.py again and again without its seconds of imports: a server that has them forks each run.
+"""Runs scripts again and again without their seconds of imports: a server that has the packages forks each run.
 
-The processes of a node are forked as well. Apart from that, a run is like ``python main_contrast.py``: its arguments,
+The processes of a node are forked as well. Apart from that, a run is like ``python SCRIPT``: its arguments,
 environment, working directory, output, process group and exit status are its own. Only on Linux.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import runpy
 import select
 import signal
 import socket
@@ -25,12 +26,13 @@ CLONE_NEWNET = 0x40000000  # of <sched.h>: the kind of namespace that setns() en
 class ForkedRun:
     """One run, with the part of ``subprocess.Popen``'s interface that the tests use.
 
-    ``network`` is the name of the network namespace that the run enters, as ``ip netns exec`` does.
+    ``command`` is a script and its arguments. ``network`` is the name of the network namespace that the run enters, as
+    ``ip netns exec`` does.
     """
 
     def __init__(
         self,
-        arguments: list[str],
+        command: list[str],
         environment: dict[str, str],
         cwd: Path,
         start_new_session: bool = False,
@@ -41,12 +43,13 @@ class ForkedRun:
         (out, out_end), (err, err_end) = os.pipe(), os.pipe()
         socket.send_fds(self._connection, [b"x"], [out_end, err_end])
         self._answers = self._connection.makefile("rw")
-        self._answers.write(json.dumps([arguments, environment, str(cwd), start_new_session, network]) + "\n")
+        self._answers.write(json.dumps([command, environment, str(cwd), start_new_session, network]) + "\n")
         self._answers.flush()
         os.close(out_end)
         os.close(err_end)
         self.stdout, self.stderr = os.fdopen(out), os.fdopen(err)
         self.pid = int(self._answers.readline())
+        self.args = command
         self.returncode: int | None = None
 
     def poll(self) -> int | None:
@@ -56,7 +59,7 @@ class ForkedRun:
 
     def wait(self, timeout: float | None = None) -> int | None:
         if self.returncode is None and not select.select([self._connection], [], [], timeout)[0]:
-            raise subprocess.TimeoutExpired("main_contrast.py", timeout or 0)
+            raise subprocess.TimeoutExpired(self.args, timeout or 0)
         return self.poll()
 
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:
@@ -73,7 +76,7 @@ class ForkedRun:
         for reader in readers:
             reader.join(timeout)
             if reader.is_alive():
-                raise subprocess.TimeoutExpired("main_contrast.py", timeout or 0)
+                raise subprocess.TimeoutExpired(self.args, timeout or 0)
         for file in files:
             file.close()
         return texts.get(self.stdout, ""), texts.get(self.stderr, "")
@@ -141,7 +144,7 @@ def serve(address: str) -> None:
 
 
 def become(
-    arguments: list[str],
+    command: list[str],
     environment: dict[str, str],
     cwd: str,
     new_session: bool,
@@ -163,7 +166,7 @@ def become(
     os.environ.clear()
     os.environ.update(environment)
     launch.START_METHOD = "fork"
-    sys.argv = ["main_contrast.py", *arguments]
+    sys.argv = command
 
 
 def enter_network(name: str) -> None:
@@ -178,10 +181,12 @@ def enter_network(name: str) -> None:
 if __name__ == "__main__":
     import torch._dynamo  # noqa: F401  (imported by the first optimiser of a process)
 
-    import learning.contrastive.trainer  # noqa: F401  (main_contrast.py imports it after its options are parsed)
-    import main_contrast
-    from common.process import run_script
+    # What the scripts import after their options are parsed.
+    import learning.contrastive.trainer
+    import learning.extraction.extract
+    import learning.regression.model.predict
+    import learning.regression.train  # noqa: F401
     from learning.distributed import launch
 
     serve(sys.argv[1])
-    run_script(main_contrast.main)
+    runpy.run_path(sys.argv[0], run_name="__main__")

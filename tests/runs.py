@@ -38,14 +38,15 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def start(*arguments, launcher=None, environment=None, cwd=ROOT, **options):
-    """Starts main_contrast.py by ``launcher``, or else by the fastest way; returns a Popen, or what is like one."""
+def start(*arguments, script="main_contrast.py", launcher=None, environment=None, cwd=ROOT, **options):
+    """Starts a script by ``launcher``, or else by the fastest way; returns a Popen, or what is like one."""
     # On the CPU, where results are exact; with one thread each, since several processes share a few cores.
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""} | (environment or {})
+    command = [str(ROOT / script), *map(str, arguments)]
     if launcher is None and sys.platform == "linux":
-        return ForkedRun([str(argument) for argument in arguments], environment, cwd, **options)
+        return ForkedRun(command, environment, cwd, **options)
     return subprocess.Popen(
-        [*(launcher or PYTHON), str(ROOT / "main_contrast.py"), *map(str, arguments)],
+        [*(launcher or PYTHON), *command],
         cwd=cwd,
         env=environment,
         stdout=subprocess.PIPE,
@@ -53,6 +54,15 @@ def start(*arguments, launcher=None, environment=None, cwd=ROOT, **options):
         text=True,
         **options,
     )
+
+
+def run(script, *arguments, **options):
+    """Runs a script to its end, without a traceback; returns what ``subprocess.run`` does."""
+    process = start(*arguments, script=script, **options)
+    output, errors = process.communicate(timeout=300)
+    # torchrun reports any status but 0 with a traceback of its own.
+    assert "Traceback" not in errors or "launcher" in options, errors
+    return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
 
 def train(csv_path, folder, *more, **options):

@@ -4,10 +4,8 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,10 +13,8 @@ import torch
 from PIL import Image
 
 from networks import build_encoder
+from tests import runs
 from tests.images import photograph
-from tests.runs import free_port
-
-ROOT = Path(__file__).parent.parent
 
 pytestmark = pytest.mark.processes
 
@@ -48,18 +44,8 @@ def images(tmp_path):
 EXPECTED = ["a.jpg", "a.png", "b", "sub/a", "sub/c d", "tiny", "wide"]
 
 
-def command(kind, *arguments, launcher=(sys.executable,)):
-    return [*launcher, str(ROOT / f"demo_{kind}_feats.py"), "--head", "mlp", *map(str, arguments)]
-
-
-def run(kind, *arguments, cwd=ROOT, **options):
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        command(kind, *arguments, **options), cwd=cwd, env=environment, capture_output=True, text=True, timeout=300
-    )
-    # torchrun reports any status but 0 with a traceback of its own.
-    assert "Traceback" not in done.stderr or "launcher" in options, done.stderr
-    return done
+def run(kind, *arguments, **options):
+    return runs.run(f"demo_{kind}_feats.py", "--head", "mlp", *arguments, **options)
 
 
 def written(folder, kind):
@@ -108,7 +94,13 @@ def test_features_do_not_depend_on_company_or_way(checkpoint, images, tmp_path):
     common = ("--arch", "resnet18", "--ckpt", checkpoint, "--input", images)
     both = ("--both", "--other_ckpt", checkpoint)
     run("quality_aware", *common, *both, "--output_dir", tmp_path / "one")
-    launcher = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={free_port()}")
+    launcher = (
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node=2",
+        f"--master-port={runs.free_port()}",
+    )
     two = run("quality_aware", *common, *both, "--output_dir", tmp_path / "two", "--batch_size", 1, launcher=launcher)
     assert two.stdout.count("7 images written") == 1
     single = run("content_aware", *common, *both, "--single_file", tmp_path / "all.npz")
@@ -136,9 +128,7 @@ def test_interrupted_it_goes_on_without_half_files(checkpoint, tmp_path):
     for index in range(1, 400):
         shutil.copy(folder / "0.png", folder / f"{index}.png")
     arguments = ("--arch", "resnet18", "--ckpt", checkpoint, "--input", folder, "--output_dir", tmp_path, "-j", 1)
-    process = subprocess.Popen(
-        command("quality_aware", *arguments), cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+    process = runs.start(*arguments, script="demo_quality_aware_feats.py", start_new_session=True)
     results = tmp_path / "feats_quality_aware"
     while not results.exists() or len(list(results.glob("*.npy"))) < 3:
         assert process.poll() is None

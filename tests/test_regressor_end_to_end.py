@@ -2,10 +2,6 @@
 
 import csv
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,20 +11,9 @@ from PIL import Image
 from datasets.distortions import distort
 from networks import build_encoder
 from tests.dead_leaves import dead_leaves
+from tests.runs import run
 
 pytestmark = pytest.mark.processes
-
-ROOT = Path(__file__).parent.parent
-
-
-def run(script, *arguments, cwd=ROOT):
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, str(ROOT / script), *map(str, arguments)],
-        cwd=cwd, env=environment, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
-    assert "Traceback" not in done.stderr, done.stderr
-    return done
 
 
 def write_scored(folder):
