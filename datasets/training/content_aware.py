@@ -63,10 +63,8 @@ def build_views(method: str, size: int) -> v2.Transform:
 
 
 class ContentAwareDataset(EpochImages):
-    """``[i]`` is a uint8 tensor (1, 6, P, P): two views of image i, as query (channels 0-2) and key (3-5).
-
-    It is a chunk of one row without distortions, so that one trainer serves both encoders. It depends on (seed, epoch,
-    i) alone.
+    """``[epoch, i]`` is a chunk of one row without distortions, so that one trainer serves both encoders: uint8
+    (1, 6, P, P), two views of image i as query (channels 0-2) and key (3-5). It depends on (seed, epoch, i) alone.
     """
 
     def __init__(

@@ -142,22 +142,14 @@ def _expand(pattern: str) -> list[str]:
 
 
 class EpochImages(Dataset):
-    """Crops by ``[epoch, index]``, or by ``[index]`` in the epoch last given to ``set_epoch``: uint8 (rows, 6, P, P).
-
-    Training calls ``sample(epoch, index)``, which also returns the levels of the crops' distortions. Workers can then
-    load images of the next epoch while those of the present one are still in use.
-    """
+    """``[epoch, index]`` is ``sample(epoch, index)``: workers load images of the next epoch during the present one."""
 
     def __init__(self, images: TrainingImages, seed: int, max_pixels: int = MAX_PIXELS):
         self.images = images
         self.seed = seed
         self._max_pixels = max_pixels
-        # In shared memory: workers see a new epoch, and the main process sees which images they could not read.
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        # In shared memory: the main process sees which images workers could not read.
         self._unreadable = torch.zeros(len(images.paths), dtype=torch.uint8).share_memory_()
-
-    def set_epoch(self, epoch: int) -> None:
-        self._epoch.fill_(epoch)
 
     def __len__(self) -> int:
         return len(self.images.paths)
@@ -169,11 +161,8 @@ class EpochImages(Dataset):
         """
         raise NotImplementedError
 
-    def __getitem__(self, key: int | tuple[int, int]) -> Tensor:
-        epoch, index = key if isinstance(key, tuple) else (int(self._epoch), key)
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"image {index} of {len(self)}")
-        return self.sample(epoch, index % len(self))[0]
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        return self.sample(*key)
 
     def read(self, epoch: int, index: int) -> np.ndarray:
         """Image ``index``, uint8 RGB (H, W, 3), or another image in its place if it cannot be read.
