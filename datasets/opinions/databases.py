@@ -134,10 +134,6 @@ def _csiq(root: Path) -> pd.DataFrame:
     return labels.assign(mos=1 - labels["mos"], group=labels["image"].str.split(".").str[0])
 
 
-CLIVE_TRAINING_IMAGES = 7
-"""The first entries were shown to train the observers."""
-
-
 @database("clive", "LIVE Challenge (CLIVE)")
 def _clive(root: Path) -> pd.DataFrame:
     images_path, mos_path = root / "Data" / "AllImages_release.mat", root / "Data" / "AllMOS_release.mat"
@@ -148,7 +144,7 @@ def _clive(root: Path) -> pd.DataFrame:
     if std_path.exists():
         (std,) = read_matrix(std_path, NUMBERS, "AllStdDev_release")
         check_length(std_path, len(images), std)
-    return score_table(images, mos, std=std)[CLIVE_TRAINING_IMAGES:]
+    return score_table(images, mos, std=std)[7:]  # the first seven were shown to train the observers
 
 
 @database("spaq", "SPAQ")
@@ -158,22 +154,18 @@ def _spaq(root: Path) -> pd.DataFrame:
 
 @database("flive", "FLIVE (PaQ-2-PiQ)")
 def _flive(root: Path) -> pd.DataFrame:
-    """labels_image.csv has the training images and, as is_valid, the validation ones; labels640.csv the test images."""
-    test, rest = (_flive_labels(root / file) for file in ("labels640.csv", "labels_image.csv"))
+    """labels_image.csv has the training images and, as is_valid, the validation ones; labels640.csv the test images.
+
+    Both have come with either pair of names.
+    """
+    image, mos = ("name_image", "name"), ("mos_image", "mos")
+    test, rest = (
+        read_labels(root / file, image, mos, others=("is_valid",)) for file in ("labels640.csv", "labels_image.csv")
+    )
     rest = rest[~rest["image"].isin(test["image"])]
     is_valid = rest["is_valid"].str.strip().str.lower().isin(("true", "1", "1.0"))
     splits = [*np.where(is_valid, "validation", "train"), *["test"] * len(test)]
     return score_table([*rest["image"], *test["image"]], [*rest["mos"], *test["mos"]], split=splits)
-
-
-def _flive_labels(path: Path) -> pd.DataFrame:
-    """Both of its files have come with either pair of names."""
-    try:
-        return read_labels(path, "name_image", "mos_image", others=("is_valid",))
-    except UserError as error:
-        if "no column 'name_image'" not in str(error):
-            raise
-        return read_labels(path, "name", "mos", others=("is_valid",))
 
 
 @database("livemd", "LIVE Multiply Distorted", "In its DMOS lower is better; they are inverted: mos = 100 - DMOS.")

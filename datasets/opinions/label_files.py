@@ -43,8 +43,7 @@ def score_table(images: Iterable[str], mos: ArrayLike, **optional: Iterable[obje
 def read_labels(
     path: str | os.PathLike,
     image: str | tuple[str, ...],
-    mos: str,
-    *,
+    mos: str | tuple[str, ...],
     group: str = "",
     split: str = "",
     std: str = "",
@@ -56,17 +55,18 @@ def read_labels(
 ) -> pd.DataFrame:
     """The table of an ``OpinionScores``, indexed by line, from the columns with these names in a file.
 
-    Of ``image`` the first that is there counts. The texts ``group`` and ``split`` must be there unless they are
-    ``optional``; so must ``others``, which are columns of the result, too. ``what`` names the kind of file in messages.
+    Of ``image`` and of ``mos`` the first that is there counts. The texts ``group`` and ``split`` must be there unless
+    they are ``optional``; so must ``others``, which are columns of the result, too. ``what`` names the kind of file.
     Raises UserError, with the line, for a score that is no number, an image that has no name or is listed twice, an
     unknown part of a split, and an impossible std or n_raters.
     """
     where = f"{what} {os.fspath(path)}"
-    images = (image,) if isinstance(image, str) else image
+    images, scores = ((one,) if isinstance(one, str) else one for one in (image, mos))
     texts = tuple(filter(None, (group, split, *others)))
-    numbers = tuple(filter(None, (mos, std, n_raters)))
+    numbers = (*scores, *filter(None, (std, n_raters)))
     table = read_csv(path, images, what, optional=texts, numbers=numbers, sheet=sheet)
-    for column in (mos, *(() if optional else texts)):
+    score = next((column for column in scores if column in table), scores[0])
+    for column in (score, *(() if optional else texts)):
         if column not in table:
             raise UserError(f"{where} has no column '{column}'; its columns are: {listed(table)}")
     names = table[IMAGE]
@@ -78,7 +78,7 @@ def read_labels(
         columns["group"] = [unicodedata.normalize("NFC", name.strip()) or None for name in table[group]]
     if split in table:
         columns["split"] = _parts(table[split], where)
-    labels = frame(columns, list(table.index)).assign(mos=read_numbers(table[mos], where))
+    labels = frame(columns, list(table.index)).assign(mos=read_numbers(table[score], where))
     for name, column, lowest in (("std", std, 0), ("n_raters", n_raters, 2)):
         if column in table and table[column].str.strip().any():
             labels[name] = read_numbers(table[column], where, name)

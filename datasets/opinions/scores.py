@@ -81,10 +81,8 @@ def read_scores(csv_path: str | os.PathLike, lower_is_better: bool = False) -> O
 
     ``lower_is_better`` (difference scores) inverts the sign. Raises UserError as ``read_labels`` does.
     """
-    table = read_labels(
-        csv_path, PATH_COLUMNS, "mos", group="group", split="split", std="std", n_raters="n_raters", what="scores",
-        optional=True,
-    ).reset_index(drop=True)  # fmt: skip
+    names = ("group", "split", "std", "n_raters")
+    table = read_labels(csv_path, PATH_COLUMNS, "mos", *names, what="scores", optional=True).reset_index(drop=True)
     if not lower_is_better:
         return OpinionScores(table, str(csv_path))
     inversion = "The signs of the scores are inverted, since lower is better in the file."

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from datasets.boxes import Box
 from datasets.distortions import DISTORTIONS, N_LEVELS
-from datasets.distortions.regions import distort_boxes
+from datasets.distortions.registry import distort_boxes
 from datasets.images.resampling import half_size_fast
 from datasets.training.crops import CropPlan, mirror_up_to, plan_crops
 from datasets.training.image_lists import EpochImages, TrainingImages
@@ -113,8 +113,8 @@ class QualityAwareDataset(EpochImages):
         super().__init__(images, seed, max_pixels)
         self._options = (n_aug, n_scale, n_distortions, patch_size, bool(swap_crops))
 
-    def sample(self, epoch: int, index: int) -> tuple[Tensor, Tensor]:
-        """The chunk of an image and the levels reached in its rows, as ``make_chunk`` returns them."""
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        epoch, index = key
         rng = np.random.default_rng((self.seed, epoch, index))
         chunk, reached = make_chunk(self.read(epoch, index), *self._options, rng)
         return torch.from_numpy(chunk), torch.from_numpy(reached)
