@@ -1,21 +1,7 @@
 """Computes content-aware features of images. ``python demo_content_aware_feats.py --help``."""
 
-from common.process import run_script
+from demo_quality_aware_feats import compute
 from networks.names import CONTENT_AWARE
-from options.images import parse_feature_options
-
-
-def compute() -> int:
-    options = parse_feature_options(CONTENT_AWARE)
-    # Imported below the options: --help needs no torch, which takes seconds.
-    from learning.extraction.extract import extract
-
-    return extract(options)
-
-
-def main() -> None:
-    run_script(compute, after_interrupt="interrupted; the same command resumes from here")
-
 
 if __name__ == "__main__":
-    main()
+    compute(CONTENT_AWARE)

@@ -5,17 +5,16 @@ from networks.names import QUALITY_AWARE
 from options.images import parse_feature_options
 
 
-def compute() -> int:
-    options = parse_feature_options(QUALITY_AWARE)
-    # Imported below the options: --help needs no torch, which takes seconds.
-    from learning.extraction.extract import extract
+def compute(kind: str) -> None:
+    def work() -> int:
+        options = parse_feature_options(kind)
+        # Imported below the options: --help needs no torch, which takes seconds.
+        from learning.extraction.extract import extract
 
-    return extract(options)
+        return extract(options)
 
-
-def main() -> None:
-    run_script(compute, after_interrupt="interrupted; the same command resumes from here")
+    run_script(work, after_interrupt="interrupted; the same command resumes from here")
 
 
 if __name__ == "__main__":
-    main()
+    compute(QUALITY_AWARE)

@@ -17,13 +17,13 @@ import torch
 from benchmarks.data_pipeline import write_photographs
 from benchmarks.table import Row, print_table
 from datasets.features.files import FeatureFolder
-from datasets.images import read_image
 from datasets.images.lists import list_images
 from datasets.images.resampling import half_size_exactly
 from learning.distributed.environment import ProcessContext
 from learning.extraction.extract import extract_features
 from networks import build_encoder
 from networks.features import FeatureExtractor, without_tf32
+from networks.images.reading import read_image
 from options.images import ComputeOptions
 
 MOST_PLAIN_IMAGES = 100

@@ -1,7 +1,6 @@
-"""Files and folders that are written completely or not at all."""
+"""Files that are written completely or not at all."""
 
 import contextlib
-import io
 import os
 import re
 import shutil
@@ -9,7 +8,6 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import numpy as np
 from safetensors import SafetensorError
 
 from networks.errors import UserError
@@ -67,45 +65,6 @@ def _reason(error: OSError) -> str:
     return (error.strerror or str(error)) + f" ({name})" * (TEMPORARY not in name and error.filename2 is None)
 
 
-@contextlib.contextmanager
-def whole_folder(path: str | os.PathLike) -> Iterator[Path]:
-    """Yields a temporary folder beside ``path``; it is renamed to ``path`` when the block ends.
-
-    A missing parent is made. If the block raises, nothing is left. Raises UserError where ``path`` is a file, or a
-    folder that is not empty, and where it cannot be written.
-    """
-    path = Path(path)
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise UserError(f"{path} is {'not empty' if path.is_dir() else 'a file'}; name a new folder")
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{cut_name(path.name, 40)}.", suffix=TEMPORARY))
-        yield temporary
-        temporary.chmod(0o777 & ~_umask())
-        if path.exists():
-            path.rmdir()  # empty; Windows renames to no existing folder
-        temporary.rename(path)
-    except OSError as error:
-        raise UserError(f"folder {path} cannot be written: {_reason(error)}") from error
-    finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
-
-
-def write_array(path: str | os.PathLike, array: np.ndarray, durable: bool = True) -> bytes:
-    """Writes ``array`` as .npy, as ``whole_file`` writes files; returns the content.
-
-    On a full disk numpy's own writer drops the last 4 KB of an array without an error.
-    """
-    content = io.BytesIO()
-    np.save(content, array, allow_pickle=False)
-    written = content.getvalue()
-    with whole_file(path, durable) as temporary:
-        temporary.write_bytes(written)
-    return written
-
-
 def is_device(path: Path) -> bool:
     """Whether ``path`` is a device, a pipe or an open file of a process, in whose place no file may be put."""
     if path.absolute().parts[1:2] in (("dev",), ("proc",)) and path.absolute().parts[1:3] != ("dev", "shm"):
@@ -132,12 +91,8 @@ def check_target(path: str | os.PathLike) -> None:
     """UserError where a file cannot be written at ``path``: to be called before long work whose result it holds."""
     if Path(path).is_dir():
         raise UserError(f"{path} is a folder, and a file is to be written there")
-    if is_device(Path(path)):
-        return
-    try:
+    if not is_device(Path(path)):
         check_writable(Path(os.path.realpath(path)).parent)
-    except UserError as error:
-        raise UserError(f"{path} cannot be written: {getattr(error.__cause__, 'strerror', None) or error}") from None
 
 
 def check_not_read(option: str, path: str | os.PathLike, sources: Iterable[str | os.PathLike]) -> None:

@@ -90,11 +90,7 @@ def printable(text: str) -> str:
 
 
 def _write(text: str, stream: TextIO) -> None:
-    """Writes a line; characters that the stream cannot hold (another encoding, bytes in a name) as escapes."""
+    """Writes a line; characters that the stream cannot hold (another encoding) as escapes."""
     encoding = stream.encoding or "utf-8"
-    try:
-        text.encode(encoding, stream.errors or "strict")
-    except UnicodeEncodeError:
-        text = text.encode(encoding, "backslashreplace").decode(encoding)
-    tqdm.write(text, file=stream)
+    tqdm.write(text.encode(encoding, "backslashreplace").decode(encoding), file=stream)
     stream.flush()

@@ -24,14 +24,13 @@ class ProgressBar:
         self._visible = visible
         self._done = 0
         self._began = self._reported = time.monotonic()
-        self._bar = tqdm(total=total, unit=unit, dynamic_ncols=True) if visible and on_terminal() else None
+        self._bar = tqdm(total=total, unit=unit, dynamic_ncols=True, disable=not (visible and on_terminal()))
 
     def add(self, n: int) -> None:
         n = min(n, self._total - self._done)
         self._done += n
-        if self._bar is not None:
-            self._bar.update(n)
-        elif self._visible and time.monotonic() - self._reported > SECONDS_BETWEEN_LINES:
+        self._bar.update(n)
+        if self._visible and self._bar.disable and time.monotonic() - self._reported > SECONDS_BETWEEN_LINES:
             self._reported = time.monotonic()
             rate = self._done / (self._reported - self._began)
             left = tqdm.format_interval((self._total - self._done) / rate) if rate else "?"
@@ -41,5 +40,4 @@ class ProgressBar:
             )
 
     def close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
+        self._bar.close()

@@ -73,7 +73,7 @@ def _index_shards(folder: Path) -> None:
     n_images, n_written, listing = 0, 0, FolderListing()
     for shard, has_index in read_shards(paths):
         n_images += len(shard.members)
-        listing.add(shard.left_out)
+        listing.left_out.update(shard.left_out)
         if not has_index:
             write_index(shard)
             n_written += 1
@@ -82,20 +82,8 @@ def _index_shards(folder: Path) -> None:
     )
 
 
-def run(options: argparse.Namespace) -> int:
+def main() -> int:
     """Returns the exit status: 1 if a folder could not be read. Raises UserError for a mistake."""
-    if options.shards:
-        _index_shards(options.shards)
-        return 0
-    if options.csv.suffix.lower() != ".csv":
-        raise UserError(f"{options.csv}: the name of the CSV to write must end in .csv")
-    paths, listing = list_training_images(options.root, options.all)
-    write_csv(options.csv, (PATH_COLUMN,), ([path] for path in paths))
-    log.info(f"{len(paths):,d} images{listing.account()}: {options.csv}")
-    return 1 if listing.unreadable else 0
-
-
-def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m datasets.training_csv", description="Lists the training images in a CSV, or indexes tar shards."
     )
@@ -108,9 +96,17 @@ def main() -> None:
     is_complete = options.root is None if options.shards else options.csv is not None
     if not is_complete:
         parser.error("name the folder of images and the CSV to write, or --shards DIR alone")
-    log.set_script("datasets.training_csv")
-    run_script(lambda: run(options))
+    if options.shards:
+        _index_shards(options.shards)
+        return 0
+    if options.csv.suffix.lower() != ".csv":
+        raise UserError(f"{options.csv}: the name of the CSV to write must end in .csv")
+    paths, listing = list_training_images(options.root, options.all)
+    write_csv(options.csv, (PATH_COLUMN,), ([path] for path in paths))
+    log.info(f"{len(paths):,d} images{listing.account()}: {options.csv}")
+    return 1 if listing.unreadable else 0
 
 
 if __name__ == "__main__":
-    main()
+    log.set_script("datasets.training_csv")
+    run_script(main)

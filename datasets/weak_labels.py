@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -18,13 +19,14 @@ import numpy as np
 from PIL import Image
 
 from common import log
-from common.atomic_files import check_outside, whole_folder
+from common.atomic_files import check_outside
 from common.process import run_script
 from common.progress_bar import ProgressBar
 from datasets.distortions import DISTORTIONS, N_LEVELS, distort
 from datasets.images.lists import ListedImage, list_images
 from datasets.opinions.tables import write_csv
 from datasets.training.crops import centre
+from networks.errors import UserError
 from networks.images.reading import read_image
 
 LARGEST_SIDE = 512
@@ -70,12 +72,15 @@ def write_weak_labels(
 
     A distortion may leave a photograph as it is, such as a change of colour a grey one: it then counts as undistorted.
     Returns the number of these. Raises UserError for a photograph that cannot be read, and for a folder that is not
-    empty; ``folder`` is written completely or not at all.
+    empty; nothing is left in ``folder`` where an error or a signal ends this.
     """
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        raise UserError(f"{folder} is not empty; name a new folder")
     rows = []
     n_unchanged = 0
-    with whole_folder(folder) as temporary:
-        bar = ProgressBar(len(versions), "image")
+    bar = ProgressBar(len(versions), "image")
+    try:
         for index, version in enumerate(versions):
             photograph = photographs[version.photograph]
             image = undistorted = centre(read_image(photograph.path), LARGEST_SIDE)
@@ -86,12 +91,17 @@ def write_weak_labels(
                     version = Version(version.photograph, None, 0)
             of_kind = f"_{version.kind}_{version.level}" if version.kind else ""
             name = f"weak_{index:04d}{of_kind}.png"
-            Image.fromarray(image).save(temporary / name)
+            Image.fromarray(image).save(folder / name)
             score = f"{best - per_level * version.level:.12g}"
             rows.append((name, score, photograph.name, version.kind or "", version.level or ""))
             bar.add(1)
         bar.close()
-        write_csv(temporary / "mos.csv", ("image", "mos", "group", "kind", "level"), rows)
+        write_csv(folder / "mos.csv", ("image", "mos", "group", "kind", "level"), rows)
+    except BaseException as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise UserError(f"folder {folder} cannot be written: {error.strerror or error}") from error
+        raise
     return n_unchanged
 
 
@@ -115,14 +125,14 @@ def main() -> int:
     if not (math.isfinite(options.best) and math.isfinite(options.per_level) and options.per_level):
         parser.error("--best and --per_level must be finite, and --per_level not 0, which scores all levels alike")
 
-    folder = options.folder
+    folder, best, per_level, seed = options.folder, options.best, options.per_level, options.seed
     check_outside("folder", folder, [options.photographs])
     listing = list_images(options.photographs, "photographs")
     photographs = listing.images
     undistorted = min(options.undistorted, len(photographs))
     distorted = math.ceil(undistorted / 4) if options.distorted is None else options.distorted
-    versions = draw_versions(len(photographs), undistorted, distorted, options.seed)
-    unchanged = write_weak_labels(photographs, versions, folder, options.best, options.per_level, options.seed)
+    versions = draw_versions(len(photographs), undistorted, distorted, seed)
+    unchanged = write_weak_labels(photographs, versions, folder, best, per_level, seed)
     changed = f", {unchanged:,d} of them unchanged and scored as undistorted" if unchanged else ""
     log.info(
         f"photographs {len(photographs):,d}, undistorted images {undistorted:,d}, distorted images "

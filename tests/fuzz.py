@@ -33,13 +33,13 @@ import safetensors.torch
 import torch
 from PIL import Image, PngImagePlugin
 
-from datasets.images import read_image
 from datasets.opinions.scores import read_scores
 from learning.regression.fit.search import fit
 from learning.regression.model.description import Hyperparameters, RegressorDescription
 from learning.regression.model.files import save_regressor
 from networks.checkpoint_formats import read_checkpoint
 from networks.errors import UserError
+from networks.images.reading import read_image
 from networks.opinion_mapping import IDENTITY
 from networks.regressor import description_file, load_regressor, weights_file
 from tests.images import photograph

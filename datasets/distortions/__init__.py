@@ -1,7 +1,7 @@
 """The 26 distortions of KADID-10k (Lin, Hosu, Saupe, QoMEX 2019), each at five levels.
 
 A distortion is one small function in the module of its group. The decorator ``@distortion`` registers it with its
-levels, so a new kind changes one file only. ``regions`` computes parts of a distorted image.
+levels, so a new kind changes one file only. ``distort_boxes`` computes parts of a distorted image.
 ``python -m datasets.distortions IMAGE --sheet out.png`` draws all kinds at all levels.
 """
 

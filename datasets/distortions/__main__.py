@@ -11,8 +11,8 @@ from common import log
 from common.atomic_files import whole_file
 from common.process import run_script
 from datasets.distortions import DISTORTIONS, N_LEVELS, distort
-from datasets.images import read_image
 from networks.errors import UserError
+from networks.images.reading import read_image
 
 CAPTION_HEIGHT = 18
 NAME_WIDTH = 170

@@ -11,20 +11,23 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import os
+import posixpath
+import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
-from common.atomic_files import check_writable, cut_name, whole_file, write_array
+from common.atomic_files import check_writable, cut_name, whole_file
 from datasets.images.lists import FileStamp, ListedImage, is_unchanged
 from networks.errors import UserError
-from networks.names import differ_in_pooling, max_side_of, pooling_of, short_identity, with_max_side
+from networks.names import max_side_of, pooling_of, with_max_side
 
 LONGEST_NAME = 200
 """Bytes of the last part of a name, of the 255 that file systems allow: kind and ending of the file follow it."""
@@ -60,11 +63,7 @@ class Sources:
         self._sources: dict[str, list[Source]] = defaultdict(list)
         self._images: dict[str, str] = {}
         for path in sorted(folder.glob("sources_*.jsonl")):
-            try:
-                lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-            except OSError as error:
-                raise UserError(f"{path} cannot be read: {error.strerror}") from None
-            for line in lines:
+            for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
                 # A line that a killed process has left incomplete: its features are computed again.
                 with contextlib.suppress(ValueError, KeyError, TypeError):
                     content = json.loads(line)
@@ -134,47 +133,45 @@ def read_encoder(output_dir: Path, kind: str) -> str | None:
     return _read_claim(output_dir, kind).get("fingerprint")
 
 
-def check_settings(output_dir: Path, kind: str, amp: bool, max_side: int | None) -> None:
-    """UserError where a folder holds features of ``kind`` with other --amp or --max_side; no record means neither."""
+def check_settings(output_dir: Path, kind: str, identity: str, amp: bool) -> None:
+    """UserError where a folder holds features of ``kind`` of another encoder, pooling, size of images or precision.
+
+    Features without a record are of an unknown encoder, without --amp and --max_side.
+    """
     claim, folder = _read_claim(output_dir, kind), output_dir / f"feats_{kind}"
-    held = _settings(bool(claim.get("amp")), max_side_of(claim.get("fingerprint")))
-    asked = _settings(amp, max_side)
-    if held != asked and (claim or any(folder.rglob("*.npy"))):
-        raise UserError(
-            f"{folder} holds features computed {held}, not {asked}; compute these {held}, name another folder, or "
-            "remove this one"
-        )
+    if not claim and not any(folder.rglob("*.npy")):
+        return
+    known = claim.get("fingerprint", with_max_side(identity, None))
+    for held, asked in zip(_settings(known, bool(claim.get("amp"))), _settings(identity, amp), strict=True):
+        if held != asked:
+            raise UserError(  # of a fingerprint, the first digits
+                f"{folder} holds features {held:.40}, not {asked:.40}; compute these in the same way, name another "
+                "folder, or remove this one"
+            )
 
 
-def _settings(amp: bool, max_side: int | None) -> str:
-    return f"with {'--amp ' * amp}--max_side {max_side or 0}"
+def _settings(identity: str, amp: bool) -> list[str]:
+    """How features are computed, for messages: encoder, pooling, size of images and precision."""
+    return [
+        f"of encoder {re.split('[:@]', identity)[0]}",
+        f"with --pooling {pooling_of(identity)}",
+        f"computed with {'--amp ' * amp}--max_side {max_side_of(identity) or 0}",
+    ]
 
 
 def claim_folder(output_dir: Path, kind: str, identity: str, amp: bool = False) -> None:
     """Records how the features of ``kind`` in a folder are computed, before the first is written.
 
-    Raises UserError where the folder holds features of a different encoder, pooling, size of images or precision.
+    Raises UserError as ``check_settings`` does. Beside older features without a record, their encoder stays unknown.
     """
+    check_settings(output_dir, kind, identity, amp)
     folder = output_dir / f"feats_{kind}"
-    known = read_encoder(output_dir, kind)
-    if known is None:
+    if not (folder / "encoder.json").exists():
         check_writable(folder)
-        # Beside older features without a record of their encoder, it stays unknown.
         if not any(folder.rglob("*.npy")):
             with whole_file(folder / "encoder.json") as temporary:
                 claim = {"fingerprint": identity, "amp": amp, _RECORDS_ALL: True}
                 temporary.write_text(json.dumps(claim) + "\n", encoding="utf-8")
-    elif known != identity and differ_in_pooling(known, identity):
-        raise UserError(
-            f"{folder} holds features with --pooling {pooling_of(known)}, not {pooling_of(identity)}; name "
-            "another folder, or remove this one"
-        )
-    elif with_max_side(known, None) != with_max_side(identity, None):
-        raise UserError(
-            f"{folder} holds features of another encoder ({short_identity(known)}, and this one is "
-            f"{short_identity(identity)}); name another folder, or remove this one"
-        )
-    check_settings(output_dir, kind, amp, max_side_of(identity))
 
 
 # Planning and writing.
@@ -252,41 +249,35 @@ class FeatureFolder:
                     f"images {other.path} and {image.path}: their names differ in upper and lower case or in Unicode "
                     "form alone, and some disks would keep one file of features for both; rename one of them"
                 )
-        stems = Counter(_folded(_stem(image.name)) for image in images)
+        stems = Counter(_folded(posixpath.splitext(image.name)[0]) for image in images)
         names: dict[str, str] = {}
         taken = set()
         for image in images:
-            stem = _stem(image.name)
+            stem = posixpath.splitext(image.name)[0]
             short, full = _short_enough(stem), _short_enough(image.name)
-            owners = {name: self._image(name) for name in (short, full)}
-            own = [name for name, owner in owners.items() if owner == image.name]
-            name = own[0] if own else short if owners[short] is None and stems[_folded(stem)] == 1 else full
+            owners = {name: [one.image(name) for one in self._sources.values()] for name in (short, full)}
+            own = [name for name, of_kinds in owners.items() if image.name in of_kinds]
+            name = own[0] if own else short if not any(owners[short]) and stems[_folded(stem)] == 1 else full
             if _folded(name) in taken:  # x.png.jpg was alone first, and has the name x.png
                 name = _short_enough(image.name, always=True)
             names[image.name] = name
             taken.add(_folded(name))
         return names
 
-    def _image(self, name: str) -> str | None:
-        """The image that features of this name are recorded for."""
-        images = (sources.image(name) for sources in self._sources.values())
-        return next((image for image in images if image is not None), None)
-
     def write(self, image: ListedImage, name: str, values: Mapping[str, np.ndarray], stamp: FileStamp) -> None:
         """Writes features of an image, kind -> (n_features,) float32, as (1, n_features) each, and their record."""
         for kind, features in values.items():
-            written = write_array(feature_file(self.folder, kind, name), features[None], durable=False)
-            self._sources[kind].add(name, Source(image.name, stamp, hashlib.sha256(written).hexdigest()))
+            content = io.BytesIO()  # on a full disk, numpy's own writer drops the end of an array without an error
+            np.save(content, features[None], allow_pickle=False)
+            with whole_file(feature_file(self.folder, kind, name), durable=False) as temporary:
+                temporary.write_bytes(content.getvalue())
+            digest = hashlib.sha256(content.getvalue()).hexdigest()
+            self._sources[kind].add(name, Source(image.name, stamp, digest))
 
     def read(self, names: Sequence[str]) -> np.ndarray:
         """(len(names), features of all kinds side by side) float32, as ``FeatureFiles.read`` gives it."""
         of_kinds = [read_rows([feature_file(self.folder, kind, name) for name in names]) for kind in self.kinds]
         return np.concatenate(of_kinds, axis=1)
-
-
-def _stem(name: str) -> str:
-    path = PurePosixPath(name)
-    return str(path.with_suffix("")) if path.name else name
 
 
 def _short_enough(name: str, always: bool = False) -> str:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,15 +18,12 @@ from pathlib import Path
 import numpy as np
 
 from common.atomic_files import whole_file
-from datasets.features.files import NUMBERS, FeatureFolder, as_features, feature_file, read_encoder, read_row, read_rows
+from datasets.features.files import NUMBERS, FeatureFolder, as_features, feature_file, read_encoder, read_rows
 from datasets.images.lists import LIST_SUFFIX, PATH_COLUMNS, ListedImage, match_names
 from datasets.opinions.label_files import read_numbers
 from datasets.opinions.tables import IMAGE, TABLE_SUFFIXES, read_csv
 from networks.errors import UserError
 from networks.names import GIVEN, KINDS
-
-TABLE_ENDINGS = (*TABLE_SUFFIXES, LIST_SUFFIX)
-"""Endings of tables with features of another program."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +49,7 @@ class FeatureFiles:
         self.source = Path(source)
         if not self.source.exists():
             raise UserError(f"features {self.source} do not exist")
-        is_table = self.source.suffix.lower() in TABLE_ENDINGS
+        is_table = self.source.suffix.lower() in (*TABLE_SUFFIXES, LIST_SUFFIX)
         read = _in_folder if self.source.is_dir() else _in_table if is_table else _in_single_file
         self._features = read(self.source, kinds or (*KINDS, GIVEN))
         self.kinds = [kind for kind in (*KINDS, GIVEN) if kind in (kinds or self._features)]
@@ -170,10 +166,10 @@ def _in_table(path: Path, kinds: Sequence[str]) -> dict[str, _OfKind]:
 
 
 def write_single_file(target: Path, features: FeatureFolder, images: Sequence[ListedImage], n_failed: int) -> None:
-    """Moves the features of ``images`` into one .npz, row by row.
+    """Moves the features of ``images`` into one .npz.
 
-    ``n_failed`` images have no features and are left out. The folder is removed. Memory does not grow with the number
-    of rows. Raises UserError where no image has features, or where those of more images are missing.
+    ``n_failed`` images have no features and are left out. The folder is removed. Raises UserError where no image has
+    features, or where those of more images are missing.
     """
     folder, plan = features.folder, features.plan(images)
     complete = [images[position].name for position in plan.fresh]
@@ -186,29 +182,15 @@ def write_single_file(target: Path, features: FeatureFolder, images: Sequence[Li
         )
     names = [plan.names[image] for image in complete]
     sources = [features.source(features.kinds[0], name) for name in names]
-    with whole_file(target) as temporary, zipfile.ZipFile(temporary, "w", allowZip64=True) as archive:
-        _write_array(archive, "names", np.array(complete))
-        _write_array(archive, "size", np.array([source.stamp.size if source else -1 for source in sources]))
-        _write_array(archive, "mtime_ns", np.array([source.stamp.mtime_ns if source else -1 for source in sources]))
-        _write_array(archive, "sha256", np.array([source.stamp.sha256 if source else "" for source in sources]))
-        for kind in features.kinds:
-            _write_rows(archive, kind, [feature_file(folder, kind, name) for name in names])
-            encoder = read_encoder(folder, kind)
-            if encoder:
-                _write_array(archive, f"{kind}_encoder", np.array(encoder))
+    arrays = {"names": np.array(complete)}
+    arrays["size"] = np.array([source.stamp.size if source else -1 for source in sources])
+    arrays["mtime_ns"] = np.array([source.stamp.mtime_ns if source else -1 for source in sources])
+    arrays["sha256"] = np.array([source.stamp.sha256 if source else "" for source in sources])
+    for kind in features.kinds:
+        arrays[kind] = read_rows([feature_file(folder, kind, name) for name in names])
+        encoder = read_encoder(folder, kind)
+        if encoder:
+            arrays[f"{kind}_encoder"] = np.array(encoder)
+    with whole_file(target) as temporary:
+        np.savez(temporary, **arrays)  # type: ignore[arg-type]  # its stubs take the names for allow_pickle
     shutil.rmtree(folder, ignore_errors=True)  # its lock is open, which some file servers keep
-
-
-def _write_array(archive: zipfile.ZipFile, name: str, values: np.ndarray) -> None:
-    with archive.open(f"{name}.npy", "w") as entry:
-        np.lib.format.write_array(entry, values, allow_pickle=False)
-
-
-def _write_rows(archive: zipfile.ZipFile, kind: str, paths: Sequence[Path]) -> None:
-    # By hand, since numpy.savez needs all rows in memory.
-    n_features = read_row(paths[0]).size
-    with archive.open(f"{kind}.npy", "w", force_zip64=True) as entry:
-        header = {"descr": "<f4", "fortran_order": False, "shape": (len(paths), n_features)}
-        np.lib.format.write_array_header_2_0(entry, header)
-        for path in paths:
-            entry.write(read_row(path).astype("<f4", copy=False).tobytes())

@@ -9,9 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tqdm import tqdm
-
-from common import log
 from networks.errors import UserError
 from networks.images.formats import IMAGE_SUFFIXES, RAW_SUFFIXES, starts_like_an_image
 
@@ -24,10 +21,6 @@ _PREVIEWS_SUFFIX = ".lrdata"
 thumbnails, previews and deleted files."""
 
 THUMBNAILS = "in hidden, thumbnail or system folders"
-HIDDEN = "hidden"
-RAW = "camera raw, to be developed first"
-OTHER = "without an image's ending"
-NOT_IMAGES = "without an ending, and not images"
 
 
 @dataclass
@@ -40,31 +33,17 @@ class FolderListing:
     images: list[str] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
     unreadable: list[str] = field(default_factory=list)
-    other_suffixes: Counter[str] = field(default_factory=Counter)
 
     def add(self, other: FolderListing) -> None:
         """Adds the images and the account of another folder."""
         self.images += other.images
         self.left_out += other.left_out
         self.unreadable += other.unreadable
-        self.other_suffixes += other.other_suffixes
-
-    def leave_out(self, name: str, reason: str) -> None:
-        """Counts a file that is left out."""
-        self.left_out[reason] += 1
-        if reason == OTHER:
-            self.other_suffixes[_suffix(name).encode(errors="replace").decode()] += 1
 
     def reasons(self) -> str:
-        """What was left out, for a person; empty where nothing was."""
-        parts = []
-        for reason, n in self.left_out.most_common():
-            details = ""
-            if reason == OTHER:
-                suffixes = [suffix for suffix, _ in self.other_suffixes.most_common(5)]
-                details = f": {', '.join(suffixes)}" + (", ..." if len(self.other_suffixes) > 5 else "")
-            parts.append(f"{n:,d} {reason}{details}")
-        return "; ".join(parts)
+        """What was left out, for a person, the eight most frequent reasons first; empty where nothing was."""
+        counts = [f"{n:,d} {reason}" for reason, n in self.left_out.most_common()]
+        return "; ".join([*counts[:8], *(["..."] if len(counts) > 8 else [])])
 
     def account(self) -> str:
         """Unreadable folders and what is left out, to be appended to a closing line; empty where there is neither."""
@@ -77,11 +56,11 @@ class FolderListing:
         return f" ({'; '.join(reasons)})" if reasons else ""
 
 
-def scan_folder(folder: str | os.PathLike, progress: bool = False) -> FolderListing:
+def scan_folder(folder: str | os.PathLike) -> FolderListing:
     """Lists the image files below ``folder``, by their ending, or without one by their content.
 
     Links to folders are followed, each folder once. Hidden files and folders, and thumbnail folders, are left out.
-    ``progress`` shows a bar that counts. Raises UserError for a folder that does not exist.
+    Raises UserError for a folder that does not exist.
     """
     if not os.path.isdir(folder):  # noqa: PTH112
         raise UserError(f"{os.fspath(folder)} is not a folder")
@@ -91,30 +70,25 @@ def scan_folder(folder: str | os.PathLike, progress: bool = False) -> FolderList
         listing.unreadable.append(f"folder {error.filename} cannot be read: {error.strerror}")
 
     visited = set()
-    with tqdm(
-        desc=log.printable(f"scanning {os.fspath(folder)}"), unit="image", disable=None if progress else True
-    ) as bar:
-        for parent, folders, names in os.walk(os.fspath(folder), onerror=note_unreadable, followlinks=True):
-            real = os.path.realpath(parent)
-            if real in visited:
-                folders.clear()
-                continue
-            visited.add(real)
-            for name in [name for name in folders if is_system_folder(name)]:
-                folders.remove(name)
-                below = os.walk(os.path.join(parent, name))
-                listing.left_out[THUMBNAILS] += sum(
-                    _suffix(file) in IMAGE_SUFFIXES for *_, files in below for file in files
-                )
-            n_before = len(listing.images)
-            for name in names:
-                path = os.path.join(parent, name)
-                reason = reason_to_leave_out(name, functools.partial(_starts_like_an_image, path))
-                if reason is None:
-                    listing.images.append(path)
-                else:
-                    listing.leave_out(name, reason)
-            bar.update(len(listing.images) - n_before)
+    for parent, folders, names in os.walk(os.fspath(folder), onerror=note_unreadable, followlinks=True):
+        real = os.path.realpath(parent)
+        if real in visited:
+            folders.clear()
+            continue
+        visited.add(real)
+        for name in [name for name in folders if is_system_folder(name)]:
+            folders.remove(name)
+            below = os.walk(os.path.join(parent, name))
+            listing.left_out[THUMBNAILS] += sum(
+                _suffix(file) in IMAGE_SUFFIXES for *_, files in below for file in files
+            )
+        for name in names:
+            path = os.path.join(parent, name)
+            reason = reason_to_leave_out(name, functools.partial(_starts_like_an_image, path))
+            if reason is None:
+                listing.images.append(path)
+            else:
+                listing.left_out[reason] += 1
     listing.images.sort(key=os.fsencode)
     listing.left_out = +listing.left_out
     return listing
@@ -142,14 +116,14 @@ def reason_to_leave_out(name: str, starts_like_an_image: Callable[[], bool]) -> 
     """
     suffix = _suffix(name)
     if name.startswith("."):
-        return HIDDEN
+        return "hidden"
     if suffix in IMAGE_SUFFIXES:
         return None
     if suffix in RAW_SUFFIXES:
-        return RAW
+        return "camera raw, to be developed first"
     if suffix:
-        return OTHER
-    return None if starts_like_an_image() else NOT_IMAGES
+        return f"with the ending {suffix.encode(errors='replace').decode()}"
+    return None if starts_like_an_image() else "without an ending, and not images"
 
 
 def _starts_like_an_image(path: str) -> bool:

@@ -9,6 +9,7 @@ import filecmp
 import glob
 import hashlib
 import itertools
+import operator
 import os
 import re
 import sys
@@ -28,8 +29,6 @@ from networks.images.formats import IMAGE_SUFFIXES, starts_like_an_image
 
 PATH_COLUMNS = (PATH_COLUMN, "image", "image_name")
 """The columns of images in a table; the first that is there counts."""
-
-STANDARD_INPUT = "-"
 
 LIST_SUFFIX = ".txt"
 
@@ -147,7 +146,7 @@ def list_images(sources: str | os.PathLike | Sequence[str | os.PathLike], option
 def _find(source: str, folders: FolderListing, option: str) -> list[_Found]:
     """The images of one source; what a folder leaves out is added to ``folders``."""
     path = Path(source)
-    if source == STANDARD_INPUT:
+    if source == "-":
         if sys.stdin is None:
             raise UserError(f"{option} {source}: standard input is closed; pipe a list of paths into the command")
         return _find_in_lines(sys.stdin.buffer.read(), Path(), f"{option} standard input")
@@ -266,12 +265,11 @@ def match_names(requested: Sequence[str], available: Sequence[str], where: str) 
         if given in matched:
             continue
         name, parts = image_name(given), _folded_parts(image_name(given))
-        fitting = []
-        for candidate in by_last_part.get(parts[-1], ()):
-            others = _folded_parts(candidate)
-            length = min(len(parts), len(others))  # the shorter path is the end of the longer one
-            if parts[-length:] == others[-length:]:
-                fitting.append(candidate)
+        fitting = [  # the shorter path is the end of the longer one
+            one
+            for one in by_last_part.get(parts[-1], ())
+            if all(map(operator.eq, parts[::-1], _folded_parts(one)[::-1]))
+        ]
         if len({_folded_parts(candidate) for candidate in fitting}) == 1:
             # Of names that differ only in case, ending or Unicode form, the one with the same spelling is meant.
             last = PurePosixPath(name).name

@@ -22,11 +22,11 @@ def main() -> None:
     check_target(options.table)
     check_not_read("table", options.table, options.root.rglob("*"))
     scores = read_database(options.database, options.root)
-    table = scores.table.dropna(axis="columns", how="all")
-    write_csv(options.table, list(table), table.astype(object).where(table.notna(), "").to_numpy())
+    table, columns = scores.table, scores.table.columns.tolist()
+    write_csv(options.table, columns, table.astype(object).where(table.notna(), "").to_numpy())
     if scores.inversion:
         log.info(scores.inversion)
-    log.info(f"{options.table}: {len(table):,d} images with {', '.join(table)}")
+    log.info(f"{options.table}: {len(table):,d} images with {', '.join(columns)}")
 
 
 if __name__ == "__main__":

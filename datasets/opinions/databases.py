@@ -24,9 +24,10 @@ from datasets.opinions.label_files import (
     read_labels,
     read_matrix,
     read_pairs,
+    score_table,
 )
-from datasets.opinions.scores import OpinionScores, read_splits, score_table, with_identical_grouped
-from datasets.opinions.tables import frame, visible
+from datasets.opinions.scores import OpinionScores, with_identical_grouped
+from datasets.opinions.tables import visible
 from networks.errors import UserError
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ DATABASES: dict[str, Database] = {}
 
 
 def database(name: str, title: str, inversion: str = "", has_copies: bool = False) -> Callable[[Reader], Reader]:
-    """Registers the reader of a database: folder -> its table, made by ``score_table``, in which higher is better.
+    """Registers the reader of a database: folder -> the table of an ``OpinionScores``; higher is better.
 
     ``name`` is the one of --database. --help lists the names, so importing this module must not import pandas or scipy.
     """
@@ -73,7 +74,7 @@ def read_database(name: str, root: str | os.PathLike) -> OpinionScores:
     known = DATABASES[name]
     if not Path(root).is_dir():
         raise UserError(f"--root {root} is not a folder; unpack {known.title} there")
-    table = known.read(Path(root))
+    table = known.read(Path(root)).reset_index(drop=True)
     wrong = np.flatnonzero(~np.isfinite(table["mos"]))
     if wrong.size:
         raise UserError(f"{known.title} in {root}: the score of {table['image'].iloc[wrong[0]]} is not a number")
@@ -86,13 +87,12 @@ def _koniq(root: Path) -> pd.DataFrame:
     path = root / "koniq10k_scores_and_distributions.csv"
     scores = read_labels(path, "image_name", "MOS", std="SD", n_raters="c_total")
     sets_path = root / "koniq10k_distributions_sets.csv"
-    sets = read_labels(sets_path, "image_name", "MOS", ("set",))
-    parts = dict(zip(sets["image"], read_splits(sets["set"], f"label file {sets_path}"), strict=True))
+    sets = read_labels(sets_path, "image_name", "MOS", split="set")
+    parts = dict(zip(sets["image"], sets["split"], strict=True))
     missing = [image for image in scores["image"] if image not in parts]
     if missing:
         raise UserError(f"label file {sets_path} lacks image {missing[0]}")
-    splits = [parts[image] for image in scores["image"]]
-    return score_table(scores["image"], scores["mos"], splits=splits, std=scores["std"], n_raters=scores["n_raters"])
+    return scores.assign(split=[parts[image] for image in scores["image"]])
 
 
 @database("kadid", "KADID-10k")
@@ -100,8 +100,7 @@ def _kadid(root: Path) -> pd.DataFrame:
     """Its "dmos" is the mean of ratings of degradation: 5 is imperceptible. Its "var" is their standard deviation:
     I01_01_01.png has 4.57 and 0.496, as 17 fives and 13 fours have.
     """
-    labels = read_labels(root / "dmos.csv", "dist_img", "dmos", ("ref_img",), std="var")
-    return score_table(labels["image"], labels["mos"], groups=labels["ref_img"], std=labels["std"])
+    return read_labels(root / "dmos.csv", "dist_img", "dmos", group="ref_img", std="var")
 
 
 @database("tid2008", "TID2008")
@@ -109,8 +108,7 @@ def _kadid(root: Path) -> pd.DataFrame:
 def _tid(root: Path) -> pd.DataFrame:
     """mos_std.txt is not read: its values are those of the mean, about 0.13, not of single ratings."""
     labels = read_pairs(root / "mos_with_names.txt", image_first=False)
-    groups = [name.split("_")[0].upper() for name in labels["image"]]
-    return score_table(labels["image"], labels["mos"], groups=groups)
+    return labels.assign(group=labels["image"].str.split("_").str[0].str.upper())
 
 
 LIVE_FOLDERS = {"jp2k": 227, "jpeg": 233, "wn": 174, "gblur": 174, "fastfading": 174}
@@ -126,20 +124,14 @@ def _live(root: Path) -> pd.DataFrame:
     images = [f"{folder}/img{number}.bmp" for folder, n in LIVE_FOLDERS.items() for number in range(1, n + 1)]
     check_length(path, len(images), dmos, undistorted)
     check_length(root / "refnames_all.mat", len(images), references)
-    table = score_table(images, 100 - dmos.astype(np.float64), groups=references)
-    return table[undistorted == 0].reset_index(drop=True)
+    return score_table(images, 100 - dmos.astype(np.float64), group=references)[undistorted == 0]
 
 
 @database("csiq", "CSIQ", "In its DMOS lower is better; they are inverted: mos = 1 - DMOS.")
 def _csiq(root: Path) -> pd.DataFrame:
     """A file name is reference.kind.level.png."""
     labels = read_pairs(root / "csiq_label.txt", image_first=True)
-    groups = [name.split(".")[0] for name in labels["image"]]
-    return score_table(labels["image"], 1 - labels["mos"], groups=groups)
-
-
-CLIVE_TRAINING_IMAGES = 7
-"""The first entries were shown to train the observers."""
+    return labels.assign(mos=1 - labels["mos"], group=labels["image"].str.split(".").str[0])
 
 
 @database("clive", "LIVE Challenge (CLIVE)")
@@ -147,40 +139,33 @@ def _clive(root: Path) -> pd.DataFrame:
     images_path, mos_path = root / "Data" / "AllImages_release.mat", root / "Data" / "AllMOS_release.mat"
     (images,) = read_matrix(images_path, NAMES, "AllImages_release")
     (mos,) = read_matrix(mos_path, NUMBERS, "AllMOS_release")
-    std_path = root / "Data" / "AllStdDev_release.mat"
-    std = np.full(len(mos), np.nan)
+    check_length(mos_path, len(images), mos)
+    std_path, std = root / "Data" / "AllStdDev_release.mat", None
     if std_path.exists():
         (std,) = read_matrix(std_path, NUMBERS, "AllStdDev_release")
-    check_length(mos_path, len(images), mos)
-    check_length(std_path, len(images), std)
-    rated = slice(CLIVE_TRAINING_IMAGES, None)
-    return score_table(images[rated], mos[rated], std=std[rated])
+        check_length(std_path, len(images), std)
+    return score_table(images, mos, std=std)[7:]  # the first seven were shown to train the observers
 
 
 @database("spaq", "SPAQ")
 def _spaq(root: Path) -> pd.DataFrame:
-    labels = read_labels(root / "Annotations" / "MOS and Image attribute scores.xlsx", "Image name", "MOS")
-    return score_table(labels["image"], labels["mos"])
+    return read_labels(root / "Annotations" / "MOS and Image attribute scores.xlsx", "Image name", "MOS")
 
 
 @database("flive", "FLIVE (PaQ-2-PiQ)")
 def _flive(root: Path) -> pd.DataFrame:
-    """labels_image.csv has the training images and, as is_valid, the validation ones; labels640.csv the test images."""
-    test, rest = (_flive_labels(root / file) for file in ("labels640.csv", "labels_image.csv"))
+    """labels_image.csv has the training images and, as is_valid, the validation ones; labels640.csv the test images.
+
+    Both have come with either pair of names.
+    """
+    image, mos = ("name_image", "name"), ("mos_image", "mos")
+    test, rest = (
+        read_labels(root / file, image, mos, others=("is_valid",)) for file in ("labels640.csv", "labels_image.csv")
+    )
     rest = rest[~rest["image"].isin(test["image"])]
     is_valid = rest["is_valid"].str.strip().str.lower().isin(("true", "1", "1.0"))
     splits = [*np.where(is_valid, "validation", "train"), *["test"] * len(test)]
-    return score_table([*rest["image"], *test["image"]], [*rest["mos"], *test["mos"]], splits=splits)
-
-
-def _flive_labels(path: Path) -> pd.DataFrame:
-    """Both of its files have come with either pair of names."""
-    try:
-        return read_labels(path, "name_image", "mos_image", ("is_valid",))
-    except UserError as error:
-        if "no column 'name_image'" not in str(error):
-            raise
-        return read_labels(path, "name", "mos", ("is_valid",))
+    return score_table([*rest["image"], *test["image"]], [*rest["mos"], *test["mos"]], split=splits)
 
 
 @database("livemd", "LIVE Multiply Distorted", "In its DMOS lower is better; they are inverted: mos = 100 - DMOS.")
@@ -201,22 +186,21 @@ def _livemd(root: Path) -> pd.DataFrame:
         images += [f"{part}/{folder}/{files[row]}" for row in distorted]
         mos += [100 - float(dmos[row]) for row in distorted]
         groups += [references[at[row]] for row in distorted]
-    return score_table(images, mos, groups=groups)
+    return score_table(images, mos, group=groups)
 
 
 @database("pipal", "PIPAL")
 def _pipal(root: Path) -> pd.DataFrame:
     """Train_Label holds a text file for each reference; the scores are Elo ratings, higher is better."""
+    import pandas as pd
+
     folder = root / "Train_Label"
     files = sorted(folder.glob("*.txt"))
     if not files:
         raise UserError(f"label folder {folder} does not exist, or holds no .txt")
-    parts = [read_pairs(file, image_first=True, separator=",") for file in files]
-    lines = [line for part in parts for line in part.index]
-    labels = frame({name: [cell for part in parts for cell in part[name]] for name in ("image", "mos")}, lines)
+    labels = pd.concat([read_pairs(file, image_first=True, separator=",") for file in files])
     check_unique(labels["image"], f"label folder {folder}")
-    groups = [name.split("_")[0] for name in labels["image"]]
-    return score_table(labels["image"], labels["mos"], groups=groups)
+    return labels.assign(group=labels["image"].str.split("_").str[0])
 
 
 @database("cid2013", "CID2013")
@@ -229,29 +213,24 @@ def _cid2013(root: Path) -> pd.DataFrame:
     wrong = labels["image"][labels["image"].str.count("_") != 3]
     if len(wrong):
         raise UserError(f"label file {path}, line {wrong.index[0]}: {visible(wrong.iloc[0])} is no Source_ID")
-    clusters = [source.split("_")[2] for source in labels["image"]]
-    return score_table(labels["image"] + ".jpg", labels["mos"], groups=clusters)
+    return labels.assign(image=labels["image"] + ".jpg", group=labels["image"].str.split("_").str[2])
 
 
 @database("agiqa1k", "AGIQA-1K", has_copies=True)
 def _agiqa1k(root: Path) -> pd.DataFrame:
     """Images of one prompt, from any model, are one group."""
-    labels = read_labels(root / "AIGC_MOS_Zscore.xlsx", "Image", "MOS", ("Prompt",))
-    return score_table(labels["image"], labels["mos"], groups=labels["Prompt"].str.strip())
+    return read_labels(root / "AIGC_MOS_Zscore.xlsx", "Image", "MOS", group="Prompt")
 
 
 @database("agiqa3k", "AGIQA-3K", has_copies=True)
 def _agiqa3k(root: Path) -> pd.DataFrame:
     """Images of one prompt, from any model, are one group. Perceptual quality is read, not alignment to the prompt."""
-    labels = read_labels(root / "data.csv", "name", "mos_quality", ("prompt",), std="std_quality")
-    return score_table(labels["image"], labels["mos"], groups=labels["prompt"].str.strip(), std=labels["std"])
+    return read_labels(root / "data.csv", "name", "mos_quality", group="prompt", std="std_quality")
 
 
 @database("uhdiqa", "UHD-IQA")
 def _uhdiqa(root: Path) -> pd.DataFrame:
-    path = root / "uhd-iqa-metadata.csv"
-    labels = read_labels(path, "image_name", "quality_mos", ("set",))
-    return score_table(labels["image"], labels["mos"], splits=read_splits(labels["set"], f"label file {path}"))
+    return read_labels(root / "uhd-iqa-metadata.csv", "image_name", "quality_mos", split="set")
 
 
 @database("piq23", "PIQ23 (overall quality)")
@@ -259,8 +238,7 @@ def _piq23(root: Path) -> pd.DataFrame:
     """The scores are just objectionable differences (JOD) within a scene; the scene is the group. Its "JOD STD" is not
     read: it is that of the estimate, not of single ratings.
     """
-    labels = read_labels(root / "Scores_Overall.csv", "IMAGE PATH", "JOD", ("SCENE",))
-    return score_table(labels["image"], labels["mos"], groups=labels["SCENE"].str.strip())
+    return read_labels(root / "Scores_Overall.csv", "IMAGE PATH", "JOD", group="SCENE")
 
 
 @database("bid", "BID")
@@ -271,7 +249,7 @@ def _bid(root: Path) -> pd.DataFrame:
     wrong = labels["image"][~labels["image"].str.fullmatch("[0-9]{1,4}")]
     if len(wrong):
         raise UserError(f"label file {path}, line {wrong.index[0]}: {visible(wrong.iloc[0])} is no number of an image")
-    return score_table("DatabaseImage" + labels["image"].str.zfill(4) + ".JPG", labels["mos"])
+    return labels.assign(image="DatabaseImage" + labels["image"].str.zfill(4) + ".JPG")
 
 
 @database("biq2021", "BIQ2021")
@@ -286,4 +264,4 @@ def _biq2021(root: Path) -> pd.DataFrame:
         if missing:
             raise UserError(f"{folder} lacks {len(missing):,d} photographs of the database; one is {missing[0]}")
         images = [names[image.lower()] for image in images]
-    return score_table(images, [*train["mos"], *test["mos"]], splits=["train"] * len(train) + ["test"] * len(test))
+    return score_table(images, [*train["mos"], *test["mos"]], split=["train"] * len(train) + ["test"] * len(test))

@@ -6,12 +6,14 @@ import hashlib
 import io
 import os
 import re
-from collections import defaultdict
+import unicodedata
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from datasets.opinions.tables import IMAGE, decode, frame, listed, read_bytes, read_csv, shown, visible
 from networks.errors import UserError
@@ -19,6 +21,12 @@ from networks.errors import UserError
 if TYPE_CHECKING:
     import pandas as pd
 
+SPLIT_NAMES = {
+    "train": "train", "training": "train",
+    "val": "validation", "valid": "validation", "validation": "validation",
+    "test": "test", "testing": "test",
+}  # fmt: skip
+"""Name of a part of an official split in label files -> its name here."""
 
 LARGEST_NUMBER = 1e30
 """Squares of larger numbers, and their sums, come near the end of float64; features are float32, which ends at 3e38."""
@@ -26,38 +34,52 @@ LARGEST_NUMBER = 1e30
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
+def score_table(images: Iterable[str], mos: ArrayLike, **optional: Iterable[object] | None) -> pd.DataFrame:
+    """The table of an ``OpinionScores`` from columns, (n,) each; ``optional`` are group, split, std and n_raters."""
+    given = {name: column for name, column in optional.items() if column is not None}
+    return frame({"image": list(images), **given}).assign(mos=np.asarray(mos, np.float64))
+
+
 def read_labels(
     path: str | os.PathLike,
     image: str | tuple[str, ...],
-    mos: str,
-    others: tuple[str, ...] = (),
+    mos: str | tuple[str, ...],
+    group: str = "",
+    split: str = "",
     std: str = "",
     n_raters: str = "",
+    others: tuple[str, ...] = (),
     sheet: str | None = None,
     what: str = "label file",
-    optional: tuple[str, ...] = (),
+    optional: bool = False,
 ) -> pd.DataFrame:
-    """A table indexed by line: image, mos, std and n_raters (NaN where they are not there), and texts.
+    """The table of an ``OpinionScores``, indexed by line, from the columns with these names in a file.
 
-    ``image`` (the first that is there), ``mos``, ``std`` and ``n_raters`` are names in the file. The texts ``others``
-    must be there, ``optional`` may. ``what`` names the kind of file in messages. Raises UserError, with the line, for a
-    score that is no number, an image that has no name or is listed twice, and an impossible std or n_raters.
+    Of ``image`` and of ``mos`` the first that is there counts. The texts ``group`` and ``split`` must be there unless
+    they are ``optional``; so must ``others``, which are columns of the result, too. ``what`` names the kind of file.
+    Raises UserError, with the line, for a score that is no number, an image that has no name or is listed twice, an
+    unknown part of a split, and an impossible std or n_raters.
     """
     where = f"{what} {os.fspath(path)}"
-    images = (image,) if isinstance(image, str) else image
-    numbers = tuple(filter(None, (mos, std, n_raters)))
-    table = read_csv(path, images, what, optional=(*others, *optional), numbers=numbers, sheet=sheet)
-    for column in (mos, *others):
+    images, scores = ((one,) if isinstance(one, str) else one for one in (image, mos))
+    texts = tuple(filter(None, (group, split, *others)))
+    numbers = (*scores, *filter(None, (std, n_raters)))
+    table = read_csv(path, images, what, optional=texts, numbers=numbers, sheet=sheet)
+    score = next((column for column in scores if column in table), scores[0])
+    for column in (score, *(() if optional else texts)):
         if column not in table:
             raise UserError(f"{where} has no column '{column}'; its columns are: {listed(table)}")
     names = table[IMAGE]
     if (names == "").any():
         raise UserError(f"{where}, line {names.index[names == ''][0]}: no image is named")
     check_unique(names, where)
-    texts = [name for name in (IMAGE, *others, *optional) if name in table]
-    labels = table[texts].assign(mos=read_numbers(table[mos], where))
+    columns: dict[str, Iterable[object]] = {"image": names, **{name: table[name] for name in others}}
+    if group in table:
+        columns["group"] = [unicodedata.normalize("NFC", name.strip()) or None for name in table[group]]
+    if split in table:
+        columns["split"] = _parts(table[split], where)
+    labels = frame(columns, list(table.index)).assign(mos=read_numbers(table[score], where))
     for name, column, lowest in (("std", std, 0), ("n_raters", n_raters, 2)):
-        labels[name] = np.nan
         if column in table and table[column].str.strip().any():
             labels[name] = read_numbers(table[column], where, name)
             wrong = labels[labels[name] < lowest]
@@ -65,6 +87,16 @@ def read_labels(
                 given = f"{wrong[name].iloc[0]:g}"
                 raise UserError(f"{where}, line {wrong.index[0]}: {name} is {given}, less than {lowest}")
     return labels
+
+
+def _parts(column: pd.Series, where: str) -> list[str]:
+    """The parts of an official split, as SPLIT_NAMES calls them; UserError, with the line, for an unknown part."""
+    names = column.str.strip().str.lower()
+    unknown = names[~names.isin(SPLIT_NAMES)]
+    if len(unknown):
+        line = unknown.index[0]
+        raise UserError(f"{where}, line {line}: split {visible(column[line])} is not one of train, validation, test")
+    return [SPLIT_NAMES[name] for name in names]
 
 
 def check_unique(images: pd.Series, where: str) -> None:
@@ -165,11 +197,8 @@ def file_digests(root: Path, images: Iterable[str]) -> list[str | None]:
     """
     paths = {path.name: path for path in sorted(root.rglob("*")) if path.is_file()}
     found = [paths.get(PurePosixPath(image).name) for image in images]
-    sizes = [path.stat().st_size if path else -1 for path in found]
-    of_size: dict[int, int] = defaultdict(int)
-    for size in sizes:
-        of_size[size] += 1
+    sizes = Counter(path.stat().st_size for path in found if path)
     return [
-        hashlib.sha256(path.read_bytes()).hexdigest() if path and of_size[size] > 1 else None
-        for path, size in zip(found, sizes, strict=True)
+        hashlib.sha256(path.read_bytes()).hexdigest() if path and sizes[path.stat().st_size] > 1 else None
+        for path in found
     ]

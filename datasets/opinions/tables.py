@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from common import log
 from common.atomic_files import whole_file
@@ -119,7 +119,7 @@ def read_csv(
     return frame(cells, lines)
 
 
-def frame(columns: Mapping[str, Sequence[Any]], lines: list[int] | None = None) -> pd.DataFrame:
+def frame(columns: Mapping[str, Iterable[object]], lines: list[int] | None = None) -> pd.DataFrame:
     """A table of texts with these columns, (n,) each, indexed by line."""
     import pandas as pd  # half a second, for which a script that reads no table should not wait
 

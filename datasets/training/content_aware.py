@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import cv2
 import numpy as np
 import torch
@@ -12,41 +15,26 @@ from datasets.training.image_lists import EpochImages, TrainingImages
 from networks.images.formats import MAX_PIXELS
 
 
-class GaussianBlur(v2.Transform):
-    """Gaussian blur of a random standard deviation in pixels, on uint8 (3, H, W); OpenCV's is 50 times as fast as
-    torchvision's.
-    """
-
-    def __init__(self, sigma: tuple[float, float]):
-        super().__init__()
-        self.sigma = sigma
-
-    def make_params(self, flat_inputs: list[Tensor]) -> dict[str, float]:
-        return {"sigma": torch.empty(1).uniform_(*self.sigma).item()}
-
-    def transform(self, image: Tensor, params: dict[str, float]) -> Tensor:
-        pixels = np.ascontiguousarray(image.permute(1, 2, 0).numpy())
-        blurred = cv2.GaussianBlur(pixels, (0, 0), params["sigma"], borderType=cv2.BORDER_REFLECT_101)
-        return torch.from_numpy(blurred).permute(2, 0, 1)
+def blur(image: Tensor, sigma: float) -> Tensor:
+    """Gaussian of ``sigma`` pixels on uint8 (3, H, W); OpenCV's is 50 times as fast as torchvision's."""
+    pixels = np.ascontiguousarray(image.permute(1, 2, 0).numpy())
+    blurred = cv2.GaussianBlur(pixels, (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101)
+    return torch.from_numpy(blurred).permute(2, 0, 1)
 
 
-class HueJitter(v2.Transform):
-    """Rotates the hue by a random share of the circle, up to ``most`` in either direction, on uint8 (3, H, W).
+def turn_hue(image: Tensor, turn: float) -> Tensor:
+    """Rotates the hue by ``turn``, a share of the circle, on uint8 (3, H, W).
 
     torchvision's arithmetic in OpenCV's HSV with 256 hues, which takes a tenth of torchvision's time.
     """
+    hsv = cv2.cvtColor(np.ascontiguousarray(image.permute(1, 2, 0).numpy()), cv2.COLOR_RGB2HSV_FULL)
+    hsv[..., 0] += np.uint8(round(256 * turn) % 256)  # wraps around, as a circle does
+    return torch.from_numpy(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL)).permute(2, 0, 1)
 
-    def __init__(self, most: float):
-        super().__init__()
-        self.most = most
 
-    def make_params(self, flat_inputs: list[Tensor]) -> dict[str, float]:
-        return {"turn": torch.empty(1).uniform_(-self.most, self.most).item()}
-
-    def transform(self, image: Tensor, params: dict[str, float]) -> Tensor:
-        hsv = cv2.cvtColor(np.ascontiguousarray(image.permute(1, 2, 0).numpy()), cv2.COLOR_RGB2HSV_FULL)
-        hsv[..., 0] += np.uint8(round(256 * params["turn"]) % 256)  # wraps around, as a circle does
-        return torch.from_numpy(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL)).permute(2, 0, 1)
+def _at_random(change: Callable[[Tensor, float], Tensor], low: float, high: float, image: Tensor) -> Tensor:
+    """``change`` by an amount that is drawn uniformly."""
+    return change(image, torch.empty(1).uniform_(low, high).item())
 
 
 def build_views(method: str, size: int) -> v2.Transform:
@@ -57,16 +45,15 @@ def build_views(method: str, size: int) -> v2.Transform:
     crop, grey, flip = v2.RandomResizedCrop(size, scale=(0.2, 1)), v2.RandomGrayscale(0.2), v2.RandomHorizontalFlip()
     jitter = v2.ColorJitter(0.4, 0.4, 0.4)
     if method == "MoCo":
-        return v2.Compose([crop, grey, jitter, HueJitter(0.4), flip])
-    jitter, blur = v2.RandomApply([jitter, HueJitter(0.1)], p=0.8), v2.RandomApply([GaussianBlur((0.1, 2.0))], p=0.5)
-    return v2.Compose([crop, jitter, grey, blur, flip])
+        return v2.Compose([crop, grey, jitter, partial(_at_random, turn_hue, -0.4, 0.4), flip])
+    jitter = v2.RandomApply([jitter, partial(_at_random, turn_hue, -0.1, 0.1)], p=0.8)
+    blurred = v2.RandomApply([partial(_at_random, blur, 0.1, 2.0)], p=0.5)
+    return v2.Compose([crop, jitter, grey, blurred, flip])
 
 
 class ContentAwareDataset(EpochImages):
-    """``[i]`` is a uint8 tensor (1, 6, P, P): two views of image i, as query (channels 0-2) and key (3-5).
-
-    It is a chunk of one row without distortions, so that one trainer serves both encoders. It depends on (seed, epoch,
-    i) alone.
+    """``[epoch, i]`` is a chunk of one row without distortions, so that one trainer serves both encoders: uint8
+    (1, 6, P, P), two views of image i as query (channels 0-2) and key (3-5). It depends on (seed, epoch, i) alone.
     """
 
     def __init__(
@@ -80,8 +67,8 @@ class ContentAwareDataset(EpochImages):
         super().__init__(images, seed, max_pixels)
         self._view = build_views(method, patch_size)
 
-    def sample(self, epoch: int, index: int) -> tuple[Tensor, Tensor]:
-        """Crops, uint8 (1, 6, P, P), and no levels of distortions, (1, 0)."""
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        epoch, index = key
         image = torch.from_numpy(self.read(epoch, index)).permute(2, 0, 1)
         seed = int(np.random.SeedSequence((self.seed, epoch, index)).generate_state(1, np.uint64)[0] >> 1)
         # torchvision draws from torch's global generator; its state is restored.

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from common import log
 from common.names import PATH_COLUMN
 from datasets.images.folders import scan_folder
 from datasets.images.lists import LIST_SUFFIX, paths_in_list
@@ -86,21 +87,19 @@ def read_training_csv(csv_path: str | os.PathLike) -> TrainingImages:
     tar files, or a CSV or ``.txt`` file of their paths. Raises UserError for a missing file, column or path, for an
     empty table, and for a shard that cannot be used.
     """
-    path = Path(csv_path)
+    path, source = Path(csv_path), f"shards {csv_path}"
     shards: list[str] = []
-    if path.name.endswith(SHARDS) and not path.is_dir():
+    if path.is_dir():
+        shards = find_shards(path)
+        if not shards:
+            raise UserError(f"folder {csv_path} holds no tar files; `python -m datasets.training_csv` lists images")
+    elif path.name.endswith(SHARDS):
         shards = _expand(os.fspath(csv_path))
-        source = f"shard{'s' * (len(shards) > 1)} {csv_path}"
     elif not path.exists():
         raise UserError(
             f"training CSV {csv_path} does not exist; `python -m datasets.training_csv` makes one, see csv_files/"
         )
-    if path.is_dir():
-        source, shards = f"folder {csv_path}", find_shards(path)
-        if not shards:
-            raise UserError(f"{source} holds no tar files; `python -m datasets.training_csv` lists images")
     elif path.suffix.lower() == LIST_SUFFIX:
-        source = f"list of shards {csv_path}"
         shards = [one for one, *_ in paths_in_list(path.read_bytes(), path.parent)]
         shards = shards if all(one.endswith(SHARDS) for one in shards) else []
     if not shards:
@@ -116,7 +115,7 @@ def read_training_csv(csv_path: str | os.PathLike) -> TrainingImages:
         if not is_shard.all():
             first = int(np.flatnonzero(is_shard)[0])
             raise UserError(f"{images.place(first)}: {images.path(first)} is a shard; list either shards or images")
-        source, shards = f"list of shards {csv_path}", column.tolist()
+        shards = column.tolist()
     members = list_shard_images(shards, source)
     return TrainingImages(source, members.paths, None, members)
 
@@ -141,39 +140,20 @@ def _expand(pattern: str) -> list[str]:
     return [path for name in names.split(",") for path in _expand(before + name + after)]
 
 
-class EpochImages(Dataset):
-    """Crops by ``[epoch, index]``, or by ``[index]`` in the epoch last given to ``set_epoch``: uint8 (rows, 6, P, P).
-
-    Training calls ``sample(epoch, index)``, which also returns the levels of the crops' distortions. Workers can then
-    load images of the next epoch while those of the present one are still in use.
+class EpochImages(Dataset[tuple[Tensor, Tensor]]):
+    """``[epoch, index]`` is a sample of an image: crops, uint8 (rows, 6, P, P), query in channels 0-2 and key in 3-5,
+    and the levels of distortions that each row has reached, uint8 (rows, levels), 0 or 1.
     """
 
     def __init__(self, images: TrainingImages, seed: int, max_pixels: int = MAX_PIXELS):
         self.images = images
         self.seed = seed
         self._max_pixels = max_pixels
-        # In shared memory: workers see a new epoch, and the main process sees which images they could not read.
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        # In shared memory: the main process sees which images workers could not read.
         self._unreadable = torch.zeros(len(images.paths), dtype=torch.uint8).share_memory_()
-
-    def set_epoch(self, epoch: int) -> None:
-        self._epoch.fill_(epoch)
 
     def __len__(self) -> int:
         return len(self.images.paths)
-
-    def sample(self, epoch: int, index: int) -> tuple[Tensor, Tensor]:
-        """The crops of image ``index``, uint8 (rows, 6, P, P): query in channels 0-2, key in 3-5.
-
-        Also the levels of distortions that each row has reached, uint8 (rows, levels), 0 or 1.
-        """
-        raise NotImplementedError
-
-    def __getitem__(self, key: int | tuple[int, int]) -> Tensor:
-        epoch, index = key if isinstance(key, tuple) else (int(self._epoch), key)
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"image {index} of {len(self)}")
-        return self.sample(epoch, index % len(self))[0]
 
     def read(self, epoch: int, index: int) -> np.ndarray:
         """Image ``index``, uint8 RGB (H, W, 3), or another image in its place if it cannot be read.
@@ -212,12 +192,13 @@ class EpochImages(Dataset):
 
 
 def scan_data_folder(folder: str | os.PathLike) -> TrainingImages:
-    """The images of an ImageNet folder (``DIR/train/<class>/*.JPEG``), or of any other tree, with a bar.
+    """The images of an ImageNet folder (``DIR/train/<class>/*.JPEG``), or of any other tree.
 
     Raises UserError for a folder that is not there or holds no images.
     """
     root = Path(folder, "train") if Path(folder, "train").is_dir() else Path(folder)
-    listing = scan_folder(root, progress=True)
+    log.info(f"listing the images below {root}")
+    listing = scan_folder(root)
     if not listing.images:
         raise UserError(f"{root} holds no images{listing.why_empty()}")
     return TrainingImages(f"folder {root}", np.array(list(map(os.fsencode, listing.images))), None)

@@ -13,7 +13,7 @@ import os
 import posixpath
 import tarfile
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -38,9 +38,6 @@ MAX_OPEN = 128
 
 SPECIAL = "links, sparse and special files"
 
-_START = 32
-"""Bytes by which an image without an ending is recognised."""
-
 
 class Member(NamedTuple):
     """An image in a shard: its first byte, its number of bytes, its name."""
@@ -52,7 +49,7 @@ class Member(NamedTuple):
 
 @dataclass(frozen=True)
 class Shard:
-    """The images of a tar file in its order, and an account of its other members.
+    """The images of a tar file in its order, and its other members: reason -> number.
 
     ``size`` (bytes) and ``mtime`` (seconds) are those of the tar file. Whole seconds, since copying to a cluster's file
     system often loses fractions.
@@ -62,7 +59,7 @@ class Shard:
     size: int
     mtime: int
     members: list[Member] = field(default_factory=list)
-    left_out: FolderListing = field(default_factory=FolderListing)
+    left_out: Counter[str] = field(default_factory=Counter)
 
 
 def find_shards(folder: str | os.PathLike) -> list[str]:
@@ -80,10 +77,8 @@ def read_shard(path: str) -> tuple[Shard, bool]:
     try:
         stored = json.loads(Path(path + INDEX).read_bytes())
         if (stored["size"], stored["mtime"]) == (size, mtime):
-            left_out = FolderListing(
-                left_out=Counter(stored["left_out"]), other_suffixes=Counter(stored["other_suffixes"])
-            )
-            return Shard(path, size, mtime, [Member(*member) for member in stored["members"]], left_out), True
+            members = [Member(*member) for member in stored["members"]]
+            return Shard(path, size, mtime, members, Counter(stored["left_out"])), True
     except (OSError, ValueError, KeyError, TypeError):  # absent or damaged: the headers say the same
         pass
     return scan_shard(path), False
@@ -94,8 +89,7 @@ def write_index(shard: Shard) -> None:
     index = {
         "size": shard.size,
         "mtime": shard.mtime,
-        "left_out": shard.left_out.left_out,
-        "other_suffixes": shard.left_out.other_suffixes,
+        "left_out": shard.left_out,
         "members": shard.members,
     }
     with whole_file(shard.path + INDEX) as temporary:
@@ -121,14 +115,11 @@ def scan_shard(path: str) -> Shard:
                     tar.members.clear()  # type: ignore[attr-defined]  # it would keep all of them
                     if member.isdir():
                         continue
-                    reason: str | None = SPECIAL
-                    if member.isreg() and not member.issparse():
-                        content = tar.extractfile(member)
-                        reason = reason_to_leave_out_member(member.name, content.read if content else lambda _: b"")
+                    reason = _reason_to_leave_out(tar, member)
                     if reason is None:
                         shard.members.append(Member(member.offset_data, member.size, member.name))
                     else:
-                        shard.left_out.leave_out(posixpath.basename(member.name), reason)
+                        shard.left_out[reason] += 1
                 end = tar.offset
             file.seek(end)
             # Python ends without an error at a header that it cannot read.
@@ -146,12 +137,15 @@ def scan_shard(path: str) -> Shard:
     return shard
 
 
-def reason_to_leave_out_member(member_name: str, read: Callable[[int], bytes]) -> str | None:
-    """Why a file in a shard is not one of its images; None for an image. ``read`` gives its first bytes."""
-    folder, name = posixpath.split(member_name)
+def _reason_to_leave_out(tar: tarfile.TarFile, member: tarfile.TarInfo) -> str | None:
+    """Why a member of a shard is not one of its images; None for an image."""
+    content = tar.extractfile(member) if member.isreg() and not member.issparse() else None
+    if content is None:
+        return SPECIAL
+    folder, name = posixpath.split(member.name)
     if any(is_system_folder(part) for part in folder.split("/") if part not in (".", "..")):
         return THUMBNAILS
-    return reason_to_leave_out(name, lambda: starts_like_an_image(read(_START)))
+    return reason_to_leave_out(name, lambda: starts_like_an_image(content.read(32)))
 
 
 def _size_and_mtime(path: str) -> tuple[int, int]:
@@ -224,7 +218,7 @@ def list_shard_images(paths: Sequence[str], source: str) -> ShardImages:
     shards, scanned, left_out = [], [], FolderListing()
     for shard, indexed in read_shards(paths):
         shards.append(shard)
-        left_out.add(shard.left_out)
+        left_out.left_out.update(shard.left_out)
         if not indexed:
             scanned.append(shard.path)
     if scanned:
@@ -234,9 +228,8 @@ def list_shard_images(paths: Sequence[str], source: str) -> ShardImages:
             "indexes"
         )
     images = ShardImages(shards)
-    account = f"{left_out.left_out.total():,d} members left out ({left_out.reasons()})"
     if not len(images.paths):
-        raise UserError(f"{source} holds no images" + (f"; {account}" if left_out.left_out else ""))
+        raise UserError(f"{source} hold no images{left_out.account()}")
     if left_out.left_out:
-        log.info(f"{source}: {account}")
+        log.info(f"{source}: {len(images.paths):,d} images{left_out.account()}")
     return images

@@ -7,10 +7,9 @@ import sklearn.datasets
 from PIL import Image, ImageDraw, ImageFont
 
 from datasets.images.resampling import half_size_fast
-from datasets.training import QualityAwareDataset
 from datasets.training.crops import plan_crops
 from datasets.training.image_lists import TrainingImages
-from datasets.training.quality_aware import draw_steps
+from datasets.training.quality_aware import QualityAwareDataset, draw_steps
 
 N_AUG, SIZE, SEED, EPOCH = 5, 160, 0, 1
 COLORS = "royalblue", "darkorange"  # of the two places of a scale
@@ -33,7 +32,7 @@ def main() -> None:
     folder = Path(sklearn.datasets.__file__).parent / "images"
     images = TrainingImages("", np.array([bytes(folder / name) for name in ("china.jpg", "flower.jpg")]), None)
     data = QualityAwareDataset(images, N_AUG, n_scale=2, patch_size=SIZE, seed=SEED)
-    chunk, other = (data.sample(EPOCH, i)[0].numpy().reshape(2, N_AUG + 1, 2, 3, SIZE, SIZE) for i in (0, 1))
+    chunk, other = (data[EPOCH, i][0].numpy().reshape(2, N_AUG + 1, 2, 3, SIZE, SIZE) for i in (0, 1))
     image, rng = data.read(EPOCH, 0), np.random.default_rng((SEED, EPOCH, 0))  # the random numbers of that sample
     plans = [plan_crops(image.shape[0], image.shape[1], factor, SIZE, rng) for factor in (1, 2)]
     names = ["original", *(f"{kind} {level}" for [(kind, level)] in draw_steps(N_AUG, 1, rng))]

@@ -23,7 +23,6 @@ from torch import nn
 from common import log, machine
 from common.names import N_SPLITS, SHARES
 from datasets.distortions import DISTORTIONS, N_LEVELS, distort
-from datasets.images import read_image
 from datasets.images.folders import find_images
 from datasets.images.resampling import half_size_exactly
 from datasets.opinions.scores import read_scores
@@ -37,6 +36,7 @@ from learning.regression.fit.search import Grid
 from learning.regression.fit.splits import random_splits
 from networks.errors import UserError
 from networks.features import FeatureExtractor
+from networks.images.reading import read_image
 from options.contrast import ContrastOptions
 
 WINDOW = 256

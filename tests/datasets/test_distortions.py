@@ -15,7 +15,7 @@ from datasets.distortions import DISTORTIONS, N_LEVELS, distort
 from datasets.distortions import __main__ as contact_sheets
 from datasets.distortions.color import edge_mask
 from datasets.distortions.noise import LONGEST_RUN, draw_gaussian
-from datasets.distortions.regions import distort_boxes
+from datasets.distortions.registry import distort_boxes
 from networks.errors import UserError
 from tests.datasets import reference
 from tests.images import noise_image, photograph

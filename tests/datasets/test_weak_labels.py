@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 
 from datasets.distortions import DISTORTIONS, distort
-from datasets.images import read_image
 from datasets.images.lists import list_images
 from datasets.opinions.scores import read_scores
 from datasets.weak_labels import ORDERED, Version, draw_versions, main, write_weak_labels
 from networks.errors import UserError
+from networks.images.reading import read_image
 from tests.images import photograph
 
 

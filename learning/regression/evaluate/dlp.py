@@ -18,13 +18,12 @@ from common import log
 from common.atomic_files import check_not_read, check_target
 from common.progress_bar import ProgressBar
 from datasets.distortions import DISTORTIONS, N_LEVELS, distort
-from datasets.images import read_image
 from datasets.images.lists import ListedImage, list_images
 from datasets.opinions.tables import write_csv
 from learning.regression.evaluate.metrics import srcc
 from learning.regression.model.predict import PixelScorer, load_pixel_scorer
 from networks.errors import UserError
-from networks.images.reading import reduced
+from networks.images.reading import read_image, reduced
 
 if TYPE_CHECKING:
     from learning.regression.dlp_tests import DlpOptions

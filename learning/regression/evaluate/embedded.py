@@ -11,13 +11,13 @@ import numpy as np
 
 from common import log
 from common.progress_bar import ProgressBar
-from datasets.images import read_image
 from learning.regression.evaluate.held_out import HeldOut, held_out_file, read_held_out
 from learning.regression.evaluate.metrics import plcc
 from learning.regression.fit.labelled_features import LabelledFeatures
 from learning.regression.model.description import RegressorDescription, image_digest
 from networks.embedded import MODELS
 from networks.errors import UserError
+from networks.images.reading import read_image
 from networks.names import EMBEDDED_MODELS, with_max_side
 from networks.regressor import load_regressor, weights_file
 from options.images import ComputeOptions, ScoringOptions

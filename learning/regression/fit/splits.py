@@ -21,7 +21,8 @@ from sklearn.model_selection import GroupShuffleSplit
 
 from common import log
 from datasets.images.lists import match_names
-from datasets.opinions.scores import SPLIT_NAMES, OpinionScores, identical_across
+from datasets.opinions.label_files import SPLIT_NAMES
+from datasets.opinions.scores import OpinionScores, identical_across
 from datasets.opinions.tables import IMAGE, read_csv, write_csv
 from learning.regression.fit.labelled_features import LabelledFeatures
 from networks.errors import UserError

@@ -162,8 +162,10 @@ def score_images(images: Sequence[ListedImage], regressor: Regressor, path: Path
     if options.features is not None:
         remedy = "name another folder by --features, or fit a regressor on these features (train_regressor.py)"
         for kind in kinds:
-            regressor.check_encoder(kind, read_encoder(options.features, kind), f"that of {options.features}", remedy)
-            check_settings(options.features, kind, options.compute.amp, options.compute.max_side)
+            known = read_encoder(options.features, kind)
+            regressor.check_encoder(kind, known, f"that of {options.features}", remedy)
+            identity = with_max_side(known or "", options.compute.max_side)
+            check_settings(options.features, kind, identity, options.compute.amp)
         folder = FeatureFolder(options.features, kinds)
         plan = folder.plan(images)
         scores.n_stale, names = plan.n_stale, plan.names

@@ -20,11 +20,11 @@ from PIL import Image
 from common import log
 from common.atomic_files import whole_file
 from common.progress_bar import ProgressBar
-from datasets.images import read_image
 from learning.regression.model.description import RegressorDescription
 from learning.regression.model.meaning import Opinions, ScoreInterval
 from networks.errors import UserError
 from networks.images.formats import MAX_PIXELS
+from networks.images.reading import read_image
 from networks.names import GIVEN
 
 TEMPLATES = Path(__file__).parent / "templates"

@@ -15,7 +15,6 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from common.names import CHOICES
-from datasets.images import read_image
 from datasets.images.folders import find_images
 from datasets.images.lists import match_names
 from datasets.opinions.scores import OpinionScores
@@ -27,6 +26,7 @@ from learning.regression.fit.search import Search
 from learning.regression.model.description import LABELS, METRICS, RegressorDescription
 from learning.regression.report.pages import model_facts, thumbnail, write_page
 from networks.errors import UserError
+from networks.images.reading import read_image
 
 N_PICTURES = 12
 

@@ -18,8 +18,9 @@ from datasets.features.files import (
 )
 from datasets.features.reading import FeatureFiles, write_single_file
 from datasets.images import lists
-from datasets.images.lists import ListedImage, stamp_file
+from datasets.images.lists import FileStamp, ListedImage, stamp_file
 from networks.errors import UserError
+from tests.common.test_atomic_files import largest_file
 
 NAMES = ["a", "sub/b", "sub/c d"]
 
@@ -99,9 +100,11 @@ def test_no_pickle_is_read(tmp_path):
 def test_a_folder_belongs_to_one_encoder(tmp_path):
     write_folder(tmp_path, ["quality_aware"])
     claim_folder(tmp_path, "quality_aware", "quality_aware encoder")
-    with pytest.raises(UserError, match="holds features of another encoder"):
+    with pytest.raises(UserError, match="holds features of encoder quality_aware encoder, not of encoder other; "):
         claim_folder(tmp_path, "quality_aware", "other")
-    with pytest.raises(UserError, match="holds features with --pooling layer4_mean, not stages_mean_std; name another"):
+    with pytest.raises(
+        UserError, match="holds features with --pooling layer4_mean, not with --pooling stages_mean_std; "
+    ):
         claim_folder(tmp_path, "quality_aware", "quality_aware encoder:stages_mean_std")
     assert read_encoder(tmp_path, "quality_aware") == "quality_aware encoder"
 
@@ -111,7 +114,7 @@ def test_a_folder_holds_features_of_one_precision(tmp_path):
     claim_folder(tmp_path, "quality_aware", "encoder", amp=True)
     with pytest.raises(
         UserError,
-        match="features computed with --amp --max_side 0, not with --max_side 0; compute these with --amp --max_side 0",
+        match="features computed with --amp --max_side 0, not computed with --max_side 0; compute these in the",
     ):
         claim_folder(tmp_path, "quality_aware", "encoder")
     older = write_folder(tmp_path / "older", ["quality_aware"]) / "feats_quality_aware/encoder.json"
@@ -122,29 +125,29 @@ def test_a_folder_holds_features_of_one_precision(tmp_path):
         claim_folder(folder, "quality_aware", "encoder")
     with pytest.raises(
         UserError,
-        match="unknown/feats_quality_aware holds features computed with --max_side 0, not with --amp --max_side 0;",
+        match=r"unknown/feats_quality_aware holds .* computed with --max_side 0, not computed with --amp --max_side 0",
     ):
         claim_folder(unknown, "quality_aware", "encoder", amp=True)
-    check_settings(tmp_path / "older", "quality_aware", amp=False, max_side=None)
-    with pytest.raises(UserError, match="computed with --max_side 0, not with --amp"):
-        check_settings(tmp_path / "older", "quality_aware", amp=True, max_side=None)
+    check_settings(tmp_path / "older", "quality_aware", "encoder", amp=False)
+    with pytest.raises(UserError, match="computed with --max_side 0, not computed with --amp"):
+        check_settings(tmp_path / "older", "quality_aware", "encoder", amp=True)
 
 
 def test_a_folder_holds_features_of_one_size(tmp_path):
     claim_folder(tmp_path, "quality_aware", "encoder:stages_mean_std@512")
-    check_settings(tmp_path, "quality_aware", amp=False, max_side=512)
+    check_settings(tmp_path, "quality_aware", "encoder:stages_mean_std@512", amp=False)
     for other, asked in (
         ("encoder:stages_mean_std", "with --max_side 0"),
         ("encoder:stages_mean_std@768", "with --max_side 768"),
     ):
-        with pytest.raises(UserError, match=f"holds features computed with --max_side 512, not {asked}"):
+        with pytest.raises(UserError, match=f"holds features computed with --max_side 512, not computed {asked}"):
             claim_folder(tmp_path, "quality_aware", other)
-    with pytest.raises(UserError, match="with --pooling stages_mean_std, not layer4_mean"):
+    with pytest.raises(UserError, match="with --pooling stages_mean_std, not with --pooling layer4_mean"):
         claim_folder(tmp_path, "quality_aware", "encoder@512")
     older = write_folder(tmp_path / "older", ["quality_aware"])
-    check_settings(older, "quality_aware", amp=False, max_side=0)
+    check_settings(older, "quality_aware", "quality_aware encoder", amp=False)
     (older / "feats_quality_aware/encoder.json").unlink()
-    with pytest.raises(UserError, match="computed with --max_side 0, not with --max_side 512"):
+    with pytest.raises(UserError, match="computed with --max_side 0, not computed with --max_side 512"):
         claim_folder(older, "quality_aware", "encoder@512")
 
 
@@ -366,6 +369,18 @@ def test_a_kill_between_features_and_record_leaves_no_wrong_features(photographs
         with pytest.raises(ZeroDivisionError):
             photographs.extract("a.png")
     assert photographs.extract("a.png")[0] == ["a.png"] and photographs.lengths() == {"a.png": 2}
+
+
+@pytest.mark.parametrize("length", [960, 1000, 2000])
+def test_an_array_that_does_not_fit_on_the_disk_is_an_error_and_no_file(photographs, length):
+    """numpy alone writes 1,024 bytes of the first two, and reports nothing."""
+    features, row = FeatureFolder(photographs.folder, ["quality_aware"]), np.ones(length, np.float32)
+    with (
+        largest_file(1024),
+        pytest.raises(UserError, match=r"a_quality_aware_features\.npy cannot be written: File too"),
+    ):
+        features.write(ListedImage("a.png", "a.png"), "a", {"quality_aware": row}, FileStamp(1, 1, 1, ""))
+    assert list((photographs.folder / "feats_quality_aware").iterdir()) == []
 
 
 def test_a_single_file_records_the_images(photographs):

@@ -236,7 +236,7 @@ def test_what_a_folder_leaves_out_is_accounted_for(folder):
         "2 in hidden, thumbnail or system folders",
         "1 hidden",
         "1 camera raw",
-        "1 without an image's ending: .txt",
+        "1 with the ending .txt",
     ):
         assert part in account
 

@@ -7,7 +7,7 @@ from openpyxl import Workbook
 from scipy.io import savemat
 
 from datasets.opinions.databases import DATABASES, LIVE_FOLDERS, database, read_database
-from datasets.opinions.scores import score_table
+from datasets.opinions.label_files import score_table
 from learning.regression.fit.labelled_features import read_data
 from networks.errors import UserError
 from options.regressor import parse_regressor_options
@@ -313,7 +313,7 @@ def test_a_new_database_is_one_function_in_one_file(tmp_path):
     @database("toy", "Toy database", "In its DMOS lower is better; they are inverted: mos = 5 - DMOS.")
     def read_toy(root):
         images, dmos = zip(*(line.split() for line in (root / "labels.txt").read_text().splitlines()), strict=True)
-        return score_table(images, [5 - float(score) for score in dmos], groups=["one", "two"])
+        return score_table(images, [5 - float(score) for score in dmos], group=["one", "two"])
 
     try:
         arguments = ["--database", "toy", "--root", str(tmp_path), "--features", str(tmp_path / "f.npz")]

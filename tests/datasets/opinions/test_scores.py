@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from datasets.opinions.label_files import score_table
 from datasets.opinions.scores import (
     OpinionScores,
     identical_across,
     identical_images,
     read_scores,
-    score_table,
     with_identical_grouped,
 )
 from networks.errors import UserError
@@ -88,7 +88,7 @@ def test_group_names_are_trimmed_and_of_one_unicode_form(tmp_path):
 
 def scores_in_groups(*groups):
     images = [f"{number}.png" for number in range(len(groups))]
-    return OpinionScores(score_table(images, np.arange(len(groups)), groups=groups), "<scores>")
+    return OpinionScores(score_table(images, np.arange(len(groups)), group=groups), "<scores>")
 
 
 def test_identical_images_share_a_group():

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
-from datasets.training.content_aware import ContentAwareDataset, GaussianBlur, HueJitter, build_views
+from datasets.training import content_aware
+from datasets.training.content_aware import ContentAwareDataset, blur, build_views, turn_hue
 from datasets.training.image_lists import scan_data_folder
 from networks.errors import UserError
-from tests.images import photograph, write_training_set
+from tests.images import chunks_of, photograph, write_training_set
 
 
 @pytest.fixture(scope="module")
@@ -22,8 +22,7 @@ def images(tmp_path_factory):
 
 def chunks(images, n_workers, epoch, seed=0, method="MoCov2"):
     dataset = ContentAwareDataset(images, method, patch_size=48, seed=seed)
-    dataset.set_epoch(epoch)
-    return torch.cat(list(DataLoader(dataset, batch_size=2, num_workers=n_workers)))
+    return torch.stack(chunks_of(dataset, n_workers, epoch))
 
 
 @pytest.mark.parametrize("method", ["MoCo", "MoCov2"])
@@ -36,8 +35,7 @@ def test_views_depend_on_seed_epoch_and_index_alone(images, method):
     assert not torch.equal(alone[:, :, :3], alone[:, :, 3:])
     dataset = ContentAwareDataset(images, method, patch_size=48)
     before = torch.get_rng_state()
-    assert torch.equal(dataset[2, 4], alone[4])
-    crops, reached = dataset.sample(2, 4)
+    crops, reached = dataset[2, 4]
     assert torch.equal(crops, alone[4]) and reached.shape == (1, 0)
     assert torch.equal(before, torch.get_rng_state())
 
@@ -70,25 +68,33 @@ def test_crops_cover_a_fifth_of_the_image_or_more():
     assert 0.15 < min(shares) < 0.3 and max(shares) > 0.85
 
 
-def test_blur_has_the_stated_range_and_leaves_flat_images_alone():
-    blur = GaussianBlur((0.1, 2.0))
-    sigmas = [blur.make_params([])["sigma"] for _ in range(500)]
-    assert 0.1 <= min(sigmas) < 0.15 and 1.95 < max(sigmas) <= 2.0
+def test_blur_smooths_and_leaves_flat_images_alone():
     flat = torch.full((3, 20, 20), 77, dtype=torch.uint8)
-    assert torch.equal(blur(flat), flat)
+    assert torch.equal(blur(flat, 1.3), flat)
     sharp = torch.from_numpy(photograph(64, 64)).permute(2, 0, 1)
-    blurred = blur.transform(sharp, {"sigma": 2.0}).float()
+    blurred = blur(sharp, 2.0).float()
     assert blurred.diff(dim=2).abs().mean() < 0.6 * sharp.float().diff(dim=2).abs().mean()
 
 
 def test_hue_turns_as_torchvisions_does():
     image = torch.from_numpy(photograph(64, 64)).permute(2, 0, 1)
     for turn in (-0.4, -0.1, 0.05, 0.3):
-        ours = HueJitter(0.5).transform(image, {"turn": turn}).float()
+        ours = turn_hue(image, turn).float()
         theirs = v2.functional.adjust_hue(image, turn).float()
         assert (ours - theirs).abs().mean() < 1.5
-    turns = [HueJitter(0.1).make_params([])["turn"] for _ in range(500)]
-    assert -0.1 <= min(turns) < -0.095 and 0.095 < max(turns) <= 0.1
+
+
+@pytest.mark.parametrize("method, ranges", [("MoCo", [(-0.4, 0.4)]), ("MoCov2", [(-0.1, 0.1), (0.1, 2.0)])])
+def test_hues_and_blurs_have_the_stated_ranges(monkeypatch, method, ranges):
+    drawn = {"turn_hue": [], "blur": []}
+    for name, amounts in drawn.items():
+        monkeypatch.setattr(content_aware, name, lambda image, amount, to=amounts: to.append(amount) or image)
+    view = content_aware.build_views(method, 8)
+    for _ in range(700):
+        view(torch.zeros(3, 8, 8, dtype=torch.uint8))
+    for (low, high), amounts in zip(ranges, drawn.values(), strict=False):
+        margin = 0.05 * (high - low)
+        assert low <= min(amounts) < low + margin and high - margin < max(amounts) <= high
 
 
 def test_an_imagenet_folder_and_any_other(tmp_path):
@@ -109,5 +115,5 @@ def test_a_broken_image_is_replaced(tmp_path):
     (tmp_path / "a.png").write_text("no image")
     Image.fromarray(photograph(40, 50)).save(tmp_path / "b.png")
     dataset = ContentAwareDataset(scan_data_folder(tmp_path), patch_size=32)
-    assert dataset[0].float().std() > 1 and dataset.unreadable().tolist() == [0]
+    assert dataset[0, 0][0].float().std() > 1 and dataset.unreadable().tolist() == [0]
     assert "a.png cannot be read" in dataset.why_unreadable(0)

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.images import read_image
 from datasets.images.resampling import half_size_exactly
 from learning.extraction import decoding
 from learning.extraction.decoding import DecodedImage, UnreadableImage, decode_images
+from networks.images.reading import read_image
 from tests.images import noise_image
 
 pytestmark = pytest.mark.processes

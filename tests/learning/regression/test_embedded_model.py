@@ -8,7 +8,6 @@ from PIL import Image
 
 import hubconf
 from datasets.features.files import FeatureFolder
-from datasets.images import read_image
 from datasets.images.lists import list_images
 from learning.distributed.environment import ProcessContext
 from learning.extraction.compute import load_extractors
@@ -18,6 +17,7 @@ from learning.regression.model.predict import predict_quality
 from networks import build_encoder
 from networks.embedded import ENCODERS, MODEL_CARD, MODELS, embedded_regressor
 from networks.errors import UserError
+from networks.images.reading import read_image
 from networks.names import EMBEDDED_MODELS
 from networks.regressor import load_regressor
 from options.images import ComputeOptions, parse_feature_options, parse_prediction_options

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datasets.opinions.scores import OpinionScores, score_table
+from datasets.opinions.label_files import score_table
+from datasets.opinions.scores import OpinionScores
 from learning.regression.across import parse_across_options
 from learning.regression.evaluate.cross_database import (
     ScoredSet,
@@ -31,7 +32,7 @@ def sets_of(names):
 
 
 def scores_of(mos, parts=None):
-    return OpinionScores(score_table([f"{row}.png" for row in range(len(mos))], mos, splits=parts), "s.csv")
+    return OpinionScores(score_table([f"{row}.png" for row in range(len(mos))], mos, split=parts), "s.csv")
 
 
 def make_set(name, weights, seed):

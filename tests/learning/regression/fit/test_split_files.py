@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from datasets.opinions.scores import OpinionScores, score_table
+from datasets.opinions.label_files import score_table
+from datasets.opinions.scores import OpinionScores
 from learning.regression.fit.splits import random_splits, read_splits, write_splits
 from networks.errors import UserError
 
@@ -52,7 +53,7 @@ def test_what_does_not_fit_is_refused_with_the_first_image(tmp_path):
     write_meta(path, ["fold1", *values[1:]])
     with pytest.raises(UserError, match=r"image images/0.bmp is in 'fold1'"):
         read_splits(path, SCORES)
-    grouped = OpinionScores(score_table(NAMES, np.arange(N), groups=[f"g{i // 2}" for i in range(N)]), "table.csv")
+    grouped = OpinionScores(score_table(NAMES, np.arange(N), group=[f"g{i // 2}" for i in range(N)]), "table.csv")
     write_meta(path, values)
     with pytest.raises(UserError, match=r"image images/0.bmp is in the test part, and others of its group g0 are not"):
         read_splits(path, grouped)

@@ -291,7 +291,7 @@ def test_images_are_scored_at_the_size_of_the_fit(model, tmp_path, capsys):
     )  # fmt: skip
     assert load_pixel_scorer(options, options.compute)([pixels, small]) == pytest.approx([large, large], rel=1e-5)
 
-    with pytest.raises(UserError, match="holds features computed with --max_side 80, not with --max_side 0"):
+    with pytest.raises(UserError, match="holds features computed with --max_side 80, not computed with --max_side 0"):
         score(model, "--input", folder, "--features", tmp_path / "f")
     _, rows = score(model, "--input", folder, "--regressor", path, "--max_side", "0")
     assert rows[0][1] != large and rows[1][1] == large

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.opinions.scores import OpinionScores, score_table
+from datasets.opinions.label_files import score_table
+from datasets.opinions.scores import OpinionScores
 from learning.regression.evaluate.bootstrap import bootstrap_intervals
 from learning.regression.evaluate.comparison import srcc_difference
 from learning.regression.evaluate.embedded import EmbeddedModel
@@ -52,7 +53,7 @@ def test_a_page_with_everything_inside(tmp_path, official):
     features = rng.normal(size=(60, 8)).astype(np.float32)
     mos = features[:, 0] + 0.2 * rng.normal(size=60)
     parts = np.array(["train", "train", "train", "validation", "test"] * 12, dtype=object)
-    scores = OpinionScores(score_table(names, mos, splits=parts), "<scores>.csv", "Inverted.")
+    scores = OpinionScores(score_table(names, mos, split=parts), "<scores>.csv", "Inverted.")
     splits = official_split(parts) if official else random_splits(60, None, 4, (70, 10, 20), 0)
     evaluation = run_protocol(features, mos, splits, Grid(ridge_alphas=(1, 10), elasticnet_alphas=(0.1,)), 1, 2**30)
     held_out = evaluation.reported.labelled(scores)
