@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from .efficientnet import InvertedResidual
 from .encoder import stages, stem_layers
 from .names import LAYER4_MEAN, STAGES_DIFFERENCES
-from .pooling import log_differences, map_means, mean_of_directions, row_means, to_below, to_the_right
+from .pooling import log_differences, map_means, row_means
 
 STRIP_PIXELS = 250_000
 """Pixels of the image in one strip. Its maps take 0.15 GB in a ResNet-50, measured at an image width of 4,000."""
@@ -69,13 +69,12 @@ class _Window:
 
     def __init__(self, layer: nn.Module, *after: nn.Module):
         assert isinstance(layer, nn.Conv2d | nn.MaxPool2d)
-        self._kernel, self._kernel_width = _rows_and_columns(layer.kernel_size)
-        self._stride, self._stride_width = _rows_and_columns(layer.stride)
-        self._padding, self._padding_width = _rows_and_columns(layer.padding)
+        sizes = (layer.kernel_size, layer.stride, layer.padding)  # the same in both directions
+        self._kernel, self._stride, self._padding = (int(size if isinstance(size, int) else size[0]) for size in sizes)
         self._border = -math.inf if isinstance(layer, nn.MaxPool2d) else 0.0
         # Shares the weights. The image's upper and lower border are padded here, the left and right one by the layer.
         self._layer = copy.copy(layer)
-        self._layer.padding = (0, self._padding_width)
+        self._layer.padding = (0, self._padding)
         self._after = nn.Sequential(*after)
         self._kept: Tensor | None = None
 
@@ -90,8 +89,7 @@ class _Window:
         n = max(0, (rows.shape[2] - needed) // self._stride + 1)
         self._kept = rows[:, :, n * self._stride :].clone()  # a slice would keep the complete strip in memory
         if n == 0:
-            width = (rows.shape[3] + 2 * self._padding_width - self._kernel_width) // self._stride_width + 1
-            return rows.new_empty((1, getattr(self._layer, "out_channels", rows.shape[1]), 0, width))
+            return self._layer(F.pad(rows, (0, 0, 0, self._kernel)))[:, :, :0]  # no rows, of the right shape
         return self._after(self._layer(rows[:, :, : (n - 1) * self._stride + self._kernel]))
 
 
@@ -137,11 +135,7 @@ class _Moments:
     def add(self, rows: Tensor) -> None:
         """Adds rows (1, C, h, W)."""
         n = rows.shape[2] * rows.shape[3]
-        variance, mean = torch.var_mean(rows, (2, 3), correction=0)
-        variance, mean = variance.double(), mean.double()
-        if self._n == 0:
-            self._n, self._mean, self._squares = n, mean, n * variance
-            return
+        variance, mean = (values.double() for values in torch.var_mean(rows, (2, 3), correction=0))
         share = n / (self._n + n)
         difference = mean - self._mean
         self._squares = self._squares + n * variance + difference.square() * share * self._n
@@ -157,23 +151,20 @@ class _Differences:
     """The values of ``StagesDifferences``, of maps that come in strips; its means over the rows are float64."""
 
     def __init__(self) -> None:
-        self._to_the_right: list[tuple[Tensor, Tensor]] = []
-        self._to_below: list[tuple[Tensor, Tensor]] = []
+        self._right: list[Tensor] = []
+        self._below: list[Tensor] = []
         self._last_row: Tensor | None = None
 
     def add(self, rows: Tensor) -> None:
         """Adds rows (1, C, h, W)."""
-        self._to_the_right.append(row_means(to_the_right(rows)))
-        self._to_below.append(row_means(to_below(_joined(self._last_row, rows))))
+        self._right.append(row_means(rows.diff(dim=3)))
+        self._below.append(row_means(_joined(self._last_row, rows).diff(dim=2)))
         self._last_row = rows[:, :, -1:].clone()
 
     def values(self) -> tuple[Tensor, Tensor]:
         """The two values of each map, (1, C) each."""
-        right, below = (
-            map_means(*(torch.cat(strips, dim=2).double() for strips in zip(*direction, strict=True)))
-            for direction in (self._to_the_right, self._to_below)
-        )
-        return log_differences(*mean_of_directions(right, below))
+        right, below = (map_means(torch.cat(strips, dim=3).double()) for strips in (self._right, self._below))
+        return log_differences(right, below)
 
 
 def _joined(above: Tensor | None, below: Tensor) -> Tensor:
@@ -183,11 +174,3 @@ def _joined(above: Tensor | None, below: Tensor) -> Tensor:
     if below.shape[2] == 0:
         return above
     return torch.cat([above, below], dim=2)
-
-
-def _rows_and_columns(value: int | str | tuple[int, ...]) -> tuple[int, int]:
-    """A layer's kernel size, stride or padding, as (rows, columns)."""
-    if isinstance(value, int):
-        return value, value
-    assert not isinstance(value, str), "convolutions of a ResNet name their padding as numbers"
-    return value[0], value[1]
