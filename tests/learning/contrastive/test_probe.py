@@ -54,10 +54,9 @@ def as_rows(probe_set, encoder):
     """Features by the plain network, image by image."""
     rows = []
     for index in range(probe_set.n_images):
-        for windows in probe_set.windows(index):
-            images = [torch.from_numpy(window).permute(2, 0, 1)[None] / 255 for window in windows]
-            with torch.inference_mode():
-                rows.append(torch.cat([encoder(image)[0] for image in images]).numpy())
+        images = [torch.from_numpy(window).permute(2, 0, 1)[None] / 255 for window in probe_set.windows(index)]
+        with torch.inference_mode():
+            rows.append(torch.cat([encoder(image)[0] for image in images]).numpy())
     return np.stack(rows)
 
 
@@ -109,11 +108,11 @@ def test_windows_are_centres_at_two_scales(tmp_path):
     Image.fromarray(image).save(tmp_path / "large.png")
     small = write_labelled(tmp_path / "set")
     small.write_text(small.read_text() + f"{tmp_path / 'large.png'},3,last\n")
-    ((full, half),) = OpinionSet(small).windows(40)
+    full, half = OpinionSet(small).windows(40)
     assert np.array_equal(full, image[172:428, 422:678])
     expected = Image.fromarray(image[44:556, 294:806]).resize((256, 256), Image.Resampling.BICUBIC)
     assert np.array_equal(half, np.asarray(expected))
-    ((full, half),) = OpinionSet(small).windows(0)
+    full, half = OpinionSet(small).windows(0)
     assert full.shape == (50, 70, 3) and half.shape == (25, 35, 3)
 
 
@@ -130,9 +129,9 @@ def test_kinds_and_levels_are_recognised_on_photographs_that_were_not_seen(tmp_p
     assert probe_set.judge(of_photograph) == pytest.approx(chance)
 
     windows = probe_set.windows(1)
-    assert len(windows) == kinds.size and all(window.shape == (40, 40, 3) for (window,) in windows)
+    assert len(windows) == kinds.size and all(window.shape == (40, 40, 3) for window in windows)
     blur = list(DISTORTIONS).index("gaussian_blur") * N_LEVELS
-    sharpness = [np.abs(np.diff(window.astype(float), axis=0)).mean() for (window,) in windows[blur : blur + N_LEVELS]]
+    sharpness = [np.abs(np.diff(window.astype(float), axis=0)).mean() for window in windows[blur : blur + N_LEVELS]]
     assert sharpness == sorted(sharpness, reverse=True)
 
 
