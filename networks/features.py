@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from .checkpoint_formats import fingerprint
-from .encoder import amp_dtype, normalize
+from .encoder import amp_dtype, to_input
 from .names import LAYER4_MEAN
 from .pooling import identity, pooled_network, pooled_size
 from .strips import STRIP_PIXELS, StripNetwork
@@ -84,10 +84,8 @@ class FeatureExtractor:
     def _prepared(self, images: Tensor) -> Tensor:
         """uint8 (N, H, W, 3) on any device -> the encoder's input (N, 3, H, W) on its device."""
         # (N, H, W, 3) viewed as (N, 3, H, W) already has the channels-last layout.
-        batch = images.to(self.device, non_blocking=True).permute(0, 3, 1, 2).to(torch.float32).div_(255)
-        if self._normalized:
-            batch = normalize(batch)
-        return batch.to(self._dtype)
+        batch = images.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
+        return to_input(batch, self._normalized).to(self._dtype)
 
     def at_two_scales(self, full: Tensor, half: Tensor) -> Tensor:
         """Full-size and half-size uint8 images, (N, H, W, 3) and (N, H//2, W//2, 3) -> (N, 2 * features)."""

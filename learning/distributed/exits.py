@@ -31,9 +31,13 @@ from common.process import (
     signals_delayed,
     stop_status,
 )
-from learning.distributed.environment import ProcessContext
+from learning.distributed.environment import Membership, ProcessContext
 from learning.distributed.process_group import COLLECTIVE_TIMEOUT
 from networks.errors import UserError
+from options.contrast import ContrastOptions
+
+Train = Callable[[ContrastOptions, str, Membership | None], None]
+"""A training by its options, over a backend, as a member of a job."""
 
 OWN_ERROR = re.compile(
     "ncclUnhandledCudaError|ncclInvalid|ncclInternalError|shared memory|No space left|[Uu]nable to (find|resolve)"
@@ -83,11 +87,13 @@ class StopRequest:
         raise Stopped(number, when)
 
 
-def run_rank(work: Callable[[], None], context: ProcessContext) -> None:
-    """Runs ``work`` as the whole work of this process. Returns only when it succeeds; else the process exits."""
+def run_rank(train: Train, options: ContrastOptions, backend: str, member: Membership | None) -> None:
+    """Runs ``train`` as the whole work of this process. Returns only when it succeeds; else the process exits."""
+    context = member.context if member else ProcessContext()
+    log.set_quiet(context.local_rank != 0)  # each node reports which processes it waits for
     try:
         exit_on_signals()
-        work()
+        train(options, backend, member)
     except KeyboardInterrupt as interrupt:
         note_signals(True)  # nothing interrupts the end
         stop = interrupt if isinstance(interrupt, Stopped) else Stopped(signal.SIGINT)

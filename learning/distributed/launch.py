@@ -13,7 +13,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
@@ -23,6 +23,7 @@ from common import log
 from common.names import LOCAL_URL
 from common.process import INTERRUPTED, LOST_CONTACT, REQUEUE, note_signals, noted_signal, signals_delayed
 from learning.distributed.environment import TORCHRUN, Membership, ProcessContext, find_membership, parse_dist_url
+from learning.distributed.exits import Train, run_rank
 from learning.distributed.process_group import wait_for_all
 from networks.errors import UserError
 from options.contrast import ContrastOptions
@@ -75,13 +76,8 @@ def find_launch(options: ContrastOptions, environment: Mapping[str, str] = os.en
     return Membership("this command", ProcessContext(node.rank * n, node.world_size * n, 0, n), url, restarts=0)
 
 
-def start_node(
-    work: Callable[[ContrastOptions, str, Membership], object],
-    options: ContrastOptions,
-    backend: str,
-    first: Membership,
-) -> int:
-    """Runs ``work(options, backend, member)`` in the processes of this node, and returns the exit status.
+def start_node(train: Train, options: ContrastOptions, backend: str, first: Membership) -> int:
+    """Runs ``train`` in the processes of this node, and returns the exit status.
 
     ``first`` is this node's first process. Waits for the other nodes, whose options must agree. A signal is passed on.
     The status is 0 when the processes are done, and their own status when a signal asked them to stop. When a process
@@ -95,7 +91,7 @@ def start_node(
     note_signals(True)
     with signals_delayed():
         ranks = start_processes(
-            _run_rank, (work, options, backend, first), n_ranks, join=False, start_method=START_METHOD
+            _run_rank, (train, options, backend, first), n_ranks, join=False, start_method=START_METHOD
         )
     passed_on = 0
     try:
@@ -128,7 +124,7 @@ def start_node(
     return 0
 
 
-def _run_rank(local_rank: int, work: Callable, options: ContrastOptions, backend: str, first: Membership) -> None:
+def _run_rank(local_rank: int, train: Train, options: ContrastOptions, backend: str, first: Membership) -> None:
     """The life of a process of the node."""
     context = replace(first.context, rank=first.context.rank + local_rank, local_rank=local_rank)
-    work(options, backend, replace(first, context=context))
+    run_rank(train, options, backend, replace(first, context=context))
