@@ -16,8 +16,7 @@ def main() -> int:
         raise UserError("training needs Linux or macOS; on Windows run it under WSL")
     # Imported below the options: --help needs no torch, which takes seconds.
     from learning.contrastive.trainer import train
-    from learning.distributed.exits import exit_on_signals, run_rank
-    from learning.distributed.launch import choose_backend, find_launch, start_node
+    from learning.distributed.launch import choose_backend, exit_on_signals, find_launch, run_rank, start_node
 
     log.set_script("main_contrast.py")
     exit_on_signals()

@@ -32,7 +32,7 @@ from learning.contrastive.training_state import (
     weights_digest,
 )
 from learning.distributed.environment import Membership
-from learning.distributed.exits import StopRequest
+from learning.distributed.launch import StopRequest
 from learning.distributed.process_group import join, leave
 from networks.encoder import amp_dtype
 from options.contrast import ContrastOptions
