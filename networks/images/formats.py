@@ -22,6 +22,9 @@ RAW_SUFFIXES = frozenset(
 )
 """Camera raw files. Pillow takes the preview in some of them for the photograph."""
 
+CONVERT = "save it as PNG or JPEG with 8 bits"
+"""The remedy for an image that is not read."""
+
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _RAW_STARTS = (b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FUJIFILMCCD-RAW", b"FOVb", b"\0MRM")
 _STARTS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"BM", b"II*\0", b"MM\0*", b"qoif", b"8BPS",
@@ -54,5 +57,6 @@ def name_other_content(start: bytes) -> str:
     if failed := name_failed_download(start):
         return f"it {failed}"
     if starts_like_an_image(start):
-        return "it is a damaged image, or one of a rare kind, such as a JPEG with 12 bits"
-    return "it is not an image, or one of a kind that is not read; save it as PNG or JPEG with 8 bits"
+        kinds = "a TIFF with floating-point values, or a JPEG with 12 bits"
+        return f"it is a damaged image, or one of a rare kind, such as {kinds}; {CONVERT}"
+    return f"it is not an image, or one of a kind that is not read; {CONVERT}"
