@@ -48,18 +48,8 @@ DISTORTED_WINDOW = 128
 N_DISTORTED = 40
 """Largest number of photographs that are distorted, each by all kinds at all levels."""
 
-SHARE_OF_ARITHMETIC = 0.02
-"""Default cost of all measurements, as a share of the training's arithmetic.
-
-Their share of the time is larger, but less than 3 %: a window is a batch of its own, which is slower than a batch of
-crops.
-"""
-
-N_MEASUREMENTS = 4
-"""Smallest number of measurements of a run by default: a short run spends a larger share of its time on them."""
-
-PASSES_PER_STEP = 4
-"""Arithmetic of a training step, in forward passes: f_q's forward pass, its backward pass (two), and f_k's."""
+N_MEASUREMENTS = 10
+"""Measurements of a run by default."""
 
 
 class OpinionSet:
@@ -157,16 +147,6 @@ def read_probe_set(path: Path) -> ProbeSet:
     return DistortionSet(path) if path.is_dir() else OpinionSet(path)
 
 
-def default_interval(probe_pixels: int, pixels_per_step: int, n_steps: int) -> int:
-    """Steps between two measurements that take SHARE_OF_ARITHMETIC of the training's arithmetic.
-
-    ``probe_pixels`` counts the pixels of all windows, ``pixels_per_step`` the pixels of all query crops of a step. Of a
-    run of few steps, ``n_steps``, N_MEASUREMENTS are made nevertheless.
-    """
-    by_share = math.ceil(probe_pixels / (SHARE_OF_ARITHMETIC * PASSES_PER_STEP * pixels_per_step))
-    return min(by_share, math.ceil(n_steps / N_MEASUREMENTS))
-
-
 class Probe:
     """Measures ``encoder`` every ``every`` steps and at the end of the training, and remembers the best measurement.
 
@@ -186,10 +166,7 @@ class Probe:
         self._set = from_first(lambda: read_probe_set(path), context)
         own = range(context.rank, self._set.n_images, context.world_size)
         self._windows = {index: self._set.windows(index) for index in own}
-        own_pixels = sum(window[..., 0].size for windows in self._windows.values() for window in windows)
-        n_pixels = sum(gather_objects(own_pixels, context))
-        pixels_per_step = options.batch_size * options.rows_per_image * options.patch_size**2
-        self.every = options.probe_every or default_interval(n_pixels, pixels_per_step, n_steps)
+        self.every = options.probe_every or math.ceil(n_steps / N_MEASUREMENTS)
         self.best: Measurement | None = None
         log.info(f"probe: {self._set.n_images:,d} images of {path}, measured every {self.every:,d} steps")
 
