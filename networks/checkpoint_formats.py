@@ -184,17 +184,14 @@ def _is_resnet(encoder: State) -> bool:
 
 def _sequential_layers(local: State, stages: Sequence[str]) -> dict[str, str]:
     """Position in an ``nn.Sequential`` -> torchvision's name: the convolution and BatchNorm before the four stages."""
-    before = [name for name in local if name.split(".")[0].isdecimal() and int(name.split(".")[0]) < int(stages[0])]
-    convolutions = [
-        name.split(".")[0] for name in before if re.fullmatch(r"\d+\.weight", name) and local[name].ndim == 4
-    ]
-    norms = [name.split(".")[0] for name in before if re.fullmatch(r"\d+\.running_mean", name)]
+    parts = {name: name.partition(".") for name in local}
+    before = {name: (at, rest) for name, (at, _, rest) in parts.items() if at.isdecimal() and int(at) < int(stages[0])}
+    convolutions = [at for name, (at, rest) in before.items() if rest == "weight" and local[name].ndim == 4]
+    norms = [at for at, rest in before.values() if rest == "running_mean"]
     if len(convolutions) > 1 or len(norms) > 1:
         return {}
-    layers = dict(zip(stages, STAGES, strict=True))
-    layers.update(zip(convolutions, STEM[:1], strict=False))
-    layers.update(zip(norms, STEM[1:], strict=False))
-    return layers
+    stem = dict.fromkeys(convolutions, STEM[0]) | dict.fromkeys(norms, STEM[1])
+    return stem | dict(zip(stages, STAGES, strict=True))
 
 
 def without_prefix(state: State, prefix: str) -> State:
