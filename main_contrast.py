@@ -15,9 +15,8 @@ def main() -> int:
     if sys.platform == "win32":
         raise UserError("training needs Linux or macOS; on Windows run it under WSL")
     # Imported below the options: --help needs no torch, which takes seconds.
-    from learning.contrastive.trainer import train_process
-    from learning.distributed.exits import exit_on_signals
-    from learning.distributed.launch import choose_backend, find_launch, start_node
+    from learning.contrastive.trainer import train
+    from learning.distributed.launch import choose_backend, exit_on_signals, find_launch, run_rank, start_node
 
     log.set_script("main_contrast.py")
     exit_on_signals()
@@ -30,8 +29,8 @@ def main() -> int:
     try:
         options.check_batch_size(member.context.world_size if member else 1)
         if starts_others and member:
-            return start_node(train_process, options, backend, member)
-        train_process(options, backend, member)
+            return start_node(train, options, backend, member)
+        run_rank(train, options, backend, member)
         return 0
     except UserError:
         # A launcher starts several processes, which fail alike: one of them prints the sentence.

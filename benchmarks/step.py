@@ -23,9 +23,9 @@ from torch.nn import functional as F
 from benchmarks.table import Row, print_table
 from learning.contrastive.lars import LARS
 from learning.contrastive.moco import KeyQueue, MoCo, NodeShuffle, contrastive_loss
-from learning.contrastive.setup import to_unit_range
 from learning.distributed.environment import ProcessContext
 from networks import ContrastiveNetwork
+from networks.encoder import to_input
 
 TEMPERATURE = 0.2
 MOMENTUM = 0.999
@@ -97,7 +97,7 @@ def our_step(network: nn.Module, memory: Tensor, variant: Variant, updates: list
     queue.memory.copy_(memory)
 
     def prepare(crops: Tensor) -> Tensor:
-        return to_unit_range(crops).to(variant.dtype)
+        return to_input(crops, normalized=False).to(variant.dtype)
 
     moco = MoCo(query_network, key_network, queue, TEMPERATURE, MOMENTUM, prepare, NodeShuffle(ProcessContext()))
     optimizer = LARS(query_network.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)

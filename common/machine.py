@@ -15,14 +15,6 @@ def n_cores() -> int:
     return joblib.cpu_count()
 
 
-def has_amx() -> bool:
-    """Whether the processor multiplies tiles of bfloat16 (Intel's AMX), several times as fast as float32."""
-    try:
-        return "amx_bf16" in Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:  # not on Linux
-        return False
-
-
 def memory() -> int:
     """Bytes of memory: the machine's, or the container's limit where that is lower."""
     import psutil

@@ -18,7 +18,7 @@ import numpy as np
 import safetensors.torch
 import torch
 
-from .errors import UserError, is_out_of_memory
+from .errors import UserError, is_out_of_memory, name_failed_download
 
 State = dict[str, torch.Tensor]
 
@@ -48,49 +48,33 @@ def read_file(path: str | os.PathLike, mmap: bool = False) -> dict[str, Any]:
         with warnings.catch_warnings(), torch.serialization.safe_globals(_data_types()), open(path, "rb") as file:
             warnings.simplefilter("ignore")  # on TorchScript archives, which are refused below
             content = torch.load(path if mmap else file, map_location="cpu", weights_only=True, mmap=mmap)
-    except pickle.UnpicklingError as error:
-        if forbidden := re.search(r"[Uu]nsupported (?:global: )?GLOBAL (\S+)", str(error)):
+    except Exception as error:  # torch's readers raise exceptions of any type for a damaged file
+        text = str(error)
+        if isinstance(error, OSError) and error.errno in _NOT_GIVEN:
+            raise UnreadableFileError(f"checkpoint {path} cannot be read: {error.strerror}") from None
+        if is_out_of_memory(error) or "unable to mmap" in text:
+            raise UnreadableFileError(f"checkpoint {path} cannot be read: the memory is too small for it") from None
+        if forbidden := re.search(r"[Uu]nsupported (?:global: )?GLOBAL (\S+)", text):
             raise UserError(
                 f"checkpoint {path} is unsafe: reading it would run code ({forbidden[1]}). "
                 "Ask its author for the weights alone (a state_dict or a .safetensors file)"
             ) from None
-        raise UserError(f"checkpoint {path} {_name_content(path) or 'is not a checkpoint, or is damaged'}") from None
-    except Exception as error:  # torch's readers raise exceptions of any type for a damaged file
-        if isinstance(error, OSError) and error.errno in _NOT_GIVEN:
-            raise UnreadableFileError(f"checkpoint {path} cannot be read: {error.strerror}") from None
-        if is_out_of_memory(error) or "unable to mmap" in str(error):
-            raise UnreadableFileError(f"checkpoint {path} cannot be read: the memory is too small for it") from None
-        reason = ": ".join(["is not a checkpoint, or is damaged", *str(error).split("\n")[0:1]])[:250]
-        raise UserError(f"checkpoint {path} {_name_content(path) or reason}") from None
+        with open(path, "rb") as file:
+            start = file.read(512)
+        reason = name_failed_download(start)
+        if "TorchScript" in text:
+            reason = (
+                "is a TorchScript archive, which holds code; save its state_dict with torch.save, or as safetensors"
+            )
+        elif start.startswith(b"PK\x03\x04") and not zipfile.is_zipfile(path):
+            reason = "is damaged: it ends too early, as after a download that was cut off"
+        elif not reason:
+            shown = "" if isinstance(error, pickle.UnpicklingError) else text.split("\n")[0]  # that one gives advice
+            reason = ": ".join(filter(None, ["is not a checkpoint, or is damaged", shown]))[:250]
+        raise UserError(f"checkpoint {path} {reason}") from None
     if not isinstance(content, dict):
         raise UserError(f"checkpoint {path} holds a {type(content).__name__}, not a dictionary of weights")
     return content
-
-
-_STARTS = {
-    b"version https://git-lfs": "is a Git LFS pointer, whose content is fetched by 'git lfs pull'",
-    b"<!doctype html": "is a web page; the download failed",
-    b"<html": "is a web page; the download failed",
-}
-
-
-def _name_content(path: Path) -> str:
-    """What a file holds that is no checkpoint, as the rest of a sentence; empty where it does not tell."""
-    with open(path, "rb") as file:
-        start = file.read(512).lower()
-    if not start.strip(b"\0"):
-        return "is empty, or begins with zeros, as after a download that was cut off"
-    for magic, sentence in _STARTS.items():
-        if start.startswith(magic):
-            return sentence
-    if start.startswith(b"pk\x03\x04"):
-        try:
-            names = zipfile.ZipFile(path).namelist()
-        except Exception:  # a damaged archive
-            return "is damaged: it ends too early, as after a download that was cut off"
-        if any(name.endswith("/constants.pkl") for name in names):
-            return "is a TorchScript archive, which holds code; save its state_dict with torch.save, or as safetensors"
-    return ""
 
 
 def _is_safetensors(path: Path) -> bool:

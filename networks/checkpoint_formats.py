@@ -42,10 +42,9 @@ SECONDARY = frozenset(("k", "key", "ema", "momentum", "target", "student"))
 class Checkpoint:
     """An encoder in a file, ``encoder`` under the layer names of torchvision or timm.
 
-    ``path`` leads to its dictionary in the file's ``content``. There the names of its tensors begin with ``prefix``.
+    ``path`` leads to its dictionary in the file's content. There the names of its tensors begin with ``prefix``.
     """
 
-    content: dict[str, Any]
     path: tuple[str, ...]
     prefix: str
     encoder: State
@@ -53,7 +52,10 @@ class Checkpoint:
     @property
     def architecture(self) -> str | None:
         """The architecture that has exactly these names and shapes, or None."""
-        return find_architecture(self.encoder)
+        # A ResNet's number counts its convolutions outside the shortcuts, and the classifier.
+        depth = 2 + sum(re.fullmatch(r"layer\d\.\d+\.conv\d\.weight", name) is not None for name in self.encoder)
+        arch = LITE0 if LITE0_STEM in self.encoder else f"resnet{depth}"
+        return arch if arch in ARCHITECTURES and architecture_shapes(arch) == _shapes(self.encoder) else None
 
     @property
     def location(self) -> str:
@@ -101,7 +103,7 @@ def find_encoder(content: dict[str, Any]) -> Checkpoint | None:
     found = [
         encoder
         for path, state in tensor_dictionaries(content)
-        for encoder in (*_resnets(content, path, state), *_lite0s(content, path, state))
+        for encoder in (*_resnets(path, state), *_lite0s(path, state))
     ]
     found = [encoder for encoder in found if encoder.architecture] or found
     primary = [
@@ -138,7 +140,7 @@ def tensor_dictionaries(content: dict, path: tuple[str, ...] = ()) -> Iterator[t
 _CONVOLUTION_OF_A_BLOCK = re.compile(r"(?P<stage>.+)\.\d+\.conv[1-3]\.weight", re.ASCII)
 
 
-def _resnets(content: dict[str, Any], path: tuple[str, ...], state: State) -> Iterator[Checkpoint]:
+def _resnets(path: tuple[str, ...], state: State) -> Iterator[Checkpoint]:
     """The ResNets in a dictionary of tensors: places with stages of blocks beside each other. Layers may be missing."""
     stages: dict[str, set[str]] = {}
     for name in state:
@@ -156,10 +158,10 @@ def _resnets(content: dict[str, Any], path: tuple[str, ...], state: State) -> It
         parts = {name: name.partition(".") for name in local}
         encoder = {f"{layers[one]}.{rest}": local[name] for name, (one, _, rest) in parts.items() if one in layers}
         if _is_resnet(encoder):
-            yield Checkpoint(content, path, prefix, encoder)
+            yield Checkpoint(path, prefix, encoder)
 
 
-def _lite0s(content: dict[str, Any], path: tuple[str, ...], state: State) -> Iterator[Checkpoint]:
+def _lite0s(path: tuple[str, ...], state: State) -> Iterator[Checkpoint]:
     """The networks with an EfficientNet-Lite0's layers in a dictionary of tensors. Layers may be missing."""
     layers = {name.partition(".")[0] for name in architecture_shapes(LITE0)}
     for stem in state:
@@ -168,7 +170,7 @@ def _lite0s(content: dict[str, Any], path: tuple[str, ...], state: State) -> Ite
             continue
         local = without_prefix(state, prefix)
         encoder = {name: value for name, value in local.items() if name.partition(".")[0] in layers}
-        yield Checkpoint(content, path, prefix, encoder)
+        yield Checkpoint(path, prefix, encoder)
 
 
 def _is_resnet(encoder: State) -> bool:
@@ -182,17 +184,14 @@ def _is_resnet(encoder: State) -> bool:
 
 def _sequential_layers(local: State, stages: Sequence[str]) -> dict[str, str]:
     """Position in an ``nn.Sequential`` -> torchvision's name: the convolution and BatchNorm before the four stages."""
-    before = [name for name in local if name.split(".")[0].isdecimal() and int(name.split(".")[0]) < int(stages[0])]
-    convolutions = [
-        name.split(".")[0] for name in before if re.fullmatch(r"\d+\.weight", name) and local[name].ndim == 4
-    ]
-    norms = [name.split(".")[0] for name in before if re.fullmatch(r"\d+\.running_mean", name)]
+    parts = {name: name.partition(".") for name in local}
+    before = {name: (at, rest) for name, (at, _, rest) in parts.items() if at.isdecimal() and int(at) < int(stages[0])}
+    convolutions = [at for name, (at, rest) in before.items() if rest == "weight" and local[name].ndim == 4]
+    norms = [at for at, rest in before.values() if rest == "running_mean"]
     if len(convolutions) > 1 or len(norms) > 1:
         return {}
-    layers = dict(zip(stages, STAGES, strict=True))
-    layers.update(zip(convolutions, STEM[:1], strict=False))
-    layers.update(zip(norms, STEM[1:], strict=False))
-    return layers
+    stem = dict.fromkeys(convolutions, STEM[0]) | dict.fromkeys(norms, STEM[1])
+    return stem | dict(zip(stages, STAGES, strict=True))
 
 
 def without_prefix(state: State, prefix: str) -> State:
@@ -210,14 +209,6 @@ def architecture_shapes(arch: str) -> dict[str, tuple[int, ...]]:
     """Parameter and buffer names of an encoder with their shapes, without the batch counters."""
     with torch.device("meta"):
         return _shapes(build_encoder(arch, initialise=False).state_dict())
-
-
-def find_architecture(encoder: State) -> str | None:
-    """The architecture whose names and shapes are exactly those of ``encoder``, or None."""
-    # A ResNet's number counts its convolutions outside the shortcuts, and the classifier.
-    depth = 2 + sum(re.fullmatch(r"layer\d\.\d+\.conv\d\.weight", name) is not None for name in encoder)
-    arch = LITE0 if LITE0_STEM in encoder else f"resnet{depth}"
-    return arch if arch in ARCHITECTURES and architecture_shapes(arch) == _shapes(encoder) else None
 
 
 def describe_differences(encoder: State, arch: str | None = None) -> str:

@@ -31,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # These import torch, which takes two seconds and --help does not need.
     import safetensors.torch
 
+    from .checkpoint_files import read_file
     from .checkpoint_formats import describe_differences, fingerprint, read_checkpoint
 
     if export and export.suffix != ".safetensors":
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     checkpoint = read_checkpoint(options.file)
     log.info(f"architecture  {checkpoint.architecture or f'unknown ({describe_differences(checkpoint.encoder)})'}")
     log.info(f"encoder       {checkpoint.location}")
-    log.info(f"epoch         {checkpoint.content.get('epoch', 'unknown')}")
+    log.info(f"epoch         {read_file(options.file, mmap=True).get('epoch', 'unknown')}")
     log.info(f"fingerprint   {fingerprint(checkpoint.encoder)}")
     if export:
         with whole_file(export) as temporary:

@@ -49,10 +49,7 @@ def embedded_encoder(kind: str) -> Path:
 
 
 def embedded_regressor(name: str = EMBEDDED_MODELS[0]) -> Path:
-    """The regressor of an embedded model, described by the .json beside it; UserError where there is none.
-
-    The first of EMBEDDED_MODELS is the default.
-    """
+    """The regressor of an embedded model, described by the .json beside it; UserError where there is none."""
     if name not in EMBEDDED_MODELS:
         raise UserError(f"there is no embedded model '{name}'; the models are {', '.join(EMBEDDED_MODELS)}")
     path = MODELS / f"{name}.safetensors"

@@ -38,6 +38,12 @@ def normalize(images: torch.Tensor) -> torch.Tensor:
     return (images - mean) / std
 
 
+def to_input(images: torch.Tensor, normalized: bool) -> torch.Tensor:
+    """uint8 (N, 3, H, W) -> float in [0, 1], channels last; ``normalized`` for a content-aware encoder."""
+    scaled = images.to(torch.float32, memory_format=torch.channels_last).div_(255)
+    return normalize(scaled) if normalized else scaled
+
+
 STEM = ("conv1", "bn1")
 STAGES = ("layer1", "layer2", "layer3", "layer4")
 """Names of a ResNet's layers: before the stages, and the stages."""

@@ -69,8 +69,8 @@ class StagesDifferences(StagesMeanStd):
 
     def pool(self, maps: Tensor) -> tuple[Tensor, Tensor]:
         # One direction after the other, since the differences take as much memory as the maps.
-        means = (map_means(*row_means(differences(maps))) for differences in DIRECTIONS)
-        return log_differences(*mean_of_directions(*means))
+        right, below = (map_means(row_means(maps.diff(dim=dim))) for dim in (3, 2))
+        return log_differences(right, below)
 
     def local_sum(self, maps: Tensor, of_first: Tensor, of_second: Tensor) -> Tensor:
         """The sum by place, if the whole image looked as it does around that place; shifted to the right mean.
@@ -80,49 +80,29 @@ class StagesDifferences(StagesMeanStd):
         """
         first, second = self.pool(maps)
         total = first @ of_first + second @ of_second
-        around = (window_means(differences(maps), maps.shape[2:]) for differences in DIRECTIONS)
-        first, second = log_differences(*mean_of_directions(*around))
+        right, below = (window_means(maps.diff(dim=dim), maps.shape[2:]) for dim in (3, 2))
+        first, second = log_differences(right, below)
         places = torch.einsum("nchw,c->nhw", first, of_first) + torch.einsum("nchw,c->nhw", second, of_second)
         return places + (total - places.mean(dim=(1, 2)))[:, None, None]
 
 
-def to_the_right(maps: Tensor) -> Tensor:
-    """(N, C, h, w) -> differences to the right neighbour, (N, C, h, w - 1)."""
-    return maps[:, :, :, 1:] - maps[:, :, :, :-1]
-
-
-def to_below(maps: Tensor) -> Tensor:
-    """(N, C, h, w) -> differences to the lower neighbour, (N, C, h - 1, w)."""
-    return maps[:, :, 1:] - maps[:, :, :-1]
-
-
-DIRECTIONS = (to_the_right, to_below)
-
-
-def row_means(differences: Tensor) -> tuple[Tensor, Tensor]:
-    """(N, C, h, w) -> the weighted means of |d| and d^2 in each row, (N, C, h) each; 0 where w is 0."""
+def row_means(differences: Tensor) -> Tensor:
+    """(N, C, h, w) -> the weighted means of |d| and d^2 in each row, (2, N, C, h); 0 where w is 0."""
     columns = place_weights(differences.shape[3], differences)
     # Not by ``@``: torch.export would trace it for one image, and for maps of one row or column, separately.
-    return (differences.abs() * columns).sum(dim=3), (differences.square() * columns).sum(dim=3)
+    return torch.stack([(differences.abs() * columns).sum(dim=3), (differences.square() * columns).sum(dim=3)])
 
 
-def map_means(of_rows: Tensor, squares_of_rows: Tensor) -> tuple[Tensor, Tensor]:
-    """The results of ``row_means`` -> the weighted means over the rows, (N, C) each; 0 where there are no rows."""
-    rows = place_weights(of_rows.shape[2], of_rows)
-    return (of_rows * rows).sum(dim=2), (squares_of_rows * rows).sum(dim=2)
+def map_means(of_rows: Tensor) -> Tensor:
+    """The result of ``row_means`` -> the weighted means over the rows, (2, N, C); 0 where there are no rows."""
+    return (of_rows * place_weights(of_rows.shape[3], of_rows)).sum(dim=3)
 
 
-def mean_of_directions(right: tuple[Tensor, Tensor], below: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """The results of ``map_means`` for both directions -> their means."""
-    return (right[0] + below[0]) / 2, (right[1] + below[1]) / 2
-
-
-def window_means(differences: Tensor, size: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Means of |d| and d^2 around each place, (N, C, *size) each; 0 where there are no differences."""
+def window_means(differences: Tensor, size: Sequence[int]) -> Tensor:
+    """Means of |d| and d^2 around each place, (2, N, C, *size); 0 where there are no differences."""
     height, width = size
     if differences.numel() == 0:
-        nothing = differences.new_zeros((*differences.shape[:2], height, width))
-        return nothing, nothing
+        return differences.new_zeros((2, *differences.shape[:2], height, width))
     # Odd, so that a place is in the middle of its window.
     rows, columns = (2 * (side // (2 * WINDOWS)) + 1 for side in differences.shape[2:])
 
@@ -131,7 +111,7 @@ def window_means(differences: Tensor, size: Sequence[int]) -> tuple[Tensor, Tens
         values = F.avg_pool2d(values, (1, columns), 1, (0, columns // 2), count_include_pad=False)
         return F.pad(values, (0, width - values.shape[3], 0, height - values.shape[2]), mode="replicate")
 
-    return around(differences.abs()), around(differences.square())
+    return torch.stack([around(differences.abs()), around(differences.square())])
 
 
 def place_weights(size: int, like: Tensor) -> Tensor:
@@ -141,8 +121,9 @@ def place_weights(size: int, like: Tensor) -> Tensor:
     return weights / weights.sum()
 
 
-def log_differences(means: Tensor, squares: Tensor) -> tuple[Tensor, Tensor]:
-    """Means of |d| and of d^2, of any shape -> the two values of ``StagesDifferences``, of the same shape."""
+def log_differences(right: Tensor, below: Tensor) -> tuple[Tensor, Tensor]:
+    """Means of |d| and d^2, (2, N, C, ...) for each direction -> the values of ``StagesDifferences``, (N, C, ...)."""
+    means, squares = (right + below) / 2
     return (means + FLOOR).log(), (squares + FLOOR**2).log() / 2
 
 

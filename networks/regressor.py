@@ -9,12 +9,15 @@ which stands beside them and is not read. Reading executes nothing.
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import os
+import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from types import UnionType
+from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
 from safetensors import SafetensorError
@@ -23,7 +26,6 @@ from safetensors.numpy import load_file
 from .errors import UserError, in_short
 from .names import GIVEN, KINDS, differ_in_pooling, max_side_of, pooling_of, short_identity, with_max_side
 from .opinion_mapping import OpinionMapping
-from .typed_json import read_dataclass
 
 FORMAT = "Re-IQA regressor 2"
 FORMER_FORMAT = "Re-IQA regressor 1"
@@ -46,6 +48,7 @@ class LinearModel:
         return (features.astype(np.float64) - self.mean) / self.scale @ self.weights + self.intercept
 
 
+T = TypeVar("T")
 Description = TypeVar("Description", bound="ScoringDescription")
 
 
@@ -183,3 +186,42 @@ def _read_weights(path: Path) -> LinearModel:
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} does not hold a regressor's weights, or is damaged: {in_short(error)}") from None
     return model
+
+
+def read_dataclass(cls: type[T], content: object, name: str = "it") -> T:
+    """An instance of the dataclass ``cls`` from an object of JSON, which ``name`` stands for in messages.
+
+    Fields are numbers, texts, dataclasses, or tuples and mappings of these; X | None may be null. Entries that are no
+    field are left out, and a field with a default may be missing. Raises ValueError, with the entry and its value,
+    where a field is missing, has another type or is not finite, or where ``cls`` refuses it.
+    """
+    if not isinstance(content, dict):
+        raise ValueError(f"{name} is {content!r}, not an object")
+    hints = get_type_hints(cls)
+    found = {}
+    for field in fields(cls):  # type: ignore[arg-type]  # T is a dataclass
+        if field.name in content:
+            found[field.name] = _typed(hints[field.name], content[field.name], field.name)
+        elif field.default is MISSING and field.default_factory is MISSING:
+            raise ValueError(f"{name} has no entry '{field.name}'")
+    return cls(**found)
+
+
+def _typed(kind: Any, value: Any, name: str) -> Any:
+    """``value`` as a ``kind``, a type of a dataclass's field."""
+    origin, parts = get_origin(kind), get_args(kind)
+    if origin is UnionType:  # X | None
+        return None if value is None else _typed(parts[0], value, name)
+    if isinstance(kind, type) and is_dataclass(kind):
+        return read_dataclass(kind, value, name)
+    if origin is Mapping and isinstance(value, dict):
+        return {key: _typed(parts[1], one, f"{name}.{key}") for key, one in value.items()}
+    if origin is tuple and isinstance(value, list):
+        kinds = parts[:1] * len(value) if parts[-1] is Ellipsis else parts
+        if len(kinds) == len(value):
+            return tuple(_typed(one, item, name) for one, item in zip(kinds, value, strict=True))
+    if kind is float and type(value) in (int, float) and abs(value) <= sys.float_info.max:
+        return float(value)
+    if kind in (int, str, bool) and type(value) is kind:
+        return value
+    raise ValueError(f"{name} is {value!r}, not {inspect.formatannotation(kind)}")

@@ -135,7 +135,7 @@ class QualityScorer(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) -> (N, F): of each encoder the features at full and at half scale."""
-        return torch.cat([self.networks[index](scaled) for scaled, index, _ in self._feature_blocks(images)], dim=1)
+        return torch.cat([self.networks[index](scaled) for scaled, index in self._feature_blocks(images)], dim=1)
 
     def linear_sum(self, features: Tensor) -> Tensor:
         """(N, F) features -> (N,) sums of the linear regressor, before the calibration."""
@@ -152,35 +152,30 @@ class QualityScorer(nn.Module):
         check_images(images)
         per_feature = self.weights / self.scale
         constant = self.intercept - (per_feature * self.mean).sum()
+        of_blocks = per_feature.split([size for size in self.sizes for _ in range(2)])
         maps: list[Tensor] = []
-        for scaled, network_at, first in self._feature_blocks(images):
-            maps += self._weighted_maps(scaled, network_at, per_feature[first : first + self.sizes[network_at]])
+        for (scaled, index), weights in zip(self._feature_blocks(images), of_blocks, strict=True):
+            maps += self._weighted_maps(scaled, index, weights)
         height, width = max(part.shape[1] for part in maps), max(part.shape[2] for part in maps)
         return constant + torch.stack([enlarge_keeping_mean(part, height, width) for part in maps]).sum(dim=0)
 
-    def _feature_blocks(self, images: Tensor) -> list[tuple[Tensor, int, int]]:
-        """The blocks of the features in order: the encoder's input, the encoder's index, the block's first feature."""
-        half = half_size(images)
-        blocks = []
-        first = 0
-        for index, normalized in enumerate(self.normalized):
-            for scaled in (images, half):
-                blocks.append((normalize(scaled) if normalized else scaled, index, first))
-                first += self.sizes[index]
-        return blocks
+    def _feature_blocks(self, images: Tensor) -> list[tuple[Tensor, int]]:
+        """The blocks of the features in order: the encoder's input, and the encoder's index."""
+        both = (images, half_size(images))
+        return [
+            (normalize(scaled) if normalized else scaled, index)
+            for index, normalized in enumerate(self.normalized)
+            for scaled in both
+        ]
 
     def _weighted_maps(self, images: Tensor, index: int, weights: Tensor) -> list[Tensor]:
         """The parts of the sum that come from one encoder at one scale: one (N, h, w) map for each stage in use."""
         network = self.networks[index]
         if not isinstance(network, StagesMeanStd):
             return [torch.einsum("nchw,c->nhw", stage_maps(network, images)[-1], weights)]
-        parts = []
-        first = 0
-        for maps in stage_maps(network.encoder, images):
-            channels = maps.shape[1]
-            parts.append(network.local_sum(maps, *weights[first : first + 2 * channels].split(channels)))
-            first += 2 * channels
-        return parts
+        stages = stage_maps(network.encoder, images)
+        of_stages = weights.split([2 * maps.shape[1] for maps in stages])
+        return [network.local_sum(maps, *of.chunk(2)) for maps, of in zip(stages, of_stages, strict=True)]
 
 
 def check_images(images: Tensor) -> None:

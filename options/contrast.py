@@ -138,7 +138,7 @@ class ContrastOptions:
         group="probe", metavar="SCORES.csv|FOLDER",
     )  # fmt: skip
     probe_every: int | None = option(
-        None, "steps between two measurements (default: measurements take less than 3 % of the time)", at_least=1
+        None, "steps between two measurements (default: ten measurements in a run)", at_least=1
     )
 
     multiprocessing_distributed: bool = option(

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import main_contrast
-from learning.contrastive import trainer
+from learning.distributed import launch
 from networks.errors import UserError
 from tests.images import write_training_set
 from tests.runs import SMALL, as_a_script, train_here
@@ -20,7 +20,8 @@ def csv_path(tmp_path_factory):
 
 
 def test_mistakes_get_a_sentence(csv_path, tmp_path, monkeypatch):
-    monkeypatch.setattr(trainer, "run_rank", lambda work, context: work())  # which would end the tests' process
+    # It would end the tests' process.
+    monkeypatch.setattr(launch, "run_rank", lambda train, *arguments: train(*arguments))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
 
     def refused(*arguments):

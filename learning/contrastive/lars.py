@@ -5,7 +5,7 @@ Written here because torch has no LARS; torch's foreach functions update all lay
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import torch
 from torch.optim import Optimizer
@@ -33,26 +33,12 @@ class LARS(Optimizer):
         momentum: float = 0.9,
         trust_coefficient: float = 0.001,
     ):
-        defaults = {
-            "lr": lr,
-            "weight_decay": weight_decay,
-            "momentum": momentum,
-            "trust_coefficient": trust_coefficient,
-        }
-        for name, value in defaults.items():
-            if not value >= 0:
-                raise ValueError(f"LARS: {name} is {value}; it must not be negative")
-        super().__init__(params, defaults)
+        defaults = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum}
+        super().__init__(params, defaults | {"trust_coefficient": trust_coefficient})
 
     @torch.no_grad()
-    def step(  # type: ignore[override]  # torch declares two overloads for this one signature
-        self, closure: Callable[[], float] | None = None
-    ) -> float | None:
-        """Updates all parameters that have a gradient; ``closure`` re-evaluates the loss and is called first."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+    def step(self) -> None:  # type: ignore[override]  # torch's optimisers also take a closure
+        """Updates all parameters that have a gradient."""
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None]
             layers = [p for p in params if p.ndim > 1]
@@ -75,4 +61,3 @@ class LARS(Optimizer):
             torch._foreach_mul_(momenta, group["momentum"])
             torch._foreach_add_(momenta, updates)
             torch._foreach_add_(params, momenta, alpha=-group["lr"])
-        return loss

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -48,28 +48,18 @@ DISTORTED_WINDOW = 128
 N_DISTORTED = 40
 """Largest number of photographs that are distorted, each by all kinds at all levels."""
 
-SHARE_OF_ARITHMETIC = 0.02
-"""Default cost of all measurements, as a share of the training's arithmetic.
-
-Their share of the time is larger, but less than 3 %: a window is a batch of its own, which is slower than a batch of
-crops.
-"""
-
-N_MEASUREMENTS = 4
-"""Smallest number of measurements of a run by default: a short run spends a larger share of its time on them."""
-
-PASSES_PER_STEP = 4
-"""Arithmetic of a training step, in forward passes: f_q's forward pass, its backward pass (two), and f_k's."""
+N_MEASUREMENTS = 10
+"""Measurements of a run by default."""
 
 
 class OpinionSet:
     """Photographs with opinion scores: SRCC and PLCC of a Ridge regressor on held-out images, the median of 10 splits.
 
-    The splits are the same in every measurement and keep groups together. A row of features comes from the centre of
-    the image and from the centre of the image at half size.
+    The splits are the same in every measurement and keep groups together.
 
-    ``windows`` gives the windows of each row of an image's features, uint8 (h, w, 3). ``judge`` gives metric -> value
-    from the rows of all images; the first metric decides which encoder is best.
+    ``windows`` gives the windows of an image, uint8 (h, w, 3): its centre, and its centre at half size. ``judge`` gives
+    metric -> value from the features of all windows, (images, windows, F); the first metric decides which encoder is
+    best.
     """
 
     def __init__(self, csv_path: Path):
@@ -83,12 +73,12 @@ class OpinionSet:
         self._splits = random_splits(len(scores), scores.groups, N_SPLITS, SHARES, seed=0)
         self.n_images = len(scores)
 
-    def windows(self, index: int) -> list[list[np.ndarray]]:
+    def windows(self, index: int) -> list[np.ndarray]:
         image = read_image(self._paths[index])
-        return [[centre(image, WINDOW), centre(half_size_exactly(centre(image, 2 * WINDOW)), WINDOW)]]
+        return [centre(image, WINDOW), centre(half_size_exactly(centre(image, 2 * WINDOW)), WINDOW)]
 
     def judge(self, features: np.ndarray) -> dict[str, float]:
-        grid = Grid(estimators=("ridge",))
+        grid, features = Grid(estimators=("ridge",)), features.reshape(self.n_images, -1)
         # Without memory for further processes: a search starts none beside a training.
         tested = run_protocol(features, self._mos, self._splits, grid, machine.n_cores(), memory=0).nested
         return {"SRCC": tested.spread("srcc").median, "PLCC": tested.spread("plcc_raw").median}
@@ -112,11 +102,11 @@ class DistortionSet:
         self.digest = hashlib.sha256("\n".join(str(path.relative_to(folder)) for path in found).encode()).hexdigest()
         self.n_images = len(self._paths)
 
-    def windows(self, index: int) -> list[list[np.ndarray]]:
+    def windows(self, index: int) -> list[np.ndarray]:
         image = centre(read_image(self._paths[index]), 2 * DISTORTED_WINDOW)
         rng = np.random.default_rng(index)
         return [
-            [centre(distort(image, kind, level, rng), DISTORTED_WINDOW)]
+            centre(distort(image, kind, level, rng), DISTORTED_WINDOW)
             for kind in DISTORTIONS
             for level in range(N_LEVELS)
         ]
@@ -157,16 +147,6 @@ def read_probe_set(path: Path) -> ProbeSet:
     return DistortionSet(path) if path.is_dir() else OpinionSet(path)
 
 
-def default_interval(probe_pixels: int, pixels_per_step: int, n_steps: int) -> int:
-    """Steps between two measurements that take SHARE_OF_ARITHMETIC of the training's arithmetic.
-
-    ``probe_pixels`` counts the pixels of all windows, ``pixels_per_step`` the pixels of all query crops of a step. Of a
-    run of few steps, ``n_steps``, N_MEASUREMENTS are made nevertheless.
-    """
-    by_share = math.ceil(probe_pixels / (SHARE_OF_ARITHMETIC * PASSES_PER_STEP * pixels_per_step))
-    return min(by_share, math.ceil(n_steps / N_MEASUREMENTS))
-
-
 class Probe:
     """Measures ``encoder`` every ``every`` steps and at the end of the training, and remembers the best measurement.
 
@@ -186,10 +166,7 @@ class Probe:
         self._set = from_first(lambda: read_probe_set(path), context)
         own = range(context.rank, self._set.n_images, context.world_size)
         self._windows = {index: self._set.windows(index) for index in own}
-        windows = (window for rows in self._windows.values() for row in rows for window in row)
-        n_pixels = sum(gather_objects(sum(window[..., 0].size for window in windows), context))
-        pixels_per_step = options.batch_size * options.rows_per_image * options.patch_size**2
-        self.every = options.probe_every or default_interval(n_pixels, pixels_per_step, n_steps)
+        self.every = options.probe_every or math.ceil(n_steps / N_MEASUREMENTS)
         self.best: Measurement | None = None
         log.info(f"probe: {self._set.n_images:,d} images of {path}, measured every {self.every:,d} steps")
 
@@ -203,12 +180,15 @@ class Probe:
         Calls ``report`` on rank 0 with the measurement and the best one so far.
         """
         extractor = FeatureExtractor(self._encoder, self._options.views == "content", self._device, self._options.amp)
-        own = {index: np.stack([_features(extractor, row) for row in rows]) for index, rows in self._windows.items()}
+        own = {
+            index: [extractor(torch.from_numpy(window)[None])[0].cpu().numpy() for window in windows]
+            for index, windows in self._windows.items()
+        }
         parts = gather_objects(own, self._context)
         if not self._context.is_first:
             return False
-        of_image = {index: rows for part in parts for index, rows in part.items()}
-        features = np.concatenate([of_image[index] for index in range(self._set.n_images)])
+        of_image = {index: features for part in parts for index, features in part.items()}
+        features = np.array([of_image[index] for index in range(self._set.n_images)])
         measured = Measurement(self._set.judge(features), position)
         if self.best is None or measured.value > self.best.value:
             self.best = measured
@@ -231,8 +211,3 @@ class Probe:
             )
         elif state["best"]:
             self.best = Measurement(state["best"]["metrics"], Position(*state["best"]["position"]))
-
-
-def _features(extractor: FeatureExtractor, windows: Sequence[np.ndarray]) -> np.ndarray:
-    """A row of features: the features of all windows, one after the other."""
-    return np.concatenate([extractor(torch.from_numpy(window)[None])[0].cpu().numpy() for window in windows])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import itertools
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -66,9 +66,8 @@ def describe_run(options: ContrastOptions, context: ProcessContext, images: np.n
 def describe_images(images: np.ndarray) -> tuple[str, str]:
     """The folder that holds all images, and a digest of their paths below it and their order."""
     # The folder of the first and the last in alphabetical order is that of all paths between them.
-    first, last = (path.split(b"/")[:-1] for path in (min(images), max(images)))
-    shared = itertools.takewhile(lambda parts: parts[0] == parts[1], zip(first, last, strict=False))
-    folder = b"".join(part + b"/" for part, _ in shared)
+    shared = os.path.commonprefix([min(images), max(images)])  # noqa: RUF071  (cut behind its last /)
+    folder = shared[: shared.rfind(b"/") + 1]
     digest = hashlib.sha256()
     for path in images:
         digest.update(path[len(folder) :] + b"\0")

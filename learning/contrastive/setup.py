@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ from common import log
 from common.names import PATH_COLUMN
 from common.process import worker_starter
 from datasets.distortions import DISTORTIONS, N_LEVELS
-from datasets.opinions.tables import IMAGE, read_csv, write_csv
+from datasets.opinions.tables import write_csv
 from datasets.training.image_lists import EpochImages, read_training_csv, scan_data_folder
 from datasets.training.quality_aware import QualityAwareDataset
 from learning.contrastive.lars import LARS
@@ -28,7 +29,7 @@ from learning.contrastive.training_state import Learner, Position
 from learning.distributed.environment import ProcessContext
 from learning.distributed.process_group import from_first, gather_objects
 from networks.checkpoint_formats import load_encoder_state, read_checkpoint
-from networks.encoder import ContrastiveNetwork, amp_dtype, normalize
+from networks.encoder import ContrastiveNetwork, amp_dtype, to_input
 from networks.errors import UserError
 from options.contrast import ContrastOptions
 
@@ -126,24 +127,19 @@ def build_loader(
 class BadImages:
     """Counts the images that could not be read, in all processes together; the data set replaces them.
 
-    Rank 0 keeps the list in ``folder``, the run's folder. At most ``max_share`` of the images may be unreadable. A
-    ``resumed`` run adds to the existing list.
+    Rank 0 lists those of this start in ``folder``, the run's folder. At most ``max_share`` of the images may be
+    unreadable.
     """
 
-    def __init__(
-        self, dataset: EpochImages, folder: Path, max_share: float, context: ProcessContext, resumed: bool = False
-    ):
+    def __init__(self, dataset: EpochImages, folder: Path, max_share: float, context: ProcessContext):
         self._dataset = dataset
         self._path = folder / BAD_IMAGES
         self._max_share = max_share
         self._context = context
         self._known: set[int] = set()
         self._listed: dict[str, str] = {}  # path -> reason
-        if context.is_first and not resumed:
+        if context.is_first:
             self._path.unlink(missing_ok=True)
-        elif context.is_first and self._path.exists():
-            table = read_csv(self._path, (PATH_COLUMN,), "list of bad images")
-            self._listed = dict(zip(table[IMAGE], table["why"], strict=True))
 
     def check(self) -> None:
         """Reports new ones. Every process must call it at the same step; it raises UserError in each for too many."""
@@ -166,16 +162,6 @@ class BadImages:
                 f"{n_bad:,d} of {n_images:,d} training images cannot be read, more than --max_bad "
                 f"{100 * self._max_share:g} % allows; {self._path} lists them"
             )
-
-
-def to_unit_range(crops: Tensor) -> Tensor:
-    """uint8 (N, 3, P, P) -> float in [0, 1], channels last: input of the quality-aware network."""
-    return crops.to(torch.float32, memory_format=torch.channels_last).div_(255)
-
-
-def to_normalized(crops: Tensor) -> Tensor:
-    """uint8 (N, 3, P, P) -> float with ImageNet's mean and deviation: input of the content-aware network."""
-    return normalize(to_unit_range(crops))
 
 
 def build_moco(options: ContrastOptions, context: ProcessContext, device: torch.device) -> MoCo:
@@ -207,7 +193,7 @@ def build_moco(options: ContrastOptions, context: ProcessContext, device: torch.
         KeyQueue(options.nce_k, options.feat_dim, seed=options.seed).to(device),
         temperature=options.nce_t,
         momentum=options.alpha,
-        prepare=to_normalized if options.views == "content" else to_unit_range,
+        prepare=functools.partial(to_input, normalized=options.views == "content"),
         node=NodeShuffle(context, seed=options.seed),
         negatives=options.negatives,
     )

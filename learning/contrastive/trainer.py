@@ -31,20 +31,13 @@ from learning.contrastive.training_state import (
     unwrapped,
     weights_digest,
 )
-from learning.distributed.environment import Membership, ProcessContext
-from learning.distributed.exits import StopRequest, run_rank
+from learning.distributed.environment import Membership
+from learning.distributed.launch import StopRequest
 from learning.distributed.process_group import join, leave
 from networks.encoder import amp_dtype
 from options.contrast import ContrastOptions
 
 WARM_UP_START = 0.01
-
-
-def train_process(options: ContrastOptions, backend: str, member: Membership | None) -> None:
-    """Runs ``train`` in this process. Every failure ends with an error message and an exit status (``run_rank``)."""
-    context = member.context if member else ProcessContext()
-    log.set_quiet(context.local_rank != 0)  # each node reports which processes it waits for
-    run_rank(lambda: train(options, backend, member), context)
 
 
 def train(options: ContrastOptions, backend: str, member: Membership | None) -> None:
@@ -86,7 +79,7 @@ def train(options: ContrastOptions, backend: str, member: Membership | None) -> 
         log.info(f"TensorBoard: {tb_folder}")
         batches = epoch_batches(len(dataset), options.batch_size, options.epochs, options.seed, context, start)
         loader = build_loader(dataset, batches, options.num_workers, context, device)
-        bad_images = BadImages(dataset, folder, options.max_bad / 100, context, resumed=saved is not None)
+        bad_images = BadImages(dataset, folder, options.max_bad / 100, context)
         progress = Progress(options, context, tb_folder, steps_per_epoch, start)
 
         with closing(progress):

@@ -168,7 +168,10 @@ class Progress:
             self._bar = None
 
     def report(self) -> None:
-        """Prints and logs the steps since the last report. Raises UserError for a loss that is not finite."""
+        """Prints and logs the steps since the last report, and the time left, in the bar or as a line.
+
+        Raises UserError for a loss that is not finite.
+        """
         if not self._pending:
             return
         values = torch.stack([torch.stack([step.loss, step.accuracy]) for step in self._pending])
@@ -179,28 +182,21 @@ class Progress:
                     f"the loss is {loss} after {step.position}: training stopped, the last checkpoint is kept; a lower "
                     "--learning_rate, --warm or no --amp may help"
                 )
+        now = time.perf_counter()
+        elapsed = now - self._reported
+        rate = self._images / elapsed
         if self._writer:
             with self._writing():
                 for step, (loss, acc) in zip(self._pending, means, strict=True):
                     curves = {"loss": loss, "acc": acc, "learning_rate": step.learning_rate}
                     for name, value in curves.items():
                         self._writer.add_scalar(name, value, step.position.global_step - 1)  # counted from 0
-        self._show(*(sum(column) / len(means) for column in zip(*means, strict=True)))
-        self._pending.clear()
-        self._images, self._waited, self._reported = 0, 0.0, time.perf_counter()
-
-    def _show(self, loss: float, acc: float) -> None:
-        """Prints the mean loss and accuracy of the pending steps, and the time left, in the bar or as a line."""
-        now = time.perf_counter()
-        elapsed = now - self._reported
-        seconds_per_step = (now - self._started) / (self._position.global_step - self._start.global_step)
-        steps_left = (self._options.epochs - self._position.epoch) * self._steps_per_epoch - self._position.step
-        rate = self._images / elapsed
-        if self._writer:
-            with self._writing():
                 self._writer.add_scalar("images_per_second", rate, self._position.global_step - 1)
-        at_end, (epoch, step, _) = self._position.at_epoch_end, self._position
-        epoch, step = (epoch, self._steps_per_epoch) if at_end else (epoch + 1, step)  # both from 1
+        loss, acc = (sum(column) / len(means) for column in zip(*means, strict=True))
+        epoch, done, global_step = self._position
+        seconds_per_step = (now - self._started) / (global_step - self._start.global_step)
+        steps_left = (self._options.epochs - epoch) * self._steps_per_epoch - done
+        epoch, done = (epoch, self._steps_per_epoch) if self._position.at_epoch_end else (epoch + 1, done)  # from 1
         text = (
             f"loss {loss:.3f}  acc {acc:.2f}%  lr {self._pending[-1].learning_rate:.4g}  "
             f"{rate:.1f} images/s  waiting {self._waited / elapsed:.0%}  "
@@ -208,8 +204,10 @@ class Progress:
         )
         if self._bar:
             self._bar.set_postfix_str(text)
-            return
-        log.info(f"epoch {epoch}/{self._options.epochs}  step {step}/{self._steps_per_epoch}  {text}")
+        else:
+            log.info(f"epoch {epoch}/{self._options.epochs}  step {done}/{self._steps_per_epoch}  {text}")
+        self._pending.clear()
+        self._images, self._waited, self._reported = 0, 0.0, time.perf_counter()
 
     def add_measurement(self, measurement: Measurement, best: Measurement) -> None:
         """Prints and logs a measurement of the probe. Called by rank 0, when all steps are reported."""

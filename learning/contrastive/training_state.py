@@ -187,13 +187,11 @@ def save_checkpoint(
     current, previous = folder / CURRENT, folder / PREVIOUS
     try:
         if not keep_as and current.exists():
-            # A second name for the file, which remains when a new one is put in the place of ``current.pth``.
-            with whole_file(previous, durable=False) as temporary:
-                temporary.unlink()
-                try:
-                    os.link(current, temporary)
-                except OSError:  # a file system without hard links
-                    shutil.copyfile(current, temporary)
+            previous.unlink(missing_ok=True)
+            try:
+                os.link(current, previous)  # a second name, which remains when a new file takes the first one
+            except OSError:  # a file system without hard links
+                shutil.copyfile(current, previous)
         for path in [folder / BEST, current] if is_best else [current]:
             with whole_file(path) as temporary, open(temporary, "wb") as file:
                 try:

@@ -68,11 +68,7 @@ def find_membership(environment: Mapping[str, str] = os.environ) -> Membership |
     Raises UserError, with the missing variable, if it is one of several processes but cannot know which or where the
     others are: it must not work alone beside them.
     """
-    membership = _by_rank(environment)
-    if membership is None:
-        _refuse_mpirun(environment)
-        membership = _by_slurm(environment)
-    return membership
+    return _by_rank(environment) or _by_slurm(environment)
 
 
 def _by_rank(environment: Mapping[str, str]) -> Membership | None:
@@ -116,6 +112,7 @@ def _refuse_mpirun(environment: Mapping[str, str]) -> None:
 
 def _by_slurm(environment: Mapping[str, str]) -> Membership | None:
     """The task of srun that this process is; None if SLURM has not started several tasks."""
+    _refuse_mpirun(environment)
     rank = _number(environment, "SLURM_PROCID")
     n_tasks = _number(environment, "SLURM_STEP_NUM_TASKS", "SLURM_NTASKS") or 1
     if rank is None or n_tasks == 1:

@@ -20,9 +20,6 @@ from networks.features import LARGEST_AT_ONCE, FeatureExtractor
 from networks.names import CONTENT_AWARE
 from options.images import ComputeOptions
 
-LONG_LIST = 200
-"""The fewest images for which a faster way is named."""
-
 
 def load_extractors(
     checkpoints: Mapping[str, Path], poolings: Mapping[str, str], compute: ComputeOptions, local_rank: int = 0
@@ -80,14 +77,19 @@ class Summary:
 
 @dataclass(frozen=True)
 class ComputedFeatures:
-    """Features of the image at ``index`` of a list: kind -> (2 * features,) float32, full size before half size.
+    """Features of the image at ``index`` of a list: kind -> a tensor that a GPU may still be computing.
 
     ``stamp`` is that of the file they were computed from.
     """
 
     index: int
-    values: dict[str, np.ndarray]
+    on_device: dict[str, torch.Tensor]
     stamp: FileStamp
+
+    @property
+    def values(self) -> dict[str, np.ndarray]:
+        """Kind -> (2 * features,) float32, full size before half size."""
+        return {kind: values.cpu().numpy() for kind, values in self.on_device.items()}
 
 
 def features_of(
@@ -117,9 +119,6 @@ def features_of(
             asked = time.perf_counter()
 
     bar = ProgressBar(len(images) * n_processes, "image", visible=is_first)
-    hint = faster_way(len(images), extractors, compute)
-    if hint:
-        log.info(hint)
     began = time.perf_counter()
     for result in compute_features(decoded(), extractors, compute.batch_size):
         if isinstance(result, UnreadableImage):
@@ -133,18 +132,6 @@ def features_of(
     summary.seconds = time.perf_counter() - began
 
 
-def faster_way(n_images: int, extractors: Mapping[str, FeatureExtractor], compute: ComputeOptions) -> str:
-    """A sentence on --amp where it makes this processor several times as fast; else empty."""
-    on_cpu = all(extractor.device.type == "cpu" for extractor in extractors.values())
-    if n_images < LONG_LIST or not on_cpu or compute.amp or not machine.has_amx():
-        return ""
-    return "this processor has AMX: --amp computes features several times as fast, but less exactly"
-
-
-Launched = tuple[list[tuple[int, FileStamp]], dict[str, torch.Tensor]]
-"""Index and stamp of the images of a batch, and kind -> (images, 2 * features), which a GPU may still be computing."""
-
-
 def compute_features(
     inputs: Iterable[DecodedImage | UnreadableImage], extractors: Mapping[str, FeatureExtractor], batch_size: int
 ) -> Iterator[ComputedFeatures | UnreadableImage]:
@@ -153,15 +140,14 @@ def compute_features(
     Batches hold up to ``batch_size`` images of equal size. A batch that does not fit into memory is computed image by
     image; an image that does not fit alone is yielded as unreadable.
     """
-    before: list[Launched | UnreadableImage] = []
+    before: list[ComputedFeatures | UnreadableImage] = []
     for batch in _batches(inputs, batch_size):
-        launched: list[Launched | UnreadableImage]
-        launched = [batch] if isinstance(batch, UnreadableImage) else _launch(batch, extractors)
+        launched = _launch(batch, extractors)
         # A GPU computes this batch while the caller writes the features of the one before.
-        yield from _finish(before)
+        yield from before
         before = launched
         del batch  # a large image is freed before the next one arrives
-    yield from _finish(before)
+    yield from before
 
 
 def _batches(
@@ -187,12 +173,17 @@ def _batches(
     yield from waiting.values()
 
 
-def _launch(batch: list[DecodedImage], extractors: Mapping[str, FeatureExtractor]) -> list[Launched | UnreadableImage]:
+def _launch(
+    batch: list[DecodedImage] | UnreadableImage, extractors: Mapping[str, FeatureExtractor]
+) -> list[ComputedFeatures | UnreadableImage]:
     """Starts the computation of a batch; of its images one by one where it does not fit into memory."""
+    if isinstance(batch, UnreadableImage):
+        return [batch]
     try:
         full, half = _stack([image.full for image in batch]), _stack([image.half for image in batch])
         values = {kind: extractor.at_two_scales(full, half) for kind, extractor in extractors.items()}
-        return [([(image.index, image.stamp) for image in batch], values)]
+        rows = ({kind: of_kind[row] for kind, of_kind in values.items()} for row in range(len(batch)))
+        return [ComputedFeatures(image.index, row, image.stamp) for image, row in zip(batch, rows, strict=True)]
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
@@ -209,14 +200,3 @@ def _stack(images: list[np.ndarray]) -> torch.Tensor:
         return torch.from_numpy(images[0])[None]  # not copied: a large image takes hundreds of megabytes
     batch = torch.empty((len(images), *images[0].shape), dtype=torch.uint8, pin_memory=torch.cuda.is_available())
     return torch.stack([torch.from_numpy(image) for image in images], out=batch)
-
-
-def _finish(launched: list[Launched | UnreadableImage]) -> Iterator[ComputedFeatures | UnreadableImage]:
-    for part in launched:
-        if isinstance(part, UnreadableImage):
-            yield part
-            continue
-        images, values = part
-        on_cpu = {kind: of_kind.cpu().numpy() for kind, of_kind in values.items()}
-        for row, (index, stamp) in enumerate(images):
-            yield ComputedFeatures(index, {kind: of_kind[row] for kind, of_kind in on_cpu.items()}, stamp)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from ..errors import name_failed_download
+
 MAX_PIXELS = 250_000_000
 """More than any camera's photograph has (200 megapixels): a file that claims more is a decompression bomb."""
 
@@ -19,6 +21,9 @@ RAW_SUFFIXES = frozenset(
     .rwl .sr2 .srf .srw .x3f""".split()  # noqa: SIM905
 )
 """Camera raw files. Pillow takes the preview in some of them for the photograph."""
+
+CONVERT = "save it as PNG or JPEG with 8 bits"
+"""The remedy for an image that is not read."""
 
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _RAW_STARTS = (b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FUJIFILMCCD-RAW", b"FOVb", b"\0MRM")
@@ -47,19 +52,11 @@ def is_camera_raw(name: str | os.PathLike, start: bytes) -> bool:
     return suffix in RAW_SUFFIXES or start.startswith(_RAW_STARTS) or is_canon
 
 
-_OTHER_CONTENT = {
-    b"version https://git-lfs": "it is a Git LFS pointer, whose content is fetched by 'git lfs pull'",
-    b"<!doctype html": "it is a web page",
-    b"<html": "it is a web page",
-}
-"""First bytes of downloads that failed, in capitals or not, and what they are."""
-
-
 def name_other_content(start: bytes) -> str:
     """What a file is that Pillow does not recognise, by its first bytes, as a sentence without a full stop."""
-    if not start.strip(b"\0"):
-        return "it is empty, or begins with zeros, as after a download that was cut off"
+    if failed := name_failed_download(start):
+        return f"it {failed}"
     if starts_like_an_image(start):
-        return "it is a damaged image, or one of a rare kind, such as a JPEG with 12 bits"
-    named = (name for magic, name in _OTHER_CONTENT.items() if start.lstrip().lower().startswith(magic))
-    return next(named, "it is not an image, or one of a kind that is not read; save it as PNG or JPEG with 8 bits")
+        kinds = "a TIFF with floating-point values, or a JPEG with 12 bits"
+        return f"it is a damaged image, or one of a rare kind, such as {kinds}; {CONVERT}"
+    return f"it is not an image, or one of a kind that is not read; {CONVERT}"

@@ -18,12 +18,12 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image, TiffImagePlugin
+from PIL import Image, ImageOps
 from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, PLANAR_CONFIGURATION, SAMPLEFORMAT
 from PIL.TiffImagePlugin import SAMPLESPERPIXEL as CHANNELS
 
 from ..errors import UserError, in_short
-from .formats import MAX_PIXELS, is_camera_raw, is_heif, name_other_content
+from .formats import CONVERT, MAX_PIXELS, is_camera_raw, is_heif, name_other_content
 
 # Pillow's own limit warns, and raises at twice the limit; read_image has one that can be set. A program that imports
 # the package re_iqa keeps Pillow's.
@@ -32,18 +32,6 @@ if __name__.startswith("networks."):
 
 # Pillow would print what our callers report.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
-
-_ORIENTATION_TAG = 0x0112
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""EXIF's orientations, and what brings the pixels upright."""
 
 _UNUSED_ALPHA = ("BMP", "TGA")
 """Formats in which programs leave a fourth channel at zero that nobody means as transparency."""
@@ -55,16 +43,11 @@ _BAND = 1024
 """Rows that are copied at once."""
 
 _DEVELOP = "develop it to JPEG, PNG or TIFF first"
-_CONVERT = "save it as PNG or JPEG with 8 bits"
-
-_DARKEST_SHARE = 16
-"""An image whose values end below 1/16 of the range is nearly black, or holds fewer bits than it states."""
 
 _NEW_SUBFILE_TYPE, _SUB_IFDS, _DNG_VERSION = 254, 330, 50706
 _REDUCED_RESOLUTION = 1
 _SEPARATE_PLANES = 2
 _SIGNED = 2
-_KINDS = {1: "unsigned", 2: "signed", 3: "floating-point", 5: "complex", 6: "complex"}
 
 
 def read_image(path: str | os.PathLike, max_pixels: int = MAX_PIXELS, content: bytes | None = None) -> np.ndarray:
@@ -152,10 +135,7 @@ def decode_image(file: BinaryIO, name: str, max_pixels: int) -> np.ndarray:
                 return pixels
             reason = in_short(error)
             if isinstance(error, Image.UnidentifiedImageError):
-                layout = _name_tiff_layout(file)
                 reason = name_other_content(content[:4096])
-                if layout is not None:
-                    reason = f"it is a TIFF with {layout}, which is not supported; {_CONVERT}"
             raise UserError(f"image {name} cannot be read: {reason}") from None
 
 
@@ -165,22 +145,17 @@ def _decode(image: Image.Image, name: str, max_pixels: int) -> np.ndarray:
     if width * height > max_pixels:
         raise UserError(f"image {name} has {width}x{height} pixels, more than --max_pixels {max_pixels:,d} allows")
     _check_tiff_layout(image, name)
-    has_16_bits = _is_16_bit(image)
+    has_16_bits = any(";16" in str(tile[3]) for tile in getattr(image, "tile", []))  # most decode to 8 bits
     image.load()
-    try:
-        upright = _UPRIGHT.get(image.getexif().get(_ORIENTATION_TAG, 1))
-    except Exception:  # damaged metadata leads Pillow to any exception
-        upright = None
+    with contextlib.suppress(Exception):  # damaged metadata leads Pillow to any exception
+        ImageOps.exif_transpose(image, in_place=True)
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-        image = Image.fromarray(_grey_as_8_bits(image, name))
-        return np.array((image if upright is None else image.transpose(upright)).convert("RGB"))
+        return np.array(Image.fromarray(_grey_as_8_bits(image, name)).convert("RGB"))
     transparent = image.info.get("transparency")
     if has_16_bits and isinstance(transparent, tuple):  # Pillow brings the pixels to 8 bits, but not this colour
         image.info["transparency"] = tuple(value >> 8 for value in transparent)
     if image.mode == "RGBA" and image.format in _UNUSED_ALPHA and image.getchannel("A").getextrema()[1] == 0:
         image = image.convert("RGB")
-    if upright is not None:
-        image = image.transpose(upright)
     rgb = _as_rgb(image)
     if has_16_bits:
         _check_darkness(256 * int(rgb.max()), name)
@@ -262,12 +237,7 @@ def _check_tiff_layout(image: Image.Image, name: str) -> None:
         if image.mode == "LA" or (bits > 8 and codecs != {"libtiff"}):
             reason = f"it stores its {bits}-bit channels one after the other, which Pillow misreads"
     if reason is not None:
-        raise UserError(f"image {name} cannot be read: {reason}; {_CONVERT}")
-
-
-def _is_16_bit(image: Image.Image) -> bool:
-    """Whether an opened, not yet decoded image holds 16 bits; Pillow decodes those of most colour images to 8."""
-    return any(";16" in str(tile[3]) for tile in getattr(image, "tile", []))
+        raise UserError(f"image {name} cannot be read: {reason}; {CONVERT}")
 
 
 def _grey_as_8_bits(image: Image.Image, name: str) -> np.ndarray:
@@ -276,7 +246,7 @@ def _grey_as_8_bits(image: Image.Image, name: str) -> np.ndarray:
     # Pillow's mode I has 32 bits, and is also that of 16 bits in PPM files, and of PNG files before Pillow 11.
     if image.mode == "F" or not (image.mode.startswith("I;16") or image.format in ("PNG", "PPM")):
         kind = "floating-point" if image.mode == "F" else "32-bit"
-        raise UserError(f"image {name} holds {kind} values, whose black and white are not certain; {_CONVERT}")
+        raise UserError(f"image {name} holds {kind} values, whose black and white are not certain; {CONVERT}")
     high = int(values.max())
     if image.format != "PPM":  # that states its largest value, and Pillow scales by it
         _check_darkness(high, name)
@@ -294,27 +264,11 @@ def _grey_as_8_bits(image: Image.Image, name: str) -> np.ndarray:
 
 def _check_darkness(high: int, name: str) -> None:
     """UserError where a 16-bit image ends below 1/16 of its range, but is not all black."""
-    if 0 < high < 65536 // _DARKEST_SHARE:
+    if 0 < high < 65536 // 16:
         raise UserError(
             f"image {name}: its values end at {high:,d} of 65,535: it holds fewer bits than it states, or is "
             "nearly black, and which of the two is not certain; save it with 8 bits"
         )
-
-
-def _name_tiff_layout(file: BinaryIO) -> str | None:
-    """What a TIFF that Pillow does not read holds, for a person; None for any other file."""
-    with contextlib.suppress(Exception):  # damaged tags
-        file.seek(0)
-        header = file.read(8)
-        if header[:4] in (b"II+\0", b"MM\0+"):
-            header += file.read(8)
-        tags = TiffImagePlugin.ImageFileDirectory_v2(header)
-        file.seek(tags.next)
-        tags.load(file)
-        channels, kind = max(_values(tags, CHANNELS), default=1), max(_values(tags, SAMPLEFORMAT), default=1)
-        bits = max(_values(tags, BITSPERSAMPLE))
-        return f"{channels} channel{'s' if channels > 1 else ''} of {bits}-bit {_KINDS.get(kind, 'undefined')} values"
-    return None
 
 
 def _values(tags: Any, tag: int) -> tuple[int, ...]:

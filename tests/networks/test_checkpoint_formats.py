@@ -14,7 +14,7 @@ import torchvision
 
 from networks import ContrastiveNetwork, build_encoder, checkpoints, load_encoder
 from networks.checkpoint_files import UnreadableFileError
-from networks.checkpoint_formats import find_architecture, fingerprint, read_checkpoint
+from networks.checkpoint_formats import Checkpoint, fingerprint, read_checkpoint
 from networks.errors import UserError
 
 
@@ -389,5 +389,5 @@ def test_the_command_describes_a_file_and_exports_the_encoder(contents, pooled, 
 
 
 def test_random_weights_differ_between_architectures_only_in_shape():
-    assert find_architecture(build_encoder("resnet50").state_dict()) == "resnet50"
-    assert find_architecture({"conv1.weight": torch.zeros(64, 3, 7, 7)}) is None
+    assert Checkpoint((), "", build_encoder("resnet50").state_dict()).architecture == "resnet50"
+    assert Checkpoint((), "", {"conv1.weight": torch.zeros(64, 3, 7, 7)}).architecture is None

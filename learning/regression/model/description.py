@@ -15,8 +15,7 @@ import numpy as np
 
 from learning.regression.model.meaning import Opinions, PairOrder, ScoreInterval, order_in_words
 from networks.errors import UserError
-from networks.regressor import FORMER_FORMAT, ScoringDescription, load_description
-from networks.typed_json import read_dataclass
+from networks.regressor import FORMER_FORMAT, ScoringDescription, load_description, read_dataclass
 
 LABELS = {"srcc": "SRCC", "plcc_raw": "PLCC raw", "plcc": "PLCC fit", "krcc": "KRCC", "rmse": "RMSE fit"}
 """Field of ``Metrics`` -> its name in reports; "fit" means after the logistic."""

@@ -66,18 +66,3 @@ def test_state_survives_saving():
     second.load_state_dict(first.state_dict())
     train(second, halves, [3])
     assert torch.equal(whole, halves)
-
-
-def test_closure_and_bounds():
-    parameter = torch.nn.Parameter(torch.ones(2, 2))
-    optimizer = LARS([parameter], lr=0.1)
-
-    def closure():
-        optimizer.zero_grad()
-        loss = (parameter**2).sum()
-        loss.backward()
-        return loss
-
-    assert optimizer.step(closure).item() == 4.0
-    with pytest.raises(ValueError, match="lr is -1"):
-        LARS([parameter], lr=-1)

@@ -1,4 +1,4 @@
-"""The probe: its metrics against an independent calculation, its cost, and a best checkpoint that survives a kill."""
+"""The probe: its metrics against an independent calculation, and a best checkpoint that survives a kill."""
 
 import csv
 
@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 
 from datasets.distortions import DISTORTIONS, N_LEVELS
 from learning.contrastive import probe as probes
-from learning.contrastive.probe import DistortionSet, OpinionSet, Probe, default_interval, read_probe_set
+from learning.contrastive.probe import DistortionSet, OpinionSet, Probe, read_probe_set
 from learning.contrastive.training_log import Measurement
 from learning.contrastive.training_state import Position
 from learning.distributed.environment import ProcessContext
@@ -23,6 +23,8 @@ from options.contrast import parse_contrast_options
 from tests.dead_leaves import dead_leaves
 from tests.images import write_labelled, write_training_set
 from tests.runs import assert_same_training, checkpoint, run_folder, scalars, train_here
+
+CPU = torch.device("cpu")
 
 pytestmark = pytest.mark.usefixtures("narrow_networks")
 
@@ -47,17 +49,16 @@ def whole(labelled, csv_path, tmp_path_factory):
 
 def make_probe(labelled):
     options = parse_contrast_options(["--probe", str(labelled), "--probe_every", "5", "--epochs", "2"])
-    return Probe(options, torch.nn.Sequential(), ProcessContext(), torch.device("cpu"), 20)
+    return Probe(options, torch.nn.Sequential(), ProcessContext(), CPU, 20)
 
 
 def as_rows(probe_set, encoder):
     """Features by the plain network, image by image."""
     rows = []
     for index in range(probe_set.n_images):
-        for windows in probe_set.windows(index):
-            images = [torch.from_numpy(window).permute(2, 0, 1)[None] / 255 for window in windows]
-            with torch.inference_mode():
-                rows.append(torch.cat([encoder(image)[0] for image in images]).numpy())
+        images = [torch.from_numpy(window).permute(2, 0, 1)[None] / 255 for window in probe_set.windows(index)]
+        with torch.inference_mode():
+            rows.append(torch.cat([encoder(image)[0] for image in images]).numpy())
     return np.stack(rows)
 
 
@@ -109,11 +110,11 @@ def test_windows_are_centres_at_two_scales(tmp_path):
     Image.fromarray(image).save(tmp_path / "large.png")
     small = write_labelled(tmp_path / "set")
     small.write_text(small.read_text() + f"{tmp_path / 'large.png'},3,last\n")
-    ((full, half),) = OpinionSet(small).windows(40)
+    full, half = OpinionSet(small).windows(40)
     assert np.array_equal(full, image[172:428, 422:678])
     expected = Image.fromarray(image[44:556, 294:806]).resize((256, 256), Image.Resampling.BICUBIC)
     assert np.array_equal(half, np.asarray(expected))
-    ((full, half),) = OpinionSet(small).windows(0)
+    full, half = OpinionSet(small).windows(0)
     assert full.shape == (50, 70, 3) and half.shape == (25, 35, 3)
 
 
@@ -130,28 +131,16 @@ def test_kinds_and_levels_are_recognised_on_photographs_that_were_not_seen(tmp_p
     assert probe_set.judge(of_photograph) == pytest.approx(chance)
 
     windows = probe_set.windows(1)
-    assert len(windows) == kinds.size and all(window.shape == (40, 40, 3) for (window,) in windows)
+    assert len(windows) == kinds.size and all(window.shape == (40, 40, 3) for window in windows)
     blur = list(DISTORTIONS).index("gaussian_blur") * N_LEVELS
-    sharpness = [np.abs(np.diff(window.astype(float), axis=0)).mean() for (window,) in windows[blur : blur + N_LEVELS]]
+    sharpness = [np.abs(np.diff(window.astype(float), axis=0)).mean() for window in windows[blur : blur + N_LEVELS]]
     assert sharpness == sorted(sharpness, reverse=True)
 
 
-def test_the_default_interval_keeps_to_the_share_of_arithmetic():
-    # 8 images x 24 crops of 64 x 64, four passes each, against 500 images of two windows of 256 x 256.
-    step, measurement = 8 * 24 * 64**2, 500 * 2 * 256**2
-    every = default_interval(measurement, step, 10**6)
-    assert measurement / (every * 4 * step) <= 0.02 < measurement / ((every - 1) * 4 * step)
-    assert default_interval(1, step, 10**6) == 1
-
-
-def test_a_short_run_is_measured_before_its_end(csv_path, tmp_path):
-    """At steps 2, 4 and 6 of 6: a fourth of the run, rounded up, since a measurement costs hundreds of its steps."""
-    (tmp_path / "photographs").mkdir()
-    for index in range(2):
-        Image.fromarray(dead_leaves(40, 40, np.random.default_rng(index))).save(tmp_path / f"photographs/{index}.png")
-    assert default_interval(10**9, 10**4, 6) == 2 and default_interval(10**9, 10**4, 1) == 1
-    train_here(csv_path, tmp_path / "run", "--probe", tmp_path / "photographs", "--patch_size", 32)
-    assert [step for step, _ in scalars(tmp_path / "run", "probe/kind accuracy")] == [1, 3, 5]
+def test_a_run_is_measured_ten_times_by_default(labelled):
+    options = parse_contrast_options(["--probe", str(labelled), "--epochs", "2"])
+    probes_of = (Probe(options, torch.nn.Sequential(), ProcessContext(), CPU, n_steps) for n_steps in (6, 95, 100))
+    assert [probe.every for probe in probes_of] == [1, 10, 10]
 
 
 def test_a_run_without_a_better_measurement_keeps_its_best(labelled):

@@ -3,7 +3,7 @@
 import pytest
 import torch.distributed as dist
 
-from learning.distributed.exits import lost_contact
+from learning.distributed.launch import lost_contact
 
 NCCL = "NCCL error in: ../torch/csrc/distributed/c10d/ProcessGroupNCCL.cpp:77, "
 SYSTEM = (

@@ -1,14 +1,11 @@
-"""Batches that do not fit into memory, and the hint to a faster way of computing features."""
-
-from types import SimpleNamespace
+"""Batches that do not fit into memory, and the number of threads."""
 
 import numpy as np
 import pytest
 import torch
 
-from common import machine
 from datasets.images.lists import FileStamp
-from learning.extraction.compute import LONG_LIST, compute_features, faster_way, load_extractors
+from learning.extraction.compute import compute_features, load_extractors
 from learning.extraction.decoding import DecodedImage, UnreadableImage
 from options.images import ComputeOptions
 
@@ -51,23 +48,6 @@ def test_a_batch_that_does_not_fit_is_computed_image_by_image(error):
 def test_an_error_of_the_gpu_is_not_taken_for_too_little_memory():
     with pytest.raises(RuntimeError, match="illegal memory access"):
         compute(1, RuntimeError("CUDA error: an illegal memory access was encountered"))
-
-
-@pytest.mark.parametrize(
-    ("n_images", "amx", "device", "amp", "hinted"),
-    [
-        (LONG_LIST, True, "cpu", False, True),
-        (LONG_LIST, True, "cpu", True, False),
-        (LONG_LIST - 1, True, "cpu", False, False),
-        (LONG_LIST, False, "cpu", False, False),
-        (LONG_LIST, True, "cuda", False, False),
-    ],
-)
-def test_the_faster_way_is_named(monkeypatch, n_images, amx, device, amp, hinted):
-    monkeypatch.setattr(machine, "has_amx", lambda: amx)
-    extractors = {"quality_aware": SimpleNamespace(device=torch.device(device))}
-    hint = faster_way(n_images, extractors, SimpleNamespace(amp=amp))
-    assert ("--amp" in hint) == hinted
 
 
 @pytest.mark.parametrize("threads, expected", [(None, 2), (1, 1)])
