@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -28,6 +26,7 @@ from learning.regression.model.description import (
     METRICS,
     BootstrapIntervals,
     RegressorDescription,
+    Results,
     image_digest,
     read_description,
 )
@@ -64,23 +63,28 @@ def train_regressor(options: RegressorOptions) -> None:
         options.choice, options.logistic, ProgressBar,
     )  # fmt: skip
     print_evaluation(evaluation)
-    held_out = evaluation.reported.labelled(scores)
+    held_out = evaluation.tests[options.choice].labelled(scores)
     intervals = make_intervals(held_out, options)
     observers = None
     if scores.std is not None and n_raters is not None:
         observers = observer_spread(held_out, scores.std, n_raters)
         log.info(f"\nobservers  {observers.in_words()}")
+    conformal = prediction_intervals(evaluation.calibrated)
+    if conformal.coverage is not None:
+        log.info(f"intervals  {conformal.in_words()}")
 
-    description = replace(
-        describe(evaluation, scores, data.files.encoders, protocol),
-        opinions=opinions, pair_orders=pair_orders(evaluation.calibrated, opinions.scale),
-        note=options.note or "", intervals=intervals, observers=observers,
+    description = RegressorDescription(
+        kinds=tuple(data.files.kinds), encoders=data.files.encoders, calibration=evaluation.calibration,
+        score_range=(float(scores.mos.min()), float(scores.mos.max())), n_images=len(scores),
+        versions={name: version(name) for name in PACKAGES}, note=options.note or "",
+        scores=scores.source, inversion=scores.inversion, protocol=protocol,
+        hyperparameters=evaluation.search.best, validation_srcc=float(evaluation.search.median.max()),
+        choice=options.choice, intervals=intervals, observers=observers, prediction_intervals=conformal,
+        **{choice: Results(tuple(tests.metrics)) for choice, tests in evaluation.tests.items()},
         fit_images=" ".join(sorted({image_digest(one) for one in data.file_digests if one})),
         longer_sides=(min(sides), int(np.median(sides)), max(sides)) if sides else None,
+        opinions=opinions, pair_orders=pair_orders(evaluation.calibrated, opinions.scale),
     )  # fmt: skip
-    conformal = description.prediction_intervals
-    if conformal is not None and conformal.coverage is not None:
-        log.info(f"intervals  {conformal.in_words()}")
     if description.pair_orders:
         log.info(f"order      {order_in_words(description.pair_orders)}")
 
@@ -135,12 +139,12 @@ def print_evaluation(evaluation: Evaluation) -> None:
     n_unconverged = int(search.unconverged.sum())
     if n_unconverged:
         log.warning(f"{n_unconverged:,d} ElasticNet fits did not converge and were judged as they were")
-    for choice, held_out in evaluation.by_choice.items():
+    for choice, held_out in evaluation.tests.items():
         log.info(f"\ntest, {CHOICES[choice]}")
         log.info("           median    25 %    75 %   lowest  highest")
         for metric in METRICS:
-            spread = held_out.spread(metric)
-            values = (spread.median, spread.lower_quartile, spread.upper_quartile, spread.lowest, spread.highest)
+            lowest, lower, median, upper, highest = held_out.quartiles(metric)
+            values = (median, lower, upper, lowest, highest)
             log.info(f"{LABELS[metric]:8} " + " ".join(f"{value:8.4f}" for value in values))
         n_lines = sum(metrics.mapping == "linear" for metrics in held_out.metrics)
         if n_lines:
@@ -151,16 +155,12 @@ def print_evaluation(evaluation: Evaluation) -> None:
 
 
 def make_intervals(held_out: HeldOut, options: RegressorOptions) -> BootstrapIntervals | None:
-    """Bootstrap intervals of the held-out predictions, printed with the time that they took."""
+    """Bootstrap intervals of the held-out predictions, printed."""
     if not options.n_bootstrap:
         return None
-    began = time.perf_counter()
     found = bootstrap_intervals(held_out, options.n_bootstrap, options.seed)
-    seconds = time.perf_counter() - began
     unit = "images" if held_out.groups is None else "groups"
-    log.info(
-        f"\n95 % intervals of these medians, {options.n_bootstrap:,d} bootstrap samples of the {unit} ({seconds:.0f} s)"
-    )
+    log.info(f"\n95 % intervals of these medians, {options.n_bootstrap:,d} bootstrap samples of the {unit}")
     for metric, interval in found.items():
         log.info(f"{LABELS[metric]:8} {interval.estimate:8.4f}   [{interval.low:.4f}, {interval.high:.4f}]")
     return BootstrapIntervals(found, options.n_bootstrap, options.seed)
@@ -185,22 +185,3 @@ def opinions_of(scores: OpinionScores, options: RegressorOptions) -> Opinions:
     if not scale[0] <= lowest <= highest <= scale[1]:
         raise UserError(f"--scale {low:g},{high:g} does not hold the opinions, which go from {lowest:g} to {highest:g}")
     return Opinions.of(scores.mos, scale)
-
-
-def describe(
-    evaluation: Evaluation, scores: OpinionScores, encoders: Mapping[str, str | None], protocol: str
-) -> RegressorDescription:
-    """The description of the regressor that ``evaluation`` fitted to ``scores``.
-
-    ``encoders`` maps each kind of features to the identity of its encoder, or to None where that is unknown.
-    ``protocol`` says how the images were split.
-    """
-    return RegressorDescription(
-        kinds=tuple(encoders), encoders=encoders, calibration=evaluation.calibration,
-        score_range=(float(scores.mos.min()), float(scores.mos.max())), n_images=len(scores),
-        versions={name: version(name) for name in PACKAGES},
-        scores=scores.source, inversion=scores.inversion, protocol=protocol,
-        hyperparameters=evaluation.search.best, validation_srcc=float(evaluation.search.median.max()),
-        choice=evaluation.choice, shared=evaluation.shared.summary(), nested=evaluation.nested.summary(),
-        prediction_intervals=prediction_intervals(evaluation.calibrated),
-    )  # fmt: skip

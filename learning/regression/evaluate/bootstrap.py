@@ -52,7 +52,7 @@ def bootstrap_intervals(held_out: HeldOut, n_resamples: int = N_RESAMPLES, seed:
     medians = np.nanmedian(of_parts[:, ~np.isnan(of_parts).all(axis=(0, 2))], axis=0)
     intervals, n_groups = {}, n_tested_groups(held_out)
     for metric, resampled in zip(METRICS, medians.T, strict=True):
-        estimate = float(np.median([getattr(of_split, metric) for of_split in held_out.metrics]))
+        estimate = held_out.median(metric)
         if metric == "rmse":
             intervals[metric] = interval_of_scale(estimate, resampled, n_groups)
         else:

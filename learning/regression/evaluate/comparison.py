@@ -196,7 +196,7 @@ def print_comparison(
     )
     log.info("SRCC: median over the splits; SRCC difference: mean over the splits")
     log.info("")
-    medians = [f"{one.held_out.spread('srcc').median:.4f}" for one in regressors]
+    medians = [f"{one.held_out.median('srcc'):.4f}" for one in regressors]
     named = zip(letters, medians, regressors, strict=True)
     print_table(form, ["", "SRCC", "choice", "regressor"], [[*two, one.choice, one.name] for *two, one in named])
     log.info("")

@@ -102,7 +102,7 @@ def matrix_across(sets: Sequence[ScoredSet], options: AcrossOptions) -> np.ndarr
         evaluation = run_protocol(train.features, train.scores.mos, splits, grid, threads, memory)
         for column, test in enumerate(sets):
             if column == row:
-                matrix[:, row, row] = [evaluation.nested.spread(metric).median for metric in ("srcc", "plcc")]
+                matrix[:, row, row] = [evaluation.tests["nested"].median(metric) for metric in ("srcc", "plcc")]
             else:
                 metrics = metrics_of(evaluation.model.predict(test.features), test.scores.mos)
                 matrix[:, row, column] = metrics.srcc, metrics.plcc

@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from learning.regression.model.meaning import Opinions, PairOrder, ScoreInterval, order_in_words
 from networks.errors import UserError
 from networks.regressor import FORMER_FORMAT, ScoringDescription, load_description
@@ -60,27 +58,9 @@ class Metrics:
 
 
 @dataclass(frozen=True)
-class Spread:
-    """The distribution of a metric over the splits."""
+class Results:
+    """The metrics on the test part of each split."""
 
-    median: float
-    lower_quartile: float
-    upper_quartile: float
-    lowest: float
-    highest: float
-
-    @classmethod
-    def of(cls, values: list[float]) -> Spread:
-        """The spread of a metric's values, one for each split."""
-        low, lower, median, upper, high = np.percentile(values, (0, 25, 50, 75, 100)).tolist()
-        return cls(median, lower, upper, low, high)
-
-
-@dataclass(frozen=True)
-class ResultsSummary:
-    """Spread of every metric over the splits, and the metrics on each split."""
-
-    spreads: Mapping[str, Spread] = field(default_factory=dict)
     splits: tuple[Metrics, ...] = ()
 
 
@@ -190,8 +170,8 @@ class RegressorDescription(ScoringDescription):
     validation_srcc: float | None = None
     n_images: int | None = None
     choice: str = "shared"
-    shared: ResultsSummary = field(default_factory=ResultsSummary)
-    nested: ResultsSummary | None = None
+    shared: Results = Results()
+    nested: Results | None = None
     intervals: BootstrapIntervals | None = None
     prediction_intervals: PredictionIntervals | None = None
     observers: ObserverSpread | None = None
@@ -224,7 +204,7 @@ class RegressorDescription(ScoringDescription):
         return remarks
 
     @property
-    def reported(self) -> ResultsSummary:
+    def reported(self) -> Results:
         """The results of the choice that is reported first."""
         return self.nested if self.choice == "nested" and self.nested else self.shared
 
@@ -255,8 +235,8 @@ class RegressorDescription(ScoringDescription):
             nested = content.get("nested")
             content = content | {
                 "inversion": content.get("turned", ""),
-                "shared": _former_results(content),
-                "nested": _former_results(nested) if nested else None,
+                "shared": {"splits": content.get("figures_per_split", [])},
+                "nested": {"splits": nested.get("figures_per_split", [])} if nested else None,
             }
         return read_dataclass(cls, content)
 
@@ -264,11 +244,6 @@ class RegressorDescription(ScoringDescription):
 def image_digest(sha256: str) -> str:
     """The part of the SHA-256 of an image's file by which the description knows the image."""
     return sha256[:16]
-
-
-def _former_results(content: dict[str, Any]) -> dict[str, Any]:
-    """A ``ResultsSummary`` under the names of today, from a file in FORMER_FORMAT."""
-    return {"spreads": content.get("figures", {}), "splits": content.get("figures_per_split", [])}
 
 
 def read_description(path: Path, held_out: Path | None = None) -> RegressorDescription:

@@ -24,7 +24,7 @@ from learning.regression.evaluate.embedded import EmbeddedModel
 from learning.regression.evaluate.held_out import HeldOut
 from learning.regression.evaluate.protocol import Evaluation
 from learning.regression.fit.search import Search
-from learning.regression.model.description import LABELS, METRICS, RegressorDescription
+from learning.regression.model.description import LABELS, METRICS, Metrics, RegressorDescription
 from learning.regression.report.pages import model_facts, thumbnail, write_page
 from networks.errors import UserError
 
@@ -91,7 +91,7 @@ def write_report(
 
     n_splits = len(evaluation.splits)
     where = f"the median over {n_splits} test parts" if n_splits > 1 else "on the test part"
-    answer = f"SRCC {evaluation.reported.spread('srcc').median:.3f}, {where}"
+    answer = f"SRCC {held_out.median('srcc'):.3f}, {where}"
     if description.intervals:
         interval = description.intervals.metrics["srcc"]
         answer += f"; with 95 % confidence between {interval.low:.3f} and {interval.high:.3f}"
@@ -105,20 +105,20 @@ def write_report(
         lead=f"{len(mos):,d} images with opinion scores from {mos.min():g} to {mos.max():g}, higher is better. "
         f"{scores.inversion} Every metric is of images that the regressor had not seen.",
         answer=f"{answer}. {CHOICES[evaluation.choice].capitalize()}.",
-        cards=_cards(evaluation, description),
+        cards=_cards(held_out, description),
         columns=list(LABELS.values()),
         comparison=comparison,
         pair_orders=description.pair_orders,
         scatter_plot=scatter_plot(predicted[tested], mos[tested]),
-        split_plot=split_plot(evaluation),
+        split_plot=split_plot(held_out.metrics),
         search_plots=search_plots(evaluation.search),
         n_tested=f"{len(tested):,d}",
         images_found=bool(pictures),
         ranked=with_thumbnails(ranking[even_steps]),
         largest_errors=with_thumbnails(by_error[:N_PICTURES]),
-        splits=list(zip(evaluation.splits, evaluation.reported.metrics, strict=True)),
+        splits=list(zip(evaluation.splits, held_out.metrics, strict=True)),
         metrics=METRICS,
-        facts=_facts(evaluation, description),
+        facts=_facts(evaluation, held_out.n_parameters, description),
     )
 
 
@@ -127,19 +127,18 @@ def _digits(metric: str, value: float) -> str:
     return f"{value:#.4g}" if metric == "rmse" else f"{value:.3f}"
 
 
-def _cards(evaluation: Evaluation, description: RegressorDescription) -> list[tuple[str, str, list[str]]]:
+def _cards(held_out: HeldOut, description: RegressorDescription) -> list[tuple[str, str, list[str]]]:
     """A metric's name, its median, and lines on how sure it is."""
     cards = []
     for metric in ("srcc", "plcc", "krcc", "rmse"):
-        spread = evaluation.reported.spread(metric)
+        _, lower, median, upper, _ = held_out.quartiles(metric)
         lines = []
         if description.intervals:
             interval = description.intervals.metrics[metric]
             lines.append(f"95 % interval {_digits(metric, interval.low)} to {_digits(metric, interval.high)}")
-        if len(evaluation.splits) > 1:
-            middle = f"{_digits(metric, spread.lower_quartile)} to {_digits(metric, spread.upper_quartile)}"
-            lines.append(f"middle half of the splits {middle}")
-        cards.append((LABELS[metric], _digits(metric, spread.median), lines or ["on the one test part"]))
+        if len(held_out.metrics) > 1:
+            lines.append(f"middle half of the splits {_digits(metric, lower)} to {_digits(metric, upper)}")
+        cards.append((LABELS[metric], _digits(metric, median), lines or ["on the one test part"]))
     return cards
 
 
@@ -150,9 +149,9 @@ def comparison_rows(
     names = {"nested": "choice within each split", "shared": "one choice for all splits"}
 
     def medians(tests: HeldOut) -> list[str]:
-        return [_digits(metric, tests.spread(metric).median) for metric in METRICS]
+        return [_digits(metric, tests.median(metric)) for metric in METRICS]
 
-    rows = [[f"this regressor, {names[choice]}", *medians(tests)] for choice, tests in evaluation.by_choice.items()]
+    rows = [[f"this regressor, {names[choice]}", *medians(tests)] for choice, tests in evaluation.tests.items()]
     for model in embedded:
         fitted = f", fitted on {model.n_fitted:,d} of these images" if model.n_fitted else ""
         tests = model.on_test_parts_of(held_out)
@@ -168,7 +167,7 @@ def comparison_rows(
     return [row + [""] * (1 + len(METRICS) - len(row)) for row in rows]
 
 
-def _facts(evaluation: Evaluation, description: RegressorDescription) -> dict[str, str]:
+def _facts(evaluation: Evaluation, n_parameters: int, description: RegressorDescription) -> dict[str, str]:
     """``model_facts``, and how the evaluation was made."""
     search, intervals = evaluation.search, description.intervals
     conformal, observers = description.prediction_intervals, description.observers
@@ -177,8 +176,7 @@ def _facts(evaluation: Evaluation, description: RegressorDescription) -> dict[st
         "features": f"{len(evaluation.model.weights):,d} values",
         "chosen by": f"median SRCC on the validation parts, {search.median.max():.4f}, of {len(search.candidates)} "
         "candidates; then fitted on train and validation parts for the test, and on all images for use",
-        "PLCC fit, RMSE fit": f"after a logistic with {evaluation.reported.n_parameters} parameters, fitted on each "
-        "test part",
+        "PLCC fit, RMSE fit": f"after a logistic with {n_parameters} parameters, fitted on each test part",
         "95 % intervals": "percentile bootstrap over groups, moved by its bias, "
         f"{intervals.n_resamples:,d} samples, seed {intervals.seed}"
         if intervals
@@ -203,13 +201,13 @@ def scatter_plot(predicted: np.ndarray, mos: np.ndarray) -> str:
     return _svg(figure)
 
 
-def split_plot(evaluation: Evaluation) -> str:
+def split_plot(splits: Sequence[Metrics]) -> str:
     """The correlations on the test part of every split, and their medians."""
     figure = Figure(figsize=SIZE, layout="constrained")
     axes: Axes = figure.subplots()
     correlations = ("srcc", "plcc_raw", "plcc", "krcc")
     for position, name in enumerate(correlations):
-        values = np.array([getattr(metrics, name) for metrics in evaluation.reported.metrics])
+        values = np.array([getattr(metrics, name) for metrics in splits])
         jitter = np.linspace(-0.16, 0.16, len(values)) if len(values) > 1 else np.zeros(1)
         axes.scatter(position + jitter, values, s=26, color=ACCENT, alpha=0.7, linewidths=0)
         axes.hlines(np.median(values), position - 0.28, position + 0.28, color=WARM, linewidth=2)
