@@ -71,13 +71,13 @@ def read_data(options: RegressorOptions) -> LabelledFeatures:
     files = FeatureFiles(options.features, options.kinds)
     if len({max_side_of(encoder) for encoder in files.encoders.values()}) > 1:
         raise UserError(f"features {files.source}: the two kinds have a different --max_side; use one kind (--kind)")
-    scores, names = _with_features(scores, files, options.skip_missing)
+    scores, names = with_features(scores, files, options.skip_missing)
     only_train = None
     if options.also_train is not None:
         only_train = read_scores(options.also_train, options.lower_is_better)
         if only_train.official_split is not None:
             log.warning(f"the column split of {only_train.source} is not used: all its images train in every split")
-        only_train, others = _with_features(only_train, files, options.skip_missing)
+        only_train, others = with_features(only_train, files, options.skip_missing)
         names = names + others
     unused = len(files.names) - len(names)
     if unused:
@@ -106,7 +106,9 @@ def read_data(options: RegressorOptions) -> LabelledFeatures:
     return LabelledFeatures(scores, only_train, features, files, digests)
 
 
-def _with_features(scores: OpinionScores, files: FeatureFiles, skip_missing: bool) -> tuple[OpinionScores, list[str]]:
+def with_features(
+    scores: OpinionScores, files: FeatureFiles, skip_missing: bool = False
+) -> tuple[OpinionScores, list[str]]:
     """The scored images that have features, and the names of these; UserError where some have none, unless skipped."""
     matched = files.match(scores.images)
     missing = [image for image in scores.images if image not in matched]
@@ -118,7 +120,7 @@ def _with_features(scores: OpinionScores, files: FeatureFiles, skip_missing: boo
     if missing and not skip_missing:
         raise UserError(
             f"{len(missing):,d} of {len(scores):,d} images of {scores.source} have no features in {files.source}, "
-            f"{', '.join(missing[:3])} among them; compute theirs, or leave them out with --skip_missing"
+            f"{', '.join(missing[:3])} among them; compute them, or leave these images out (--skip_missing)"
         )
     if missing:
         log.warning(f"{len(missing):,d} images of {scores.source} have no features and are left out")
