@@ -70,9 +70,6 @@ def train_regressor(options: RegressorOptions) -> None:
         observers = observer_spread(held_out, scores.std, n_raters)
         log.info(f"\nobservers  {observers.in_words()}")
     conformal = prediction_intervals(evaluation.calibrated)
-    if conformal.coverage is not None:
-        log.info(f"intervals  {conformal.in_words()}")
-
     description = RegressorDescription(
         kinds=tuple(data.files.kinds), encoders=data.files.encoders, calibration=evaluation.calibration,
         score_range=(float(scores.mos.min()), float(scores.mos.max())), n_images=len(scores),
@@ -85,6 +82,8 @@ def train_regressor(options: RegressorOptions) -> None:
         longer_sides=(min(sides), int(np.median(sides)), max(sides)) if sides else None,
         opinions=opinions, pair_orders=pair_orders(evaluation.calibrated, opinions.scale),
     )  # fmt: skip
+    if conformal.coverage is not None:
+        log.info(f"intervals  {description.score_interval(0.9).in_words()}")
     if description.pair_orders:
         log.info(f"order      {order_in_words(description.pair_orders)}")
 

@@ -50,14 +50,11 @@ def bootstrap_intervals(held_out: HeldOut, n_resamples: int = N_RESAMPLES, seed:
     ]
     of_parts = np.concatenate(blocks, axis=1)  # (parts, samples, metrics)
     medians = np.nanmedian(of_parts[:, ~np.isnan(of_parts).all(axis=(0, 2))], axis=0)
-    intervals, n_groups = {}, n_tested_groups(held_out)
-    for metric, resampled in zip(METRICS, medians.T, strict=True):
-        estimate = held_out.median(metric)
-        if metric == "rmse":
-            intervals[metric] = interval_of_scale(estimate, resampled, n_groups)
-        else:
-            intervals[metric] = interval_of(estimate, resampled, n_groups, lowest=-1, highest=1)
-    return intervals
+    n_groups = n_tested_groups(held_out)
+    return {
+        metric: (interval_of_scale if metric == "rmse" else interval_of)(held_out.median(metric), resampled, n_groups)
+        for metric, resampled in zip(METRICS, medians.T, strict=True)
+    }
 
 
 def resampled_counts(held_out: HeldOut, n_resamples: int, seed: int) -> Iterator[np.ndarray]:
@@ -78,16 +75,14 @@ def n_tested_groups(held_out: HeldOut) -> int:
     return max(2, len(tested) if held_out.groups is None else len(set(held_out.groups[tested])))
 
 
-def interval_of(
-    estimate: float, resampled: np.ndarray, n_groups: int, lowest: float = -np.inf, highest: float = np.inf
-) -> Interval:
+def interval_of(estimate: float, resampled: np.ndarray, n_groups: int, limit: float = 1) -> Interval:
     """The interval that holds the middle of the ``resampled`` values, moved so that their mean is the estimate.
 
     With very many groups, the middle is the share CONFIDENCE of the values; with few groups, it is a larger share. The
-    metric lies between ``lowest`` and ``highest``.
+    metric lies between -``limit`` and ``limit``.
     """
     ends = np.percentile(without_bias(estimate, resampled), _percents(n_groups))
-    low, high = np.clip(ends, lowest, highest).tolist()
+    low, high = np.clip(ends, -limit, limit).tolist()
     return Interval(float(estimate), low, high)
 
 

@@ -166,7 +166,7 @@ def srcc_difference(
     unbiased = without_bias(estimate, differences)
     smaller = min((unbiased <= 0).sum(), (unbiased >= 0).sum())
     p_value = min(1.0, 2 * (smaller + 1) / (len(unbiased) + 1))
-    return interval_of(estimate, differences, n_tested_groups(first)), float(p_value)
+    return interval_of(estimate, differences, n_tested_groups(first), limit=2), float(p_value)
 
 
 def pitman_morgan(first: np.ndarray, second: np.ndarray) -> float:

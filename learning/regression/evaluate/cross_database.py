@@ -88,7 +88,7 @@ def matrix_across(sets: Sequence[ScoredSet], options: AcrossOptions) -> np.ndarr
     for one in sets[1:]:
         _check_same_encoders(sets[0], one)
     _warn_of_shared_images(sets)
-    grid = Grid() if options.estimator == "both" else Grid(estimators=(options.estimator,))
+    grid = Grid(estimators=Grid.estimators if options.estimator == "both" else (options.estimator,))
     threads, memory = options.num_threads, machine.memory() // 2
     matrix = np.empty((2, len(sets), len(sets)))
     of_all = [splits_of(one, options) for one in sets]

@@ -27,7 +27,7 @@ from learning.regression.evaluate.held_out import HeldOut
 from learning.regression.evaluate.metrics import fit_line, fit_mapping
 from learning.regression.fit.search import Grid, Search, fit, search
 from learning.regression.fit.splits import Split
-from learning.regression.model.description import Hyperparameters, PredictionIntervals
+from learning.regression.model.description import PredictionIntervals
 from learning.regression.model.meaning import PairOrder
 from networks.opinion_mapping import IDENTITY, OpinionMapping
 from networks.regressor import LinearModel
@@ -102,25 +102,18 @@ def run_protocol(
     bar = make_bar(len(splits) * len(grid.paths()), "path")
     found = search(features, mos, splits, grid, n_threads, memory, bar.add)
     bar.close()
-    best = found.best
-
-    def test(split: Split, hyperparameters: Hyperparameters) -> np.ndarray:
-        rows = split.train_and_validation
-        return fit(features[rows], mos[rows], hyperparameters).predict(features[split.test])
-
-    bar = make_bar(2 * len(splits) + 1, "test fit")
-    shared, nested = np.full((2, len(splits), len(mos)), np.nan)
-    for row, (split, own) in enumerate(zip(splits, found.best_in_each_split(), strict=True)):
-        shared[row, split.test] = test(split, best)
-        nested[row, split.test] = shared[row, split.test] if own == best else test(split, own)
-        bar.add(2)
-    model = fit(features, mos, best)
-    bar.add(1)
+    choices = {"nested": found.best_in_each_split(), "shared": [found.best] * len(splits)}
+    bar = make_bar(2 * len(splits), "test fit")
+    tests = {}
+    for name in sorted(choices, key=lambda name: name != choice):
+        predictions = np.full((len(splits), len(mos)), np.nan)
+        for row, split, chosen in zip(predictions, splits, choices[name], strict=True):
+            rows = split.train_and_validation
+            row[split.test] = fit(features[rows], mos[rows], chosen).predict(features[split.test])
+            bar.add(1)
+        tests[name] = HeldOut(mos, predictions, n_parameters=n_parameters)
     bar.close()
-    predictions = {"nested": nested, "shared": shared}
-    order = sorted(predictions, key=lambda name: name != choice)
-    tests = {name: HeldOut(mos, predictions[name], n_parameters=n_parameters) for name in order}
-    return Evaluation(splits, found, tests, model)
+    return Evaluation(splits, found, tests, fit(features, mos, found.best))
 
 
 def conformal_half_width(errors: np.ndarray, level: float) -> float | None:

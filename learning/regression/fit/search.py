@@ -52,13 +52,12 @@ class Grid:
 
 def search_grid(options: RegressorOptions) -> Grid:
     """The candidates that a command line asks for."""
-    default = Grid()
     return Grid(
-        estimators=default.estimators if options.estimator == "both" else (options.estimator,),
-        standardized=default.standardized if options.standardize == "both" else (options.standardize == "yes",),
-        ridge_alphas=options.ridge_alphas or default.ridge_alphas,
-        elasticnet_alphas=options.elasticnet_alphas or default.elasticnet_alphas,
-        l1_ratios=options.l1_ratios or default.l1_ratios,
+        estimators=Grid.estimators if options.estimator == "both" else (options.estimator,),
+        standardized=Grid.standardized if options.standardize == "both" else (options.standardize == "yes",),
+        ridge_alphas=options.ridge_alphas or Grid.ridge_alphas,
+        elasticnet_alphas=options.elasticnet_alphas or Grid.elasticnet_alphas,
+        l1_ratios=options.l1_ratios or Grid.l1_ratios,
     )
 
 

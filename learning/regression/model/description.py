@@ -115,15 +115,6 @@ class PredictionIntervals:
         highest = self.levels[-1] if self.levels else "none"
         raise UserError(f"no prediction interval at level {level:g}: the highest level recorded is {highest}")
 
-    def in_words(self) -> str:
-        """The interval at level 0.9; empty where it was not checked on held-out images."""
-        if self.coverage is None:
-            return ""
-        return (
-            f"90 % of opinions lie within {self.half_width(0.9):.3g} of the prediction (split conformal); on held-out "
-            f"images {self.coverage:.1%} did"
-        )
-
 
 @dataclass(frozen=True)
 class ObserverSpread:

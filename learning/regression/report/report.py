@@ -24,7 +24,7 @@ from learning.regression.evaluate.embedded import EmbeddedModel
 from learning.regression.evaluate.held_out import HeldOut
 from learning.regression.evaluate.protocol import Evaluation
 from learning.regression.fit.search import Search
-from learning.regression.model.description import LABELS, METRICS, Metrics, RegressorDescription
+from learning.regression.model.description import LABELS, METRICS, RegressorDescription
 from learning.regression.report.pages import model_facts, thumbnail, write_page
 from networks.errors import UserError
 
@@ -89,12 +89,6 @@ def write_report(
             found.append((scores.images[row], predicted[row], mos[row], picture))
         return found
 
-    n_splits = len(evaluation.splits)
-    where = f"the median over {n_splits} test parts" if n_splits > 1 else "on the test part"
-    answer = f"SRCC {held_out.median('srcc'):.3f}, {where}"
-    if description.intervals:
-        interval = description.intervals.metrics["srcc"]
-        answer += f"; with 95 % confidence between {interval.low:.3f} and {interval.high:.3f}"
     # The table's name with its folder: most are called alike.
     source = "/".join(part for part in Path(scores.source).parts[-2:] if part != Path(scores.source).anchor)
     write_page(
@@ -104,13 +98,14 @@ def write_report(
         note=description.note,
         lead=f"{len(mos):,d} images with opinion scores from {mos.min():g} to {mos.max():g}, higher is better. "
         f"{scores.inversion} Every metric is of images that the regressor had not seen.",
-        answer=f"{answer}. {CHOICES[evaluation.choice].capitalize()}.",
+        srcc=held_out.median("srcc"),
+        interval=description.intervals.metrics["srcc"] if description.intervals else None,
+        choice=CHOICES[evaluation.choice],
         cards=_cards(held_out, description),
         columns=list(LABELS.values()),
         comparison=comparison,
         pair_orders=description.pair_orders,
         scatter_plot=scatter_plot(predicted[tested], mos[tested]),
-        split_plot=split_plot(held_out.metrics),
         search_plots=search_plots(evaluation.search),
         n_tested=f"{len(tested):,d}",
         images_found=bool(pictures),
@@ -181,7 +176,7 @@ def _facts(evaluation: Evaluation, n_parameters: int, description: RegressorDesc
         f"{intervals.n_resamples:,d} samples, seed {intervals.seed}"
         if intervals
         else "",
-        "prediction intervals": conformal.in_words() if conformal else "",
+        "prediction intervals": description.score_interval(0.9).in_words() if conformal and conformal.coverage else "",
         "observers": observers.in_words() if observers else "",
     }
 
@@ -198,23 +193,6 @@ def scatter_plot(predicted: np.ndarray, mos: np.ndarray) -> str:
     axes.set_aspect("equal")
     axes.set_xlabel("predicted")
     axes.set_ylabel("opinion")
-    return _svg(figure)
-
-
-def split_plot(splits: Sequence[Metrics]) -> str:
-    """The correlations on the test part of every split, and their medians."""
-    figure = Figure(figsize=SIZE, layout="constrained")
-    axes: Axes = figure.subplots()
-    correlations = ("srcc", "plcc_raw", "plcc", "krcc")
-    for position, name in enumerate(correlations):
-        values = np.array([getattr(metrics, name) for metrics in splits])
-        jitter = np.linspace(-0.16, 0.16, len(values)) if len(values) > 1 else np.zeros(1)
-        axes.scatter(position + jitter, values, s=26, color=ACCENT, alpha=0.7, linewidths=0)
-        axes.hlines(np.median(values), position - 0.28, position + 0.28, color=WARM, linewidth=2)
-    axes.set_xticks(range(len(correlations)), [LABELS[name] for name in correlations])
-    axes.set_xlim(-0.5, len(correlations) - 0.5)
-    axes.grid(axis="y", color=GRID_LINES)
-    axes.set_axisbelow(True)
     return _svg(figure)
 
 
