@@ -27,7 +27,6 @@ from learning.regression.model.description import (
     BootstrapIntervals,
     RegressorDescription,
     Results,
-    image_digest,
     read_description,
 )
 from learning.regression.model.files import save_regressor
@@ -45,9 +44,9 @@ PACKAGES = ("numpy", "scikit-learn", "skops")
 
 def train_regressor(options: RegressorOptions) -> None:
     """Evaluates and fits a regressor as the options say, and writes it, its description and its report."""
-    output, held_out_path = options.output, held_out_file(options.output)
+    output, held_out_path, report = options.output, held_out_file(options.output), options.output.with_suffix(".html")
     written = [output, weights_file(output), description_file(output), held_out_path]
-    written += [] if options.no_report else [options.report]
+    written += [] if options.no_report else [report]
     check_files(written, options)
     data = read_data(options)
     scores, n_raters = data.scores, number_of_raters(data.scores, options)
@@ -78,7 +77,7 @@ def train_regressor(options: RegressorOptions) -> None:
         hyperparameters=evaluation.search.best, validation_srcc=float(evaluation.search.median.max()),
         choice=options.choice, intervals=intervals, observers=observers, prediction_intervals=conformal,
         **{choice: Results(tuple(tests.metrics)) for choice, tests in evaluation.tests.items()},
-        fit_images=" ".join(sorted({image_digest(one) for one in data.file_digests if one})),
+        fit_images=" ".join(sorted({one[:16] for one in data.file_digests if one})),
         longer_sides=(min(sides), int(np.median(sides)), max(sides)) if sides else None,
         opinions=opinions, pair_orders=pair_orders(evaluation.calibrated, opinions.scale),
     )  # fmt: skip
@@ -95,7 +94,7 @@ def train_regressor(options: RegressorOptions) -> None:
     write_held_out(held_out_path, held_out)
     save_regressor(output, evaluation.model, description, held_out_path)
     if not options.no_report:
-        write_report(options.report, scores, evaluation, held_out, description, pictures, rows)
+        write_report(report, scores, evaluation, held_out, description, pictures, rows)
     log.info(f"\nwritten    {', '.join(map(str, written))}")
 
 
@@ -135,9 +134,6 @@ def print_evaluation(evaluation: Evaluation) -> None:
     log.info(
         f"search     {search.srcc.size:,d} fits; best median validation SRCC {search.median.max():.4f}: {search.best}"
     )
-    n_unconverged = int(search.unconverged.sum())
-    if n_unconverged:
-        log.warning(f"{n_unconverged:,d} ElasticNet fits did not converge and were judged as they were")
     for choice, held_out in evaluation.tests.items():
         log.info(f"\ntest, {CHOICES[choice]}")
         log.info("           median    25 %    75 %   lowest  highest")

@@ -64,11 +64,9 @@ def fit_mapping(predicted: np.ndarray, mos: np.ndarray, n_parameters: int = 4) -
     # Fitted on standardised predictions, so that the tolerances mean the same for every scale.
     centre, spread = predicted.mean(), predicted.std()
     z = (predicted - centre) / spread
-    start: tuple[float, ...]
-    if n_parameters == 4:
-        kind, start = "logistic", (mos.max(), mos.min(), 0.0, 0.5)
-    else:
-        kind, start = "logistic5", (np.ptp(mos) / 2, 2.0, 0.0, fit_line(z, mos).parameters[1] / 2, mos.mean())
+    kind, start = "logistic", [mos.max(), mos.min(), 0.0, 0.5]
+    if n_parameters == 5:
+        kind, start = "logistic5", [np.ptp(mos) / 2, 2.0, 0.0, fit_line(z, mos).parameters[1] / 2, mos.mean()]
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         # A step that overflows is not taken, and the status says where the fit ended without a result.
         warnings.simplefilter("ignore", RuntimeWarning)

@@ -55,11 +55,6 @@ class Evaluation:
     tests: Mapping[str, HeldOut]
     model: LinearModel
 
-    @property
-    def choice(self) -> str:
-        """The choice that is reported first, one of CHOICES."""
-        return next(iter(self.tests))
-
     @functools.cached_property
     def calibration(self) -> OpinionMapping:
         """The curve that maps the regressor's predictions to the opinions' scale and keeps their order.

@@ -83,7 +83,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class BootstrapIntervals:
-    """Intervals of the metrics of all held-out predictions, from ``n_resamples`` resamples of the groups."""
+    """Intervals of metrics of all held-out predictions, from ``n_resamples`` resamples of the groups."""
 
     metrics: Mapping[str, Interval]
     n_resamples: int
@@ -146,10 +146,10 @@ class RegressorDescription(ScoringDescription):
 
     The opinions lie in ``score_range``. ``scores`` names their table, and ``inversion`` says how scores in which lower
     is better were inverted. ``choice`` is the choice of hyper-parameters (``shared`` or ``nested``) that is reported
-    first, and the one of the ``intervals``. ``fit_images`` are the ``image_digest`` of all images of the fit whose
-    files are known, separated by blanks. ``longer_sides`` are the smallest, median and largest one of the photographs
-    with opinions, in pixels. ``pair_orders`` are by increasing difference. A field is empty or None where there is
-    nothing to record, or where an earlier version of this program did not record it.
+    first, and the one of the ``intervals``. ``fit_images`` are the first 16 digits of the SHA-256 of each file of the
+    fit, where it is known, separated by blanks. ``longer_sides`` are the smallest, median and largest one of the
+    photographs with opinions, in pixels. ``pair_orders`` are by increasing difference. A field is empty or None where
+    there is nothing to record, or where an earlier version of this program did not record it.
     """
 
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -170,6 +170,10 @@ class RegressorDescription(ScoringDescription):
     longer_sides: tuple[int, int, int] | None = None
     opinions: Opinions | None = None
     pair_orders: tuple[PairOrder, ...] = ()
+
+    def was_fitted_on(self, sha256: str | None) -> bool:
+        """Whether the file of this SHA-256 is known to be an image of the fit."""
+        return sha256 is not None and sha256[:16] in self.fit_images
 
     def remarks_on_sizes(self, sides: Iterable[tuple[str, int | None]], max_side: int | None) -> list[str]:
         """Sentences where images are scored at other sizes than those of the fit; none where it records no sizes.
@@ -230,11 +234,6 @@ class RegressorDescription(ScoringDescription):
                 "nested": {"splits": nested.get("figures_per_split", [])} if nested else None,
             }
         return read_dataclass(cls, content)
-
-
-def image_digest(sha256: str) -> str:
-    """The part of the SHA-256 of an image's file by which the description knows the image."""
-    return sha256[:16]
 
 
 def read_description(path: Path, held_out: Path | None = None) -> RegressorDescription:

@@ -16,7 +16,7 @@ from common import log
 from datasets.images.lists import ImageListing, ListedImage, match_names
 from datasets.opinions.scores import OpinionScores, read_scores
 from learning.regression.evaluate.metrics import metrics_of
-from learning.regression.model.description import LABELS, METRICS, RegressorDescription, image_digest
+from learning.regression.model.description import LABELS, METRICS, RegressorDescription
 from learning.regression.model.meaning import ScoreInterval
 from networks.errors import UserError
 from networks.regressor import sha256_of
@@ -47,7 +47,7 @@ class Labels:
             + (f". {inversion}" if inversion else "")
         )
         print_agreement(predicted, mos, description, interval)
-        new = ~images_of_the_fit([self.images[row] for row in rows], description)
+        new = _new_images([self.images[row] for row in rows], description)
         if new.all():
             return
         log.warning(
@@ -72,13 +72,13 @@ def read_labels(path: Path, lower_is_better: bool, listing: ImageListing) -> Lab
     return Labels(table.rows(rows), [images[matched[table.images[row]]] for row in rows], len(table))
 
 
-def images_of_the_fit(images: Sequence[ListedImage], description: RegressorDescription) -> np.ndarray:
-    """(n,) whether the regressor was fitted on each image, by the content of its file; False without a record."""
-    known, found = set(description.fit_images.split()), np.zeros(len(images), bool)
-    for row, image in enumerate(images if known else ()):
+def _new_images(images: Sequence[ListedImage], description: RegressorDescription) -> np.ndarray:
+    """(n,) whether each image is not known, by the content of its file, to be one of the fit."""
+    new = np.ones(len(images), bool)
+    for row, image in enumerate(images if description.fit_images else ()):
         with contextlib.suppress(OSError):  # the file is gone, and its features are kept
-            found[row] = image_digest(sha256_of(Path(image.path))) in known
-    return found
+            new[row] = not description.was_fitted_on(sha256_of(Path(image.path)))
+    return new
 
 
 def print_agreement(

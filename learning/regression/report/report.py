@@ -100,7 +100,7 @@ def write_report(
         f"{scores.inversion} Every metric is of images that the regressor had not seen.",
         srcc=held_out.median("srcc"),
         interval=description.intervals.metrics["srcc"] if description.intervals else None,
-        choice=CHOICES[evaluation.choice],
+        choice=CHOICES[description.choice],
         cards=_cards(held_out, description),
         columns=list(LABELS.values()),
         comparison=comparison,
@@ -128,8 +128,8 @@ def _cards(held_out: HeldOut, description: RegressorDescription) -> list[tuple[s
     for metric in ("srcc", "plcc", "krcc", "rmse"):
         _, lower, median, upper, _ = held_out.quartiles(metric)
         lines = []
-        if description.intervals:
-            interval = description.intervals.metrics[metric]
+        interval = description.intervals and description.intervals.metrics.get(metric)
+        if interval:
             lines.append(f"95 % interval {_digits(metric, interval.low)} to {_digits(metric, interval.high)}")
         if len(held_out.metrics) > 1:
             lines.append(f"middle half of the splits {_digits(metric, lower)} to {_digits(metric, upper)}")
