@@ -121,13 +121,10 @@ def metrics_of_resamples(predicted: np.ndarray, mapped: np.ndarray, mos: np.ndar
     """
     totals = counts.sum(axis=1)
     squares = (counts * (mapped - mos) ** 2).sum(axis=1)
-    values = {
-        "srcc": srcc_of_resamples(predicted, mos, counts),
-        "plcc_raw": plcc_of_resamples(predicted, mos, counts),
-        "plcc": plcc_of_resamples(mapped, mos, counts),
-        "rmse": np.sqrt(np.divide(squares, totals, out=np.full(len(counts), np.nan), where=totals >= 2)),
-    }
-    return np.stack([values[metric] for metric in RESAMPLED], axis=1)
+    srcc = srcc_of_resamples(predicted, mos, counts)
+    plcc_raw, plcc = (plcc_of_resamples(values, mos, counts) for values in (predicted, mapped))
+    rmse = np.sqrt(np.divide(squares, totals, out=np.full(len(counts), np.nan), where=totals >= 2))
+    return np.stack([srcc, plcc_raw, plcc, rmse], axis=1)
 
 
 def srcc_of_resamples(predicted: np.ndarray, mos: np.ndarray, counts: np.ndarray) -> np.ndarray:

@@ -27,7 +27,7 @@ from learning.regression.evaluate.bootstrap import (
     without_bias,
 )
 from learning.regression.evaluate.held_out import HeldOut, held_out_file, read_held_out
-from learning.regression.evaluate.metrics import plcc, srcc
+from learning.regression.evaluate.metrics import srcc
 from learning.regression.model.description import Interval, read_description
 from networks.errors import UserError
 from networks.regressor import description_file
@@ -176,12 +176,9 @@ def pitman_morgan(first: np.ndarray, second: np.ndarray) -> float:
     Morgan, ibid.). The usual F-test assumes independent residuals. Residuals of two models on the same images are not
     independent (Zhu et al., IEEE Signal Process. Mag. 35(4), 2018).
     """
-    correlation = float(plcc(first + second, first - second))
-    degrees = len(first) - 2
-    if abs(correlation) >= 1:
-        return 0.0
-    t = correlation * np.sqrt(degrees / (1 - correlation**2))
-    return float(2 * stats.t.sf(abs(t), degrees))
+    if np.ptp(first - second) == 0:
+        return 1.0
+    return float(stats.pearsonr(first + second, first - second).pvalue)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -7,12 +7,13 @@ computed, or if all their features are: the same pixels in two files give the sa
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+from sklearn.cluster import DBSCAN
+from sklearn.preprocessing import StandardScaler
 
 from common import log
 from datasets.features.reading import FeatureFiles
@@ -21,8 +22,6 @@ from datasets.opinions.scores import OpinionScores, identical_across, read_score
 from networks.errors import UserError
 from networks.names import CONTENT_AWARE, GIVEN, max_side_of
 from options.regressor import RegressorOptions
-
-ROWS_AT_ONCE = 1024
 
 FEWEST_FEATURES = 16
 """With fewer features, equal ones do not prove equal images."""
@@ -170,19 +169,10 @@ def similar_images(features: np.ndarray, similarity: float) -> list[str | None]:
     Two images are similar if the cosine of their standardised ``features`` (n, p) is at least ``similarity``. Sets with
     a common image are one.
     """
-    deviations = features.std(axis=0)
-    rows = (features - features.mean(axis=0)) / np.where(deviations > 0, deviations, 1)
-    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.finfo(np.float32).tiny)
-    ones, others = [], []
-    for start in range(0, len(rows), ROWS_AT_ONCE):
-        one, other = np.nonzero(rows[start : start + ROWS_AT_ONCE] @ rows.T >= similarity)
-        ones.append(start + one)
-        others.append(other)
-    pairs = np.concatenate(ones), np.concatenate(others)
-    graph = coo_array((np.ones(len(pairs[0]), bool), pairs), shape=(len(rows), len(rows)))
-    numbers = connected_components(graph, directed=False)[1]
-    alone = np.bincount(numbers)[numbers] == 1
-    return [None if one else str(number) for one, number in zip(alone, numbers, strict=True)]
+    standardised = StandardScaler().fit_transform(features)
+    numbers = DBSCAN(max(1 - similarity, 1e-6), min_samples=1, metric="cosine").fit_predict(standardised).tolist()
+    sizes = Counter(numbers)
+    return [str(number) if number >= 0 and sizes[number] > 1 else None for number in numbers]
 
 
 def _grouped_by_content(scores: OpinionScores, digests: Digests, which: str) -> OpinionScores:

@@ -10,7 +10,6 @@ training groups is taken as the validation part.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -86,21 +85,18 @@ def make_splits(data: LabelledFeatures, options: RegressorOptions) -> tuple[list
 
 def _warn_of_identical_parts(data: LabelledFeatures, splits: Sequence[Split]) -> None:
     """Warns where an image of one part of a split is identical to an image of another part."""
-    n_splits = Counter[tuple[int, int]]()  # of a pair of images
-    for split in splits:
-        pairs = {
-            (min(pair), max(pair))
-            for of_kind in data.digests
-            for first, second in combinations(split.parts().values(), 2)
-            for pair in identical_across(of_kind, first, second)
-        }
-        n_splits.update(pairs)
-    if n_splits:
-        one, other = min(n_splits, key=lambda pair: (-n_splits[pair], pair))
+    pairs = {
+        (min(pair), max(pair))
+        for split in splits
+        for first, second in combinations(split.parts().values(), 2)
+        for of_kind in data.digests
+        for pair in identical_across(of_kind, first, second)
+    }
+    if pairs:
+        one, other = min(pairs)
         log.warning(
-            f"{len(n_splits):,d} pairs of identical images are on both sides of a split: {data.images[one]} and "
-            f"{data.images[other]} in {n_splits[one, other]} of {len(splits)} splits; --group_identical keeps them "
-            "together"
+            f"{len(pairs):,d} pairs of identical images are on both sides of a split: {data.images[one]} and "
+            f"{data.images[other]} among them; --group_identical keeps them together"
         )
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from learning.regression.model.meaning import Opinions, PairOrder, ScoreInterval, order_in_words
 from networks.errors import UserError
 from networks.regressor import FORMER_FORMAT, ScoringDescription, load_description
@@ -107,14 +109,6 @@ class PredictionIntervals:
         if len(self.levels) != len(self.half_widths):
             raise ValueError(f"{len(self.levels)} levels and {len(self.half_widths)} half-widths")
 
-    def half_width(self, level: float) -> float:
-        """Half-width at ``level``, or at the next higher one that is recorded; UserError where there is none."""
-        for recorded, half_width in zip(self.levels, self.half_widths, strict=True):
-            if recorded >= level - 1e-9:
-                return half_width
-        highest = self.levels[-1] if self.levels else "none"
-        raise UserError(f"no prediction interval at level {level:g}: the highest level recorded is {highest}")
-
 
 @dataclass(frozen=True)
 class ObserverSpread:
@@ -204,8 +198,8 @@ class RegressorDescription(ScoringDescription):
         return self.nested if self.choice == "nested" and self.nested else self.shared
 
     def score_interval(self, level: float) -> ScoreInterval:
-        """The prediction interval at ``level`` (0.9: nine of ten opinions lie inside it); UserError without a record
-        of it.
+        """The prediction interval at ``level`` (0.9: nine of ten opinions lie inside it), or at the next higher one
+        that is recorded; UserError where there is none.
         """
         intervals = self.prediction_intervals
         if intervals is None:
@@ -213,8 +207,12 @@ class RegressorDescription(ScoringDescription):
                 "the regressor records no prediction intervals: an earlier version fitted it; fit it again with "
                 "train_regressor.py"
             )
+        row = int(np.searchsorted(intervals.levels, level - 1e-9))
+        if row == len(intervals.levels):
+            highest = intervals.levels[-1] if intervals.levels else "none"
+            raise UserError(f"no prediction interval at level {level:g}: the highest level recorded is {highest}")
         scale = self.opinions.scale if self.opinions else self.score_range
-        return ScoreInterval(level, intervals.half_width(level), intervals.coverage, scale)
+        return ScoreInterval(level, intervals.half_widths[row], intervals.coverage, scale)
 
     def meaning(self, interval: ScoreInterval | None = None) -> list[str]:
         """Sentences on a score: its place among the opinions, its interval, the order of two photographs."""

@@ -42,20 +42,20 @@ class Labels:
             raise UserError(f"{len(rows)} of {len(self.images)} labelled images could be scored; 2 are needed")
         predicted = np.array([scores[self.images[row].name] for row in rows])
         mos, inversion = self.opinions.mos[rows], self.opinions.inversion
-        log.info(
-            f"\nagainst the opinions on {len(rows):,d} of {self.n_rows:,d} labelled images"
-            + (f". {inversion}" if inversion else "")
-        )
-        print_agreement(predicted, mos, description, interval)
-        new = _new_images([self.images[row] for row in rows], description)
+        which = f"{len(rows):,d} of {self.n_rows:,d} labelled images" + (f". {inversion}" if inversion else "")
+        print_agreement(which, predicted, mos, description, interval)
+        new = np.ones(len(rows), bool)
+        for position, row in enumerate(rows if description.fit_images else ()):
+            with contextlib.suppress(OSError):  # the file is gone, and its features are kept
+                new[position] = not description.was_fitted_on(sha256_of(Path(self.images[row].path)))
         if new.all():
             return
         log.warning(
             f"{len(new) - new.sum():,d} of {len(new):,d} labelled images were part of the fit, so they do not test it"
         )
         if new.sum() >= 2:
-            log.info(f"\nagainst the opinions on the {new.sum():,d} labelled images that were not part of the fit")
-            print_agreement(predicted[new], mos[new], description, interval)
+            which = f"the {new.sum():,d} labelled images that were not part of the fit"
+            print_agreement(which, predicted[new], mos[new], description, interval)
 
 
 def read_labels(path: Path, lower_is_better: bool, listing: ImageListing) -> Labels:
@@ -68,23 +68,19 @@ def read_labels(path: Path, lower_is_better: bool, listing: ImageListing) -> Lab
             f"{len(matched)} images of --labels {path} are among those of --input, and 2 are needed; the table lists "
             f"{table.images[0]}, and the input includes {next(iter(images))}"
         )
-    rows = [row for row, image in enumerate(table.images) if image in matched]
-    return Labels(table.rows(rows), [images[matched[table.images[row]]] for row in rows], len(table))
-
-
-def _new_images(images: Sequence[ListedImage], description: RegressorDescription) -> np.ndarray:
-    """(n,) whether each image is not known, by the content of its file, to be one of the fit."""
-    new = np.ones(len(images), bool)
-    for row, image in enumerate(images if description.fit_images else ()):
-        with contextlib.suppress(OSError):  # the file is gone, and its features are kept
-            new[row] = not description.was_fitted_on(sha256_of(Path(image.path)))
-    return new
+    opinions = table.rows([row for row, image in enumerate(table.images) if image in matched])
+    return Labels(opinions, [images[matched[image]] for image in opinions.images], len(table))
 
 
 def print_agreement(
-    predicted: np.ndarray, mos: np.ndarray, description: RegressorDescription, interval: ScoreInterval | None
+    which: str,
+    predicted: np.ndarray,
+    mos: np.ndarray,
+    description: RegressorDescription,
+    interval: ScoreInterval | None,
 ) -> None:
     """Prints the metrics of (n,) scores against (n,) opinions, and the share of opinions in their intervals."""
+    log.info(f"\nagainst the opinions on {which}")
     metrics = metrics_of(predicted, mos)
     log.info("  ".join(f"{LABELS[name]} {getattr(metrics, name):.4f}" for name in METRICS))
     if metrics.mapping == "linear":

@@ -138,12 +138,12 @@ def check_outputs(options: PredictionOptions, listing: ImageListing) -> None:
         from learning.regression.model.quality_maps import map_file
 
         check_outside("--map", options.map, options.input)
-        read = {Path(image.path).resolve() for image in listing.images}
-        for picture in (map_file(options.map, image.name) for image in listing.images):
-            if picture.resolve() in read:
-                raise UserError(
-                    f"--map {options.map}: the map {picture} would replace an image that is scored; name another"
-                )
+        maps = {map_file(options.map, image.name).resolve() for image in listing.images}
+        replaced = maps & {Path(image.path).resolve() for image in listing.images}
+        if replaced:
+            raise UserError(
+                f"--map {options.map}: the map {min(replaced)} would replace an image that is scored; name another"
+            )
         check_writable(options.map)
     if options.features and options.features.is_file():
         raise UserError(f"--features {options.features} is a file; a folder is needed here")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -79,15 +79,12 @@ def write_report(
     even_steps = np.unique(np.linspace(0, len(ranking) - 1, N_PICTURES).round().astype(int))
     by_error = tested[np.argsort(-np.abs(predicted[tested] - mos[tested]), kind="stable")]
 
-    def with_thumbnails(rows: np.ndarray) -> list[Picture]:
-        found: list[Picture] = []
+    def with_thumbnails(rows: np.ndarray) -> Iterator[Picture]:
         for row in rows:
             picture = None
-            with contextlib.suppress(UserError):
-                if scores.images[row] in pictures:
-                    picture = thumbnail(Image.fromarray(read_image(pictures[scores.images[row]])))
-            found.append((scores.images[row], predicted[row], mos[row], picture))
-        return found
+            with contextlib.suppress(UserError, KeyError):
+                picture = thumbnail(Image.fromarray(read_image(pictures[scores.images[row]])))
+            yield scores.images[row], predicted[row], mos[row], picture
 
     # The table's name with its folder: most are called alike.
     source = "/".join(part for part in Path(scores.source).parts[-2:] if part != Path(scores.source).anchor)
