@@ -135,9 +135,7 @@ class RegressorOptions:
     @property
     def labels_folder(self) -> Path:
         """Folder of the table of scores."""
-        folder = self.scores.parent if self.scores else self.root
-        assert folder is not None, "--database needs --root, and one of --scores and --database is required"
-        return folder
+        return self.scores.parent if self.scores else self.root or Path()
 
 
 parse_regressor_options = partial(parse, RegressorOptions, "train_regressor.py")

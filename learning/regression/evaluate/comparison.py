@@ -58,10 +58,7 @@ class PairResult:
 
 
 def compare_regressors(options: CompareOptions) -> None:
-    """Reads the regressors that the options name, tests every pair, and prints the results.
-
-    These are tables of the regressors, of the tests of every pair, and of their signs.
-    """
+    """Reads the regressors that the options name, tests every pair, and prints tables of both and of the signs."""
     regressors = read_regressors(options.regressors, options.logistic)
     pairs = compared_pairs(regressors, options.n_bootstrap, options.seed)
     held_out = regressors[0].held_out

@@ -59,11 +59,8 @@ def train_and_test_across(options: AcrossOptions) -> None:
         cells = [[name, *(f"{value:.4f}" for value in row)] for name, row in zip(names, values, strict=True)]
         print_table(options.table, ["", *names], cells)
     if options.output is not None:
-        rows = (
-            (train, test, *(f"{value:.6f}" for value in matrix[:, row, column]))
-            for row, train in enumerate(names)
-            for column, test in enumerate(names)
-        )
+        texts = np.char.mod("%.6f", matrix)
+        rows = ((names[a], names[b], *texts[:, a, b]) for a, b in np.ndindex(texts.shape[1:]))
         write_csv(options.output, ("train", "test", "srcc", "plcc"), rows)
         log.info(f"\nwritten    {options.output}")
 

@@ -7,7 +7,7 @@ definitions. P differs in the choice of pairs, see ``preference_consistency``.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import astuple, dataclass, fields
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ import numpy as np
 from common import log
 from common.atomic_files import check_not_read, check_target
 from common.progress_bar import ProgressBar
+from common.tables import TABLE_FORMS, print_table
 from datasets.distortions import DISTORTIONS, N_LEVELS, distort
 from datasets.images import read_image
 from datasets.images.lists import list_images
@@ -84,7 +85,15 @@ def run_dlp_tests(options: DlpOptions) -> int:
         raise UserError(f"no photograph could be read in {' '.join(options.input)}")
     undistorted, distorted, unchanged = map(np.array, zip(*scored, strict=True))
     results = dlp_results(undistorted, distorted, unchanged)
-    print_results(results, len(scored))
+    log.info(f"\n{len(scored):,d} photographs, {results[0].n_distorted:,d} distorted versions\n")
+    tests = [
+        [one.kind, *("-" if value is None else f"{value:.4f}" for value in (one.d, one.l, one.p))] for one in results
+    ]
+    print_table(TABLE_FORMS[0], ["kind", "D", "L", "P"], tests)
+    log.info(
+        "\nD: share told apart from the photographs by the best threshold (chance: 0.5). L: rank correlation with the "
+        "levels. P: pairs in the right order. A dash: the levels of this kind have no order of quality."
+    )
     if options.output is not None:
         rows = [[f"{value:.6f}" if isinstance(value, float) else value for value in astuple(one)] for one in results]
         write_csv(options.output, [field.name for field in fields(DlpResult)], rows)
@@ -185,17 +194,3 @@ def preference_consistency(scores: np.ndarray, unchanged: np.ndarray) -> tuple[i
             n_concordant += int(np.searchsorted(worse, scores[:, milder]).sum())
             n_pairs += len(scores) * len(worse)
     return n_concordant, n_pairs
-
-
-def print_results(results: Sequence[DlpResult], n_photographs: int) -> None:
-    """The table, its first row over all kinds."""
-    log.info(f"\n{n_photographs:,d} photographs, {results[0].n_distorted:,d} distorted versions")
-    log.info("\n     D       L       P   kind")
-    for one in results:
-        values = ("-" if value is None else f"{value:.4f}" for value in (one.d, one.l, one.p))
-        log.info(" ".join(f"{value:>7}" for value in values) + f"   {one.kind}")
-    log.info(
-        "\nD: share told apart from the photographs by the best threshold (chance: 0.5). L: rank correlation with the "
-        "levels. P: pairs in the right order."
-    )
-    log.info("A dash: the levels of this kind have no order of quality.")

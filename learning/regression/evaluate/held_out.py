@@ -77,10 +77,7 @@ class HeldOut:
         Each split's predictions are mapped by its own logistic, as for PLCC and RMSE, since the scale of the
         predictions depends on the split's penalty.
         """
-        mapped = np.full(self.predictions.shape, np.nan)
-        for row, (rows, predicted, _), mapping in zip(mapped, self.parts(), self.mappings, strict=True):
-            row[rows] = mapping(predicted)
-        return mapped
+        return np.stack([mapping(split) for mapping, split in zip(self.mappings, self.predictions, strict=True)])
 
     @cached_property
     def mapped(self) -> np.ndarray:

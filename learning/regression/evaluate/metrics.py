@@ -72,12 +72,10 @@ def fit_mapping(predicted: np.ndarray, mos: np.ndarray, n_parameters: int = 4) -
         warnings.simplefilter("ignore", RuntimeWarning)
         found, status = leastsq(lambda b: OpinionMapping(kind, tuple(b))(z) - mos, start, maxfev=5000)
         # The same curve as a function of the predictions.
-        if kind == "logistic":
-            b1, b2, b3, b4 = found
-            parameters = [b1, b2, centre + spread * b3, spread * b4]
-        else:
-            b1, b2, b3, b4, b5 = found
-            parameters = [b1, b2 / spread, centre + spread * b3, b4 / spread, b5 - b4 * centre / spread]
+        b1, b2, b3, b4, *b5 = found
+        parameters = [b1, b2, centre + spread * b3, spread * b4]
+        if kind == "logistic5":
+            parameters = [b1, b2 / spread, centre + spread * b3, b4 / spread, b5[0] - b4 * centre / spread]
     if status not in CONVERGED or not np.isfinite(parameters).all():
         return fit_line(predicted, mos)
     return OpinionMapping(kind, tuple(float(value) for value in parameters))

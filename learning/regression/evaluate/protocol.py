@@ -124,8 +124,8 @@ def prediction_intervals(calibrated: HeldOut) -> PredictionIntervals:
     """
     tested = calibrated.tested
     errors = np.abs(np.nanmedian(calibrated.predictions[:, tested], axis=0) - calibrated.mos[tested])
-    widths = {level: conformal_half_width(errors, level) for level in INTERVAL_LEVELS}
-    recorded = {level: width for level, width in widths.items() if width is not None}
+    widths = ((level, conformal_half_width(errors, level)) for level in INTERVAL_LEVELS)
+    recorded = {level: width for level, width in widths if width is not None}
     covered: list[np.ndarray] = []
     for rows, predicted, mos in calibrated.parts():
         half_width = conformal_half_width(errors[~np.isin(tested, rows)], 0.9)

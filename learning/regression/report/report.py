@@ -47,12 +47,9 @@ def find_pictures(images: Sequence[str], beside: Path, folder: Path | None) -> d
 
     Looked for under the name as it is, ``beside`` the table, and anywhere in ``folder``.
     """
-    found = {}
-    for image in images:
-        for path in (Path(image), beside / image):
-            if os.path.isfile(path):  # noqa: PTH113  (does not mind names that are too long for the disk)
-                found[image] = path
-                break
+    # os.path does not mind names that are too long for the disk. The last path of an image counts.
+    paths = ((image, path) for image in images for path in (beside / image, Path(image)))
+    found = {image: path for image, path in paths if os.path.isfile(path)}  # noqa: PTH113
     missing = [image for image in images if image not in found]
     if missing and folder is not None:
         names = {path.relative_to(folder).as_posix(): path for path in find_images(folder)}
