@@ -78,10 +78,10 @@ def write_report(
 
     def with_thumbnails(rows: np.ndarray) -> Iterator[Picture]:
         for row in rows:
-            picture = None
-            with contextlib.suppress(UserError, KeyError):
-                picture = thumbnail(Image.fromarray(read_image(pictures[scores.images[row]])))
-            yield scores.images[row], predicted[row], mos[row], picture
+            name, picture = scores.images[row], None
+            with contextlib.suppress(UserError):
+                picture = thumbnail(Image.fromarray(read_image(pictures[name]))) if name in pictures else None
+            yield name, predicted[row], mos[row], picture
 
     # The table's name with its folder: most are called alike.
     source = "/".join(part for part in Path(scores.source).parts[-2:] if part != Path(scores.source).anchor)
