@@ -132,9 +132,6 @@ def default_search(n_images: int, n_features: int, n_splits: int = 10) -> Iterat
             "",
             f"{predicted / times[-1]:.2f}",
         )
-    yield Row(
-        "  unconverged fits", f"{int(evaluation.search.unconverged.sum())} of {evaluation.search.srcc.size}", aim="0"
-    )
     yield Row("  choice", str(evaluation.search.best))
     yield Row(f"  the {2 * n_splits + 1} fits after it", f"{(seconds - times[-1]) / 60:.1f} min")
     yield Row("  peak memory", f"{peak_of_all_processes():.1f} GB")

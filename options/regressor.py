@@ -103,18 +103,16 @@ class RegressorOptions:
     memory: float = option(Computed("half of all", lambda given: memory() / 2**31), "GB the search may use", above=0)
 
     def __post_init__(self) -> None:
-        if self.scores is None and self.database is None:
-            raise UserError("one of the arguments --scores --database is required")
-        if self.scores is not None and self.database is not None:
-            raise UserError("argument --database: not allowed with argument --scores")
-        if self.database and not self.root:
-            raise UserError(f"--database {self.database} needs --root, the folder where it was unpacked")
+        if (self.scores is None) == (self.database is None):
+            raise UserError("give one of --scores and --database")
+        if (self.database is None) != (self.root is None):
+            raise UserError(
+                f"--database {self.database}, --root {self.root}: give both or neither; --root is its unpacked folder"
+            )
         if self.splits_file and (self.n_splits, self.shares) != (N_SPLITS, SHARES):
             raise UserError(
                 f"--splits {self.splits_file} names the splits; --n_splits and --shares are for random ones"
             )
-        if self.root and not self.database:
-            raise UserError("--root goes with --database")
         if self.lower_is_better and self.database:
             raise UserError("--lower_is_better is for --scores; for a database it is known")
         if len(self.shares) != 3:
@@ -135,16 +133,9 @@ class RegressorOptions:
         return Path(self.splits) if self.splits not in (None, "official", "random") else None
 
     @property
-    def report(self) -> Path:
-        """Path of the report, beside the regressor."""
-        return self.output.with_suffix(".html")
-
-    @property
     def labels_folder(self) -> Path:
         """Folder of the table of scores."""
-        folder = self.scores.parent if self.scores else self.root
-        assert folder is not None, "--database needs --root, and one of --scores and --database is required"
-        return folder
+        return self.scores.parent if self.scores else self.root or Path()
 
 
 parse_regressor_options = partial(parse, RegressorOptions, "train_regressor.py")

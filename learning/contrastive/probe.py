@@ -80,8 +80,8 @@ class OpinionSet:
     def judge(self, features: np.ndarray) -> dict[str, float]:
         grid, features = Grid(estimators=("ridge",)), features.reshape(self.n_images, -1)
         # Without memory for further processes: a search starts none beside a training.
-        tested = run_protocol(features, self._mos, self._splits, grid, machine.n_cores(), memory=0).nested
-        return {"SRCC": tested.spread("srcc").median, "PLCC": tested.spread("plcc_raw").median}
+        tested = run_protocol(features, self._mos, self._splits, grid, machine.n_cores(), memory=0).tests["nested"]
+        return {"SRCC": tested.median("srcc"), "PLCC": tested.median("plcc_raw")}
 
 
 class DistortionSet:

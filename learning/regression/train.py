@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -28,7 +26,7 @@ from learning.regression.model.description import (
     METRICS,
     BootstrapIntervals,
     RegressorDescription,
-    image_digest,
+    Results,
     read_description,
 )
 from learning.regression.model.files import save_regressor
@@ -46,9 +44,9 @@ PACKAGES = ("numpy", "scikit-learn", "skops")
 
 def train_regressor(options: RegressorOptions) -> None:
     """Evaluates and fits a regressor as the options say, and writes it, its description and its report."""
-    output, held_out_path = options.output, held_out_file(options.output)
+    output, held_out_path, report = options.output, held_out_file(options.output), options.output.with_suffix(".html")
     written = [output, weights_file(output), description_file(output), held_out_path]
-    written += [] if options.no_report else [options.report]
+    written += [] if options.no_report else [report]
     check_files(written, options)
     data = read_data(options)
     scores, n_raters = data.scores, number_of_raters(data.scores, options)
@@ -64,23 +62,27 @@ def train_regressor(options: RegressorOptions) -> None:
         options.choice, options.logistic, ProgressBar,
     )  # fmt: skip
     print_evaluation(evaluation)
-    held_out = evaluation.reported.labelled(scores)
+    held_out = evaluation.tests[options.choice].labelled(scores)
     intervals = make_intervals(held_out, options)
     observers = None
     if scores.std is not None and n_raters is not None:
         observers = observer_spread(held_out, scores.std, n_raters)
         log.info(f"\nobservers  {observers.in_words()}")
-
-    description = replace(
-        describe(evaluation, scores, data.files.encoders, protocol),
-        opinions=opinions, pair_orders=pair_orders(evaluation.calibrated, opinions.scale),
-        note=options.note or "", intervals=intervals, observers=observers,
-        fit_images=" ".join(sorted({image_digest(one) for one in data.file_digests if one})),
+    conformal = prediction_intervals(evaluation.calibrated)
+    description = RegressorDescription(
+        kinds=tuple(data.files.kinds), encoders=data.files.encoders, calibration=evaluation.calibration,
+        score_range=(float(scores.mos.min()), float(scores.mos.max())), n_images=len(scores),
+        versions={name: version(name) for name in PACKAGES}, note=options.note or "",
+        scores=scores.source, inversion=scores.inversion, protocol=protocol,
+        hyperparameters=evaluation.search.best, validation_srcc=float(evaluation.search.median.max()),
+        choice=options.choice, intervals=intervals, observers=observers, prediction_intervals=conformal,
+        **{choice: Results(tuple(tests.metrics)) for choice, tests in evaluation.tests.items()},
+        fit_images=" ".join(sorted({one[:16] for one in data.file_digests if one})),
         longer_sides=(min(sides), int(np.median(sides)), max(sides)) if sides else None,
+        opinions=opinions, pair_orders=pair_orders(evaluation.calibrated, opinions.scale),
     )  # fmt: skip
-    conformal = description.prediction_intervals
-    if conformal is not None and conformal.coverage is not None:
-        log.info(f"intervals  {conformal.in_words()}")
+    if conformal.coverage is not None:
+        log.info(f"intervals  {description.score_interval(0.9).in_words()}")
     if description.pair_orders:
         log.info(f"order      {order_in_words(description.pair_orders)}")
 
@@ -92,7 +94,7 @@ def train_regressor(options: RegressorOptions) -> None:
     write_held_out(held_out_path, held_out)
     save_regressor(output, evaluation.model, description, held_out_path)
     if not options.no_report:
-        write_report(options.report, scores, evaluation, held_out, description, pictures, rows)
+        write_report(report, scores, evaluation, held_out, description, pictures, rows)
     log.info(f"\nwritten    {', '.join(map(str, written))}")
 
 
@@ -132,15 +134,12 @@ def print_evaluation(evaluation: Evaluation) -> None:
     log.info(
         f"search     {search.srcc.size:,d} fits; best median validation SRCC {search.median.max():.4f}: {search.best}"
     )
-    n_unconverged = int(search.unconverged.sum())
-    if n_unconverged:
-        log.warning(f"{n_unconverged:,d} ElasticNet fits did not converge and were judged as they were")
-    for choice, held_out in evaluation.by_choice.items():
+    for choice, held_out in evaluation.tests.items():
         log.info(f"\ntest, {CHOICES[choice]}")
         log.info("           median    25 %    75 %   lowest  highest")
         for metric in METRICS:
-            spread = held_out.spread(metric)
-            values = (spread.median, spread.lower_quartile, spread.upper_quartile, spread.lowest, spread.highest)
+            lowest, lower, median, upper, highest = held_out.quartiles(metric)
+            values = (median, lower, upper, lowest, highest)
             log.info(f"{LABELS[metric]:8} " + " ".join(f"{value:8.4f}" for value in values))
         n_lines = sum(metrics.mapping == "linear" for metrics in held_out.metrics)
         if n_lines:
@@ -151,16 +150,12 @@ def print_evaluation(evaluation: Evaluation) -> None:
 
 
 def make_intervals(held_out: HeldOut, options: RegressorOptions) -> BootstrapIntervals | None:
-    """Bootstrap intervals of the held-out predictions, printed with the time that they took."""
+    """Bootstrap intervals of the held-out predictions, printed."""
     if not options.n_bootstrap:
         return None
-    began = time.perf_counter()
     found = bootstrap_intervals(held_out, options.n_bootstrap, options.seed)
-    seconds = time.perf_counter() - began
     unit = "images" if held_out.groups is None else "groups"
-    log.info(
-        f"\n95 % intervals of these medians, {options.n_bootstrap:,d} bootstrap samples of the {unit} ({seconds:.0f} s)"
-    )
+    log.info(f"\n95 % intervals of these medians, {options.n_bootstrap:,d} bootstrap samples of the {unit}")
     for metric, interval in found.items():
         log.info(f"{LABELS[metric]:8} {interval.estimate:8.4f}   [{interval.low:.4f}, {interval.high:.4f}]")
     return BootstrapIntervals(found, options.n_bootstrap, options.seed)
@@ -185,22 +180,3 @@ def opinions_of(scores: OpinionScores, options: RegressorOptions) -> Opinions:
     if not scale[0] <= lowest <= highest <= scale[1]:
         raise UserError(f"--scale {low:g},{high:g} does not hold the opinions, which go from {lowest:g} to {highest:g}")
     return Opinions.of(scores.mos, scale)
-
-
-def describe(
-    evaluation: Evaluation, scores: OpinionScores, encoders: Mapping[str, str | None], protocol: str
-) -> RegressorDescription:
-    """The description of the regressor that ``evaluation`` fitted to ``scores``.
-
-    ``encoders`` maps each kind of features to the identity of its encoder, or to None where that is unknown.
-    ``protocol`` says how the images were split.
-    """
-    return RegressorDescription(
-        kinds=tuple(encoders), encoders=encoders, calibration=evaluation.calibration,
-        score_range=(float(scores.mos.min()), float(scores.mos.max())), n_images=len(scores),
-        versions={name: version(name) for name in PACKAGES},
-        scores=scores.source, inversion=scores.inversion, protocol=protocol,
-        hyperparameters=evaluation.search.best, validation_srcc=float(evaluation.search.median.max()),
-        choice=evaluation.choice, shared=evaluation.shared.summary(), nested=evaluation.nested.summary(),
-        prediction_intervals=prediction_intervals(evaluation.calibrated),
-    )  # fmt: skip

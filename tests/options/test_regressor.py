@@ -22,11 +22,11 @@ def test_a_grid_of_ones_own():
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "one of the arguments --scores --database is required"),
-        (["--scores", "s", "--database", "koniq"], "not allowed with"),
-        (["--database", "koniq"], "--database koniq needs --root"),
+        ([], "give one of --scores and --database"),
+        (["--scores", "s", "--database", "koniq"], "give one of --scores and --database"),
+        (["--database", "koniq"], "--database koniq, --root None: give both or neither"),
         (["--database", "imagenet", "--root", "."], "invalid choice: 'imagenet'"),
-        (["--scores", "s", "--root", "."], "--root goes with --database"),
+        (["--scores", "s", "--root", "."], "--database None, --root .: give both or neither"),
         (["--database", "csiq", "--root", ".", "--lower_is_better"], "for a database it is known"),
         (["--scores", "s", "--shares", "70,30"], "--shares takes three numbers over 0"),
         (

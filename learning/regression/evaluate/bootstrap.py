@@ -7,9 +7,10 @@ Statistician 69(4), 2015, section 3.3). The interval of RMSE, a scale, is a basi
 (Davison, Hinkley, Bootstrap Methods and their Application, 1997, section 5.2). Groups are resampled, not images: images
 of one group (a scene, a prompt) are not independent. The regressors and the curves of the test parts stay as they are.
 
-A resample is given by how often it contains each image: ``counts`` (samples, n). Ranks, concordant pairs and sums of
-squares are computed from these counts, for all samples together; the results are those of the repeated images. A
-correlation is 0 where one side is constant, and NaN where a sample has fewer than two images.
+A resample is given by how often it contains each image: ``counts`` (samples, n). Ranks and sums of squares are
+computed from these counts, for all samples together; the results are those of the repeated images. A correlation is 0
+where one side is constant, and NaN where a sample has fewer than two images. KRCC, whose pairs would take most of the
+time, has no interval.
 """
 
 from __future__ import annotations
@@ -22,20 +23,20 @@ from scipy import stats
 from common.names import N_RESAMPLES
 from learning.regression.evaluate.held_out import HeldOut
 from learning.regression.fit.splits import group_numbers
-from learning.regression.model.description import CONFIDENCE, METRICS, Interval
+from learning.regression.model.description import CONFIDENCE, Interval
+
+RESAMPLED = ("srcc", "plcc_raw", "plcc", "rmse")
+"""The metrics that have an interval."""
 
 RESAMPLES_AT_A_TIME = 256
 """Bootstrap samples whose metrics are computed together; memory grows with it."""
-
-_PAIR_ROWS = 1024
-"""Rows of the matrix of pairs that are computed at a time."""
 
 _CONSTANT = 1e-14
 """Deviations of this share of the largest value are rounding errors."""
 
 
 def bootstrap_intervals(held_out: HeldOut, n_resamples: int = N_RESAMPLES, seed: int = 0) -> dict[str, Interval]:
-    """The interval of the median over the splits, for each of METRICS.
+    """The interval of the median over the splits, for each of RESAMPLED.
 
     A resample keeps the splits, the predictions and the curves, and changes how often each image counts in the test
     parts. A test part with fewer than two images is left out of the median.
@@ -50,14 +51,11 @@ def bootstrap_intervals(held_out: HeldOut, n_resamples: int = N_RESAMPLES, seed:
     ]
     of_parts = np.concatenate(blocks, axis=1)  # (parts, samples, metrics)
     medians = np.nanmedian(of_parts[:, ~np.isnan(of_parts).all(axis=(0, 2))], axis=0)
-    intervals, n_groups = {}, n_tested_groups(held_out)
-    for metric, resampled in zip(METRICS, medians.T, strict=True):
-        estimate = float(np.median([getattr(of_split, metric) for of_split in held_out.metrics]))
-        if metric == "rmse":
-            intervals[metric] = interval_of_scale(estimate, resampled, n_groups)
-        else:
-            intervals[metric] = interval_of(estimate, resampled, n_groups, lowest=-1, highest=1)
-    return intervals
+    n_groups = n_tested_groups(held_out)
+    return {
+        metric: (interval_of_scale if metric == "rmse" else interval_of)(held_out.median(metric), resampled, n_groups)
+        for metric, resampled in zip(RESAMPLED, medians.T, strict=True)
+    }
 
 
 def resampled_counts(held_out: HeldOut, n_resamples: int, seed: int) -> Iterator[np.ndarray]:
@@ -78,16 +76,14 @@ def n_tested_groups(held_out: HeldOut) -> int:
     return max(2, len(tested) if held_out.groups is None else len(set(held_out.groups[tested])))
 
 
-def interval_of(
-    estimate: float, resampled: np.ndarray, n_groups: int, lowest: float = -np.inf, highest: float = np.inf
-) -> Interval:
+def interval_of(estimate: float, resampled: np.ndarray, n_groups: int, limit: float = 1) -> Interval:
     """The interval that holds the middle of the ``resampled`` values, moved so that their mean is the estimate.
 
     With very many groups, the middle is the share CONFIDENCE of the values; with few groups, it is a larger share. The
-    metric lies between ``lowest`` and ``highest``.
+    metric lies between -``limit`` and ``limit``.
     """
     ends = np.percentile(without_bias(estimate, resampled), _percents(n_groups))
-    low, high = np.clip(ends, lowest, highest).tolist()
+    low, high = np.clip(ends, -limit, limit).tolist()
     return Interval(float(estimate), low, high)
 
 
@@ -118,21 +114,17 @@ def _percents(n_groups: int) -> tuple[float, float]:
 
 
 def metrics_of_resamples(predicted: np.ndarray, mapped: np.ndarray, mos: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Each of METRICS on every sample: (samples, len(METRICS)); NaN where a sample has fewer than two images.
+    """Each of RESAMPLED on every sample: (samples, len(RESAMPLED)); NaN where a sample has fewer than two images.
 
     ``predicted``, ``mapped`` and ``mos`` are (n,): the predictions, the predictions after the curve that was fitted to
     the test part, and the opinions. Every sample keeps that curve.
     """
     totals = counts.sum(axis=1)
     squares = (counts * (mapped - mos) ** 2).sum(axis=1)
-    values = {
-        "srcc": srcc_of_resamples(predicted, mos, counts),
-        "krcc": krcc_of_resamples(predicted, mos, counts),
-        "plcc_raw": plcc_of_resamples(predicted, mos, counts),
-        "plcc": plcc_of_resamples(mapped, mos, counts),
-        "rmse": np.sqrt(np.divide(squares, totals, out=np.full(len(counts), np.nan), where=totals >= 2)),
-    }
-    return np.stack([values[metric] for metric in METRICS], axis=1)
+    srcc = srcc_of_resamples(predicted, mos, counts)
+    plcc_raw, plcc = (plcc_of_resamples(values, mos, counts) for values in (predicted, mapped))
+    rmse = np.sqrt(np.divide(squares, totals, out=np.full(len(counts), np.nan), where=totals >= 2))
+    return np.stack([srcc, plcc_raw, plcc, rmse], axis=1)
 
 
 def srcc_of_resamples(predicted: np.ndarray, mos: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -155,36 +147,9 @@ def plcc_of_resamples(a: np.ndarray, b: np.ndarray, counts: np.ndarray) -> np.nd
     return np.where(totals >= 2, correlations, np.nan)
 
 
-def krcc_of_resamples(predicted: np.ndarray, mos: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """(samples,) Kendall's tau-b of the repeated (n,) predictions and opinions.
-
-    Pairs are counted in float32: their sums are whole numbers below 2^24.
-    """
-    whole = counts.astype(np.float32)
-    surplus = np.zeros(len(counts))
-    for start in range(0, len(mos), _PAIR_ROWS):
-        rows = slice(start, start + _PAIR_ROWS)
-        agreement = np.sign(predicted[rows, None] - predicted) * np.sign(mos[rows, None] - mos)
-        surplus += ((whole @ agreement.astype(np.float32).T) * counts[:, rows]).sum(axis=1) / 2
-    totals = counts.sum(axis=1)
-    untied = []
-    for values in (predicted, mos):
-        repeats, _ = _repeats(values, counts)
-        untied.append(totals * (totals - 1) / 2 - (repeats * (repeats - 1) / 2).sum(axis=1))
-    norms = np.sqrt(untied[0] * untied[1])
-    taus = np.divide(surplus, norms, out=np.zeros(len(counts)), where=norms > 0)
-    return np.where(totals >= 2, taus, np.nan)
-
-
 def ranks_in_resamples(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """(samples, n) rank that each of ``values`` (n,) has among the repeated ones; equal values share a rank."""
-    repeats, level = _repeats(values, counts)
-    return (np.cumsum(repeats, axis=1) - (repeats - 1) / 2)[:, level]
-
-
-def _repeats(values: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How often each different value is in each sample, (samples, different), and which of them an image has, (n,)."""
     _, level = np.unique(values, return_inverse=True)
     order = np.argsort(level, kind="stable")
-    starts = np.flatnonzero(np.diff(level[order], prepend=-1))
-    return np.add.reduceat(counts[:, order], starts, axis=1), level
+    repeats = np.add.reduceat(counts[:, order], np.flatnonzero(np.diff(level[order], prepend=-1)), axis=1)
+    return (np.cumsum(repeats, axis=1) - (repeats - 1) / 2)[:, level]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +27,7 @@ from learning.regression.evaluate.bootstrap import (
     without_bias,
 )
 from learning.regression.evaluate.held_out import HeldOut, held_out_file, read_held_out
-from learning.regression.evaluate.metrics import plcc, srcc
+from learning.regression.evaluate.metrics import srcc
 from learning.regression.model.description import Interval, read_description
 from networks.errors import UserError
 from networks.regressor import description_file
@@ -58,10 +58,34 @@ class PairResult:
 
 
 def compare_regressors(options: CompareOptions) -> None:
-    """Reads the regressors that the options name, tests every pair, and prints the results."""
+    """Reads the regressors that the options name, tests every pair, and prints tables of both and of the signs."""
     regressors = read_regressors(options.regressors, options.logistic)
     pairs = compared_pairs(regressors, options.n_bootstrap, options.seed)
-    print_comparison(regressors, pairs, options.alpha, options.table)
+    held_out = regressors[0].held_out
+    letters = [chr(ord("A") + index) if index < 26 else f"M{index + 1}" for index in range(len(regressors))]
+    log.info(
+        f"{len(held_out.tested):,d} test images, {len(held_out.predictions)} splits; bootstrap by "
+        f"{'image' if held_out.groups is None else 'group'}, Holm's correction over {len(pairs)} pairs"
+    )
+    log.info("SRCC: median over the splits; SRCC difference: mean over the splits\n")
+    rows = [
+        [letter, f"{one.held_out.median('srcc'):.4f}", one.choice, one.name]
+        for letter, one in zip(letters, regressors, strict=True)
+    ]
+    print_table(options.table, ["", "SRCC", "choice", "regressor"], rows)
+    log.info("")
+    header = ["pair", "SRCC difference [95 % interval]", "p, Holm", "RMSE ratio", "p, Holm (Pitman-Morgan)"]
+    rows = [
+        [f"{letters[pair.first]} - {letters[pair.second]}", pair.srcc_difference.as_difference(),
+         *(f"{value:.4f}" for value in (pair.p_srcc, pair.rmse_ratio, pair.p_residuals))]
+        for pair in pairs
+    ]  # fmt: skip
+    print_table(options.table, header, rows)
+    log.info(
+        f"\nrow against column at {options.alpha:g}: 1 better, 0 worse, - no difference; by SRCC, then by residuals"
+    )
+    signs = sign_matrix(len(regressors), pairs, options.alpha)
+    print_table(options.table, ["", *letters], [[letter, *row] for letter, row in zip(letters, signs, strict=True)])
 
 
 def read_regressors(paths: Sequence[Path], n_parameters: int = 4) -> list[EvaluatedRegressor]:
@@ -85,13 +109,9 @@ def _check_same_test(first: EvaluatedRegressor, second: EvaluatedRegressor) -> N
     """UserError, naming the first difference, unless both were tested on the same images by the same splits."""
     a, b = first.held_out, second.held_out
     names = f"{first.name} and {second.name}"
-    for row, (image, other) in enumerate(zip(a.images, b.images, strict=False), start=1):
+    for row, (image, other) in enumerate(zip_longest(a.images, b.images, fillvalue="missing"), start=1):
         if image != other:
             raise UserError(f"{names} were tested on different images: image {row} is {image} and {other}")
-    if len(a.images) != len(b.images):
-        longer = max(a.images, b.images, key=len)
-        extra = longer[min(len(a.images), len(b.images))]
-        raise UserError(f"{names} were tested on different images: only one has {extra}")
     different = np.flatnonzero(a.mos != b.mos)
     if different.size:
         raise UserError(f"{names} have different opinions of {a.images[different[0]]}")
@@ -143,7 +163,7 @@ def srcc_difference(
     unbiased = without_bias(estimate, differences)
     smaller = min((unbiased <= 0).sum(), (unbiased >= 0).sum())
     p_value = min(1.0, 2 * (smaller + 1) / (len(unbiased) + 1))
-    return interval_of(estimate, differences, n_tested_groups(first)), float(p_value)
+    return interval_of(estimate, differences, n_tested_groups(first), limit=2), float(p_value)
 
 
 def pitman_morgan(first: np.ndarray, second: np.ndarray) -> float:
@@ -153,12 +173,9 @@ def pitman_morgan(first: np.ndarray, second: np.ndarray) -> float:
     Morgan, ibid.). The usual F-test assumes independent residuals. Residuals of two models on the same images are not
     independent (Zhu et al., IEEE Signal Process. Mag. 35(4), 2018).
     """
-    correlation = float(plcc(first + second, first - second))
-    degrees = len(first) - 2
-    if abs(correlation) >= 1:
-        return 0.0
-    t = correlation * np.sqrt(degrees / (1 - correlation**2))
-    return float(2 * stats.t.sf(abs(t), degrees))
+    if np.ptp(first - second) == 0:
+        return 1.0
+    return float(stats.pearsonr(first + second, first - second).pvalue)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -182,31 +199,3 @@ def sign_matrix(n_regressors: int, pairs: Sequence[PairResult], alpha: float) ->
         matrix[pair.first][pair.second] = signs
         matrix[pair.second][pair.first] = signs.translate(str.maketrans("01", "10"))
     return matrix
-
-
-def print_comparison(
-    regressors: Sequence[EvaluatedRegressor], pairs: Sequence[PairResult], alpha: float, form: str
-) -> None:
-    """The regressors, the tests of every pair, and the matrix of signs, as tables in one of TABLE_FORMS."""
-    held_out = regressors[0].held_out
-    letters = [chr(ord("A") + index) if index < 26 else f"M{index + 1}" for index in range(len(regressors))]
-    log.info(
-        f"{len(held_out.tested):,d} test images, {len(held_out.predictions)} splits; bootstrap by "
-        f"{'image' if held_out.groups is None else 'group'}, Holm's correction over {len(pairs)} pairs"
-    )
-    log.info("SRCC: median over the splits; SRCC difference: mean over the splits")
-    log.info("")
-    medians = [f"{one.held_out.spread('srcc').median:.4f}" for one in regressors]
-    named = zip(letters, medians, regressors, strict=True)
-    print_table(form, ["", "SRCC", "choice", "regressor"], [[*two, one.choice, one.name] for *two, one in named])
-    log.info("")
-    header = ["pair", "SRCC difference [95 % interval]", "p, Holm", "RMSE ratio", "p, Holm (Pitman-Morgan)"]
-    rows = [
-        [f"{letters[pair.first]} - {letters[pair.second]}", pair.srcc_difference.as_difference(),
-         *(f"{value:.4f}" for value in (pair.p_srcc, pair.rmse_ratio, pair.p_residuals))]
-        for pair in pairs
-    ]  # fmt: skip
-    print_table(form, header, rows)
-    log.info(f"\nrow against column at {alpha:g}: 1 better, 0 worse, - no difference; by SRCC, then by residuals")
-    signs = sign_matrix(len(regressors), pairs, alpha)
-    print_table(form, ["", *letters], [[letter, *row] for letter, row in zip(letters, signs, strict=True)])

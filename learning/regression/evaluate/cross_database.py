@@ -24,7 +24,7 @@ from datasets.opinions.scores import OpinionScores, read_scores
 from datasets.opinions.tables import write_csv
 from learning.regression.evaluate.metrics import metrics_of
 from learning.regression.evaluate.protocol import run_protocol
-from learning.regression.fit.labelled_features import feature_digests
+from learning.regression.fit.labelled_features import feature_digests, with_features
 from learning.regression.fit.search import Grid
 from learning.regression.fit.splits import Split, official_split, random_splits
 from networks.errors import UserError
@@ -59,11 +59,8 @@ def train_and_test_across(options: AcrossOptions) -> None:
         cells = [[name, *(f"{value:.4f}" for value in row)] for name, row in zip(names, values, strict=True)]
         print_table(options.table, ["", *names], cells)
     if options.output is not None:
-        rows = (
-            (train, test, *(f"{value:.6f}" for value in matrix[:, row, column]))
-            for row, train in enumerate(names)
-            for column, test in enumerate(names)
-        )
+        texts = np.char.mod("%.6f", matrix)
+        rows = ((names[a], names[b], *texts[:, a, b]) for a, b in np.ndindex(texts.shape[1:]))
         write_csv(options.output, ("train", "test", "srcc", "plcc"), rows)
         log.info(f"\nwritten    {options.output}")
 
@@ -76,17 +73,11 @@ def read_opinions(source: str) -> OpinionScores:
 
 def read_set(name: str, features: str, scores: str) -> ScoredSet:
     """Scores and features of a database; UserError where an image has no features."""
-    table, files = read_opinions(scores), FeatureFiles(features)
-    matched = files.match(table.images)
-    missing = next((image for image in table.images if image not in matched), None)
-    if missing is not None:
-        raise UserError(
-            f"{name}: image {missing} of {scores} has no features in {features}; compute them, or take its row out of "
-            "the table"
-        )
+    files = FeatureFiles(features)
+    table, names = with_features(read_opinions(scores), files)
     if table.mos.min() == table.mos.max():
         raise UserError(f"all scores of {scores} are {table.mos[0]:g}; there is nothing to learn from them")
-    return ScoredSet(name, table, files.read([matched[image] for image in table.images]), files.encoders)
+    return ScoredSet(name, table, files.read(names), files.encoders)
 
 
 def matrix_across(sets: Sequence[ScoredSet], options: AcrossOptions) -> np.ndarray:
@@ -94,7 +85,7 @@ def matrix_across(sets: Sequence[ScoredSet], options: AcrossOptions) -> np.ndarr
     for one in sets[1:]:
         _check_same_encoders(sets[0], one)
     _warn_of_shared_images(sets)
-    grid = Grid() if options.estimator == "both" else Grid(estimators=(options.estimator,))
+    grid = Grid(estimators=Grid.estimators if options.estimator == "both" else (options.estimator,))
     threads, memory = options.num_threads, machine.memory() // 2
     matrix = np.empty((2, len(sets), len(sets)))
     of_all = [splits_of(one, options) for one in sets]
@@ -102,7 +93,7 @@ def matrix_across(sets: Sequence[ScoredSet], options: AcrossOptions) -> np.ndarr
         evaluation = run_protocol(train.features, train.scores.mos, splits, grid, threads, memory)
         for column, test in enumerate(sets):
             if column == row:
-                matrix[:, row, row] = [evaluation.nested.spread(metric).median for metric in ("srcc", "plcc")]
+                matrix[:, row, row] = [evaluation.tests["nested"].median(metric) for metric in ("srcc", "plcc")]
             else:
                 metrics = metrics_of(evaluation.model.predict(test.features), test.scores.mos)
                 matrix[:, row, column] = metrics.srcc, metrics.plcc
@@ -122,21 +113,16 @@ def splits_of(one: ScoredSet, options: AcrossOptions) -> list[Split]:
 
 def _check_same_encoders(a: ScoredSet, b: ScoredSet) -> None:
     """UserError where the features of two sets are of different kinds, encoders or lengths."""
-    if a.encoders.keys() != b.encoders.keys():
-        kinds = [" and ".join(one.encoders) for one in (a, b)]
-        raise UserError(f"{a.name} has {kinds[0]} features and {b.name} {kinds[1]}; both need the same kinds")
-    for kind, encoder in a.encoders.items():
-        other = b.encoders[kind]
-        if encoder and other and encoder != other:
-            raise UserError(
-                f"the {kind} features of {a.name} are of encoder {short_identity(encoder)}, and those of {b.name} of "
-                f"{short_identity(other)}; one encoder must have computed both"
-            )
-    if a.features.shape[1] != b.features.shape[1]:
-        raise UserError(
-            f"{a.name} has {a.features.shape[1]} features and {b.name} {b.features.shape[1]}; one encoder must have "
-            "computed both"
-        )
+    same = a.encoders.keys() == b.encoders.keys() and a.features.shape[1] == b.features.shape[1]
+    if same and all(not own or b.encoders[kind] in (own, None) for kind, own in a.encoders.items()):
+        return
+    of_a, of_b = (
+        f"{one.features.shape[1]} features ("
+        + " and ".join(f"{kind} by encoder {short_identity(own or 'unknown')}" for kind, own in one.encoders.items())
+        + ")"
+        for one in (a, b)
+    )
+    raise UserError(f"{a.name} has {of_a}, and {b.name} {of_b}; one encoder must have computed both")
 
 
 def _warn_of_shared_images(sets: Sequence[ScoredSet]) -> None:

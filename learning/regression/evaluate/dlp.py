@@ -7,9 +7,8 @@ definitions. P differs in the choice of pairs, see ``preference_consistency``.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import astuple, dataclass, fields
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,8 +16,9 @@ import numpy as np
 from common import log
 from common.atomic_files import check_not_read, check_target
 from common.progress_bar import ProgressBar
+from common.tables import TABLE_FORMS, print_table
 from datasets.distortions import DISTORTIONS, N_LEVELS, distort
-from datasets.images.lists import ListedImage, list_images
+from datasets.images.lists import list_images
 from datasets.opinions.tables import write_csv
 from learning.regression.evaluate.metrics import srcc
 from learning.regression.model.predict import PixelScorer, load_pixel_scorer
@@ -32,20 +32,8 @@ LEVELS_APART = 3
 """Levels of one kind that are at least this far apart differ in quality on any two photographs."""
 
 
-@dataclass(frozen=True)
-class DlpScores:
-    """The scores of photographs, ``undistorted`` (n,), and of their versions.
-
-    ``distorted`` (n, kinds, levels) has the mildest level first. ``unchanged`` (n, kinds, levels) is True where a
-    version is pixel by pixel the photograph (the mildest blur; a colour distortion of a grey photograph), so that no
-    model can tell them apart. ``ordered`` (kinds,) is False for a kind whose quality does not fall from level to level.
-    """
-
-    undistorted: np.ndarray
-    distorted: np.ndarray
-    unchanged: np.ndarray
-    kinds: Sequence[str] = tuple(DISTORTIONS)
-    ordered: Sequence[bool] = tuple(kind.ordered for kind in DISTORTIONS.values())
+ORDERED = {name: kind.ordered for name, kind in DISTORTIONS.items()}
+"""Kind of distortion -> whether the quality falls from level to level."""
 
 
 @dataclass(frozen=True)
@@ -66,49 +54,49 @@ class DlpResult:
 
 
 def run_dlp_tests(options: DlpOptions) -> int:
-    """Scores, tests, prints and writes; the exit status is 1 if a photograph or a folder could not be read."""
+    """Scores, tests, prints and writes; the exit status is 1 if a photograph or a folder could not be read.
+
+    Photographs with a longer side than --max_side are reduced before they are distorted. One photograph and one kind
+    are in memory at a time.
+    """
     if options.output is not None:
         check_target(options.output)
         check_not_read("--output", options.output, options.input)
     listing = list_images(options.input)
     scorer = load_pixel_scorer(options, options.compute)
-    scores, failed = score_photographs(listing.images, scorer, options.max_side, options.seed)
-    for sentence in failed:
-        log.error(sentence)
-    if not len(scores.undistorted):
-        raise UserError(f"no photograph could be read in {' '.join(options.input)}")
-    results = dlp_results(scores)
-    print_results(results, len(scores.undistorted))
-    if options.output is not None:
-        write_results(options.output, results)
-    return 1 if failed or listing.folders.unreadable else 0
-
-
-def score_photographs(
-    images: Sequence[ListedImage], scorer: PixelScorer, max_side: int, seed: int
-) -> tuple[DlpScores, list[str]]:
-    """The scores of all photographs that can be read, and a sentence for each other one.
-
-    Photographs with a long side of more than ``max_side`` are reduced before they are distorted. One photograph and one
-    kind are in memory at a time.
-    """
-    scored, failed, n_reduced = [], [], 0
-    bar = ProgressBar(len(images), "photograph")
-    for listed in images:
+    scored, n_failed, n_reduced = [], 0, 0
+    bar = ProgressBar(len(listing.images), "photograph")
+    for listed in listing.images:
         bar.add(1)
         try:
             original = read_image(listed.path)
         except UserError as error:
-            failed.append(error.sentence)
+            log.error(error.sentence)
+            n_failed += 1
             continue
-        image = reduced(original, max_side)
+        image = reduced(original, options.max_side)
         n_reduced += image is not original
-        scored.append(score_photograph(image, scorer, seed))
+        scored.append(score_photograph(image, scorer, options.seed))
     bar.close()
     if n_reduced:
-        log.info(f"photographs reduced to a long side of {max_side} pixels: {n_reduced:,d}")
-    undistorted, distorted, unchanged = (np.array([of_one[field] for of_one in scored]) for field in range(3))
-    return DlpScores(undistorted, distorted, unchanged), failed
+        log.info(f"photographs reduced to a long side of {options.max_side} pixels: {n_reduced:,d}")
+    if not scored:
+        raise UserError(f"no photograph could be read in {' '.join(options.input)}")
+    undistorted, distorted, unchanged = map(np.array, zip(*scored, strict=True))
+    results = dlp_results(undistorted, distorted, unchanged)
+    log.info(f"\n{len(scored):,d} photographs, {results[0].n_distorted:,d} distorted versions\n")
+    tests = [
+        [one.kind, *("-" if value is None else f"{value:.4f}" for value in (one.d, one.l, one.p))] for one in results
+    ]
+    print_table(TABLE_FORMS[0], ["kind", "D", "L", "P"], tests)
+    log.info(
+        "\nD: share told apart from the photographs by the best threshold (chance: 0.5). L: rank correlation with the "
+        "levels. P: pairs in the right order. A dash: the levels of this kind have no order of quality."
+    )
+    if options.output is not None:
+        rows = [[f"{value:.6f}" if isinstance(value, float) else value for value in astuple(one)] for one in results]
+        write_csv(options.output, [field.name for field in fields(DlpResult)], rows)
+    return 1 if n_failed or listing.folders.unreadable else 0
 
 
 def score_photograph(image: np.ndarray, scorer: PixelScorer, seed: int) -> tuple[float, np.ndarray, np.ndarray]:
@@ -139,26 +127,27 @@ def versions(image: np.ndarray, kind: str, seed: int) -> list[np.ndarray]:
     return [distort(image, kind, level, np.random.default_rng(entropy)) for level in range(N_LEVELS)]
 
 
-def dlp_results(scores: DlpScores) -> list[DlpResult]:
-    """The result over all kinds first, then the result of each kind. Kinds without order count in D only."""
-    every = range(len(scores.kinds))
-    return [_of_kinds("all", scores, every), *(_of_kinds(scores.kinds[kind], scores, [kind]) for kind in every)]
+def dlp_results(
+    undistorted: np.ndarray, distorted: np.ndarray, unchanged: np.ndarray, ordered: Mapping[str, bool] = ORDERED
+) -> list[DlpResult]:
+    """The result over all kinds first, then the result of each kind. Kinds that are not ``ordered`` count in D only.
 
-
-def _of_kinds(label: str, scores: DlpScores, kinds: Sequence[int]) -> DlpResult:
-    chosen = list(kinds)
-    different = scores.distorted[:, chosen][~scores.unchanged[:, chosen]]
-    lists: list[float] = []
-    n_pairs = n_concordant = 0
-    for kind in (kind for kind in kinds if scores.ordered[kind]):
-        of_kind = scores.distorted[:, kind], scores.unchanged[:, kind]
-        lists += ranking_consistencies(*of_kind)
-        concordant, pairs = preference_consistency(*of_kind)
-        n_concordant, n_pairs = n_concordant + concordant, n_pairs + pairs
-    d = discriminability(scores.undistorted, different) if len(different) else None
-    l = float(np.mean(lists)) if lists else None  # noqa: E741  (the test's name)
-    p = n_concordant / n_pairs if n_pairs else None
-    return DlpResult(label, d, l, p, len(different), len(lists), n_pairs)
+    The scores of photographs are ``undistorted`` (n,), those of their versions ``distorted`` (n, kinds, levels), the
+    mildest level first. ``unchanged`` (n, kinds, levels) is True where a version is pixel by pixel the photograph (the
+    mildest blur; a colour distortion of a grey photograph), so that no model can tell them apart.
+    """
+    results = []
+    for label, kinds in {"all": [*ordered], **{kind: [kind] for kind in ordered}}.items():
+        rows = [row for row, kind in enumerate(ordered) if kind in kinds]
+        different = distorted[:, rows][~unchanged[:, rows]]
+        of_kinds = [(distorted[:, row], unchanged[:, row]) for row in rows if list(ordered.values())[row]]
+        lists = [one for of_kind in of_kinds for one in ranking_consistencies(*of_kind)]
+        n_concordant, n_pairs = np.sum([(0, 0), *(preference_consistency(*one) for one in of_kinds)], axis=0).tolist()
+        d = discriminability(undistorted, different) if len(different) else None
+        l = float(np.mean(lists)) if lists else None  # noqa: E741  (the test's name)
+        p = n_concordant / n_pairs if n_pairs else None
+        results.append(DlpResult(label, d, l, p, len(different), len(lists), n_pairs))
+    return results
 
 
 def discriminability(undistorted: np.ndarray, distorted: np.ndarray) -> float:
@@ -204,23 +193,3 @@ def preference_consistency(scores: np.ndarray, unchanged: np.ndarray) -> tuple[i
             n_concordant += int(np.searchsorted(worse, scores[:, milder]).sum())
             n_pairs += len(scores) * len(worse)
     return n_concordant, n_pairs
-
-
-def print_results(results: Sequence[DlpResult], n_photographs: int) -> None:
-    """The table, its first row over all kinds."""
-    log.info(f"\n{n_photographs:,d} photographs, {results[0].n_distorted:,d} distorted versions")
-    log.info("\n     D       L       P   kind")
-    for one in results:
-        values = ("-" if value is None else f"{value:.4f}" for value in (one.d, one.l, one.p))
-        log.info(" ".join(f"{value:>7}" for value in values) + f"   {one.kind}")
-    log.info(
-        "\nD: share told apart from the photographs by the best threshold (chance: 0.5). L: rank correlation with the "
-        "levels. P: pairs in the right order."
-    )
-    log.info("A dash: the levels of this kind have no order of quality.")
-
-
-def write_results(path: Path, results: Sequence[DlpResult]) -> None:
-    """A row for all kinds, then one for each: kind, d, l, p, and the numbers of images, lists and pairs behind them."""
-    rows = [[f"{value:.6f}" if isinstance(value, float) else value for value in astuple(one)] for one in results]
-    write_csv(path, [field.name for field in fields(DlpResult)], rows)

@@ -14,7 +14,7 @@ from common.progress_bar import ProgressBar
 from learning.regression.evaluate.held_out import HeldOut, held_out_file, read_held_out
 from learning.regression.evaluate.metrics import plcc
 from learning.regression.fit.labelled_features import LabelledFeatures
-from learning.regression.model.description import RegressorDescription, image_digest
+from learning.regression.model.description import RegressorDescription
 from networks.embedded import MODELS
 from networks.errors import UserError
 from networks.images.reading import read_image
@@ -55,7 +55,8 @@ def embedded_models(
         regressor = load_regressor(path, RegressorDescription)
         own = regressor.description.encoders
         fits = bool(sides) and max(sides) <= (regressor.description.max_side or math.inf)
-        if data.files.encoders == own or (fits and data.files.encoders == _without_limit(own)):
+        unlimited = {kind: with_max_side(identity or "", None) for kind, identity in own.items()}
+        if data.files.encoders == own or (fits and data.files.encoders == unlimited):
             scores = regressor.predict(data.features[: len(images)])
         elif pictures is not None and path.name == EMBEDDED_MODELS[0]:
             scores = _scores_of_files(images, pictures, path.name)
@@ -94,8 +95,7 @@ def _n_of_the_fit(description: RegressorDescription, path: Path, data: LabelledF
 
     Copies of CLIVE differ in format. So where no content is the same, images are told by their names and opinions.
     """
-    known = set(description.fit_images.split())
-    n_same = sum(image_digest(one) in known for one in data.file_digests[: len(data.scores)] if one)
+    n_same = sum(map(description.was_fitted_on, data.file_digests[: len(data.scores)]))
     if n_same or not held_out_file(path).is_file():
         return n_same
     fit = read_held_out(held_out_file(path))
@@ -103,10 +103,6 @@ def _n_of_the_fit(description: RegressorDescription, path: Path, data: LabelledF
     own = zip(map(_stem, data.scores.images), data.scores.mos, strict=True)
     both = np.array([(mos, opinions[stem]) for stem, mos in own if stem in opinions])
     return len(both) if len(both) > 2 and plcc(*both.T) > SAME_OPINIONS else 0
-
-
-def _without_limit(encoders: Mapping[str, str | None]) -> dict[str, str]:
-    return {kind: with_max_side(identity or "", None) for kind, identity in encoders.items()}
 
 
 def _stem(image: str) -> str:

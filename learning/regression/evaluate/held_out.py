@@ -13,7 +13,7 @@ from scipy import stats
 from datasets.opinions.scores import OpinionScores
 from datasets.opinions.tables import read_csv, write_csv
 from learning.regression.evaluate.metrics import fit_mapping, metrics_of, srcc
-from learning.regression.model.description import METRICS, Metrics, ObserverSpread, ResultsSummary, Spread
+from learning.regression.model.description import Metrics, ObserverSpread
 from networks.errors import UserError
 from networks.opinion_mapping import OpinionMapping
 
@@ -61,13 +61,14 @@ class HeldOut:
         parts = zip(self.parts(), self.mappings, strict=True)
         return [metrics_of(predicted, mos, mapping) for (_, predicted, mos), mapping in parts]
 
-    def spread(self, metric: str) -> Spread:
-        """Median and spread of one of METRICS over the test parts."""
-        return Spread.of([getattr(of_split, metric) for of_split in self.metrics])
+    def quartiles(self, metric: str) -> list[float]:
+        """Lowest value, lower quartile, median, upper quartile and highest value of one of METRICS over the splits."""
+        values = [getattr(of_split, metric) for of_split in self.metrics]
+        return np.percentile(values, (0, 25, 50, 75, 100)).tolist()
 
-    def summary(self) -> ResultsSummary:
-        """What the description records of these predictions."""
-        return ResultsSummary({metric: self.spread(metric) for metric in METRICS}, tuple(self.metrics))
+    def median(self, metric: str) -> float:
+        """The median of one of METRICS over the test parts of the splits."""
+        return self.quartiles(metric)[2]
 
     @cached_property
     def mapped_splits(self) -> np.ndarray:
@@ -76,10 +77,7 @@ class HeldOut:
         Each split's predictions are mapped by its own logistic, as for PLCC and RMSE, since the scale of the
         predictions depends on the split's penalty.
         """
-        mapped = np.full(self.predictions.shape, np.nan)
-        for row, (rows, predicted, _), mapping in zip(mapped, self.parts(), self.mappings, strict=True):
-            row[rows] = mapping(predicted)
-        return mapped
+        return np.stack([mapping(split) for mapping, split in zip(self.mappings, self.predictions, strict=True)])
 
     @cached_property
     def mapped(self) -> np.ndarray:

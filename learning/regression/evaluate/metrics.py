@@ -64,22 +64,18 @@ def fit_mapping(predicted: np.ndarray, mos: np.ndarray, n_parameters: int = 4) -
     # Fitted on standardised predictions, so that the tolerances mean the same for every scale.
     centre, spread = predicted.mean(), predicted.std()
     z = (predicted - centre) / spread
-    start: tuple[float, ...]
-    if n_parameters == 4:
-        kind, start = "logistic", (mos.max(), mos.min(), 0.0, 0.5)
-    else:
-        kind, start = "logistic5", (np.ptp(mos) / 2, 2.0, 0.0, fit_line(z, mos).parameters[1] / 2, mos.mean())
+    kind, start = "logistic", [mos.max(), mos.min(), 0.0, 0.5]
+    if n_parameters == 5:
+        kind, start = "logistic5", [np.ptp(mos) / 2, 2.0, 0.0, fit_line(z, mos).parameters[1] / 2, mos.mean()]
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         # A step that overflows is not taken, and the status says where the fit ended without a result.
         warnings.simplefilter("ignore", RuntimeWarning)
         found, status = leastsq(lambda b: OpinionMapping(kind, tuple(b))(z) - mos, start, maxfev=5000)
         # The same curve as a function of the predictions.
-        if kind == "logistic":
-            b1, b2, b3, b4 = found
-            parameters = [b1, b2, centre + spread * b3, spread * b4]
-        else:
-            b1, b2, b3, b4, b5 = found
-            parameters = [b1, b2 / spread, centre + spread * b3, b4 / spread, b5 - b4 * centre / spread]
+        b1, b2, b3, b4, *b5 = found
+        parameters = [b1, b2, centre + spread * b3, spread * b4]
+        if kind == "logistic5":
+            parameters = [b1, b2 / spread, centre + spread * b3, b4 / spread, b5[0] - b4 * centre / spread]
     if status not in CONVERGED or not np.isfinite(parameters).all():
         return fit_line(predicted, mos)
     return OpinionMapping(kind, tuple(float(value) for value in parameters))

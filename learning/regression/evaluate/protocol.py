@@ -16,7 +16,7 @@ used with one fitted on all, whose errors are slightly smaller; so they are, if 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,12 +27,12 @@ from learning.regression.evaluate.held_out import HeldOut
 from learning.regression.evaluate.metrics import fit_line, fit_mapping
 from learning.regression.fit.search import Grid, Search, fit, search
 from learning.regression.fit.splits import Split
-from learning.regression.model.description import Hyperparameters, PredictionIntervals
+from learning.regression.model.description import PredictionIntervals
 from learning.regression.model.meaning import PairOrder
 from networks.opinion_mapping import IDENTITY, OpinionMapping
 from networks.regressor import LinearModel
 
-PAIR_DIFFERENCES = (0.05, 0.1, 0.2, 0.3)
+PAIR_DIFFERENCES = np.array([0.05, 0.1, 0.2, 0.3])
 """Of two scores, as parts of the scale, for which the order of two photographs is tested; each +- 0.025."""
 
 FEWEST_PAIRS = 100
@@ -46,26 +46,14 @@ STEEPEST = 0.25
 class Evaluation:
     """The search, the test of both kinds of choice on every split, and the regressor fitted on all images.
 
-    ``model`` is fitted with the shared choice, ``search.best``. ``choice``, one of CHOICES, is reported first.
+    ``tests`` is choice of hyper-parameters -> held-out predictions; the first choice is the one that is reported.
+    ``model`` is fitted with the shared choice, ``search.best``.
     """
 
     splits: list[Split]
     search: Search
-    shared: HeldOut
-    nested: HeldOut
-    choice: str
+    tests: Mapping[str, HeldOut]
     model: LinearModel
-
-    @property
-    def by_choice(self) -> dict[str, HeldOut]:
-        """Choice of hyper-parameters -> the tests with it; the reported choice first."""
-        both = {"nested": self.nested, "shared": self.shared}
-        return {self.choice: both.pop(self.choice), **both}
-
-    @property
-    def reported(self) -> HeldOut:
-        """The tests with the reported choice."""
-        return self.by_choice[self.choice]
 
     @functools.cached_property
     def calibration(self) -> OpinionMapping:
@@ -75,8 +63,9 @@ class Evaluation:
         mean. A logistic so steep that it is a step would make predictions equal; a line replaces it. It is fitted to
         the shared choice's predictions, since the model has the same penalty.
         """
-        tested = self.shared.tested
-        predicted, opinions = np.nanmedian(self.shared.predictions[:, tested], axis=0), self.shared.mos[tested]
+        shared = self.tests["shared"]
+        predicted = np.nanmedian(shared.predictions[:, shared.tested], axis=0)
+        opinions = shared.mos[shared.tested]
         logistic, line = fit_mapping(predicted, opinions), fit_line(predicted, opinions)
         steep = logistic.kind == "logistic" and abs(logistic.parameters[3]) < STEEPEST * predicted.std()
         return next((curve for curve in ([line] if steep else [logistic, line]) if curve.increases), IDENTITY)
@@ -84,7 +73,7 @@ class Evaluation:
     @functools.cached_property
     def calibrated(self) -> HeldOut:
         """The tests with the shared choice, on the opinions' scale."""
-        return HeldOut(self.shared.mos, self.calibration(self.shared.predictions))
+        return HeldOut(self.tests["shared"].mos, self.calibration(self.tests["shared"].predictions))
 
 
 _no_bar = functools.partial(ProgressBar, visible=False)
@@ -108,23 +97,18 @@ def run_protocol(
     bar = make_bar(len(splits) * len(grid.paths()), "path")
     found = search(features, mos, splits, grid, n_threads, memory, bar.add)
     bar.close()
-    best = found.best
-
-    def test(split: Split, hyperparameters: Hyperparameters) -> np.ndarray:
-        rows = split.train_and_validation
-        return fit(features[rows], mos[rows], hyperparameters).predict(features[split.test])
-
-    bar = make_bar(2 * len(splits) + 1, "test fit")
-    shared, nested = np.full((2, len(splits), len(mos)), np.nan)
-    for row, (split, own) in enumerate(zip(splits, found.best_in_each_split(), strict=True)):
-        shared[row, split.test] = test(split, best)
-        nested[row, split.test] = shared[row, split.test] if own == best else test(split, own)
-        bar.add(2)
-    model = fit(features, mos, best)
-    bar.add(1)
+    choices = {"nested": found.best_in_each_split(), "shared": [found.best] * len(splits)}
+    bar = make_bar(2 * len(splits), "test fit")
+    tests = {}
+    for name in sorted(choices, key=lambda name: name != choice):
+        predictions = np.full((len(splits), len(mos)), np.nan)
+        for row, split, chosen in zip(predictions, splits, choices[name], strict=True):
+            rows = split.train_and_validation
+            row[split.test] = fit(features[rows], mos[rows], chosen).predict(features[split.test])
+            bar.add(1)
+        tests[name] = HeldOut(mos, predictions, n_parameters=n_parameters)
     bar.close()
-    of_shared, of_nested = (HeldOut(mos, predictions, n_parameters=n_parameters) for predictions in (shared, nested))
-    return Evaluation(splits, found, of_shared, of_nested, choice, model)
+    return Evaluation(splits, found, tests, fit(features, mos, found.best))
 
 
 def conformal_half_width(errors: np.ndarray, level: float) -> float | None:
@@ -140,8 +124,8 @@ def prediction_intervals(calibrated: HeldOut) -> PredictionIntervals:
     """
     tested = calibrated.tested
     errors = np.abs(np.nanmedian(calibrated.predictions[:, tested], axis=0) - calibrated.mos[tested])
-    widths = {level: conformal_half_width(errors, level) for level in INTERVAL_LEVELS}
-    recorded = {level: width for level, width in widths.items() if width is not None}
+    widths = ((level, conformal_half_width(errors, level)) for level in INTERVAL_LEVELS)
+    recorded = {level: width for level, width in widths if width is not None}
     covered: list[np.ndarray] = []
     for rows, predicted, mos in calibrated.parts():
         half_width = conformal_half_width(errors[~np.isin(tested, rows)], 0.9)
@@ -157,16 +141,12 @@ def pair_orders(calibrated: HeldOut, scale: tuple[float, float]) -> tuple[PairOr
     A pair is of one split's test part, so that one regressor scored both; pairs of all splits are counted together, and
     those with equal opinions are not counted.
     """
-    width, edges = scale[1] - scale[0] or 1.0, np.arange(0.025, 0.35, 0.05)
-    right, pairs = np.zeros((2, len(edges) - 1), int)
+    width = scale[1] - scale[0] or 1.0
+    right, pairs = np.zeros((2, len(PAIR_DIFFERENCES)), int)
     for _, scores, opinions in calibrated.parts():
         for score, opinion in zip(scores, opinions, strict=True):
-            apart = (scores - score) / width
-            right += np.histogram(apart[opinions > opinion], edges)[0]
-            pairs += np.histogram(apart[opinions != opinion], edges)[0]
-    bins = [round(part / 0.05) - 1 for part in PAIR_DIFFERENCES]
-    return tuple(
-        PairOrder(part * width, float(right[one] / pairs[one]), int(pairs[one]))
-        for part, one in zip(PAIR_DIFFERENCES, bins, strict=True)
-        if pairs[one] >= FEWEST_PAIRS
-    )
+            near = np.abs((scores - score) / width - PAIR_DIFFERENCES[:, None]) <= 0.025
+            right += near[:, opinions > opinion].sum(axis=1)
+            pairs += near[:, opinions != opinion].sum(axis=1)
+    found = zip((PAIR_DIFFERENCES * width).tolist(), right.tolist(), pairs.tolist(), strict=True)
+    return tuple(PairOrder(apart, right / n, n) for apart, right, n in found if n >= FEWEST_PAIRS)

@@ -7,12 +7,13 @@ computed, or if all their features are: the same pixels in two files give the sa
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+from sklearn.cluster import DBSCAN
+from sklearn.preprocessing import StandardScaler
 
 from common import log
 from datasets.features.reading import FeatureFiles
@@ -21,8 +22,6 @@ from datasets.opinions.scores import OpinionScores, identical_across, read_score
 from networks.errors import UserError
 from networks.names import CONTENT_AWARE, GIVEN, max_side_of
 from options.regressor import RegressorOptions
-
-ROWS_AT_ONCE = 1024
 
 FEWEST_FEATURES = 16
 """With fewer features, equal ones do not prove equal images."""
@@ -71,13 +70,13 @@ def read_data(options: RegressorOptions) -> LabelledFeatures:
     files = FeatureFiles(options.features, options.kinds)
     if len({max_side_of(encoder) for encoder in files.encoders.values()}) > 1:
         raise UserError(f"features {files.source}: the two kinds have a different --max_side; use one kind (--kind)")
-    scores, names = _with_features(scores, files, options.skip_missing)
+    scores, names = with_features(scores, files, options.skip_missing)
     only_train = None
     if options.also_train is not None:
         only_train = read_scores(options.also_train, options.lower_is_better)
         if only_train.official_split is not None:
             log.warning(f"the column split of {only_train.source} is not used: all its images train in every split")
-        only_train, others = _with_features(only_train, files, options.skip_missing)
+        only_train, others = with_features(only_train, files, options.skip_missing)
         names = names + others
     unused = len(files.names) - len(names)
     if unused:
@@ -106,7 +105,9 @@ def read_data(options: RegressorOptions) -> LabelledFeatures:
     return LabelledFeatures(scores, only_train, features, files, digests)
 
 
-def _with_features(scores: OpinionScores, files: FeatureFiles, skip_missing: bool) -> tuple[OpinionScores, list[str]]:
+def with_features(
+    scores: OpinionScores, files: FeatureFiles, skip_missing: bool = False
+) -> tuple[OpinionScores, list[str]]:
     """The scored images that have features, and the names of these; UserError where some have none, unless skipped."""
     matched = files.match(scores.images)
     missing = [image for image in scores.images if image not in matched]
@@ -118,7 +119,7 @@ def _with_features(scores: OpinionScores, files: FeatureFiles, skip_missing: boo
     if missing and not skip_missing:
         raise UserError(
             f"{len(missing):,d} of {len(scores):,d} images of {scores.source} have no features in {files.source}, "
-            f"{', '.join(missing[:3])} among them; compute theirs, or leave them out with --skip_missing"
+            f"{', '.join(missing[:3])} among them; compute them, or leave these images out (--skip_missing)"
         )
     if missing:
         log.warning(f"{len(missing):,d} images of {scores.source} have no features and are left out")
@@ -168,19 +169,10 @@ def similar_images(features: np.ndarray, similarity: float) -> list[str | None]:
     Two images are similar if the cosine of their standardised ``features`` (n, p) is at least ``similarity``. Sets with
     a common image are one.
     """
-    deviations = features.std(axis=0)
-    rows = (features - features.mean(axis=0)) / np.where(deviations > 0, deviations, 1)
-    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.finfo(np.float32).tiny)
-    ones, others = [], []
-    for start in range(0, len(rows), ROWS_AT_ONCE):
-        one, other = np.nonzero(rows[start : start + ROWS_AT_ONCE] @ rows.T >= similarity)
-        ones.append(start + one)
-        others.append(other)
-    pairs = np.concatenate(ones), np.concatenate(others)
-    graph = coo_array((np.ones(len(pairs[0]), bool), pairs), shape=(len(rows), len(rows)))
-    numbers = connected_components(graph, directed=False)[1]
-    alone = np.bincount(numbers)[numbers] == 1
-    return [None if one else str(number) for one, number in zip(alone, numbers, strict=True)]
+    standardised = StandardScaler().fit_transform(features)
+    numbers = DBSCAN(max(1 - similarity, 1e-6), min_samples=1, metric="cosine").fit_predict(standardised).tolist()
+    sizes = Counter(numbers)
+    return [str(number) if number >= 0 and sizes[number] > 1 else None for number in numbers]
 
 
 def _grouped_by_content(scores: OpinionScores, digests: Digests, which: str) -> OpinionScores:

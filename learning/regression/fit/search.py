@@ -4,8 +4,8 @@ The protocol of the literature: on each of several splits, every candidate learn
 by its SRCC on the validation part; the candidate with the best median is refitted on training and validation parts,
 and only then is each test part looked at, once.
 
-The candidates of a split are not fitted one by one: all Ridge penalties share one decomposition (``ridge``), all
-ElasticNet penalties one path with warm starts (``elastic_net``).
+The candidates of a split are not fitted one by one: all Ridge penalties share one decomposition and all
+ElasticNet penalties one path with warm starts (``linear_models``).
 """
 
 from __future__ import annotations
@@ -18,8 +18,12 @@ from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
 
 from learning.regression.evaluate.metrics import srcc
-from learning.regression.fit.elastic_net import elastic_net_weights
-from learning.regression.fit.ridge import MOST_FEATURES_PER_IMAGE, TrainingPart, ridge_weights
+from learning.regression.fit.linear_models import (
+    MOST_FEATURES_PER_IMAGE,
+    TrainingPart,
+    elastic_net_weights,
+    ridge_weights,
+)
 from learning.regression.fit.splits import Split
 from learning.regression.model.description import Hyperparameters
 from networks.regressor import LinearModel
@@ -52,23 +56,21 @@ class Grid:
 
 def search_grid(options: RegressorOptions) -> Grid:
     """The candidates that a command line asks for."""
-    default = Grid()
     return Grid(
-        estimators=default.estimators if options.estimator == "both" else (options.estimator,),
-        standardized=default.standardized if options.standardize == "both" else (options.standardize == "yes",),
-        ridge_alphas=options.ridge_alphas or default.ridge_alphas,
-        elasticnet_alphas=options.elasticnet_alphas or default.elasticnet_alphas,
-        l1_ratios=options.l1_ratios or default.l1_ratios,
+        estimators=Grid.estimators if options.estimator == "both" else (options.estimator,),
+        standardized=Grid.standardized if options.standardize == "both" else (options.standardize == "yes",),
+        ridge_alphas=options.ridge_alphas or Grid.ridge_alphas,
+        elasticnet_alphas=options.elasticnet_alphas or Grid.elasticnet_alphas,
+        l1_ratios=options.l1_ratios or Grid.l1_ratios,
     )
 
 
 @dataclass(frozen=True)
 class Search:
-    """SRCC on the validation parts, (splits, candidates); ``unconverged`` marks ElasticNet fits that were cut off."""
+    """SRCC on the validation parts, (splits, candidates)."""
 
     candidates: list[Hyperparameters]
     srcc: np.ndarray
-    unconverged: np.ndarray
 
     @property
     def median(self) -> np.ndarray:
@@ -130,8 +132,7 @@ def search(
         found += result
         advance(len(of_job))
     candidates = [candidate for path in paths for candidate in path]  # in the order in which the jobs rank them
-    scores, unconverged = (np.concatenate(one).reshape(len(splits), -1) for one in zip(*found, strict=True))
-    return Search(candidates, scores, unconverged)
+    return Search(candidates, np.concatenate(found).reshape(len(splits), -1))
 
 
 def _bytes_of_a_job(n_train: int, n_features: int) -> int:
@@ -148,8 +149,8 @@ def _rank(
     paths: Sequence[Sequence[Hyperparameters]],
     image_products: np.ndarray | None,
     n_threads: int,
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """For each path, the candidates' SRCC on the validation part, and whether each fit is unconverged.
+) -> list[np.ndarray]:
+    """For each path, the candidates' SRCC on the validation part.
 
     The ``paths`` are all on raw or all on standardised features. ``image_products`` has the inner products of the raw
     features of all images.
@@ -160,22 +161,18 @@ def _rank(
         products = None if image_products is None or standardized else image_products[np.ix_(train, train)]
         part = TrainingPart(features[train], mos[train], standardized, products)
         for path in paths:
-            weights, unconverged = _weights(part, path)
-            predicted = part.predict(features[split.validation], weights)
-            found.append((srcc(predicted, mos[split.validation]), unconverged))
+            predicted = part.predict(features[split.validation], _weights(part, path))
+            found.append(srcc(predicted, mos[split.validation]))
     return found
 
 
-def _weights(part: TrainingPart, path: Sequence[Hyperparameters]) -> tuple[np.ndarray, np.ndarray]:
-    """Weights (p, k) of candidates that differ in alpha alone, and whether each fit is unconverged, (k,)."""
+def _weights(part: TrainingPart, path: Sequence[Hyperparameters]) -> np.ndarray:
+    """Weights (p, k) of candidates that differ in alpha alone."""
     alphas, l1_ratio = [candidate.alpha for candidate in path], path[0].l1_ratio
-    if l1_ratio is None:
-        return ridge_weights(part, alphas), np.zeros(len(path), bool)
-    return elastic_net_weights(part, l1_ratio, alphas)
+    return ridge_weights(part, alphas) if l1_ratio is None else elastic_net_weights(part, l1_ratio, alphas)
 
 
 def fit(features: np.ndarray, mos: np.ndarray, hyperparameters: Hyperparameters) -> LinearModel:
     """The candidate fitted on features (n, p) float32 and scores (n,) of all n images."""
     part = TrainingPart(features, mos, hyperparameters.standardized)
-    weights, _ = _weights(part, [hyperparameters])
-    return part.model(weights[:, 0])
+    return part.model(_weights(part, [hyperparameters])[:, 0])

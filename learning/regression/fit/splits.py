@@ -10,7 +10,6 @@ training groups is taken as the validation part.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -87,21 +86,18 @@ def make_splits(data: LabelledFeatures, options: RegressorOptions) -> tuple[list
 
 def _warn_of_identical_parts(data: LabelledFeatures, splits: Sequence[Split]) -> None:
     """Warns where an image of one part of a split is identical to an image of another part."""
-    n_splits = Counter[tuple[int, int]]()  # of a pair of images
-    for split in splits:
-        pairs = {
-            (min(pair), max(pair))
-            for of_kind in data.digests
-            for first, second in combinations(split.parts().values(), 2)
-            for pair in identical_across(of_kind, first, second)
-        }
-        n_splits.update(pairs)
-    if n_splits:
-        one, other = min(n_splits, key=lambda pair: (-n_splits[pair], pair))
+    pairs = {
+        (min(pair), max(pair))
+        for split in splits
+        for first, second in combinations(split.parts().values(), 2)
+        for of_kind in data.digests
+        for pair in identical_across(of_kind, first, second)
+    }
+    if pairs:
+        one, other = min(pairs)
         log.warning(
-            f"{len(n_splits):,d} pairs of identical images are on both sides of a split: {data.images[one]} and "
-            f"{data.images[other]} in {n_splits[one, other]} of {len(splits)} splits; --group_identical keeps them "
-            "together"
+            f"{len(pairs):,d} pairs of identical images are on both sides of a split: {data.images[one]} and "
+            f"{data.images[other]} among them; --group_identical keeps them together"
         )
 
 
@@ -141,24 +137,28 @@ def random_splits(
     return checked(splits)
 
 
-def official_split(parts: np.ndarray, groups: np.ndarray | None = None) -> list[Split]:
+def official_split(
+    parts: np.ndarray, groups: np.ndarray | None = None, where: str = "the official split"
+) -> list[Split]:
     """The split that comes with a database; ``parts`` (n,) holds train, validation and test.
 
-    Where none is for validation, an eighth of the training groups is taken. Raises UserError where one of ``groups``
-    is in two parts.
+    Where none is for validation, an eighth of the training groups is taken. Raises UserError, which names the split as
+    ``where``, where one of ``groups`` is in two parts.
     """
-    parts_of: dict[object, set[object]] = {}
-    for group, part in zip(() if groups is None else groups, parts, strict=False):
-        parts_of.setdefault(group, set()).add(part)
-    torn = [group for group, in_parts in parts_of.items() if len(in_parts) > 1]
-    if torn:
-        raise UserError(
-            f"{len(torn):,d} groups are in more than one part of the official split; group {torn[0]} is in "
-            f"{' and '.join(sorted(map(str, parts_of[torn[0]])))}. --splits random keeps groups together"
-        )
+    numbers = group_numbers(groups, len(parts))
     train, validation, test = (np.flatnonzero(parts == part) for part in ("train", "validation", "test"))
+    for one, other in combinations((train, validation, test), 2):
+        torn = np.flatnonzero(np.isin(numbers[one], numbers[other]))
+        if groups is not None and torn.size:
+            group = groups[one[torn[0]]]
+            raise UserError(
+                f"{where}: group {group} is in {parts[one[0]]} and {parts[other[0]]}. --splits random keeps groups "
+                "together"
+            )
     if train.size > 1 and test.size and not validation.size:
-        train, validation = _with_validation(train, groups, len(parts))
+        shuffle = GroupShuffleSplit(1, test_size=VALIDATION_SHARE, random_state=0)
+        rest, chosen = next(shuffle.split(train, groups=numbers[train]))
+        train, validation = train[rest], train[chosen]
     return checked([Split(train, validation, test)])
 
 
@@ -191,38 +191,20 @@ def read_splits(path: Path, scores: OpinionScores) -> list[Split]:
         raise UserError(f"splits {path} do not fit {scores.source}: it lacks image {extra[0]}")
     rows = {name: row for row, name in enumerate(names)}
     order = [rows[matched[image]] for image in scores.images]
-    splits = [_split_of_column(path, table[column].to_numpy(object)[order], column, scores) for column in numbered]
-    groups = np.arange(len(scores)) if scores.groups is None else scores.groups
-    for number, split in enumerate(splits, start=1):
-        learnt = set(groups[split.train_and_validation])
-        torn = [row for row in split.test if groups[row] in learnt]
-        if torn:
+    splits = []
+    for column in numbered:
+        values = table[column].to_numpy(object)[order]
+        parts = np.array([SPLIT_NAMES.get(str(value).strip().lower(), "") for value in values], object)
+        where = f"splits {path}, column {column}"
+        if "" in parts:
+            row = parts.tolist().index("")
             raise UserError(
-                f"splits {path}: in split {number}, image {scores.images[torn[0]]} is in the test part, and others of "
-                f"its group {groups[torn[0]]} are not"
+                f"{where}: image {scores.images[row]} is in {values[row]!r}, which is not one of train, val, test"
             )
-    return checked(splits)
-
-
-def _split_of_column(path: Path, values: np.ndarray, column: str, scores: OpinionScores) -> Split:
-    named = np.array([SPLIT_NAMES.get(str(value).strip().lower(), "") for value in values], object)
-    if (named == "").any():
-        row = int(np.flatnonzero(named == "")[0])
-        raise UserError(
-            f"splits {path}, column {column}: image {scores.images[row]} is in {values[row]!r}, which is not one of "
-            "train, val, test"
-        )
-    train, validation, test = (np.flatnonzero(named == part) for part in ("train", "validation", "test"))
-    if test.size:
-        return Split(train, validation, test)
-    return Split(*_with_validation(train, scores.groups, len(scores)), validation)
-
-
-def _with_validation(train: np.ndarray, groups: np.ndarray | None, n_images: int) -> tuple[np.ndarray, np.ndarray]:
-    """A training part of ``n_images`` without an eighth of its groups, and that eighth, as the validation part."""
-    shuffle = GroupShuffleSplit(1, test_size=VALIDATION_SHARE, random_state=0)
-    rest, chosen = next(shuffle.split(train, groups=group_numbers(groups, n_images)[train]))
-    return train[rest], train[chosen]
+        if "test" not in parts:
+            parts[parts == "validation"] = "test"
+        splits += official_split(parts, scores.groups, where)
+    return splits
 
 
 def write_splits(path: Path, splits: Sequence[Split], images: Sequence[str]) -> None:

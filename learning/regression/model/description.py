@@ -59,27 +59,9 @@ class Metrics:
 
 
 @dataclass(frozen=True)
-class Spread:
-    """The distribution of a metric over the splits."""
+class Results:
+    """The metrics on the test part of each split."""
 
-    median: float
-    lower_quartile: float
-    upper_quartile: float
-    lowest: float
-    highest: float
-
-    @classmethod
-    def of(cls, values: list[float]) -> Spread:
-        """The spread of a metric's values, one for each split."""
-        low, lower, median, upper, high = np.percentile(values, (0, 25, 50, 75, 100)).tolist()
-        return cls(median, lower, upper, low, high)
-
-
-@dataclass(frozen=True)
-class ResultsSummary:
-    """Spread of every metric over the splits, and the metrics on each split."""
-
-    spreads: Mapping[str, Spread] = field(default_factory=dict)
     splits: tuple[Metrics, ...] = ()
 
 
@@ -102,7 +84,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class BootstrapIntervals:
-    """Intervals of the metrics of all held-out predictions, from ``n_resamples`` resamples of the groups."""
+    """Intervals of metrics of all held-out predictions, from ``n_resamples`` resamples of the groups."""
 
     metrics: Mapping[str, Interval]
     n_resamples: int
@@ -125,23 +107,6 @@ class PredictionIntervals:
     def __post_init__(self) -> None:
         if len(self.levels) != len(self.half_widths):
             raise ValueError(f"{len(self.levels)} levels and {len(self.half_widths)} half-widths")
-
-    def half_width(self, level: float) -> float:
-        """Half-width at ``level``, or at the next higher one that is recorded; UserError where there is none."""
-        for recorded, half_width in zip(self.levels, self.half_widths, strict=True):
-            if recorded >= level - 1e-9:
-                return half_width
-        highest = self.levels[-1] if self.levels else "none"
-        raise UserError(f"no prediction interval at level {level:g}: the highest level recorded is {highest}")
-
-    def in_words(self) -> str:
-        """The interval at level 0.9; empty where it was not checked on held-out images."""
-        if self.coverage is None:
-            return ""
-        return (
-            f"90 % of opinions lie within {self.half_width(0.9):.3g} of the prediction (split conformal); on held-out "
-            f"images {self.coverage:.1%} did"
-        )
 
 
 @dataclass(frozen=True)
@@ -174,10 +139,10 @@ class RegressorDescription(ScoringDescription):
 
     The opinions lie in ``score_range``. ``scores`` names their table, and ``inversion`` says how scores in which lower
     is better were inverted. ``choice`` is the choice of hyper-parameters (``shared`` or ``nested``) that is reported
-    first, and the one of the ``intervals``. ``fit_images`` are the ``image_digest`` of all images of the fit whose
-    files are known, separated by blanks. ``longer_sides`` are the smallest, median and largest one of the photographs
-    with opinions, in pixels. ``pair_orders`` are by increasing difference. A field is empty or None where there is
-    nothing to record, or where an earlier version of this program did not record it.
+    first, and the one of the ``intervals``. ``fit_images`` are the first 16 digits of the SHA-256 of each file of the
+    fit, where it is known, separated by blanks. ``longer_sides`` are the smallest, median and largest one of the
+    photographs with opinions, in pixels. ``pair_orders`` are by increasing difference. A field is empty or None where
+    there is nothing to record, or where an earlier version of this program did not record it.
     """
 
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -189,8 +154,8 @@ class RegressorDescription(ScoringDescription):
     validation_srcc: float | None = None
     n_images: int | None = None
     choice: str = "shared"
-    shared: ResultsSummary = field(default_factory=ResultsSummary)
-    nested: ResultsSummary | None = None
+    shared: Results = Results()
+    nested: Results | None = None
     intervals: BootstrapIntervals | None = None
     prediction_intervals: PredictionIntervals | None = None
     observers: ObserverSpread | None = None
@@ -198,6 +163,10 @@ class RegressorDescription(ScoringDescription):
     longer_sides: tuple[int, int, int] | None = None
     opinions: Opinions | None = None
     pair_orders: tuple[PairOrder, ...] = ()
+
+    def was_fitted_on(self, sha256: str | None) -> bool:
+        """Whether the file of this SHA-256 is known to be an image of the fit."""
+        return sha256 is not None and sha256[:16] in self.fit_images
 
     def remarks_on_sizes(self, sides: Iterable[tuple[str, int | None]], max_side: int | None) -> list[str]:
         """Sentences where images are scored at other sizes than those of the fit; none where it records no sizes.
@@ -223,13 +192,13 @@ class RegressorDescription(ScoringDescription):
         return remarks
 
     @property
-    def reported(self) -> ResultsSummary:
+    def reported(self) -> Results:
         """The results of the choice that is reported first."""
         return self.nested if self.choice == "nested" and self.nested else self.shared
 
     def score_interval(self, level: float) -> ScoreInterval:
-        """The prediction interval at ``level`` (0.9: nine of ten opinions lie inside it); UserError without a record
-        of it.
+        """The prediction interval at ``level`` (0.9: nine of ten opinions lie inside it), or at the next higher one
+        that is recorded; UserError where there is none.
         """
         intervals = self.prediction_intervals
         if intervals is None:
@@ -237,8 +206,12 @@ class RegressorDescription(ScoringDescription):
                 "the regressor records no prediction intervals: an earlier version fitted it; fit it again with "
                 "train_regressor.py"
             )
+        row = int(np.searchsorted(intervals.levels, level - 1e-9))
+        if row == len(intervals.levels):
+            highest = intervals.levels[-1] if intervals.levels else "none"
+            raise UserError(f"no prediction interval at level {level:g}: the highest level recorded is {highest}")
         scale = self.opinions.scale if self.opinions else self.score_range
-        return ScoreInterval(level, intervals.half_width(level), intervals.coverage, scale)
+        return ScoreInterval(level, intervals.half_widths[row], intervals.coverage, scale)
 
     def meaning(self, interval: ScoreInterval | None = None) -> list[str]:
         """Sentences on a score: its place among the opinions, its interval, the order of two photographs."""
@@ -254,20 +227,10 @@ class RegressorDescription(ScoringDescription):
             nested = content.get("nested")
             content = content | {
                 "inversion": content.get("turned", ""),
-                "shared": _former_results(content),
-                "nested": _former_results(nested) if nested else None,
+                "shared": {"splits": content.get("figures_per_split", [])},
+                "nested": {"splits": nested.get("figures_per_split", [])} if nested else None,
             }
         return read_dataclass(cls, content)
-
-
-def image_digest(sha256: str) -> str:
-    """The part of the SHA-256 of an image's file by which the description knows the image."""
-    return sha256[:16]
-
-
-def _former_results(content: dict[str, Any]) -> dict[str, Any]:
-    """A ``ResultsSummary`` under the names of today, from a file in FORMER_FORMAT."""
-    return {"spreads": content.get("figures", {}), "splits": content.get("figures_per_split", [])}
 
 
 def read_description(path: Path, held_out: Path | None = None) -> RegressorDescription:

@@ -43,11 +43,8 @@ def fitted_pipeline(model: LinearModel, hyperparameters: Hyperparameters | None 
 
     It has a StandardScaler where the model subtracts a mean. Unknown ``hyperparameters`` give scikit-learn's default.
     """
-    regressor: Ridge | ElasticNet = Ridge()
-    if hyperparameters is not None and hyperparameters.l1_ratio is None:
-        regressor = Ridge(alpha=hyperparameters.alpha)
-    elif hyperparameters is not None:
-        regressor = ElasticNet(alpha=hyperparameters.alpha, l1_ratio=hyperparameters.l1_ratio)
+    own = hyperparameters or Hyperparameters("ridge", standardized=True, alpha=1.0)
+    regressor = Ridge(own.alpha) if own.l1_ratio is None else ElasticNet(own.alpha, l1_ratio=own.l1_ratio)
     regressor.coef_, regressor.intercept_, regressor.n_features_in_ = model.weights, model.intercept, len(model.weights)
     if not model.mean.any():
         return Pipeline([("regressor", regressor)])

@@ -16,7 +16,7 @@ from common import log
 from datasets.images.lists import ImageListing, ListedImage, match_names
 from datasets.opinions.scores import OpinionScores, read_scores
 from learning.regression.evaluate.metrics import metrics_of
-from learning.regression.model.description import LABELS, METRICS, RegressorDescription, image_digest
+from learning.regression.model.description import LABELS, METRICS, RegressorDescription
 from learning.regression.model.meaning import ScoreInterval
 from networks.errors import UserError
 from networks.regressor import sha256_of
@@ -42,20 +42,20 @@ class Labels:
             raise UserError(f"{len(rows)} of {len(self.images)} labelled images could be scored; 2 are needed")
         predicted = np.array([scores[self.images[row].name] for row in rows])
         mos, inversion = self.opinions.mos[rows], self.opinions.inversion
-        log.info(
-            f"\nagainst the opinions on {len(rows):,d} of {self.n_rows:,d} labelled images"
-            + (f". {inversion}" if inversion else "")
-        )
-        print_agreement(predicted, mos, description, interval)
-        new = ~images_of_the_fit([self.images[row] for row in rows], description)
+        which = f"{len(rows):,d} of {self.n_rows:,d} labelled images" + (f". {inversion}" if inversion else "")
+        print_agreement(which, predicted, mos, description, interval)
+        new = np.ones(len(rows), bool)
+        for position, row in enumerate(rows if description.fit_images else ()):
+            with contextlib.suppress(OSError):  # the file is gone, and its features are kept
+                new[position] = not description.was_fitted_on(sha256_of(Path(self.images[row].path)))
         if new.all():
             return
         log.warning(
             f"{len(new) - new.sum():,d} of {len(new):,d} labelled images were part of the fit, so they do not test it"
         )
         if new.sum() >= 2:
-            log.info(f"\nagainst the opinions on the {new.sum():,d} labelled images that were not part of the fit")
-            print_agreement(predicted[new], mos[new], description, interval)
+            which = f"the {new.sum():,d} labelled images that were not part of the fit"
+            print_agreement(which, predicted[new], mos[new], description, interval)
 
 
 def read_labels(path: Path, lower_is_better: bool, listing: ImageListing) -> Labels:
@@ -68,23 +68,19 @@ def read_labels(path: Path, lower_is_better: bool, listing: ImageListing) -> Lab
             f"{len(matched)} images of --labels {path} are among those of --input, and 2 are needed; the table lists "
             f"{table.images[0]}, and the input includes {next(iter(images))}"
         )
-    rows = [row for row, image in enumerate(table.images) if image in matched]
-    return Labels(table.rows(rows), [images[matched[table.images[row]]] for row in rows], len(table))
-
-
-def images_of_the_fit(images: Sequence[ListedImage], description: RegressorDescription) -> np.ndarray:
-    """(n,) whether the regressor was fitted on each image, by the content of its file; False without a record."""
-    known, found = set(description.fit_images.split()), np.zeros(len(images), bool)
-    for row, image in enumerate(images if known else ()):
-        with contextlib.suppress(OSError):  # the file is gone, and its features are kept
-            found[row] = image_digest(sha256_of(Path(image.path))) in known
-    return found
+    opinions = table.rows([row for row, image in enumerate(table.images) if image in matched])
+    return Labels(opinions, [images[matched[image]] for image in opinions.images], len(table))
 
 
 def print_agreement(
-    predicted: np.ndarray, mos: np.ndarray, description: RegressorDescription, interval: ScoreInterval | None
+    which: str,
+    predicted: np.ndarray,
+    mos: np.ndarray,
+    description: RegressorDescription,
+    interval: ScoreInterval | None,
 ) -> None:
     """Prints the metrics of (n,) scores against (n,) opinions, and the share of opinions in their intervals."""
+    log.info(f"\nagainst the opinions on {which}")
     metrics = metrics_of(predicted, mos)
     log.info("  ".join(f"{LABELS[name]} {getattr(metrics, name):.4f}" for name in METRICS))
     if metrics.mapping == "linear":

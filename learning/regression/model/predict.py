@@ -1,29 +1,33 @@
-"""The work of predict_quality.py: computes the features of the images or reads them from a folder, and scores them."""
+"""The work of predict_quality.py: computes the features of the images or reads them from a folder, and scores them.
+
+The lists of scores are a table on the terminal, tables (.csv, .xlsx), and lists of paths (.txt).
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from common import log
-from common.atomic_files import check_not_read, check_outside, check_target, check_writable
+from common.atomic_files import check_not_read, check_outside, check_target, check_writable, whole_file
 from datasets.features.files import FeatureFolder, check_settings, claim_folder, read_encoder
 from datasets.images.lists import FileStamp, ImageListing, ListedImage, list_images
 from datasets.images.resampling import half_size_exactly
+from datasets.opinions.tables import write_csv, write_workbook
 from learning.extraction.compute import ComputedFeatures, Summary, compute_features, features_of, load_extractors
 from learning.extraction.decoding import DecodedImage, UnreadableImage
 from learning.regression.model.description import RegressorDescription
-from learning.regression.model.meaning import score_columns
-from learning.regression.model.score_lists import print_scores, select_rows, write_scores
+from learning.regression.model.meaning import Column, score_columns
 from networks.embedded import MODEL_CARD, embedded_regressor, encoder_of, model_title
 from networks.errors import UserError
 from networks.features import FeatureExtractor
 from networks.images.reading import longer_side, reduced
 from networks.names import EMBEDDED_MODELS, pooling_of, with_max_side
-from networks.regressor import Regressor, ScoringDescription, load_regressor
+from networks.regressor import Description, Regressor, ScoringDescription, load_regressor
 from options.images import PAGE_SUFFIXES, ComputeOptions, PredictionOptions, ScoringOptions
 
 ROWS_AT_ONCE = 4096
@@ -34,6 +38,12 @@ PixelScorer = Callable[[Sequence[np.ndarray]], np.ndarray]
 BELOW_THRESHOLD = 3
 """The exit status where an image scores below --threshold."""
 
+LONGEST_TABLE = 40
+"""Largest number of rows in the terminal. Of a longer table, only the best and the worst rows are shown."""
+
+Rows = Sequence[tuple[str, ListedImage]]
+"""What lists call an image, and the image. An image without a score has failed."""
+
 EXPLAINED_LEVEL = 0.9
 """Of the interval that --explain adds."""
 
@@ -42,10 +52,8 @@ def predict_quality(options: PredictionOptions) -> int:
     """Scores the images as the options say. The exit status is 1 if an image or a folder could not be read, or if a map
     could not be made; else BELOW_THRESHOLD if an image scores below --threshold.
     """
-    path = regressor_file(options)
-    regressor = load_regressor(path, RegressorDescription)
-    description = regressor.description
-    options = replace(options, compute=at_size_of_fit(options.compute, description))
+    path, regressor, compute = load_model(options, options.compute, RegressorDescription)
+    description, options = regressor.description, replace(options, compute=compute)
     level = options.interval
     if level is None and options.explain and description.prediction_intervals:
         level = EXPLAINED_LEVEL
@@ -58,26 +66,29 @@ def predict_quality(options: PredictionOptions) -> int:
         labels = read_labels(options.labels, options.lower_is_better, listing)
     check_outputs(options, listing)
 
-    scores = score_images(listing.images, regressor, path, options)
-    if not scores.of_images:
+    scores, summary = score_images(listing.images, regressor, path, options)
+    if not scores:
         raise UserError("no image could be scored")
-    rows, selection = select_rows(listing, scores.of_images, options)
+    rows, selection = select_rows(listing, scores, options)
     pages = [output for output in options.output or () if output.suffix.lower() in PAGE_SUFFIXES]
     tables = [output for output in options.output or () if output not in pages]
     columns = score_columns(description.opinions if options.explain else None, interval)
     for output in tables:
-        write_scores(output, rows, scores.of_images, columns)
-    print_scores(rows, scores.of_images, score_columns(description.opinions, interval), selection)
-    sides = ((image.name, longer_side(image.path)) for image in listing.images if image.name in scores.of_images)
-    for remark in description.remarks_on_sizes(sides, options.compute.max_side):
+        write_scores(output, rows, scores, columns)
+    print_scores(rows, scores, score_columns(description.opinions, interval), selection)
+    sides = ((image.name, longer_side(image.path)) for image in listing.images if image.name in scores)
+    for remark in description.remarks_on_sizes(sides, compute.max_side):
         log.warning(remark)
     for sentence in ["", *description.meaning(interval)]:
         log.info(sentence)
-    closing = closing_line(scores, listing)
+    on_rows = f" on {len(listing.rows):,d} rows" if len(listing.rows) != len(listing.images) else ""
+    stale = f", {summary.stale:,d} anew since their files have changed" if summary.stale else ""
+    account = f"{len(summary.failed):,d} failed{stale}{listing.folders.account()}"
+    closing = f"{len(scores):,d} images scored{on_rows}, {account}"
     about = print_about(options, description, closing + (f": {', '.join(map(str, tables))}" if tables else ""))
     if labels is not None:
-        labels.compare(scores.of_images, description, interval)
-    scored = [(given, image) for given, image in rows if image.name in scores.of_images]
+        labels.compare(scores, description, interval)
+    scored = [(given, image) for given, image in rows if image.name in scores]
     maps: dict[str, Path] = {}
     without_map: list[str] = []
     if options.map:
@@ -86,35 +97,36 @@ def predict_quality(options: PredictionOptions) -> int:
 
         images = list(dict.fromkeys(image for _, image in scored))
         scorer = load_scorer(path, options.checkpoints)
-        maps, without_map = write_maps(images, scorer, options.map, options.compute.max_side)
-    problems = [*scores.failed, *without_map, *listing.folders.unreadable]
+        maps, without_map = write_maps(images, scorer, options.map, compute.max_side)
+    problems = [*summary.failed, *without_map, *listing.folders.unreadable]
     if pages:
         from learning.regression.report.pages import ScoredImage, write_score_page  # imports jinja2
 
-        pictures = [
-            ScoredImage(given, image.path, scores.of_images[image.name], maps.get(image.name))
-            for given, image in scored
-        ]
+        pictures = [ScoredImage(given, image.path, scores[image.name], maps.get(image.name)) for given, image in scored]
         card = MODEL_CARD.read_text(encoding="utf-8") if options.regressor is None and MODEL_CARD.is_file() else ""
-        max_pixels = options.compute.max_pixels
         lines = f"{selection}; {closing}" if selection else closing
         for output in pages:
-            unread = write_score_page(output, pictures, description, interval, about, card, lines, problems, max_pixels)
-            problems += unread
+            problems += write_score_page(
+                output, pictures, description, interval, about, card, lines, problems, compute.max_pixels
+            )
             log.info(f"page: {output}")
     if problems:
         return 1
     return BELOW_THRESHOLD if options.threshold is not None and rows else 0
 
 
-def at_size_of_fit(compute: ComputeOptions, description: ScoringDescription) -> ComputeOptions:
-    """The options with the regressor's --max_side, unless the user gives one."""
-    return replace(compute, max_side=description.max_side) if compute.max_side is None else compute
+def load_model(
+    options: ScoringOptions, compute: ComputeOptions, description_class: type[Description]
+) -> tuple[Path, Regressor[Description], ComputeOptions]:
+    """The regressor that the user names, or that of the embedded model, and its path.
 
-
-def regressor_file(options: ScoringOptions) -> Path:
-    """The regressor that the user names, or that of the embedded model."""
-    return options.regressor or embedded_regressor(options.model or EMBEDDED_MODELS[0])
+    ``compute`` comes back with the regressor's --max_side, unless the user gives one.
+    """
+    path = options.regressor or embedded_regressor(options.model or EMBEDDED_MODELS[0])
+    regressor = load_regressor(path, description_class)
+    if compute.max_side is None:
+        compute = replace(compute, max_side=regressor.description.max_side)
+    return path, regressor, compute
 
 
 def check_outputs(options: PredictionOptions, listing: ImageListing) -> None:
@@ -126,38 +138,29 @@ def check_outputs(options: PredictionOptions, listing: ImageListing) -> None:
         from learning.regression.model.quality_maps import map_file
 
         check_outside("--map", options.map, options.input)
-        read = {Path(image.path).resolve() for image in listing.images}
-        for picture in (map_file(options.map, image.name) for image in listing.images):
-            if picture.resolve() in read:
-                raise UserError(
-                    f"--map {options.map}: the map {picture} would replace an image that is scored; name another"
-                )
+        maps = {map_file(options.map, image.name).resolve() for image in listing.images}
+        replaced = maps & {Path(image.path).resolve() for image in listing.images}
+        if replaced:
+            raise UserError(
+                f"--map {options.map}: the map {min(replaced)} would replace an image that is scored; name another"
+            )
         check_writable(options.map)
     if options.features and options.features.is_file():
         raise UserError(f"--features {options.features} is a file; a folder is needed here")
 
 
-@dataclass
-class Scores:
-    """Scores by the name of the image, and an error message for each image that has no score.
-
-    ``n_stale`` images were computed again, since their files have changed.
-    """
-
-    of_images: dict[str, float] = field(default_factory=dict)
-    failed: list[str] = field(default_factory=list)
-    n_stale: int = 0
-
-
-def score_images(images: Sequence[ListedImage], regressor: Regressor, path: Path, options: PredictionOptions) -> Scores:
-    """The scores of images by the regressor at ``path``.
+def score_images(
+    images: Sequence[ListedImage], regressor: Regressor, path: Path, options: PredictionOptions
+) -> tuple[dict[str, float], Summary]:
+    """The scores of images by the regressor at ``path``, by their names, and the outcome for the rest.
 
     Features that the folder ``--features`` already holds are used; new ones are written to it.
 
     Encoders are loaded only where features are missing. Raises UserError where the features in the folder, or an
     encoder, are not those the regressor was fitted with.
     """
-    scores, to_do, kinds = Scores(), images, regressor.description.kinds
+    scores: dict[str, float] = {}
+    summary, to_do, kinds = Summary(), images, regressor.description.kinds
     folder, names = None, {}
     if options.features is not None:
         remedy = "name another folder by --features, or fit a regressor on these features (train_regressor.py)"
@@ -168,25 +171,23 @@ def score_images(images: Sequence[ListedImage], regressor: Regressor, path: Path
             check_settings(options.features, kind, identity, options.compute.amp)
         folder = FeatureFolder(options.features, kinds)
         plan = folder.plan(images)
-        scores.n_stale, names = plan.n_stale, plan.names
+        summary.stale, names = plan.n_stale, plan.names
         to_do = [images[position] for position in plan.to_do]
         for start in range(0, len(plan.fresh), ROWS_AT_ONCE):
             fresh = [images[position].name for position in plan.fresh[start : start + ROWS_AT_ONCE]]
             predicted = regressor.predict(folder.read([names[name] for name in fresh]))
-            scores.of_images.update(zip(fresh, predicted.tolist(), strict=True))
+            scores.update(zip(fresh, predicted.tolist(), strict=True))
     if to_do:
         extractors = matching_extractors(regressor, path, options.checkpoints, options.compute)
         if folder is not None:
             for kind, extractor in extractors.items():
                 identity = with_max_side(extractor.identity, options.compute.max_side)
                 claim_folder(folder.folder, kind, identity, options.compute.amp)
-        summary = Summary()
         for image, features in features_of(to_do, extractors, options.compute, summary):
             if folder is not None:
                 folder.write(image, names[image.name], features.values, features.stamp)
-            scores.of_images[image.name] = score_features(features, regressor)
-        scores.failed = summary.failed
-    return scores
+            scores[image.name] = score_features(features, regressor)
+    return scores, summary
 
 
 def matching_extractors(
@@ -216,9 +217,7 @@ def load_pixel_scorer(options: ScoringOptions, compute: ComputeOptions) -> Pixel
 
     UserError where the regressor and its encoders do not belong together, or where an image does not fit into memory.
     """
-    path = regressor_file(options)
-    regressor = load_regressor(path, ScoringDescription)
-    compute = at_size_of_fit(compute, regressor.description)
+    path, regressor, compute = load_model(options, compute, ScoringDescription)
     extractors = matching_extractors(regressor, path, options.checkpoints, compute)
     no_file = FileStamp(0, 0, 0, "")
 
@@ -235,14 +234,6 @@ def load_pixel_scorer(options: ScoringOptions, compute: ComputeOptions) -> Pixel
         return scores
 
     return score
-
-
-def closing_line(scores: Scores, listing: ImageListing) -> str:
-    """A line that accounts for all files of the input: scored, failed, left out."""
-    rows = f" on {len(listing.rows):,d} rows" if len(listing.rows) != len(listing.images) else ""
-    stale = f", {scores.n_stale:,d} anew since their files have changed" if scores.n_stale else ""
-    folders = listing.folders.account()
-    return f"{len(scores.of_images):,d} images scored{rows}, {len(scores.failed):,d} failed{stale}{folders}"
 
 
 def print_about(options: PredictionOptions, description: RegressorDescription, closing: str) -> str:
@@ -263,3 +254,61 @@ def print_about(options: PredictionOptions, description: RegressorDescription, c
     )
     log.info(about)
     return about
+
+
+def select_rows(listing: ImageListing, scores: Mapping[str, float], options: PredictionOptions) -> tuple[Rows, str]:
+    """The rows of the input; or those of --best, --worst or --threshold, in this order, and a sentence on them.
+
+    A selected image is there once, by the path that opens from the current folder. ``scores`` are by its name.
+    """
+    if not options.selects:
+        return listing.rows, ""
+    images = [image for image in listing.images if image.name in scores]
+    images.sort(key=lambda image: scores[image.name], reverse=options.best is not None)
+    if options.threshold is not None:
+        chosen = [image for image in images if scores[image.name] < options.threshold]
+        sentence = f"{len(chosen):,d} of {len(images):,d} images score below {options.threshold:g}"
+    else:
+        chosen = images[: options.n_selected(len(images))]
+        sentence = f"the {len(chosen):,d} {'best' if options.best else 'worst'} of {len(images):,d} images"
+    return [(image.path, image) for image in chosen], sentence
+
+
+def print_scores(rows: Rows, scores: Mapping[str, float], columns: Sequence[Column], selection: str) -> None:
+    """Prints a table of images and scores; of a long one that is no selection, only the best and the worst rows."""
+    shown = [(given, scores[image.name]) for given, image in rows if image.name in scores]
+    half, cut = LONGEST_TABLE // 2, len(shown) > LONGEST_TABLE and not selection
+    if cut:
+        selection = f"the best and the worst {half} of {len(shown):,d} images"
+        shown.sort(key=lambda row: -row[1])
+        shown = shown[:half] + shown[-half:]
+    if selection:
+        log.info(selection)
+    texts = [[format(column.of(score), column.format) for column in columns] + [given] for given, score in shown]
+    header = [f"{column.name:>{len(format(0, column.format))}}" for column in columns] + ["image"]
+    if cut:
+        texts.insert(half, [" ..."])
+    for row in [header, *texts]:
+        log.info("  ".join(row))
+
+
+def write_scores(path: Path, rows: Rows, scores: Mapping[str, float], columns: Sequence[Column]) -> None:
+    """Writes a table (.csv, .xlsx) of images and the columns of their scores, or a list (.txt) of paths that open."""
+    if path.suffix.lower() == ".txt":
+        paths = [os.fsencode(image.path) for _, image in rows if image.name in scores]
+        # A line break in a name would end the path; ``paths_in_list`` reads both forms.
+        end = b"\0" if any(b"\n" in one or b"\r" in one for one in paths) else b"\n"
+        with whole_file(path) as temporary:
+            temporary.write_bytes(b"".join(one + end for one in paths))
+        return
+    cells = [
+        [given, *(column.of(scores[image.name]) if image.name in scores else "" for column in columns)]
+        for given, image in rows
+    ]
+    names = ["image", *(column.name for column in columns)]
+    if path.suffix.lower() == ".xlsx":
+        write_workbook(path, names, cells)
+        return
+    # Without a byte order mark, Excel reads names in an older encoding.
+    texts = [[f"{cell:.6g}" if isinstance(cell, float) else cell for cell in row] for row in cells]
+    write_csv(path, names, texts, "utf-8" if all(given.isascii() for given, _ in rows) else "utf-8-sig")

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
-from torch.nn import functional as F
+from scipy.ndimage import gaussian_filter
 
 from common import log
 from common.atomic_files import whole_file
@@ -72,21 +71,15 @@ def local_deviations(pixels: np.ndarray, scorer: QualityScorer) -> np.ndarray:
         raise UserError(f"{n_pixels:,d} pixels; maps are drawn for up to {MOST_PIXELS:,d}")
     images = torch.tensor(pixels).permute(2, 0, 1)[None] / 255
     with torch.inference_mode():
-        smoothed = smooth(scorer.local_quality(images))[0]
-    return (smoothed - smoothed.mean()).numpy()
+        smoothed = smooth(scorer.local_quality(images)[0].numpy())
+    return smoothed - smoothed.mean()
 
 
-def smooth(maps: Tensor) -> Tensor:
-    """(N, h, w) -> (N, h, w) after a Gaussian; at the borders, the places inside are weighted up to a sum of 1."""
-    sigma = max(SMOOTHING * min(maps.shape[1:]), 0.5)
-    radius = int(3 * sigma + 0.5)
-    kernel = torch.exp(-0.5 * (torch.arange(-radius, radius + 1) / sigma) ** 2)
-
-    def blur(values: Tensor) -> Tensor:
-        rows = F.conv2d(values, kernel[None, None, None, :], padding=(0, radius))
-        return F.conv2d(rows, kernel[None, None, :, None], padding=(radius, 0))
-
-    return (blur(maps[:, None]) / blur(torch.ones_like(maps[:1, None])))[:, 0]
+def smooth(values: np.ndarray) -> np.ndarray:
+    """(h, w) -> (h, w) after a Gaussian; at the borders, the places inside are weighted up to a sum of 1."""
+    sigma = max(SMOOTHING * min(values.shape), 0.5)
+    inside = gaussian_filter(np.ones_like(values), sigma, mode="constant", truncate=3)
+    return gaussian_filter(values, sigma, mode="constant", truncate=3) / inside
 
 
 def draw_map(pixels: np.ndarray, deviations: np.ndarray) -> np.ndarray:

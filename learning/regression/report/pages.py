@@ -66,8 +66,8 @@ def thumbnail(image: Image.Image) -> str:
 def model_facts(description: RegressorDescription) -> dict[str, str]:
     """Name -> text of what the description records of the model; a text is empty where there is nothing to tell."""
     intervals = description.intervals
-    spread = description.reported.spreads.get("srcc")
-    agreement = f"SRCC with opinions {spread.median:.3f}, no interval recorded" if spread else ""
+    srcc = [metrics.srcc for metrics in description.reported.splits]
+    agreement = f"SRCC with opinions {np.median(srcc):.3f}, no interval recorded" if srcc else ""
     if intervals:
         agreement = f"SRCC with opinions {intervals.metrics['srcc'].in_words()}, 95 % interval in brackets"
     n_images = f", {description.n_images:,d} images" if description.n_images else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -47,12 +47,9 @@ def find_pictures(images: Sequence[str], beside: Path, folder: Path | None) -> d
 
     Looked for under the name as it is, ``beside`` the table, and anywhere in ``folder``.
     """
-    found = {}
-    for image in images:
-        for path in (Path(image), beside / image):
-            if os.path.isfile(path):  # noqa: PTH113  (does not mind names that are too long for the disk)
-                found[image] = path
-                break
+    # os.path does not mind names that are too long for the disk. The last path of an image counts.
+    paths = ((image, path) for image in images for path in (beside / image, Path(image)))
+    found = {image: path for image, path in paths if os.path.isfile(path)}  # noqa: PTH113
     missing = [image for image in images if image not in found]
     if missing and folder is not None:
         names = {path.relative_to(folder).as_posix(): path for path in find_images(folder)}
@@ -79,22 +76,13 @@ def write_report(
     even_steps = np.unique(np.linspace(0, len(ranking) - 1, N_PICTURES).round().astype(int))
     by_error = tested[np.argsort(-np.abs(predicted[tested] - mos[tested]), kind="stable")]
 
-    def with_thumbnails(rows: np.ndarray) -> list[Picture]:
-        found: list[Picture] = []
+    def with_thumbnails(rows: np.ndarray) -> Iterator[Picture]:
         for row in rows:
-            picture = None
+            name, picture = scores.images[row], None
             with contextlib.suppress(UserError):
-                if scores.images[row] in pictures:
-                    picture = thumbnail(Image.fromarray(read_image(pictures[scores.images[row]])))
-            found.append((scores.images[row], predicted[row], mos[row], picture))
-        return found
+                picture = thumbnail(Image.fromarray(read_image(pictures[name]))) if name in pictures else None
+            yield name, predicted[row], mos[row], picture
 
-    n_splits = len(evaluation.splits)
-    where = f"the median over {n_splits} test parts" if n_splits > 1 else "on the test part"
-    answer = f"SRCC {evaluation.reported.spread('srcc').median:.3f}, {where}"
-    if description.intervals:
-        interval = description.intervals.metrics["srcc"]
-        answer += f"; with 95 % confidence between {interval.low:.3f} and {interval.high:.3f}"
     # The table's name with its folder: most are called alike.
     source = "/".join(part for part in Path(scores.source).parts[-2:] if part != Path(scores.source).anchor)
     write_page(
@@ -104,21 +92,22 @@ def write_report(
         note=description.note,
         lead=f"{len(mos):,d} images with opinion scores from {mos.min():g} to {mos.max():g}, higher is better. "
         f"{scores.inversion} Every metric is of images that the regressor had not seen.",
-        answer=f"{answer}. {CHOICES[evaluation.choice].capitalize()}.",
-        cards=_cards(evaluation, description),
+        srcc=held_out.median("srcc"),
+        interval=description.intervals.metrics["srcc"] if description.intervals else None,
+        choice=CHOICES[description.choice],
+        cards=_cards(held_out, description),
         columns=list(LABELS.values()),
         comparison=comparison,
         pair_orders=description.pair_orders,
         scatter_plot=scatter_plot(predicted[tested], mos[tested]),
-        split_plot=split_plot(evaluation),
         search_plots=search_plots(evaluation.search),
         n_tested=f"{len(tested):,d}",
         images_found=bool(pictures),
         ranked=with_thumbnails(ranking[even_steps]),
         largest_errors=with_thumbnails(by_error[:N_PICTURES]),
-        splits=list(zip(evaluation.splits, evaluation.reported.metrics, strict=True)),
+        splits=list(zip(evaluation.splits, held_out.metrics, strict=True)),
         metrics=METRICS,
-        facts=_facts(evaluation, description),
+        facts=_facts(evaluation, held_out.n_parameters, description),
     )
 
 
@@ -127,19 +116,18 @@ def _digits(metric: str, value: float) -> str:
     return f"{value:#.4g}" if metric == "rmse" else f"{value:.3f}"
 
 
-def _cards(evaluation: Evaluation, description: RegressorDescription) -> list[tuple[str, str, list[str]]]:
+def _cards(held_out: HeldOut, description: RegressorDescription) -> list[tuple[str, str, list[str]]]:
     """A metric's name, its median, and lines on how sure it is."""
     cards = []
     for metric in ("srcc", "plcc", "krcc", "rmse"):
-        spread = evaluation.reported.spread(metric)
+        _, lower, median, upper, _ = held_out.quartiles(metric)
         lines = []
-        if description.intervals:
-            interval = description.intervals.metrics[metric]
+        interval = description.intervals and description.intervals.metrics.get(metric)
+        if interval:
             lines.append(f"95 % interval {_digits(metric, interval.low)} to {_digits(metric, interval.high)}")
-        if len(evaluation.splits) > 1:
-            middle = f"{_digits(metric, spread.lower_quartile)} to {_digits(metric, spread.upper_quartile)}"
-            lines.append(f"middle half of the splits {middle}")
-        cards.append((LABELS[metric], _digits(metric, spread.median), lines or ["on the one test part"]))
+        if len(held_out.metrics) > 1:
+            lines.append(f"middle half of the splits {_digits(metric, lower)} to {_digits(metric, upper)}")
+        cards.append((LABELS[metric], _digits(metric, median), lines or ["on the one test part"]))
     return cards
 
 
@@ -150,9 +138,9 @@ def comparison_rows(
     names = {"nested": "choice within each split", "shared": "one choice for all splits"}
 
     def medians(tests: HeldOut) -> list[str]:
-        return [_digits(metric, tests.spread(metric).median) for metric in METRICS]
+        return [_digits(metric, tests.median(metric)) for metric in METRICS]
 
-    rows = [[f"this regressor, {names[choice]}", *medians(tests)] for choice, tests in evaluation.by_choice.items()]
+    rows = [[f"this regressor, {names[choice]}", *medians(tests)] for choice, tests in evaluation.tests.items()]
     for model in embedded:
         fitted = f", fitted on {model.n_fitted:,d} of these images" if model.n_fitted else ""
         tests = model.on_test_parts_of(held_out)
@@ -168,7 +156,7 @@ def comparison_rows(
     return [row + [""] * (1 + len(METRICS) - len(row)) for row in rows]
 
 
-def _facts(evaluation: Evaluation, description: RegressorDescription) -> dict[str, str]:
+def _facts(evaluation: Evaluation, n_parameters: int, description: RegressorDescription) -> dict[str, str]:
     """``model_facts``, and how the evaluation was made."""
     search, intervals = evaluation.search, description.intervals
     conformal, observers = description.prediction_intervals, description.observers
@@ -177,13 +165,12 @@ def _facts(evaluation: Evaluation, description: RegressorDescription) -> dict[st
         "features": f"{len(evaluation.model.weights):,d} values",
         "chosen by": f"median SRCC on the validation parts, {search.median.max():.4f}, of {len(search.candidates)} "
         "candidates; then fitted on train and validation parts for the test, and on all images for use",
-        "PLCC fit, RMSE fit": f"after a logistic with {evaluation.reported.n_parameters} parameters, fitted on each "
-        "test part",
+        "PLCC fit, RMSE fit": f"after a logistic with {n_parameters} parameters, fitted on each test part",
         "95 % intervals": "percentile bootstrap over groups, moved by its bias, "
         f"{intervals.n_resamples:,d} samples, seed {intervals.seed}"
         if intervals
         else "",
-        "prediction intervals": conformal.in_words() if conformal else "",
+        "prediction intervals": description.score_interval(0.9).in_words() if conformal and conformal.coverage else "",
         "observers": observers.in_words() if observers else "",
     }
 
@@ -200,23 +187,6 @@ def scatter_plot(predicted: np.ndarray, mos: np.ndarray) -> str:
     axes.set_aspect("equal")
     axes.set_xlabel("predicted")
     axes.set_ylabel("opinion")
-    return _svg(figure)
-
-
-def split_plot(evaluation: Evaluation) -> str:
-    """The correlations on the test part of every split, and their medians."""
-    figure = Figure(figsize=SIZE, layout="constrained")
-    axes: Axes = figure.subplots()
-    correlations = ("srcc", "plcc_raw", "plcc", "krcc")
-    for position, name in enumerate(correlations):
-        values = np.array([getattr(metrics, name) for metrics in evaluation.reported.metrics])
-        jitter = np.linspace(-0.16, 0.16, len(values)) if len(values) > 1 else np.zeros(1)
-        axes.scatter(position + jitter, values, s=26, color=ACCENT, alpha=0.7, linewidths=0)
-        axes.hlines(np.median(values), position - 0.28, position + 0.28, color=WARM, linewidth=2)
-    axes.set_xticks(range(len(correlations)), [LABELS[name] for name in correlations])
-    axes.set_xlim(-0.5, len(correlations) - 0.5)
-    axes.grid(axis="y", color=GRID_LINES)
-    axes.set_axisbelow(True)
     return _svg(figure)
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from learning.regression.evaluate.bootstrap import bootstrap_intervals, interval_of_scale, resampled_counts
+from learning.regression.evaluate.bootstrap import RESAMPLED, bootstrap_intervals, interval_of_scale, resampled_counts
 from learning.regression.evaluate.held_out import HeldOut
-from learning.regression.model.description import METRICS, Interval
+from learning.regression.model.description import Interval
 
 
 def held_out(predicted, mos, groups=None):
@@ -45,7 +45,7 @@ def test_intervals_are_percentiles_of_the_medians_over_splits():
     assert 2 < tail < 2.1, "40 images: less than 2.5 %"
     ends = tuple(np.percentile(expected, (tail, 100 - tail)) - bias)
     assert (found["srcc"].low, found["srcc"].high) == pytest.approx(ends)
-    for metric in METRICS:
+    for metric in RESAMPLED:
         interval = found[metric]
         assert interval.estimate == pytest.approx(np.median([getattr(one, metric) for one in data.metrics]))
         assert interval.low < interval.high
@@ -96,6 +96,6 @@ def test_coverage(group_size, n_splits):
             row[np.isin(groups, drawn)] = (quality + 0.75 * noise)[np.isin(groups, drawn)]
         data = HeldOut(3 + quality, predictions, groups=groups if group_size > 1 else None)
         found.append(bootstrap_intervals(data, n_resamples=150, seed=seed))
-    for metric in METRICS:
+    for metric in RESAMPLED:
         truth = np.mean([of[metric].estimate for of in found])
         assert np.mean([of[metric].low <= truth <= of[metric].high for of in found]) >= 0.8, metric

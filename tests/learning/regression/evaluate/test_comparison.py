@@ -77,7 +77,10 @@ def test_different_images_opinions_and_splits_are_refused(models):
             read_regressors(models)
 
     refused(replace(original, images=["other.png", *original.images[1:]]), "different images: image 1 is .* and other")
-    refused(HeldOut(original.mos[:50], original.predictions[:, :50], original.images[:50]), "only one has .*50,.png")
+    refused(
+        HeldOut(original.mos[:50], original.predictions[:, :50], original.images[:50]),
+        "image 51 is .*50,.png and missing",
+    )
     refused(replace(original, mos=original.mos + np.eye(N)[3]), "different opinions of .*3,.png")
     refused(replace(original, predictions=original.predictions[:1]), "tested on 2 and 1 splits")
     moved = original.predictions.copy()

@@ -20,7 +20,7 @@ def test_new_images_are_covered_as_often_as_promised():
     for _ in range(300):
         mos = rng.standard_exponential(60)
         found = prediction_intervals(HeldOut(mos, (mos + rng.standard_t(3, 60))[None]))
-        covered.append(np.abs(rng.standard_t(3, 200)) <= found.half_width(0.9))
+        covered.append(np.abs(rng.standard_t(3, 200)) <= found.half_widths[found.levels.index(0.9)])
     assert np.mean(covered) == pytest.approx(0.9, abs=0.01), "55 / 61 = 0.902 is expected"
 
 
@@ -32,5 +32,5 @@ def test_coverage_over_splits_leaves_out_the_own_test_part():
         predictions[k, k::5] = mos[k::5] + rng.normal(size=100)
     found = prediction_intervals(HeldOut(mos, predictions))
     assert found.coverage == pytest.approx(0.9, abs=0.04)
-    assert found.half_width(0.9) == pytest.approx(1.645, abs=0.2)
+    assert found.half_widths[found.levels.index(0.9)] == pytest.approx(1.645, abs=0.2)
     assert list(found.half_widths) == sorted(found.half_widths)

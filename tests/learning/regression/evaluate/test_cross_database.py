@@ -51,7 +51,7 @@ def test_sets_that_agree_and_one_that_disagrees():
     by_hand = fit(sets[0].features, sets[0].scores.mos, Hyperparameters("ridge", True, 1e-3)).predict(sets[1].features)
     assert srcc_matrix[0, 1] == pytest.approx(float(srcc(by_hand, sets[1].scores.mos)), abs=0.02)
     assert plcc_matrix[0, 2] > 0.95, "the logistic turns the order round"
-    with pytest.raises(UserError, match="a has 4 features and d 2"):
+    with pytest.raises(UserError, match=r"a has 4 features .*, and d 2 features"):
         matrix_across([sets[0], make_set("d", weights[:2], 3)], options)
 
 
@@ -73,7 +73,7 @@ def test_the_matrix_is_printed_and_written(tmp_path, monkeypatch, capsys):
         assert f"{float(row['srcc']):.4f}" in printed and f"{float(row['plcc']):.4f}" in printed
     assert printed.index("SRCC, row: trained on") < printed.index("PLCC fit, row") < printed.index("written    m.csv")
     Path("b.csv").write_text("image,mos\nnone.png,1\n")
-    with pytest.raises(UserError, match=r"b: image none\.png of b\.csv has no features in b\.npz"):
+    with pytest.raises(UserError, match=r"no image of b\.csv has features in b\.npz; the table lists none\.png"):
         train_and_test_across(parse_across_options(arguments))
 
 
@@ -103,12 +103,10 @@ def test_images_of_two_sets_are_named(capsys):
 def test_features_of_different_encoders_are_refused():
     options = parse_across_options(sets_of("ab"))
     a = replace(make_set("a", np.ones(4), 0), encoders={"quality_aware": "1" * 64})
-    for encoders, sentence in (
-        ({"content_aware": "1" * 64}, "a has quality_aware features and b content_aware"),
-        ({"quality_aware": "2" * 64}, "the quality_aware features of a are of encoder 1+, and those of b of 2+;"),
-    ):
+    for kind, digit in (("content_aware", "1"), ("quality_aware", "2")):
+        sentence = rf"a has 4 features \(quality_aware by encoder 1+\), and b 4 features \({kind} by encoder {digit}+\)"
         with pytest.raises(UserError, match=sentence):
-            matrix_across([a, replace(a, name="b", encoders=encoders)], options)
+            matrix_across([a, replace(a, name="b", encoders={kind: digit * 64})], options)
 
 
 def test_the_diagonal_follows_an_official_split():

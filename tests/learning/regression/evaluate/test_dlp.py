@@ -10,7 +10,6 @@ from scipy.stats import spearmanr
 from datasets.distortions import DISTORTIONS, N_LEVELS
 from learning.regression.dlp_tests import parse_dlp_options
 from learning.regression.evaluate.dlp import (
-    DlpScores,
     discriminability,
     dlp_results,
     preference_consistency,
@@ -21,7 +20,7 @@ from learning.regression.evaluate.dlp import (
 )
 from tests.images import photograph
 
-KINDS = ("first", "second", "unordered")
+KINDS = {"first": True, "second": True, "unordered": False}
 
 
 def scores_of(function, n=4):
@@ -29,8 +28,7 @@ def scores_of(function, n=4):
     undistorted = np.array([function(photo, -1) for photo in range(n)], float)
     one = np.array([[function(photo, level) for level in range(N_LEVELS)] for photo in range(n)], float)
     distorted = np.repeat(one[:, None], len(KINDS), axis=1)
-    unchanged, ordered = np.zeros(distorted.shape, bool), (True, True, False)
-    return DlpScores(undistorted, distorted, unchanged, KINDS, ordered)
+    return undistorted, distorted, np.zeros(distorted.shape, bool), KINDS
 
 
 @pytest.mark.parametrize(
@@ -46,7 +44,7 @@ def scores_of(function, n=4):
     ids=["perfect", "constant", "reversed", "content"],
 )
 def test_scorers_with_known_results(function, d, l, p):  # noqa: E741
-    overall, first, second, unordered = dlp_results(scores_of(function))
+    overall, first, second, unordered = dlp_results(*scores_of(function))
     for one, n_kinds in ((overall, 2), (first, 1), (second, 1)):
         assert one.l == pytest.approx(l) and one.p == pytest.approx(p)
         assert d is None or one.d == d
@@ -92,12 +90,10 @@ def test_unchanged_versions_are_one_image():
     unchanged = np.array([[1, 1, 0, 0, 0], [1, 1, 1, 1, 1], [0, 0, 1, 0, 0]], bool)
     expected = [spearmanr([9, 7, 5, 6], [4, 3, 2, 1]).statistic, spearmanr(scores[2], [5, 4, 3, 2, 1]).statistic]
     assert ranking_consistencies(scores, unchanged) == pytest.approx(expected), "the grey photograph has no list"
-    one_kind = {"kinds": ("one",), "ordered": (True,)}
-    every = DlpScores(np.array([9.0, 3, 5]), scores[:, None], unchanged[:, None], **one_kind)
-    overall = dlp_results(every)[0]
+    overall = dlp_results(np.array([9.0, 3, 5]), scores[:, None], unchanged[:, None], {"one": True})[0]
     assert overall.n_distorted == 7 and overall.n_lists == 2 and overall.n_pairs == 3 * 2 * 3
-    nothing = DlpScores(np.zeros(2), np.zeros((2, 1, 5)), np.ones((2, 1, 5), bool), **one_kind)
-    assert (dlp_results(nothing)[1].d, dlp_results(nothing)[1].l, dlp_results(nothing)[1].p) == (None, None, None)
+    nothing = dlp_results(np.zeros(2), np.zeros((2, 1, 5)), np.ones((2, 1, 5), bool), {"one": True})[1]
+    assert (nothing.d, nothing.l, nothing.p) == (None, None, None)
 
 
 def squared_errors(image, kind):

@@ -8,7 +8,7 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from learning.regression.fit.ridge import TrainingPart, ridge_weights, solve_shifted
+from learning.regression.fit.linear_models import TrainingPart, ridge_weights, solve_shifted
 from learning.regression.fit.search import fit
 from learning.regression.model.description import Hyperparameters
 from tests.learning.regression.fit.problems import features_and_mos

@@ -69,11 +69,11 @@ def test_a_test_part_is_predicted_by_what_learnt_from_the_others():
     features, mos = features_and_mos(80, 30)
     (split,) = random_splits(80, None, 1, (70, 10, 20), 0)
     grid = Grid(("ridge",), (True,), (10.0,))
-    before = run_protocol(features, mos, [split], grid, 1, MEMORY).nested.predictions[0, split.test]
+    before = run_protocol(features, mos, [split], grid, 1, MEMORY).tests["nested"].predictions[0, split.test]
     changed = mos.copy()
     changed[split.test] = 99
     features[split.test[0]] += 1
-    after = run_protocol(features, changed, [split], grid, 1, MEMORY).nested.predictions[0, split.test]
+    after = run_protocol(features, changed, [split], grid, 1, MEMORY).tests["nested"].predictions[0, split.test]
     assert before[1:] == pytest.approx(after[1:], abs=1e-9), "test scores or features were learnt from"
 
 
@@ -85,9 +85,9 @@ def test_labels_of_pure_noise_predict_nothing():
         splits = random_splits(100, None, 5, (70, 10, 20), seed)
         grid = Grid(("ridge",), ridge_alphas=tuple(np.logspace(-1, 5, 13)))
         evaluation = run_protocol(features, mos, splits, grid, 1, MEMORY)
-        medians.append(evaluation.shared.spread("srcc").median)
-        within.append(evaluation.nested.spread("srcc").median)
-        assert evaluation.search.median.max() > evaluation.shared.spread("srcc").median - 0.5
+        medians.append(evaluation.tests["shared"].median("srcc"))
+        within.append(evaluation.tests["nested"].median("srcc"))
+        assert evaluation.search.median.max() > evaluation.tests["shared"].median("srcc") - 0.5
     # Medians of 5 correlations of 20 images spread by about 0.15; the mean of 40 of them by 0.025.
     assert abs(np.mean(medians)) < 0.08 and abs(np.mean(within)) < 0.08
 
@@ -102,9 +102,9 @@ def test_scenes_on_one_side_only_give_nothing_away():
         features = (rng.normal(size=(40, 80))[groups] + 0.01 * rng.normal(size=(200, 80))).astype(np.float32)
         mos = rng.normal(size=40)[groups]
         by_group_splits = random_splits(200, groups.astype(str), 5, (70, 10, 20), seed)
-        by_group.append(run_protocol(features, mos, by_group_splits, grid, 1, MEMORY).reported.spread("srcc").median)
+        by_group.append(run_protocol(features, mos, by_group_splits, grid, 1, MEMORY).tests["nested"].median("srcc"))
         by_image_splits = random_splits(200, None, 5, (70, 10, 20), seed)
-        by_image.append(run_protocol(features, mos, by_image_splits, grid, 1, MEMORY).reported.spread("srcc").median)
+        by_image.append(run_protocol(features, mos, by_image_splits, grid, 1, MEMORY).tests["nested"].median("srcc"))
     assert np.mean(by_image) > 0.8, "by image, every scene is known from training"
     assert abs(np.mean(by_group)) < 0.2
 

@@ -55,7 +55,7 @@ def test_what_does_not_fit_is_refused_with_the_first_image(tmp_path):
         read_splits(path, SCORES)
     grouped = OpinionScores(score_table(NAMES, np.arange(N), group=[f"g{i // 2}" for i in range(N)]), "table.csv")
     write_meta(path, values)
-    with pytest.raises(UserError, match=r"image images/0.bmp is in the test part, and others of its group g0 are not"):
+    with pytest.raises(UserError, match=r"splits .*m.csv, column ratio802.*: group g0 is in train and test"):
         read_splits(path, grouped)
     with pytest.raises(UserError, match="cannot be read: Is a directory"):
         read_splits(tmp_path, SCORES)

@@ -18,8 +18,7 @@ from learning.regression.model.description import (
     ObserverSpread,
     PredictionIntervals,
     RegressorDescription,
-    ResultsSummary,
-    Spread,
+    Results,
     read_description,
 )
 from learning.regression.model.files import save_regressor
@@ -35,7 +34,7 @@ DESCRIPTION = RegressorDescription(
     calibration=OpinionMapping("linear", (1.0, 2.0)),
     score_range=(1.0, 5.0),
 )
-RESULTS = ResultsSummary({"srcc": Spread(0.1, 0.2, 0.3, 0.4, 0.5)}, (Metrics(0.1, 0.2, 0.3, 0.4, "logistic", 0.5),))
+RESULTS = Results((Metrics(0.1, 0.2, 0.3, 0.4, "logistic", 0.5),))
 COMPLETE = replace(
     DESCRIPTION,
     versions={"numpy": "2"},
@@ -105,7 +104,7 @@ def test_a_description_of_the_former_format_is_read(saved):
     content = json.loads(description_file(path).read_text()) | json.loads(json.dumps(asdict(COMPLETE)))
     inversion = content.pop("inversion")
     shared, nested = (
-        {"figures": found["spreads"], "figures_per_split": found["splits"]}
+        {"figures": {}, "figures_per_split": found["splits"]}
         for found in (content.pop("shared"), content.pop("nested"))
     )
     former = {"format": FORMER_FORMAT, "sha256": "0" * 64, "turned": inversion, "nested": nested,

@@ -7,7 +7,7 @@ import pytest
 
 from datasets.images.lists import ListedImage, list_images, paths_in_list
 from learning.regression.model.meaning import score_columns
-from learning.regression.model.score_lists import print_scores, select_rows, write_scores
+from learning.regression.model.predict import print_scores, select_rows, write_scores
 from options.images import parse_prediction_options
 
 SCORES = {"0.png": 50.0, "1.png": 10.0, "2.png": 90.0, "3.png": 30.0}

@@ -1,7 +1,6 @@
 """The report: one file that needs no other, with whatever names and pictures there are."""
 
 import re
-from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -16,10 +15,9 @@ from learning.regression.evaluate.embedded import EmbeddedModel
 from learning.regression.evaluate.protocol import run_protocol
 from learning.regression.fit.search import Grid
 from learning.regression.fit.splits import official_split, random_splits
-from learning.regression.model.description import BootstrapIntervals
+from learning.regression.model.description import BootstrapIntervals, RegressorDescription
 from learning.regression.model.meaning import PairOrder
 from learning.regression.report.report import comparison_rows, find_pictures, write_report
-from learning.regression.train import describe
 from tests.images import photograph
 
 
@@ -56,11 +54,11 @@ def test_a_page_with_everything_inside(tmp_path, official):
     scores = OpinionScores(score_table(names, mos, split=parts), "<scores>.csv", "Inverted.")
     splits = official_split(parts) if official else random_splits(60, None, 4, (70, 10, 20), 0)
     evaluation = run_protocol(features, mos, splits, Grid(ridge_alphas=(1, 10), elasticnet_alphas=(0.1,)), 1, 2**30)
-    held_out = evaluation.reported.labelled(scores)
+    held_out = evaluation.tests["nested"].labelled(scores)
     intervals = BootstrapIntervals(bootstrap_intervals(held_out, n_resamples=20), 20, 0)
-    description = replace(
-        describe(evaluation, scores, {"quality_aware": None}, "some"),
-        note="A note.", intervals=intervals, pair_orders=(PairOrder(0.25, 0.817, 12345),),
+    description = RegressorDescription(
+        ("quality_aware",), {"quality_aware": None}, evaluation.calibration, (-3.0, 3.0), note="A note.",
+        hyperparameters=evaluation.search.best, intervals=intervals, pair_orders=(PairOrder(0.25, 0.817, 12345),),
     )  # fmt: skip
     pictures = find_pictures(names, tmp_path, None)
     assert len(pictures) == 51
@@ -79,7 +77,7 @@ def test_a_page_with_everything_inside(tmp_path, official):
     assert "&lt;b&gt;&amp;" in page and "<b>&" not in page and "A note." in page and "Inverted." in page
     difference, _ = srcc_difference(held_out, embedded.on_test_parts_of(held_out), 20, 0)
     assert "embedded model clive, fitted on 7 of these images" in page and difference.as_difference() in page
-    assert f"{evaluation.nested.spread('srcc').median:.3f}" in page and str(evaluation.search.best) in page
+    assert f"{held_out.median('srcc'):.3f}" in page and str(evaluation.search.best) in page
 
 
 def test_pictures_are_found_below_the_folder_of_images(tmp_path):
