@@ -3,7 +3,7 @@
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-COMMANDS = {"checkpoints", "export", "onnx_export"}
+COMMANDS = {"checkpoints", "export", "onnx_export", "convert_lite0"}
 
 
 class PackageAlone(build_py):

@@ -53,7 +53,7 @@ def seconds_per_sample(csv_path: Path, n_samples: int, n_passes: int = 10) -> fl
 
     A shared machine is slower at times: of each sample the fastest of ``n_passes`` passes over all of them counts.
     """
-    dataset = QualityAwareDataset(read_training_csv(csv_path), n_aug=11, n_scale=2, patch_size=160)
+    dataset = QualityAwareDataset(csv_path, n_aug=11, n_scale=2, patch_size=160)
     for index in range(2):
         dataset[0, index]
     seconds = np.empty((n_passes, n_samples))
@@ -104,7 +104,7 @@ def views_per_second(csv_path: Path, n_samples: int) -> tuple[float, float]:
         return torch.cat([plain_view(image), plain_view(image)])
 
     def ours(number: int) -> torch.Tensor:
-        return dataset[divmod(number, len(dataset))][0]
+        return dataset[divmod(number, len(dataset))]
 
     rates = []
     for make_views in (plain, ours):

@@ -7,13 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 from sklearn.datasets import load_sample_image
-from torch.utils.data import DataLoader
 
 from datasets.distortions import N_LEVELS, distort
-from datasets.training.image_lists import EpochImages
 from datasets.training.shards import scan_shard, write_index
 from tests.dead_leaves import dead_leaves
 
@@ -43,15 +40,6 @@ def write_training_set(folder: Path, n_images: int = 8, width: int = 96, height:
     csv_path = folder / "train.csv"
     csv_path.write_text("\n".join(rows) + "\n")
     return csv_path
-
-
-def chunks_of(
-    dataset: EpochImages, n_workers: int = 0, epoch: int = 0, method: str | None = None
-) -> list[torch.Tensor]:
-    """The chunks of all images in an epoch, as a loader with workers gives them; ``method`` starts the workers."""
-    keys = [[(epoch, index)] for index in range(len(dataset))]
-    loader = DataLoader(dataset, batch_sampler=keys, num_workers=n_workers, multiprocessing_context=method)
-    return [chunk[0] for chunk, _ in loader]
 
 
 def write_shards(paths: Sequence[str], folder: Path) -> Path:

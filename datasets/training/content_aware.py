@@ -52,8 +52,10 @@ def build_views(method: str, size: int) -> v2.Transform:
 
 
 class ContentAwareDataset(EpochImages):
-    """``[epoch, i]`` is a chunk of one row without distortions, so that one trainer serves both encoders: uint8
-    (1, 6, P, P), two views of image i as query (channels 0-2) and key (3-5). It depends on (seed, epoch, i) alone.
+    """``[i]`` is a uint8 tensor (1, 6, P, P): two views of image i, as query (channels 0-2) and key (3-5).
+
+    It is a chunk of one row without distortions, so that one trainer serves both encoders. It depends on (seed, epoch,
+    i) alone.
     """
 
     def __init__(
@@ -67,8 +69,7 @@ class ContentAwareDataset(EpochImages):
         super().__init__(images, seed, max_pixels)
         self._view = build_views(method, patch_size)
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        epoch, index = key
+    def sample(self, epoch: int, index: int) -> tuple[Tensor, Tensor]:
         image = torch.from_numpy(self.read(epoch, index)).permute(2, 0, 1)
         seed = int(np.random.SeedSequence((self.seed, epoch, index)).generate_state(1, np.uint64)[0] >> 1)
         # torchvision draws from torch's global generator; its state is restored.

@@ -140,20 +140,39 @@ def _expand(pattern: str) -> list[str]:
     return [path for name in names.split(",") for path in _expand(before + name + after)]
 
 
-class EpochImages(Dataset[tuple[Tensor, Tensor]]):
-    """``[epoch, index]`` is a sample of an image: crops, uint8 (rows, 6, P, P), query in channels 0-2 and key in 3-5,
-    and the levels of distortions that each row has reached, uint8 (rows, levels), 0 or 1.
+class EpochImages(Dataset):
+    """Crops by ``[epoch, index]``, or by ``[index]`` in the epoch last given to ``set_epoch``: uint8 (rows, 6, P, P).
+
+    Training calls ``sample(epoch, index)``, which also returns the levels of the crops' distortions. Workers can then
+    load images of the next epoch while those of the present one are still in use.
     """
 
     def __init__(self, images: TrainingImages, seed: int, max_pixels: int = MAX_PIXELS):
         self.images = images
         self.seed = seed
         self._max_pixels = max_pixels
-        # In shared memory: the main process sees which images workers could not read.
+        # In shared memory: workers see a new epoch, and the main process sees which images they could not read.
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         self._unreadable = torch.zeros(len(images.paths), dtype=torch.uint8).share_memory_()
+
+    def set_epoch(self, epoch: int) -> None:
+        self._epoch.fill_(epoch)
 
     def __len__(self) -> int:
         return len(self.images.paths)
+
+    def sample(self, epoch: int, index: int) -> tuple[Tensor, Tensor]:
+        """The crops of image ``index``, uint8 (rows, 6, P, P): query in channels 0-2, key in 3-5.
+
+        Also the levels of distortions that each row has reached, uint8 (rows, levels), 0 or 1.
+        """
+        raise NotImplementedError
+
+    def __getitem__(self, key: int | tuple[int, int]) -> Tensor:
+        epoch, index = key if isinstance(key, tuple) else (int(self._epoch), key)
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"image {index} of {len(self)}")
+        return self.sample(epoch, index % len(self))[0]
 
     def read(self, epoch: int, index: int) -> np.ndarray:
         """Image ``index``, uint8 RGB (H, W, 3), or another image in its place if it cannot be read.

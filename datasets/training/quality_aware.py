@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import cv2
 import numpy as np
 import torch
@@ -12,7 +14,7 @@ from datasets.distortions import DISTORTIONS, N_LEVELS
 from datasets.distortions.registry import distort_boxes
 from datasets.images.resampling import half_size_fast
 from datasets.training.crops import CropPlan, mirror_up_to, plan_crops
-from datasets.training.image_lists import EpochImages, TrainingImages
+from datasets.training.image_lists import EpochImages, TrainingImages, read_training_csv
 from networks.images.formats import MAX_PIXELS
 
 CHANCE_OF_TWO_DISTORTIONS = 0.1
@@ -94,14 +96,18 @@ def make_chunk(
 
 
 class QualityAwareDataset(EpochImages):
-    """``[epoch, i]`` is the chunk of image i, uint8 (n_scale * (n_aug + 1), 6, P, P), and the levels of its rows.
+    """The images of a training CSV as chunks: ``[i]`` is a uint8 tensor (n_scale * (n_aug + 1), 6, P, P).
 
-    It depends on (seed, epoch, i) alone: not on the number of workers or processes, nor on images read before.
+    ``csv_path`` is the CSV's path, or the list of images that was read from it. A chunk depends on (seed, epoch, i)
+    alone: not on the number of workers or processes, nor on images read before.
+
+    An unreadable image is replaced by another one (see ``EpochImages.read``). Raises UserError for a CSV that cannot
+    be used (see ``read_training_csv``), ValueError for an option out of range.
     """
 
     def __init__(
         self,
-        images: TrainingImages,
+        csv_path: str | os.PathLike | TrainingImages,
         n_aug: int = 11,
         n_scale: int = 2,
         n_distortions: int = 1,
@@ -110,11 +116,24 @@ class QualityAwareDataset(EpochImages):
         seed: int = 0,
         max_pixels: int = MAX_PIXELS,
     ):
+        if not 0 <= n_aug <= len(DISTORTIONS):
+            raise ValueError(f"n_aug {n_aug} is not in 0..{len(DISTORTIONS)}, the number of kinds of distortion")
+        if n_scale not in (1, 2) or n_distortions not in (1, 2):
+            raise ValueError(f"n_scale {n_scale} and n_distortions {n_distortions} must be 1 or 2")
+        if patch_size < 1:
+            raise ValueError(f"patch_size {patch_size} must be at least 1 pixel")
+        images = csv_path if isinstance(csv_path, TrainingImages) else read_training_csv(csv_path)
         super().__init__(images, seed, max_pixels)
-        self._options = (n_aug, n_scale, n_distortions, patch_size, bool(swap_crops))
+        self.n_aug = n_aug
+        self.n_scale = n_scale
+        self.n_distortions = n_distortions
+        self.patch_size = patch_size
+        self.swap_crops = bool(swap_crops)
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        epoch, index = key
+    def sample(self, epoch: int, index: int) -> tuple[Tensor, Tensor]:
+        """The chunk of an image and the levels reached in its rows, as ``make_chunk`` returns them."""
         rng = np.random.default_rng((self.seed, epoch, index))
-        chunk, reached = make_chunk(self.read(epoch, index), *self._options, rng)
+        chunk, reached = make_chunk(
+            self.read(epoch, index), self.n_aug, self.n_scale, self.n_distortions, self.patch_size, self.swap_crops, rng
+        )
         return torch.from_numpy(chunk), torch.from_numpy(reached)

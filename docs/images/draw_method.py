@@ -7,9 +7,10 @@ import sklearn.datasets
 from PIL import Image, ImageDraw, ImageFont
 
 from datasets.images.resampling import half_size_fast
+from datasets.training import QualityAwareDataset
 from datasets.training.crops import plan_crops
 from datasets.training.image_lists import TrainingImages
-from datasets.training.quality_aware import QualityAwareDataset, draw_steps
+from datasets.training.quality_aware import draw_steps
 
 N_AUG, SIZE, SEED, EPOCH = 5, 160, 0, 1
 COLORS = "royalblue", "darkorange"  # of the two places of a scale

@@ -14,7 +14,7 @@ from torch.amp import GradScaler
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import SGD, AdamW, Optimizer
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from common import log
 from common.names import PATH_COLUMN
@@ -103,6 +103,16 @@ def epoch_batches(
         first_step = 0
 
 
+class Samples(Dataset):
+    """``[epoch, index]`` is the pair of ``EpochImages.sample``: crops, and the levels that they have reached."""
+
+    def __init__(self, dataset: EpochImages):
+        self._dataset = dataset
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        return self._dataset.sample(*key)
+
+
 def build_loader(
     dataset: EpochImages,
     batches: Iterable[list[tuple[int, int]]],
@@ -116,7 +126,7 @@ def build_loader(
     """
     share = n_workers // context.local_size + (context.local_rank < n_workers % context.local_size)
     return DataLoader(
-        dataset,
+        Samples(dataset),
         batch_sampler=batches,
         num_workers=share,
         pin_memory=device.type == "cuda",

@@ -84,7 +84,7 @@ def train(options: ContrastOptions, backend: str, member: Membership | None) -> 
 
         with closing(progress):
             if context.is_first and not saved:
-                progress.picture(dataset[1, 0][0])
+                progress.picture(dataset[1, 0])
             stop.obey(stop.agreed())
             for step in train_steps(options, learner, progress.batches(loader), start, steps_per_epoch, device):
                 position = step.position

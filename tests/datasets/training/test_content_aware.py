@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
 from datasets.training import content_aware
 from datasets.training.content_aware import ContentAwareDataset, blur, build_views, turn_hue
 from datasets.training.image_lists import scan_data_folder
 from networks.errors import UserError
-from tests.images import chunks_of, photograph, write_training_set
+from tests.images import photograph, write_training_set
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +23,8 @@ def images(tmp_path_factory):
 
 def chunks(images, n_workers, epoch, seed=0, method="MoCov2"):
     dataset = ContentAwareDataset(images, method, patch_size=48, seed=seed)
-    return torch.stack(chunks_of(dataset, n_workers, epoch))
+    dataset.set_epoch(epoch)
+    return torch.cat(list(DataLoader(dataset, batch_size=2, num_workers=n_workers)))
 
 
 @pytest.mark.parametrize("method", ["MoCo", "MoCov2"])
@@ -35,7 +37,8 @@ def test_views_depend_on_seed_epoch_and_index_alone(images, method):
     assert not torch.equal(alone[:, :, :3], alone[:, :, 3:])
     dataset = ContentAwareDataset(images, method, patch_size=48)
     before = torch.get_rng_state()
-    crops, reached = dataset[2, 4]
+    assert torch.equal(dataset[2, 4], alone[4])
+    crops, reached = dataset.sample(2, 4)
     assert torch.equal(crops, alone[4]) and reached.shape == (1, 0)
     assert torch.equal(before, torch.get_rng_state())
 
@@ -115,5 +118,5 @@ def test_a_broken_image_is_replaced(tmp_path):
     (tmp_path / "a.png").write_text("no image")
     Image.fromarray(photograph(40, 50)).save(tmp_path / "b.png")
     dataset = ContentAwareDataset(scan_data_folder(tmp_path), patch_size=32)
-    assert dataset[0, 0][0].float().std() > 1 and dataset.unreadable().tolist() == [0]
+    assert dataset[0].float().std() > 1 and dataset.unreadable().tolist() == [0]
     assert "a.png cannot be read" in dataset.why_unreadable(0)

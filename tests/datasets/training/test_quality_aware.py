@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils.data import DataLoader
 
 from datasets.distortions import DISTORTIONS
 from datasets.training.crops import plan_crops
@@ -20,34 +21,43 @@ from datasets.training.quality_aware import (
     reached_levels,
 )
 from networks.errors import UserError
-from tests.images import chunks_of, noise_image, photograph, write_training_set
+from tests.images import noise_image, photograph, write_training_set
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory):
-    return read_training_csv(write_training_set(tmp_path_factory.mktemp("images")))
+def csv_path(tmp_path_factory):
+    return write_training_set(tmp_path_factory.mktemp("images"))
 
 
 @pytest.mark.parametrize("n_aug, n_scale, n_distortions", [(11, 2, 1), (3, 1, 2), (26, 1, 1), (0, 2, 1)])
-def test_shape_and_type(images, n_aug, n_scale, n_distortions):
-    dataset = QualityAwareDataset(images, n_aug, n_scale, n_distortions, patch_size=32)
-    sample, _ = dataset[1, 0]
+def test_shape_and_type(csv_path, n_aug, n_scale, n_distortions):
+    dataset = QualityAwareDataset(csv_path, n_aug, n_scale, n_distortions, patch_size=32)
+    sample = dataset[0]
     assert sample.dtype == torch.uint8 and sample.shape == (n_scale * (n_aug + 1), 6, 32, 32)
     assert len(dataset) == 8
 
 
-def _all_chunks(images, n_workers, epoch, **options):
-    dataset = QualityAwareDataset(images, n_aug=5, n_scale=2, n_distortions=2, patch_size=32, **options)
-    return torch.stack(chunks_of(dataset, n_workers, epoch))
+def _all_chunks(csv_path, n_workers, epoch, **options):
+    dataset = QualityAwareDataset(csv_path, n_aug=5, n_scale=2, n_distortions=2, patch_size=32, **options)
+    dataset.set_epoch(epoch)
+    return torch.cat(list(DataLoader(dataset, batch_size=2, num_workers=n_workers)))
 
 
-def test_chunks_depend_on_seed_epoch_and_index_alone(images):
-    alone = _all_chunks(images, n_workers=0, epoch=3)
-    assert torch.equal(alone, _all_chunks(images, n_workers=2, epoch=3))
-    assert not torch.equal(alone, _all_chunks(images, n_workers=0, epoch=4))
-    assert not torch.equal(alone, _all_chunks(images, n_workers=0, epoch=3, seed=1))
-    dataset = QualityAwareDataset(images, n_aug=5, n_scale=2, n_distortions=2, patch_size=32)
-    assert torch.equal(dataset[3, 5][0], alone[5])  # none of the others read before
+def test_chunks_depend_on_seed_epoch_and_index_alone(csv_path):
+    alone = _all_chunks(csv_path, n_workers=0, epoch=3)
+    assert torch.equal(alone, _all_chunks(csv_path, n_workers=2, epoch=3))
+    assert not torch.equal(alone, _all_chunks(csv_path, n_workers=0, epoch=4))
+    assert not torch.equal(alone, _all_chunks(csv_path, n_workers=0, epoch=3, seed=1))
+    dataset = QualityAwareDataset(csv_path, n_aug=5, n_scale=2, n_distortions=2, patch_size=32)
+    assert torch.equal(dataset[3, 5], alone[5])  # no epoch set, none of the others read before
+
+
+def test_persistent_workers_see_the_epoch_change(csv_path):
+    dataset = QualityAwareDataset(csv_path, n_aug=1, n_scale=1, patch_size=32)
+    loader = DataLoader(dataset, batch_size=4, num_workers=1, persistent_workers=True)
+    for epoch in (1, 2):
+        dataset.set_epoch(epoch)
+        assert torch.equal(next(iter(loader))[0], dataset[epoch, 0])
 
 
 def test_half_swap_exchanges_complementary_halves():
@@ -124,6 +134,13 @@ def test_one_version_in_ten_is_distorted_twice_and_shares_its_level():
     assert len(sums) == 5 and np.abs(sums / sums.sum() - 0.2).max() < 0.06
 
 
+def test_options_out_of_range_are_named(csv_path):
+    with pytest.raises(ValueError, match=f"n_aug 27 is not in 0..{len(DISTORTIONS)}"):
+        QualityAwareDataset(csv_path, n_aug=27)
+    with pytest.raises(ValueError, match="n_scale 3"):
+        QualityAwareDataset(csv_path, n_scale=3)
+
+
 @pytest.mark.parametrize(
     "content, said",
     [
@@ -172,28 +189,27 @@ def test_a_long_list_is_held_in_arrays_which_workers_share(tmp_path):
     """Python strings would be copied into each worker by their reference counts."""
     n_images = 200_000
     (tmp_path / "t.csv").write_text("Image_path\n" + "".join(f"images/{index:07d}.jpg\n" for index in range(n_images)))
-    dataset = QualityAwareDataset(read_training_csv(tmp_path / "t.csv"))
+    dataset = QualityAwareDataset(tmp_path / "t.csv")
     paths, lines = dataset.images.paths, dataset.images.lines
     assert len(dataset) == n_images and paths.dtype.kind == "S" and paths.nbytes == 18 * n_images
     assert lines.dtype.kind == "i" and dataset.images.place(n_images - 1).endswith(f"line {n_images + 1}")
 
 
-def images_with_broken_ones(folder, n_good, n_broken):
+def with_broken_images(folder, n_good, n_broken):
     csv_path = write_training_set(folder, n_images=n_good)
     for index in range(n_broken):
         (folder / f"broken{index}.jpg").write_bytes(b"\xff\xd8\xff\xe0 torn off")
         with open(csv_path, "a") as file:
             file.write(f"{folder / f'broken{index}.jpg'}\n")
-    return read_training_csv(csv_path)
+    return csv_path
 
 
 def test_a_broken_image_is_replaced_by_the_same_other_always(tmp_path):
-    images = images_with_broken_ones(tmp_path, 6, 1)
-    datasets = [QualityAwareDataset(images, n_aug=1, patch_size=32, seed=3) for _ in range(2)]
-    chunks = [dataset[0, 6][0] for dataset in datasets]
+    csv_path = with_broken_images(tmp_path, 6, 1)
+    datasets = [QualityAwareDataset(csv_path, n_aug=1, patch_size=32, seed=3) for _ in range(2)]
+    chunks = [dataset[6] for dataset in datasets]
     assert torch.equal(*chunks) and chunks[0].float().std() > 1
-    others = [datasets[0][epoch, 6][0] for epoch in (1, 2, 3)]
-    assert not all(torch.equal(other, chunks[0]) for other in others), "another epoch, another image"
+    assert any(not torch.equal(datasets[0][epoch, 6], chunks[0]) for epoch in (1, 2, 3)), "another epoch, another image"
     assert datasets[0].unreadable().tolist() == [6]
     assert "line 8: image" in datasets[0].why_unreadable(6) and "broken0.jpg cannot be read" in datasets[
         0
@@ -202,15 +218,17 @@ def test_a_broken_image_is_replaced_by_the_same_other_always(tmp_path):
 
 @pytest.mark.parametrize("n_workers", [0, 2])
 def test_what_workers_could_not_read_is_known_outside(tmp_path, n_workers):
-    dataset = QualityAwareDataset(images_with_broken_ones(tmp_path, 6, 2), n_aug=1, patch_size=32)
-    assert len(chunks_of(dataset, n_workers)) == 8 and dataset.unreadable().tolist() == [6, 7]
+    dataset = QualityAwareDataset(with_broken_images(tmp_path, 6, 2), n_aug=1, patch_size=32)
+    chunks = list(DataLoader(dataset, batch_size=2, num_workers=n_workers))
+    assert len(chunks) == 4 and dataset.unreadable().tolist() == [6, 7]
 
 
 def test_where_nothing_can_be_read_training_stops_with_the_line(tmp_path):
-    dataset = QualityAwareDataset(images_with_broken_ones(tmp_path, 0, 3), patch_size=32)
+    csv_path = with_broken_images(tmp_path, 0, 3)
+    loader = DataLoader(QualityAwareDataset(csv_path, patch_size=32), num_workers=1)
     with pytest.raises(UserError) as caught:
-        chunks_of(dataset, n_workers=1)
-    assert caught.value.sentence.startswith(f"{dataset.images.source}, line 2: image")
+        next(iter(loader))
+    assert caught.value.sentence.startswith(f"training CSV {csv_path}, line 2: image")
     assert "none of 10 others drawn in its place can be read" in caught.value.sentence
     assert "Traceback" not in caught.value.sentence
 
@@ -231,10 +249,11 @@ def test_reached_levels_by_hand():
     assert reached.sum() == 5
 
 
-def test_levels_come_with_their_rows(images):
-    """Both scales of a version have the same."""
-    dataset = QualityAwareDataset(images, 3, 2, 2, 32)
-    _, reached = dataset[4, 1]
+def test_levels_come_with_their_rows(csv_path):
+    """Both scales of a version have the same; the crops are those that ``[epoch, index]`` gives alone."""
+    dataset = QualityAwareDataset(csv_path, 3, 2, 2, 32)
+    chunk, reached = dataset.sample(4, 1)
+    assert torch.equal(chunk, dataset[4, 1])
     assert reached.dtype == torch.uint8 and reached.shape == (2 * 4, 26 * 5)
     assert torch.equal(reached[:4], reached[4:]) and reached[0].sum() == 0
     rng = np.random.default_rng((0, 4, 1))

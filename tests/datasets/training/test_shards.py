@@ -2,6 +2,7 @@
 
 import io
 import json
+import multiprocessing
 import os
 import pickle
 import re
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from datasets.training import shards
 from datasets.training.content_aware import ContentAwareDataset
@@ -20,7 +22,7 @@ from datasets.training.image_lists import read_training_csv
 from datasets.training.quality_aware import QualityAwareDataset
 from datasets.training.shards import INDEX, find_shards, read_shard, write_index
 from networks.errors import UserError
-from tests.images import chunks_of, write_shards, write_training_set
+from tests.images import write_shards, write_training_set
 
 N = 10
 
@@ -79,17 +81,20 @@ def test_every_sample_is_that_of_the_single_files(csv_path, folder, tmp_path, gi
         a, b = make(single), make(sharded)
         assert len(a) == len(b) == N
         for key in ((1, 0), (2, 9), (1, 4), (7, 3)):
-            assert torch.equal(a[key][0], b[key][0])
+            assert torch.equal(a[key], b[key])
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_each_worker_opens_the_shards_itself(csv_path, folder, method):
     options = {"n_aug": 1, "n_scale": 1, "patch_size": 32}
-    dataset = QualityAwareDataset(read_training_csv(folder), **options)
-    expected = torch.stack(chunks_of(QualityAwareDataset(read_training_csv(csv_path), **options)))
-    assert torch.equal(torch.stack(chunks_of(dataset)), expected)  # opens all shards here
-    in_workers = chunks_of(dataset, 1 + (method == "fork"), method=method)
-    assert torch.equal(torch.stack(in_workers), expected)
+    dataset = QualityAwareDataset(folder, **options)
+    expected = [QualityAwareDataset(csv_path, **options)[0, index] for index in range(N)]
+    for index in range(N):  # opens all shards here
+        assert torch.equal(dataset[0, index], expected[index])
+    loader = DataLoader(
+        dataset, 1, num_workers=1 + (method == "fork"), multiprocessing_context=multiprocessing.get_context(method)
+    )
+    assert torch.equal(torch.cat(list(loader)), torch.stack(expected))
 
 
 def test_few_shards_are_open_at_once(folder, monkeypatch):
@@ -166,8 +171,8 @@ def test_an_image_that_cannot_be_decoded_is_replaced_and_named(csv_path, tmp_pat
     members = [(f"{index}.png", Path(path).read_bytes()) for index, path in enumerate(files(csv_path))]
     members[3] = ("3.png", b"\x89PNG torn off")
     path = make_tar(tmp_path / "s.tar", members)
-    dataset = QualityAwareDataset(read_training_csv(path), n_aug=0, n_scale=1, patch_size=16)
-    assert dataset[0, 3][0].shape == (1, 6, 16, 16)
+    dataset = QualityAwareDataset(path, n_aug=0, n_scale=1, patch_size=16)
+    assert dataset[0, 3].shape == (1, 6, 16, 16)
     assert dataset.unreadable().tolist() == [3]
     assert f"{path}: 3.png cannot be read: " in dataset.why_unreadable(3)
 

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datasets.training.image_lists import read_training_csv
 from datasets.training.quality_aware import QualityAwareDataset
 from learning.contrastive.setup import BAD_IMAGES, N_NAMED, BadImages, epoch_batches
 from learning.contrastive.training_state import Position
@@ -66,7 +65,7 @@ def dataset(tmp_path):
             path = tmp_path / "images" / f"bad, {index}.jpg"
             path.write_text("no image")
             file.write(f'"{path}"\n')
-    return QualityAwareDataset(read_training_csv(csv_path), n_aug=0, n_scale=1, patch_size=16)
+    return QualityAwareDataset(csv_path, n_aug=0, n_scale=1, patch_size=16)
 
 
 def listed(folder):
@@ -78,13 +77,13 @@ def test_the_first_are_named_and_all_are_listed(dataset, tmp_path, capsys):
     watch = BadImages(dataset, tmp_path, 0.4, ALONE)
     watch.check()
     assert not capsys.readouterr().err and not (tmp_path / BAD_IMAGES).exists()
-    dataset[0, 12], dataset[0, 3]
+    dataset[12], dataset[3]
     watch.check()
     watch.check()
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 1 and "line 14: image" in said[0] and "bad, 0.jpg cannot be read" in said[0]
     for index in range(12, 20):
-        dataset[0, index]
+        dataset[index]
     watch.check()
     said += capsys.readouterr().err.splitlines()
     assert sum("unreadable image, replaced" in line for line in said) == N_NAMED
@@ -95,7 +94,7 @@ def test_the_first_are_named_and_all_are_listed(dataset, tmp_path, capsys):
 def test_too_many_stop_the_run(dataset, tmp_path):
     watch = BadImages(dataset, tmp_path, 0.1, ALONE)
     for index in range(12, 20):
-        dataset[0, index]
+        dataset[index]
     with pytest.raises(UserError, match="8 of 20 training images cannot be read, more than --max_bad 10 % allows"):
         watch.check()
     assert len(listed(tmp_path)) == 8
@@ -103,13 +102,13 @@ def test_too_many_stop_the_run(dataset, tmp_path):
 
 
 def test_only_the_first_process_writes(dataset, tmp_path, capsys):
-    dataset[0, 12]
+    dataset[12]
     BadImages(dataset, tmp_path, 1.0, ProcessContext(rank=1)).check()
     assert not capsys.readouterr().err and not (tmp_path / BAD_IMAGES).exists()
 
 
 def test_a_start_begins_the_list_anew(dataset, tmp_path):
-    dataset[0, 12]
+    dataset[12]
     BadImages(dataset, tmp_path, 1.0, ALONE).check()
     assert len(listed(tmp_path)) == 1
     BadImages(dataset, tmp_path, 1.0, ALONE)
