@@ -2,9 +2,9 @@
 
     python models/convert_lite0.py efficientnet-lite0-57934424.pth models/content_aware_lite0.safetensors
 
-Layers get timm's names, and the classifier is left out. The published network takes (255 x - 127) / 128 of an image x
-in [0, 1]. Here its first convolution takes the same from an image with ImageNet's normalisation, which every
-content-aware encoder expects. The weights are rounded to float16.
+Both networks have the same layers in the same order; here they have timm's names, and the classifier is left out. The
+published network takes (255 x - 127) / 128 of an image x in [0, 1]. Here its first convolution takes the same from an
+image with ImageNet's normalisation, which every content-aware encoder expects. The weights are rounded to float16.
 """
 
 import sys
@@ -16,40 +16,22 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.atomic_files import whole_file
-from networks.efficientnet import LITE0, ROWS
+from networks.efficientnet import LITE0
 from networks.encoder import IMAGENET_MEAN, IMAGENET_STD, build_encoder
-
-
-def layer_names() -> dict[str, str]:
-    """The published name of each layer -> timm's."""
-    names = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2"}
-    blocks = [(row, index) for row, (*_, n_blocks) in enumerate(ROWS) for index in range(n_blocks)]
-    for number, (row, index) in enumerate(blocks):
-        published, timms = f"_blocks.{number}.", f"blocks.{row}.{index}."
-        if row == 0:  # without expansion
-            pairs = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
-        else:
-            pairs = {"_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2"}
-            pairs |= {"_project_conv": "conv_pwl", "_bn2": "bn3"}
-        names |= {published + theirs: timms + ours for theirs, ours in pairs.items()}
-    return names
 
 
 def main() -> None:
     source, target = (Path(argument) for argument in sys.argv[1:])
     published = torch.load(source, map_location="cpu", weights_only=True)
-    names = layer_names()
-    state = {}
-    for name, value in published.items():
-        layer, _, tensor = name.rpartition(".")
-        if layer != "_fc":
-            state[f"{names[layer]}.{tensor}"] = value
+    values = [value for name, value in published.items() if not name.startswith("_fc.")]
+    encoder = build_encoder(LITE0, initialise=False)
+    state = dict(zip(encoder.state_dict(), values, strict=True))
     # x = deviation * normalised + mean. The constant part passes through the convolution into the BatchNorm's mean.
     deviation, mean = (torch.tensor(values).double().view(1, 3, 1, 1) for values in (IMAGENET_STD, IMAGENET_MEAN))
     weights = state["conv_stem.weight"].double()
     state["bn1.running_mean"] = state["bn1.running_mean"] - (weights * (255 * mean - 127) / 128).sum(dim=(1, 2, 3))
     state["conv_stem.weight"] = weights * deviation * 255 / 128
-    build_encoder(LITE0, initialise=False).load_state_dict(state)  # an error here: a layer is missing or has no name
+    encoder.load_state_dict(state)  # an error here: a layer has another shape
     rounded = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
     with whole_file(target) as temporary:
         safetensors.torch.save_file({name: value.contiguous() for name, value in rounded.items()}, temporary)
