@@ -17,7 +17,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from .checkpoint_formats import fingerprint
 from .efficientnet import InvertedResidual
@@ -41,9 +41,12 @@ def fold_batchnorm(encoder: nn.Module) -> nn.Module:
     """A copy of an encoder in evaluation mode with every BatchNorm folded into the convolution before it."""
     folded = copy.deepcopy(encoder).eval()
     for module in folded.modules():
-        for (first, conv), (second, norm) in pairwise(list(module.named_children())):
+        for (_, conv), (second, norm) in pairwise(list(module.named_children())):
             if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                setattr(module, first, fuse_conv_bn_eval(conv, norm))
+                assert norm.running_mean is not None and norm.running_var is not None
+                conv.weight, conv.bias = fuse_conv_bn_weights(
+                    conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+                )
                 setattr(module, second, nn.Identity())
     return folded
 
