@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tqdm import tqdm
+
 from networks.errors import UserError
 from networks.images.formats import IMAGE_SUFFIXES, RAW_SUFFIXES, starts_like_an_image
 
@@ -70,7 +72,8 @@ def scan_folder(folder: str | os.PathLike) -> FolderListing:
         listing.unreadable.append(f"folder {error.filename} cannot be read: {error.strerror}")
 
     visited = set()
-    for parent, folders, names in os.walk(os.fspath(folder), onerror=note_unreadable, followlinks=True):
+    walk = os.walk(os.fspath(folder), onerror=note_unreadable, followlinks=True)
+    for parent, folders, names in tqdm(walk, desc="folders listed", unit="", disable=None, leave=False, delay=2):
         real = os.path.realpath(parent)
         if real in visited:
             folders.clear()
