@@ -133,9 +133,9 @@ class ContrastOptions:
 
     probe: Path | None = option(
         None,
-        "measure the encoder while it trains, and keep the best one as best.pth; SCORES.csv: photographs with opinion "
-        "scores (columns image and mos); FOLDER: undistorted photographs, to recognise kinds and levels of distortions",
-        group="probe", metavar="SCORES.csv|FOLDER",
+        "measure the encoder while it trains, on photographs with opinion scores (columns image and mos), and keep the "
+        "best one as best.pth",
+        group="probe", metavar="SCORES.csv",
     )  # fmt: skip
     probe_every: int | None = option(
         None, "steps between two measurements (default: ten measurements in a run)", at_least=1

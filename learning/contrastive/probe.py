@@ -1,4 +1,4 @@
-"""How well the features predict opinions, or kinds and levels of distortions, while the encoder trains (``--probe``).
+"""How well the features predict opinions while the encoder trains (``--probe``).
 
 A probe set is measured on small windows, so that a measurement takes a small share of the training's time. The ranks
 share its images. Every window is a batch of its own, so the result does not depend on the number of ranks.
@@ -14,16 +14,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.linear_model import RidgeClassifier
-from sklearn.model_selection import cross_val_predict
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from common import log, machine
 from common.names import N_SPLITS, SHARES
-from datasets.distortions import DISTORTIONS, N_LEVELS, distort
-from datasets.images.folders import find_images
 from datasets.images.resampling import half_size_exactly
 from datasets.opinions.scores import read_scores
 from datasets.training.crops import centre
@@ -42,30 +36,24 @@ from options.contrast import ContrastOptions
 WINDOW = 256
 """Largest side of a window of a labelled image, in pixels, at full size and at half size."""
 
-DISTORTED_WINDOW = 128
-"""Largest side of a distorted window."""
-
-N_DISTORTED = 40
-"""Largest number of photographs that are distorted, each by all kinds at all levels."""
-
 N_MEASUREMENTS = 10
 """Measurements of a run by default."""
 
 
-class OpinionSet:
+class ProbeSet:
     """Photographs with opinion scores: SRCC and PLCC of a Ridge regressor on held-out images, the median of 10 splits.
 
     The splits are the same in every measurement and keep groups together.
 
     ``windows`` gives the windows of an image, uint8 (h, w, 3): its centre, and its centre at half size. ``judge`` gives
     metric -> value from the features of all windows, (images, windows, F); the first metric decides which encoder is
-    best.
+    best. Raises UserError for a table that cannot be used.
     """
 
     def __init__(self, csv_path: Path):
         self.source = csv_path
-        self.digest = hashlib.sha256(csv_path.read_bytes()).hexdigest()
         scores = read_scores(csv_path)
+        self.digest = hashlib.sha256(csv_path.read_bytes()).hexdigest()
         self._paths = [csv_path.parent / image for image in scores.images]
         self._mos = scores.mos
         if self._mos.min() == self._mos.max():
@@ -84,73 +72,10 @@ class OpinionSet:
         return {"SRCC": tested.median("srcc"), "PLCC": tested.median("plcc_raw")}
 
 
-class DistortionSet:
-    """Undistorted photographs, distorted by all kinds at all levels: how well a linear classifier tells them apart.
-
-    ``kind accuracy`` is the share of windows whose kind, of 26, is recognised. ``level accuracy`` is the share of
-    windows whose level, of 5, is recognised by a classifier for their kind. Each half of the photographs is
-    classified by classifiers that were fitted on the other half. ``windows`` and ``judge`` are as in OpinionSet.
-    """
-
-    def __init__(self, folder: Path):
-        self.source = folder
-        found = find_images(folder)
-        if len(found) < 2:
-            raise UserError(f"--probe {folder}: {len(found)} images; at least 2 are needed")
-        chosen = np.unique(np.linspace(0, len(found) - 1, min(N_DISTORTED, len(found))).astype(int))
-        self._paths = [found[index] for index in chosen]
-        self.digest = hashlib.sha256("\n".join(str(path.relative_to(folder)) for path in found).encode()).hexdigest()
-        self.n_images = len(self._paths)
-
-    def windows(self, index: int) -> list[np.ndarray]:
-        image = centre(read_image(self._paths[index]), 2 * DISTORTED_WINDOW)
-        rng = np.random.default_rng(index)
-        return [
-            centre(distort(image, kind, level, rng), DISTORTED_WINDOW)
-            for kind in DISTORTIONS
-            for level in range(N_LEVELS)
-        ]
-
-    def judge(self, features: np.ndarray) -> dict[str, float]:
-        features = features.reshape(self.n_images, len(DISTORTIONS), N_LEVELS, -1)
-        kinds, levels = np.indices(features.shape[1:3])
-        of_level = [
-            _cross_accuracy(features[:, kind].reshape(self.n_images, N_LEVELS, -1), levels[kind])
-            for kind in range(len(DISTORTIONS))
-        ]
-        of_kind = _cross_accuracy(features.reshape(self.n_images, kinds.size, -1), kinds.ravel())
-        return {"kind accuracy": of_kind, "level accuracy": float(np.mean(of_level))}
-
-
-def _cross_accuracy(features: np.ndarray, classes: np.ndarray) -> float:
-    """Accuracy on each half of the photographs after fitting on the other; features (photographs, versions, F)."""
-    n_photographs, n_versions, _ = features.shape
-    answers = np.tile(classes, n_photographs)
-    half_of_row = np.repeat(np.arange(n_photographs) % 2, n_versions)
-    halves = [np.flatnonzero(half_of_row == half) for half in (0, 1)]
-    classifier = make_pipeline(StandardScaler(), RidgeClassifier(alpha=1.0))
-    rows = features.reshape(len(answers), -1)
-    return float(np.mean(cross_val_predict(classifier, rows, answers, cv=[halves, halves[::-1]]) == answers))
-
-
-ProbeSet = OpinionSet | DistortionSet
-"""Images that an encoder does not train on, and a judgement of their features."""
-
-
-def read_probe_set(path: Path) -> ProbeSet:
-    """The probe set that ``--probe`` names: a table of opinion scores, or a folder of undistorted photographs.
-
-    Raises UserError for a table or a folder that cannot be used.
-    """
-    if not path.exists():
-        raise UserError(f"--probe {path} does not exist")
-    return DistortionSet(path) if path.is_dir() else OpinionSet(path)
-
-
 class Probe:
     """Measures ``encoder`` every ``every`` steps and at the end of the training, and remembers the best measurement.
 
-    Rank 0 reads the table, or lists the folder, that ``--probe`` names. Each rank reads and measures its share of the
+    Rank 0 reads the table that ``--probe`` names. Each rank reads and measures its share of the
     images, and rank 0 has the result. The run has ``n_steps`` steps. Raises UserError for an unreadable image.
     """
 
@@ -163,7 +88,7 @@ class Probe:
         self._encoder = encoder
         self._context = context
         self._device = device
-        self._set = from_first(lambda: read_probe_set(path), context)
+        self._set = from_first(lambda: ProbeSet(path), context)
         own = range(context.rank, self._set.n_images, context.world_size)
         self._windows = {index: self._set.windows(index) for index in own}
         self.every = options.probe_every or math.ceil(n_steps / N_MEASUREMENTS)

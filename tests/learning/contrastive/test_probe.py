@@ -11,9 +11,8 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from datasets.distortions import DISTORTIONS, N_LEVELS
 from learning.contrastive import probe as probes
-from learning.contrastive.probe import DistortionSet, OpinionSet, Probe, read_probe_set
+from learning.contrastive.probe import Probe, ProbeSet
 from learning.contrastive.training_log import Measurement
 from learning.contrastive.training_state import Position
 from learning.distributed.environment import ProcessContext
@@ -71,14 +70,14 @@ def test_the_kept_encoder_has_the_metrics_that_its_checkpoint_names(labelled, wh
     assert [step for step, _ in curve] == [1, 3, 5]
     assert metrics["SRCC"] == pytest.approx(max(value for _, value in curve), abs=1e-6)
 
-    probe_set = OpinionSet(labelled)
+    probe_set = ProbeSet(labelled)
     features = as_rows(probe_set, load_encoder(run_folder(whole) / "best.pth").eval())
     assert probe_set.judge(features) == pytest.approx(metrics, abs=1e-3)
 
 
 def test_opinions_are_predicted_on_held_out_groups(labelled):
     """SRCC and PLCC by scikit-learn alone, with one penalty."""
-    probe_set = OpinionSet(labelled)
+    probe_set = ProbeSet(labelled)
     mos = np.array([float(row["mos"]) for row in csv.DictReader(labelled.open())])
     rng = np.random.default_rng(1)
     features = np.stack([mos + rng.normal(size=40), *rng.normal(size=(3, 40))], axis=1)
@@ -110,31 +109,12 @@ def test_windows_are_centres_at_two_scales(tmp_path):
     Image.fromarray(image).save(tmp_path / "large.png")
     small = write_labelled(tmp_path / "set")
     small.write_text(small.read_text() + f"{tmp_path / 'large.png'},3,last\n")
-    full, half = OpinionSet(small).windows(40)
+    full, half = ProbeSet(small).windows(40)
     assert np.array_equal(full, image[172:428, 422:678])
     expected = Image.fromarray(image[44:556, 294:806]).resize((256, 256), Image.Resampling.BICUBIC)
     assert np.array_equal(half, np.asarray(expected))
-    full, half = OpinionSet(small).windows(0)
+    full, half = ProbeSet(small).windows(0)
     assert full.shape == (50, 70, 3) and half.shape == (25, 35, 3)
-
-
-def test_kinds_and_levels_are_recognised_on_photographs_that_were_not_seen(tmp_path):
-    """Features that hold kind and level give 1; features of the photograph alone give chance."""
-    for index in range(4):
-        Image.fromarray(dead_leaves(40, 40, np.random.default_rng(index))).save(tmp_path / f"{index}.png")
-    probe_set = DistortionSet(tmp_path)
-    kinds, levels = np.indices((len(DISTORTIONS), N_LEVELS))
-    one_hot = np.concatenate([np.eye(len(DISTORTIONS))[kinds.ravel()], np.eye(N_LEVELS)[levels.ravel()]], axis=1)
-    assert probe_set.judge(np.tile(one_hot, (4, 1))) == {"kind accuracy": 1, "level accuracy": 1}
-    of_photograph = np.repeat(np.random.default_rng(0).normal(size=(4, 3)), kinds.size, axis=0)
-    chance = {"kind accuracy": 1 / len(DISTORTIONS), "level accuracy": 1 / N_LEVELS}
-    assert probe_set.judge(of_photograph) == pytest.approx(chance)
-
-    windows = probe_set.windows(1)
-    assert len(windows) == kinds.size and all(window.shape == (40, 40, 3) for window in windows)
-    blur = list(DISTORTIONS).index("gaussian_blur") * N_LEVELS
-    sharpness = [np.abs(np.diff(window.astype(float), axis=0)).mean() for window in windows[blur : blur + N_LEVELS]]
-    assert sharpness == sorted(sharpness, reverse=True)
 
 
 def test_a_run_is_measured_ten_times_by_default(labelled):
@@ -195,13 +175,10 @@ def test_another_probe_set_starts_the_choice_anew(labelled, capsys):
 
 def test_mistakes_get_a_sentence(tmp_path, csv_path):
     with pytest.raises(UserError, match=r"nowhere\.csv does not exist"):
-        read_probe_set(tmp_path / "nowhere.csv")
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="0 images; at least 2 are needed"):
-        read_probe_set(tmp_path / "empty")
+        ProbeSet(tmp_path / "nowhere.csv")
     (tmp_path / "same.csv").write_text("image,mos\n" + "".join(f"{row}.png,3\n" for row in range(40)))
     with pytest.raises(UserError, match=r"same\.csv: all scores are 3; no encoder agrees with them"):
-        read_probe_set(tmp_path / "same.csv")
+        ProbeSet(tmp_path / "same.csv")
     scores = write_labelled(tmp_path / "set")
     (tmp_path / "set" / "7.png").unlink()
     with pytest.raises(UserError, match=r"7\.png does not exist"):
