@@ -41,6 +41,10 @@ class RegressorOptions:
         "another table of scores, on the same scale, such as that of python -m datasets.weak_labels: its images are in "
         "the training part of every split, and are never tested on", metavar="SCORES",
     )  # fmt: skip
+    undistorted: Path | None = option(
+        None, "features of undistorted photographs that are not in the fit: what they score is recorded, and stated "
+        "with every score", metavar="FEATURES",
+    )  # fmt: skip
     lower_is_better: bool = option(
         False, "the scores of --scores and --also_train are difference scores: lower is better"
     )

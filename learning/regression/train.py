@@ -13,12 +13,13 @@ from common.atomic_files import check_not_read, check_target
 from common.names import CHOICES
 from common.progress_bar import ProgressBar
 from common.tables import TABLE_FORMS, print_table
+from datasets.features.reading import FeatureFiles
 from datasets.opinions.scores import OpinionScores
 from learning.regression.evaluate.bootstrap import bootstrap_intervals
 from learning.regression.evaluate.embedded import embedded_models
 from learning.regression.evaluate.held_out import HeldOut, held_out_file, observer_spread, write_held_out
 from learning.regression.evaluate.protocol import Evaluation, pair_orders, prediction_intervals, run_protocol
-from learning.regression.fit.labelled_features import read_data
+from learning.regression.fit.labelled_features import LabelledFeatures, read_data
 from learning.regression.fit.search import search_grid
 from learning.regression.fit.splits import make_splits
 from learning.regression.model.description import (
@@ -30,7 +31,7 @@ from learning.regression.model.description import (
     read_description,
 )
 from learning.regression.model.files import save_regressor
-from learning.regression.model.meaning import Opinions, order_in_words
+from learning.regression.model.meaning import Opinions, Undistorted, order_in_words
 from learning.regression.report.report import comparison_rows, find_pictures, write_report
 from networks.embedded import MODELS
 from networks.errors import UserError
@@ -50,7 +51,7 @@ def train_regressor(options: RegressorOptions) -> None:
     check_files(written, options)
     data = read_data(options)
     scores, n_raters = data.scores, number_of_raters(data.scores, options)
-    opinions = opinions_of(scores, options)
+    opinions, undistorted = opinions_of(scores, options), read_undistorted(data, options)
     pictures = find_pictures(scores.images, options.labels_folder, options.images)
     if not pictures and not options.no_report:
         log.warning("the report is without pictures, as the image files were not found; --images names their folder")
@@ -80,9 +81,13 @@ def train_regressor(options: RegressorOptions) -> None:
         fit_images=" ".join(sorted({one[:16] for one in data.file_digests if one})),
         longer_sides=(min(sides), int(np.median(sides)), max(sides)) if sides else None,
         opinions=opinions, pair_orders=pair_orders(evaluation.calibrated, opinions.scale),
+        undistorted=None if undistorted is None
+        else Undistorted.of(evaluation.calibration(evaluation.model.predict(undistorted))),
     )  # fmt: skip
     if conformal.coverage is not None:
         log.info(f"intervals  {description.score_interval(0.9).in_words()}")
+    if description.undistorted:
+        log.info(f"pristine   {description.undistorted.in_words()}")
     if description.pair_orders:
         log.info(f"order      {order_in_words(description.pair_orders)}")
 
@@ -106,7 +111,8 @@ def check_files(written: Sequence[Path], options: RegressorOptions) -> None:
     output, *beside = written
     if output == DEFAULT_OUTPUT and Path.cwd() == MODELS:
         raise UserError("the embedded model is in this folder, and --output would replace it; name the file to write")
-    read = [options.features, *filter(None, (options.scores, options.also_train, options.splits_file))]
+    others = (options.scores, options.also_train, options.splits_file, options.undistorted)
+    read = [options.features, *filter(None, others)]
     for path in written:
         check_target(path)
         check_not_read("--output", path, read)
@@ -180,3 +186,19 @@ def opinions_of(scores: OpinionScores, options: RegressorOptions) -> Opinions:
     if not scale[0] <= lowest <= highest <= scale[1]:
         raise UserError(f"--scale {low:g},{high:g} does not hold the opinions, which go from {lowest:g} to {highest:g}")
     return Opinions.of(scores.mos, scale)
+
+
+def read_undistorted(data: LabelledFeatures, options: RegressorOptions) -> np.ndarray | None:
+    """(n, F) features of --undistorted; UserError where other encoders computed them, or an image is in the fit."""
+    if options.undistorted is None:
+        return None
+    files, where = FeatureFiles(options.undistorted, data.files.kinds), f"--undistorted {options.undistorted}"
+    features = files.read(files.names)
+    if files.encoders != data.files.encoders or features.shape[1] != data.features.shape[1]:
+        raise UserError(
+            f"{where}: encoder, --pooling or --max_side is not that of {options.features}; compute it alike"
+        )
+    shared = set(files.file_digests(files.names)) & set(filter(None, data.file_digests))
+    if shared:
+        raise UserError(f"{where}: {len(shared):,d} of its images are in the fit as well; leave them out there")
+    return features

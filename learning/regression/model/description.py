@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from learning.regression.model.meaning import Opinions, PairOrder, ScoreInterval, order_in_words
+from learning.regression.model.meaning import Opinions, PairOrder, ScoreInterval, Undistorted, order_in_words
 from networks.errors import UserError
 from networks.regressor import FORMER_FORMAT, ScoringDescription, load_description, read_dataclass
 
@@ -163,6 +163,7 @@ class RegressorDescription(ScoringDescription):
     longer_sides: tuple[int, int, int] | None = None
     opinions: Opinions | None = None
     pair_orders: tuple[PairOrder, ...] = ()
+    undistorted: Undistorted | None = None
 
     def was_fitted_on(self, sha256: str | None) -> bool:
         """Whether the file of this SHA-256 is known to be an image of the fit."""
@@ -214,11 +215,12 @@ class RegressorDescription(ScoringDescription):
         return ScoreInterval(level, intervals.half_widths[row], intervals.coverage, scale)
 
     def meaning(self, interval: ScoreInterval | None = None) -> list[str]:
-        """Sentences on a score: its place among the opinions, its interval, the order of two photographs."""
+        """Sentences on a score: its place among opinions and undistorted photographs, its interval, a pair's order."""
         place = "grade and percentile are left out: an older train_regressor.py did not record the opinions of the fit"
         if self.opinions:
             place = self.opinions.in_words()
-        sentences = [place, interval.in_words() if interval else "", order_in_words(self.pair_orders)]
+        known = [one.in_words() for one in (self.undistorted, interval) if one]
+        sentences = [place, *known, order_in_words(self.pair_orders)]
         return [sentence for sentence in sentences if sentence]
 
     @classmethod

@@ -83,6 +83,27 @@ def order_in_words(orders: Sequence[PairOrder]) -> str:
 
 
 @dataclass(frozen=True)
+class Undistorted:
+    """Scores of ``n_images`` undistorted photographs outside the fit: the ``lowest``, and ends of shares of them."""
+
+    n_images: int
+    lowest: float
+    tenth: float
+    half: float
+
+    @classmethod
+    def of(cls, scores: np.ndarray) -> Undistorted:
+        """Of (n,) scores."""
+        return cls(len(scores), *(float(f"{value:.5g}") for value in np.quantile(scores, (0, 0.1, 0.5))))
+
+    def in_words(self) -> str:
+        return (
+            f"of {self.n_images:,d} undistorted photographs outside the fit, half score above {self.half:.4g}, nine of "
+            f"ten above {self.tenth:.4g}, and the lowest {self.lowest:.4g}"
+        )
+
+
+@dataclass(frozen=True)
 class ScoreInterval:
     """The interval score +- ``half_width``, which holds an opinion with probability ``level``.
 

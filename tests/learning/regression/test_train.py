@@ -5,10 +5,11 @@ import pytest
 from PIL import Image
 
 from learning.regression import train
-from learning.regression.model.description import read_description
+from learning.regression.model.description import RegressorDescription, read_description
 from learning.regression.train import train_regressor
 from networks import embedded
 from networks.errors import UserError
+from networks.regressor import load_regressor
 from options.regressor import parse_regressor_options
 
 
@@ -60,6 +61,34 @@ def test_the_sizes_of_the_photographs_are_recorded(folder):
     (folder / "3.png").write_text("no image")
     train_regressor(options("--output", "r.skops"))
     assert read_description(folder / "r.json").longer_sides == (40, 50, 60)
+
+
+def test_what_undistorted_photographs_score_is_recorded_and_stated(folder):
+    features = np.random.default_rng(1).normal(size=(30, 5)).astype(np.float32)
+    fitted = np.load(folder / "f.npz")
+    np.savez(folder / "f.npz", names=fitted["names"], quality_aware=fitted["features"])
+    np.savez(folder / "u.npz", names=np.array([f"u{row}.png" for row in range(30)]), quality_aware=features)
+    train_regressor(options("--output", "r.skops", "--undistorted", "u.npz"))
+    recorded = read_description(folder / "r.json").undistorted
+    scores = load_regressor(folder / "r.skops", RegressorDescription).predict(features)
+    assert recorded.n_images == 30
+    expected = pytest.approx(np.quantile(scores, (0, 0.1, 0.5)), rel=1e-4)
+    assert [recorded.lowest, recorded.tenth, recorded.half] == expected
+    assert recorded.in_words() in read_description(folder / "r.json").meaning()
+
+
+@pytest.mark.usefixtures("no_search")
+def test_undistorted_photographs_have_like_features_and_are_not_in_the_fit(folder):
+    np.savez(folder / "u.npz", names=np.array(["u.png"]), features=np.zeros((1, 4), np.float32))
+    with pytest.raises(UserError, match=r"u\.npz: encoder, --pooling or --max_side is not that of f\.npz"):
+        train_regressor(options("--undistorted", "u.npz"))
+    stored = dict(np.load(folder / "f.npz"))
+    digests = np.array([f"{row:064x}" for row in range(40)])
+    for file, rows in (("f.npz", slice(None)), ("u.npz", slice(0, 1))):
+        names, features = stored["names"][rows], stored["features"][rows]
+        np.savez(folder / file, names=names, quality_aware=features, sha256=digests[rows])
+    with pytest.raises(UserError, match=r"--undistorted u\.npz: 1 of its images are in the fit as well"):
+        train_regressor(options("--undistorted", "u.npz"))
 
 
 @pytest.mark.usefixtures("no_search")
