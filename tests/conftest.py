@@ -28,10 +28,7 @@ def own_signal_handlers():
 
 @pytest.fixture(scope="module")
 def narrow_networks():
-    """ResNets with all their layers but an eighth of the channels, in the tests' own process.
-
-    A training on small crops spends its time on the weights: steps of the optimiser, digests, checkpoints.
-    """
+    """The ResNets of tests/narrow_contrast.py, in the tests' own process."""
     with mock.patch.object(resnet, "WIDTH", 8):
         architecture_shapes.cache_clear()
         yield

@@ -38,7 +38,7 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def start(*arguments, script="main_contrast.py", launcher=None, environment=None, cwd=ROOT, **options):
+def start(*arguments, script="tests/narrow_contrast.py", launcher=None, environment=None, cwd=ROOT, **options):
     """Starts a script by ``launcher``, or else by the fastest way; returns a Popen, or what is like one."""
     # On the CPU, where results are exact; with one thread each, since several processes share a few cores.
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""} | (environment or {})

@@ -6,7 +6,7 @@ import pytest
 
 from tests.faults import run_faults
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.usefixtures("narrow_networks")]
 
 
 def test_killed_three_times_and_resumed_it_is_the_same_run(tmp_path):

@@ -22,7 +22,7 @@ from tests.runs import (
     training_processes,
 )
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.usefixtures("narrow_networks")]
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run")
 

@@ -10,7 +10,7 @@ from common.process import INTERRUPTED, REQUEUE
 from tests.images import write_training_set
 from tests.runs import SMALL, free_port, start
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.usefixtures("narrow_networks")]
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from tests.namespaces import NoNamespaces, namespaces
 from tests.runs import assert_same_curves, assert_same_training, checkpoint, scalars
 from tests.runs import start as start_script
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.usefixtures("narrow_networks")]
 
 N_HOSTS = 6
 COMMAND = shlex.split(

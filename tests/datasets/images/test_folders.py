@@ -5,7 +5,7 @@ import os
 import pytest
 from PIL import Image
 
-from datasets.images.folders import find_images, scan_folder
+from datasets.images.folders import scan_folder
 from datasets.training.image_lists import scan_data_folder
 from networks.errors import UserError
 from networks.images.formats import IMAGE_SUFFIXES
@@ -82,7 +82,7 @@ def test_no_images_says_what_there_is(tmp_path):
     (tmp_path / "a.txt").touch()
     with pytest.raises(UserError, match=r"holds no images \(1 with the ending .txt\)"):
         scan_data_folder(tmp_path)
-    assert find_images(tmp_path) == []
+    assert scan_folder(tmp_path).images == []
 
 
 def test_heic_needs_its_package(tmp_path):

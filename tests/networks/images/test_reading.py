@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.images.folders import find_images
+from datasets.images.folders import scan_folder
 from networks.errors import UserError
 from networks.images import reading as images
 from networks.images.reading import read_image
@@ -72,7 +72,11 @@ def test_images_are_found_by_their_ending(tmp_path):
     for name in ("b.JPG", "a.png", "note.txt", "sub/c.webp"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    assert [path.relative_to(tmp_path).as_posix() for path in find_images(tmp_path)] == ["a.png", "b.JPG", "sub/c.webp"]
+    assert [os.path.relpath(path, tmp_path) for path in scan_folder(tmp_path).images] == [
+        "a.png",
+        "b.JPG",
+        "sub/c.webp",
+    ]
 
 
 def test_hostile_paths_are_refused_at_once(tmp_path):
@@ -93,7 +97,7 @@ def test_any_name_is_read(tmp_path, name):
     Image.new("RGB", (3, 2)).save(tmp_path / "a.png")
     (tmp_path / "a.png").rename(os.fsdecode(path))
     assert read_image(os.fsdecode(path)).shape == (2, 3, 3)
-    assert [os.fsencode(found) for found in find_images(tmp_path)] == [path]
+    assert [os.fsencode(found) for found in scan_folder(tmp_path).images] == [path]
 
 
 def test_a_decompression_bomb_is_refused_before_it_is_decoded(tmp_path):

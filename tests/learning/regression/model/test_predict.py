@@ -232,7 +232,10 @@ def test_a_closing_line_accounts_for_all_files(model, photos, capsys):
     expected = [str(photos / name) for name in ("0.png", "1.png", "2.png", "broken.jpg")]
     assert status == 1 and [image for image, _ in rows] == expected
     closing = capsys.readouterr().out.splitlines()[-1]
-    assert "3 images scored, 1 failed, 2 left out (1 in hidden, thumbnail or system folders; 1 without" in closing
+    assert (
+        "3 images scored, 1 failed, 2 left out (1 in hidden, thumbnail or system folders; 1 with the ending .txt)"
+        in closing
+    )
 
 
 def test_what_is_read_is_not_overwritten(model, photos):
