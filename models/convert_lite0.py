@@ -30,11 +30,11 @@ def main() -> None:
     deviation, mean = (torch.tensor(values).double().view(1, 3, 1, 1) for values in (IMAGENET_STD, IMAGENET_MEAN))
     weights = state["conv_stem.weight"].double()
     state["bn1.running_mean"] = state["bn1.running_mean"] - (weights * (255 * mean - 127) / 128).sum(dim=(1, 2, 3))
-    state["conv_stem.weight"] = weights * deviation * 255 / 128
+    state["conv_stem.weight"] = (weights * deviation * 255 / 128).contiguous()
     encoder.load_state_dict(state)  # an error here: a layer has another shape
     rounded = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
     with whole_file(target) as temporary:
-        safetensors.torch.save_file({name: value.contiguous() for name, value in rounded.items()}, temporary)
+        safetensors.torch.save_file(rounded, temporary)
 
 
 if __name__ == "__main__":
