@@ -3,5 +3,10 @@
 from demo_quality_aware_feats import compute
 from networks.names import CONTENT_AWARE
 
-if __name__ == "__main__":
+
+def main() -> None:
     compute(CONTENT_AWARE)
+
+
+if __name__ == "__main__":
+    main()

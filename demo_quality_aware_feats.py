@@ -16,5 +16,9 @@ def compute(kind: str) -> None:
     run_script(work, after_interrupt="interrupted; the same command resumes from here")
 
 
-if __name__ == "__main__":
+def main() -> None:
     compute(QUALITY_AWARE)
+
+
+if __name__ == "__main__":
+    main()

@@ -23,14 +23,14 @@ from networks.encoder import IMAGENET_MEAN, IMAGENET_STD, build_encoder
 def main() -> None:
     source, target = (Path(argument) for argument in sys.argv[1:])
     published = torch.load(source, map_location="cpu", weights_only=True)
-    values = [value for name, value in published.items() if not name.startswith("_fc.")]
+    values = [value.contiguous() for name, value in published.items() if not name.startswith("_fc.")]
     encoder = build_encoder(LITE0, initialise=False)
     state = dict(zip(encoder.state_dict(), values, strict=True))
     # x = deviation * normalised + mean. The constant part passes through the convolution into the BatchNorm's mean.
     deviation, mean = (torch.tensor(values).double().view(1, 3, 1, 1) for values in (IMAGENET_STD, IMAGENET_MEAN))
     weights = state["conv_stem.weight"].double()
     state["bn1.running_mean"] = state["bn1.running_mean"] - (weights * (255 * mean - 127) / 128).sum(dim=(1, 2, 3))
-    state["conv_stem.weight"] = (weights * deviation * 255 / 128).contiguous()
+    state["conv_stem.weight"] = weights * deviation * 255 / 128
     encoder.load_state_dict(state)  # an error here: a layer has another shape
     rounded = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
     with whole_file(target) as temporary:

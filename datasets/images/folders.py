@@ -7,7 +7,6 @@ import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from tqdm import tqdm
 
@@ -95,11 +94,6 @@ def scan_folder(folder: str | os.PathLike) -> FolderListing:
     listing.images.sort(key=os.fsencode)
     listing.left_out = +listing.left_out
     return listing
-
-
-def find_images(folder: Path) -> list[Path]:
-    """The images below ``folder``; an empty list where there are none."""
-    return [Path(path) for path in scan_folder(folder).images] if folder.is_dir() else []
 
 
 def is_system_folder(folder_name: str) -> bool:

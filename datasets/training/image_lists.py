@@ -143,8 +143,7 @@ def _expand(pattern: str) -> list[str]:
 class EpochImages(Dataset):
     """Crops by ``[epoch, index]``, or by ``[index]`` in the epoch last given to ``set_epoch``: uint8 (rows, 6, P, P).
 
-    Training calls ``sample(epoch, index)``, which also returns the levels of the crops' distortions. Workers can then
-    load images of the next epoch while those of the present one are still in use.
+    Training calls ``sample``, since workers load images of the next epoch while those of the present one are in use.
     """
 
     def __init__(self, images: TrainingImages, seed: int, max_pixels: int = MAX_PIXELS):

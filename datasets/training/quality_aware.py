@@ -116,12 +116,8 @@ class QualityAwareDataset(EpochImages):
         seed: int = 0,
         max_pixels: int = MAX_PIXELS,
     ):
-        if not 0 <= n_aug <= len(DISTORTIONS):
-            raise ValueError(f"n_aug {n_aug} is not in 0..{len(DISTORTIONS)}, the number of kinds of distortion")
-        if n_scale not in (1, 2) or n_distortions not in (1, 2):
-            raise ValueError(f"n_scale {n_scale} and n_distortions {n_distortions} must be 1 or 2")
-        if patch_size < 1:
-            raise ValueError(f"patch_size {patch_size} must be at least 1 pixel")
+        if n_aug not in range(len(DISTORTIONS) + 1) or {n_scale, n_distortions} - {1, 2} or patch_size < 1:
+            raise ValueError(f"one of {n_aug=}, {n_scale=}, {n_distortions=}, {patch_size=} is out of range")
         images = csv_path if isinstance(csv_path, TrainingImages) else read_training_csv(csv_path)
         super().__init__(images, seed, max_pixels)
         self.n_aug = n_aug

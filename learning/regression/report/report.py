@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from common.names import CHOICES
-from datasets.images.folders import find_images
+from datasets.images.folders import scan_folder
 from datasets.images.lists import match_names
 from datasets.opinions.scores import OpinionScores
 from learning.regression.evaluate.comparison import srcc_difference
@@ -52,7 +52,7 @@ def find_pictures(images: Sequence[str], beside: Path, folder: Path | None) -> d
     found = {image: path for image, path in paths if os.path.isfile(path)}  # noqa: PTH113
     missing = [image for image in images if image not in found]
     if missing and folder is not None:
-        names = {path.relative_to(folder).as_posix(): path for path in find_images(folder)}
+        names = {path.relative_to(folder).as_posix(): path for path in map(Path, scan_folder(folder).images)}
         # A picture that fits several files is left out rather than shown wrong.
         with contextlib.suppress(UserError):
             found |= {image: names[name] for image, name in match_names(missing, list(names), str(folder)).items()}
@@ -91,7 +91,7 @@ def write_report(
         title=f"Predicted quality: {source}",
         note=description.note,
         lead=f"{len(mos):,d} images with opinion scores from {mos.min():g} to {mos.max():g}, higher is better. "
-        f"{scores.inversion} Every metric is of images that the regressor had not seen.",
+        f"{scores.inversion} Metrics of this regressor are of images that it had not seen.",
         srcc=held_out.median("srcc"),
         interval=description.intervals.metrics["srcc"] if description.intervals else None,
         choice=CHOICES[description.choice],
@@ -149,7 +149,11 @@ def comparison_rows(
             difference, _ = srcc_difference(
                 held_out, tests, description.intervals.n_resamples, description.intervals.seed
             )
-            rows.append(["  this regressor minus it [95 % interval]", difference.as_difference()])
+            verdict = (
+                "better" if difference.low > 0 else "worse" if difference.high < 0 else "no significant difference"
+            )
+            verdict = "no comparison, since it has seen these images" if model.n_fitted else verdict
+            rows.append([f"  this regressor minus it [95 % interval]: {verdict}", difference.as_difference()])
     if description.observers:
         rows.append(["ceiling: one half of the observers against the other", f"{description.observers.ceiling:.3f}"])
     rows.append(["the mean opinion for every image", "0", "0", "0", "0", _digits("rmse", held_out.mos.std())])
