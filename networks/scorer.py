@@ -19,7 +19,7 @@ from .encoder import normalize, stage_maps
 from .errors import UserError
 from .features import fold_batchnorm
 from .halving import half_size
-from .names import CONTENT_AWARE, EMBEDDED_MODELS, LAYER4_MEAN, VERSION, pooling_of, short_identity
+from .names import CONTENT_AWARE, EMBEDDED_MODELS, KINDS, LAYER4_MEAN, VERSION, pooling_of, short_identity
 from .opinion_mapping import IDENTITY, OpinionMapping
 from .pooling import StagesMeanStd, identity, pooled_network, pooled_size
 from .regressor import LinearModel, ScoringDescription, load_regressor, sha256_of, weights_file
@@ -41,6 +41,9 @@ def load_scorer(
     """
     path = Path(regressor) if regressor is not None else embedded_regressor(model)
     fitted = load_regressor(path, ScoringDescription)
+    unknown = set(checkpoints or {}) - set(KINDS)
+    if unknown:
+        raise UserError(f"checkpoints are of {' and '.join(KINDS)}, not of {min(unknown)}")
     encoders = []
     for kind in fitted.description.kinds:
         checkpoint = encoder_of(kind, fitted.description, path, (checkpoints or {}).get(kind))
@@ -130,6 +133,8 @@ class QualityScorer(nn.Module):
         """The score of an image file, read and reduced as by predict_quality.py; UserError where it cannot be read."""
         from .images.reading import read_image, reduced  # imports Pillow, which tensors do not need
 
+        if not isinstance(path, str | os.PathLike):
+            raise TypeError(f"score takes the path of an image file, not {type(path).__name__}; save the image first")
         pixels = torch.from_numpy(reduced(read_image(path), self.max_side)).permute(2, 0, 1)[None]
         return self(pixels.to(self.mean) / 255).item()
 
@@ -182,8 +187,8 @@ def check_images(images: Tensor) -> None:
     """ValueError for anything but float (N, 3, H, W) in [0, 1]; traced programs and vmap have no values to check."""
     if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
         raise ValueError(
-            f"a scorer takes float (N, 3, H, W) in [0, 1], not {images.dtype} {tuple(images.shape)}; "
-            "divide 8-bit images by 255"
+            f"a scorer takes float (N, 3, H, W) in [0, 1], not {images.dtype} {tuple(images.shape)}; images[None] adds "
+            "N, permute(0, 3, 1, 2) puts the channels second, and 8-bit images are to be divided by 255"
         )
     captured = images.is_cuda and torch.cuda.is_current_stream_capturing()
     if captured or torch.compiler.is_compiling() or torch.jit.is_tracing():

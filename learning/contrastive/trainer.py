@@ -9,7 +9,7 @@ from contextlib import closing
 import torch
 from torch import Tensor
 
-from common import log
+from common import log, machine
 from learning.contrastive.moco import accuracy, contrastive_loss, level_loss
 from learning.contrastive.resume import describe_run, open_run
 from learning.contrastive.setup import (
@@ -68,6 +68,7 @@ def train(options: ContrastOptions, backend: str, member: Membership | None) -> 
         f"{steps_per_epoch} steps per epoch"
     )
 
+    machine.warn_of_slow_amp(options.amp, device.type)
     with open_run(options, context, description, learner, steps_per_epoch, stop.check) as (folder, start, saved):
         if probe and saved:
             probe.load_state(saved.content.get("probe"))

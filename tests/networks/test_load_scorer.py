@@ -71,6 +71,8 @@ def test_a_checkpoint_is_needed_and_must_be_the_regressors(tmp_path, monkeypatch
     )
     with pytest.raises(UserError, match=sentence):
         load_scorer(regressor, {"quality_aware": checkpoints["quality_aware"]})
+    with pytest.raises(UserError, match="checkpoints are of quality_aware and content_aware, not of quality"):
+        load_scorer(regressor, {"quality": checkpoints["quality_aware"]})
     with pytest.raises(UserError, match="fitted on content_aware features of encoder"):
         load_scorer(regressor, dict.fromkeys(KINDS, checkpoints["quality_aware"]))
     (tmp_path / "re-iqa_ckpts").mkdir()
@@ -134,6 +136,12 @@ def test_a_regressor_of_ones_own_has_no_licence_of_ours(tmp_path):
     regressor, checkpoints, _ = write_model(tmp_path, KINDS, True)
     about = load_scorer(regressor, checkpoints).about
     assert about["model"] == "regressor r" and "licence" not in about
+
+
+def test_what_is_no_path_is_refused_by_its_type():
+    for image in (b"\xff\xd8" + bytes(1000), Image.new("RGB", (8, 8))):
+        with pytest.raises(TypeError, match=r"score takes the path of an image file, not (bytes|Image); save the image"):
+            load_scorer().score(image)
 
 
 def test_an_image_file_has_the_score_of_its_upright_pixels(tmp_path):

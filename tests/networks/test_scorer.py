@@ -168,7 +168,7 @@ def test_curves_of_tensors_and_of_arrays(calibration, expected):
 
 def test_wrong_input_is_named(encoders):
     scorer = QualityScorer([ScorerEncoder(encoders[0], False)], random_model(1024))
-    with pytest.raises(ValueError, match=r"not torch.uint8 \(1, 3, 8, 8\); divide 8-bit images by 255"):
+    with pytest.raises(ValueError, match=r"not torch.uint8 \(1, 3, 8, 8\); .*8-bit images are to be divided by 255"):
         scorer(torch.zeros(1, 3, 8, 8, dtype=torch.uint8))
     with pytest.raises(ValueError, match=r"\(3, 8, 8\)"):
         scorer(torch.zeros(3, 8, 8))

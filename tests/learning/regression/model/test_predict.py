@@ -60,6 +60,12 @@ def score(model, *arguments):
         return status, [(row["image"], float(row["score"]) if row["score"] else None) for row in csv.DictReader(file)]
 
 
+def test_several_processes_would_all_score_everything(model, photos, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match=r"predict_quality\.py runs in one process: give each job a list of its own"):
+        score(model, "--input", photos)
+
+
 @pytest.fixture
 def photos(tmp_path):
     folder = tmp_path / "photos"
