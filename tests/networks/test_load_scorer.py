@@ -140,7 +140,7 @@ def test_a_regressor_of_ones_own_has_no_licence_of_ours(tmp_path):
 
 def test_what_is_no_path_is_refused_by_its_type():
     for image in (b"\xff\xd8" + bytes(1000), Image.new("RGB", (8, 8))):
-        with pytest.raises(TypeError, match=r"score takes the path of an image file, not (bytes|Image); save the image"):
+        with pytest.raises(TypeError, match=r"takes the path of an image file, not (bytes|Image); save the image"):
             load_scorer().score(image)
 
 
