@@ -257,7 +257,7 @@ def explain(error: BaseException) -> str | None:
             "the shared memory (/dev/shm), through which data workers hand over their batches, is too small: enlarge "
             "it (docker run --shm-size=16g), or use fewer workers (-j), or none (-j 0)"
         )
-    if "DataLoader worker" in text:
+    if "DataLoader worker" in text or isinstance(error, ConnectionError | EOFError):  # of the pipe from a worker
         signal_name = re.search(r"killed by signal: (\w+)", text)
         how = f"was ended by a signal ({signal_name.group(1)})" if signal_name else "ended unexpectedly"
         return f"a data worker {how}; if memory ran out, the system did that (see dmesg): use fewer workers (-j)"

@@ -3,7 +3,7 @@
 import pytest
 import torch.distributed as dist
 
-from learning.distributed.launch import lost_contact
+from learning.distributed.launch import explain, lost_contact
 
 NCCL = "NCCL error in: ../torch/csrc/distributed/c10d/ProcessGroupNCCL.cpp:77, "
 SYSTEM = (
@@ -47,3 +47,9 @@ def test_a_wrong_network_interface_is_an_error_of_this_process(monkeypatch):
 
 def test_other_errors_are_nobodys_death():
     assert not lost_contact(OSError("NCCL")) and not lost_contact(RuntimeError("shapes do not fit"))
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError(104, "Connection reset by peer"), EOFError()])
+def test_the_end_of_a_workers_pipe_is_the_end_of_a_worker(error):
+    """What the main process gets if the worker is killed while it hands over a batch."""
+    assert "a data worker ended unexpectedly; " in explain(error) and "(-j)" in explain(error)
