@@ -20,10 +20,10 @@ def n_cores() -> int:
     return joblib.cpu_count()
 
 
-def warn_of_slow_amp(amp: bool, device: str) -> None:
+def warn_of_slow_amp(device: str) -> None:
     """A warning where --amp is for a "cpu" without instructions for bfloat16: it then takes several times longer."""
     flags = CPUINFO.read_text(encoding="utf-8", errors="replace") if CPUINFO.is_file() else ""
-    if amp and device == "cpu" and "avx2" in flags and "avx512_bf16" not in flags:
+    if device == "cpu" and "avx2" in flags and "avx512_bf16" not in flags:
         log.warning("this processor has no instructions for bfloat16: without --amp, it is several times faster")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -103,14 +104,14 @@ def epoch_batches(
         first_step = 0
 
 
+@dataclass(frozen=True)
 class Samples(Dataset):
     """``[epoch, index]`` is the pair of ``EpochImages.sample``: crops, and the levels that they have reached."""
 
-    def __init__(self, dataset: EpochImages):
-        self._dataset = dataset
+    dataset: EpochImages
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        return self._dataset.sample(*key)
+        return self.dataset.sample(*key)
 
 
 def build_loader(

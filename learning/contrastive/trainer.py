@@ -68,7 +68,8 @@ def train(options: ContrastOptions, backend: str, member: Membership | None) -> 
         f"{steps_per_epoch} steps per epoch"
     )
 
-    machine.warn_of_slow_amp(options.amp, device.type)
+    if options.amp:
+        machine.warn_of_slow_amp(device.type)
     with open_run(options, context, description, learner, steps_per_epoch, stop.check) as (folder, start, saved):
         if probe and saved:
             probe.load_state(saved.content.get("probe"))
@@ -85,7 +86,7 @@ def train(options: ContrastOptions, backend: str, member: Membership | None) -> 
 
         with closing(progress):
             if context.is_first and not saved:
-                progress.picture(dataset[1, 0])
+                progress.picture(dataset.sample(1, 0)[0])
             stop.obey(stop.agreed())
             for step in train_steps(options, learner, progress.batches(loader), start, steps_per_epoch, device):
                 position = step.position

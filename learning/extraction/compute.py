@@ -31,7 +31,8 @@ def load_extractors(
     if compute.threads is not None:
         torch.set_num_threads(compute.threads)
     device = _device(compute.device, local_rank)
-    machine.warn_of_slow_amp(compute.amp, device.type)
+    if compute.amp:
+        machine.warn_of_slow_amp(device.type)
     extractors = {}
     for kind, path in checkpoints.items():
         if not path.exists():

@@ -31,7 +31,7 @@ from learning.regression.model.description import (
     read_description,
 )
 from learning.regression.model.files import save_regressor
-from learning.regression.model.meaning import Opinions, Undistorted, order_in_words
+from learning.regression.model.meaning import Opinions, Undistorted
 from learning.regression.report.report import comparison_rows, find_pictures, write_report
 from networks.embedded import MODELS
 from networks.errors import UserError
@@ -84,12 +84,9 @@ def train_regressor(options: RegressorOptions) -> None:
         undistorted=None if undistorted is None
         else Undistorted.of(evaluation.calibration(evaluation.model.predict(undistorted))),
     )  # fmt: skip
-    if conformal.coverage is not None:
-        log.info(f"intervals  {description.score_interval(0.9).in_words()}")
-    if description.undistorted:
-        log.info(f"pristine   {description.undistorted.in_words()}")
-    if description.pair_orders:
-        log.info(f"order      {order_in_words(description.pair_orders)}")
+    interval = None if conformal.coverage is None else description.score_interval(0.9)
+    for sentence in ["", *description.meaning(interval)]:
+        log.info(sentence)
 
     rows = comparison_rows(evaluation, description, held_out, embedded)
     if embedded or options.table != TABLE_FORMS[0]:
