@@ -75,13 +75,9 @@ def rows(n_images: int = 300, n_splits: int = 3) -> Iterator[Row]:
         chosen = next(one for one in ours.candidates if one.alpha == reference.best_params_["regressor__alpha"])
         difference = np.abs(fit(features, mos, chosen).predict(features) - reference.predict(features)).max()
         kind = "standardised" if standardized else "raw"
-        yield Row(
-            f"search, {len(ALPHAS)} Ridge, {n_splits} splits, {n_images}x{N_FEATURES}, {kind}",
-            f"{ours_seconds:.1f} s",
-            f"GridSearchCV, {reference_seconds:.1f} s",
-            f"{reference_seconds / ours_seconds:.1f}",
-            "at least 8" if n_images == 3000 else "",
-        )
+        name = f"search, {len(ALPHAS)} Ridge, {n_splits} splits, {n_images}x{N_FEATURES}, {kind}"
+        theirs, aim = f"GridSearchCV, {reference_seconds:.1f} s", "at least 8" if n_images == 3000 else ""
+        yield Row(name, f"{ours_seconds:.1f} s", theirs, f"{reference_seconds / ours_seconds:.1f}", aim)
         same = "the same" if ours.best.alpha == their_alpha else f"theirs {their_alpha:.4g}"
         yield Row("  penalty chosen", f"{ours.best.alpha:.4g}", same)
         yield Row("  median SRCC differs by", f"{np.abs(ours.median[::-1] - medians).max():.1e}")
@@ -126,12 +122,8 @@ def default_search(n_images: int, n_features: int, n_splits: int = 10) -> Iterat
     for share in (0.1, 0.25, 0.5):
         done = round(share * len(times))
         predicted = times[done - 1] * len(times) / done
-        yield Row(
-            f"  its end, predicted at {share:.0%} of the bar",
-            f"{predicted / 60:.1f} min",
-            "",
-            f"{predicted / times[-1]:.2f}",
-        )
+        name, ratio = f"  its end, predicted at {share:.0%} of the bar", f"{predicted / times[-1]:.2f}"
+        yield Row(name, f"{predicted / 60:.1f} min", "", ratio)
     yield Row("  choice", str(evaluation.search.best))
     yield Row(f"  the {2 * n_splits + 1} fits after it", f"{(seconds - times[-1]) / 60:.1f} min")
     yield Row("  peak memory", f"{peak_of_all_processes():.1f} GB")
