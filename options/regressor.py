@@ -109,10 +109,10 @@ class RegressorOptions:
     def __post_init__(self) -> None:
         if (self.scores is None) == (self.database is None):
             raise UserError("give one of --scores and --database")
-        if (self.database is None) != (self.root is None):
-            raise UserError(
-                f"--database {self.database}, --root {self.root}: give both or neither; --root is its unpacked folder"
-            )
+        if self.database and not self.root:
+            raise UserError(f"--database {self.database} needs --root, the folder where it was unpacked")
+        if self.root and not self.database:
+            raise UserError(f"--root {self.root} goes with --database, the name of the database that is unpacked there")
         if self.splits_file and (self.n_splits, self.shares) != (N_SPLITS, SHARES):
             raise UserError(
                 f"--splits {self.splits_file} names the splits; --n_splits and --shares are for random ones"

@@ -24,9 +24,12 @@ def test_a_grid_of_ones_own():
     [
         ([], "give one of --scores and --database"),
         (["--scores", "s", "--database", "koniq"], "give one of --scores and --database"),
-        (["--database", "koniq"], "--database koniq, --root None: give both or neither"),
+        (["--database", "koniq"], "--database koniq needs --root, the folder where it was unpacked"),
         (["--database", "imagenet", "--root", "."], "invalid choice: 'imagenet'"),
-        (["--scores", "s", "--root", "."], "--database None, --root .: give both or neither"),
+        (
+            ["--scores", "s", "--root", "."],
+            "--root . goes with --database, the name of the database that is unpacked there",
+        ),
         (["--database", "csiq", "--root", ".", "--lower_is_better"], "for a database it is known"),
         (["--scores", "s", "--shares", "70,30"], "--shares takes three numbers over 0"),
         (
