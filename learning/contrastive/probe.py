@@ -51,6 +51,8 @@ class ProbeSet:
     """
 
     def __init__(self, csv_path: Path):
+        if csv_path.is_dir():
+            raise UserError(f"--probe {csv_path} is a folder; name a table of opinion scores")
         self.source = csv_path
         scores = read_scores(csv_path)
         self.digest = hashlib.sha256(csv_path.read_bytes()).hexdigest()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -88,7 +89,7 @@ class ComputedFeatures:
     on_device: dict[str, torch.Tensor]
     stamp: FileStamp
 
-    @property
+    @cached_property
     def values(self) -> dict[str, np.ndarray]:
         """Kind -> (2 * features,) float32, full size before half size."""
         return {kind: values.cpu().numpy() for kind, values in self.on_device.items()}

@@ -192,9 +192,7 @@ def read_undistorted(data: LabelledFeatures, options: RegressorOptions) -> np.nd
     files, where = FeatureFiles(options.undistorted, data.files.kinds), f"--undistorted {options.undistorted}"
     features = files.read(files.names)
     if files.encoders != data.files.encoders or features.shape[1] != data.features.shape[1]:
-        raise UserError(
-            f"{where}: encoder, --pooling or --max_side is not that of {options.features}; compute it alike"
-        )
+        raise UserError(f"{where}: encoder, --pooling or --max_side is not that of {options.features}; use the same")
     shared = set(files.file_digests(files.names)) & set(filter(None, data.file_digests))
     if shared:
         raise UserError(f"{where}: {len(shared):,d} of its images are in the fit as well; leave them out there")

@@ -52,8 +52,8 @@ def predict_quality(options: PredictionOptions) -> int:
     """Scores the images as the options say. The exit status is 1 if an image or a folder could not be read, or if a map
     could not be made; else BELOW_THRESHOLD if an image scores below --threshold.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UserError("predict_quality.py runs in one process: give each job a list of its own (docs/deployment.md)")
+    if os.environ.get("WORLD_SIZE", "") not in ("", "1"):
+        raise UserError("one process scores all images: give each job a list of its own (docs/deployment.md)")
     path, regressor, compute = load_model(options, options.compute, RegressorDescription)
     description, options = regressor.description, replace(options, compute=compute)
     level = options.interval

@@ -149,9 +149,8 @@ def comparison_rows(
             difference, _ = srcc_difference(
                 held_out, tests, description.intervals.n_resamples, description.intervals.seed
             )
-            verdict = (
-                "better" if difference.low > 0 else "worse" if difference.high < 0 else "no significant difference"
-            )
+            low, high = difference.low, difference.high
+            verdict = "better" if low > 0 else "worse" if high < 0 else "no significant difference"
             verdict = "no comparison, since it has seen these images" if model.n_fitted else verdict
             rows.append([f"  this regressor minus it [95 % interval]: {verdict}", difference.as_difference()])
     if description.observers:

@@ -176,6 +176,8 @@ def test_another_probe_set_starts_the_choice_anew(labelled, capsys):
 def test_mistakes_get_a_sentence(tmp_path, csv_path):
     with pytest.raises(UserError, match=r"nowhere\.csv does not exist"):
         ProbeSet(tmp_path / "nowhere.csv")
+    with pytest.raises(UserError, match=r"--probe \S+ is a folder; name a table of opinion scores"):
+        ProbeSet(tmp_path)
     (tmp_path / "same.csv").write_text("image,mos\n" + "".join(f"{row}.png,3\n" for row in range(40)))
     with pytest.raises(UserError, match=r"same\.csv: all scores are 3; no encoder agrees with them"):
         ProbeSet(tmp_path / "same.csv")

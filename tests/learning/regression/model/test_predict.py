@@ -61,9 +61,10 @@ def score(model, *arguments):
 
 
 def test_several_processes_would_all_score_everything(model, photos, monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UserError, match=r"predict_quality\.py runs in one process: give each job a list of its own"):
-        score(model, "--input", photos)
+    for size in ("2", "two"):
+        monkeypatch.setenv("WORLD_SIZE", size)
+        with pytest.raises(UserError, match="one process scores all images: give each job a list of its own"):
+            score(model, "--input", photos)
 
 
 @pytest.fixture
