@@ -54,8 +54,9 @@ class Source:
 class Sources:
     """The journals of one kind of features: ``feats_<kind>/sources_<rank>.jsonl`` for each process of a job.
 
-    A line holds the digest of the file of features that was written, so it counts as long as these very features are
-    there: whatever other processes wrote, and whatever their clocks say.
+    A line is written before its file of features, in whose place nothing stands then: the features that are there
+    belong to the last line of their name. It holds their digest, which decides between the lines of several processes,
+    whatever their clocks say.
     """
 
     def __init__(self, folder: Path, rank: int = 0):
@@ -72,15 +73,17 @@ class Sources:
                     source = Source(str(content["image"]), stamp, str(content.get("written", "")))
                     self._keep(str(content["features"]), source)
 
-    def of(self, name: str, written: str) -> Source | None:
-        """The source of the features ``name`` whose file has the digest ``written``; None where it is not known."""
+    def of(self, name: str, file: Path) -> Source | None:
+        """The source of the features ``name``, which are in ``file``; None where it is not known.
+
+        The file is read only where the name has features of several contents in the journals, such as those of two
+        ranks, which do not say which are the later ones.
+        """
         sources = self._sources.get(name, [])
-        matching = [source for source in sources if source.written == written]
-        if matching:
-            return matching[-1]
-        # Older journals do not say of which features a line is. It counts where no other line says otherwise.
-        contents = {(source.image, source.stamp.sha256, source.written) for source in sources}
-        return sources[-1] if len(contents) == 1 and not sources[-1].written else None
+        if len({(source.image, source.stamp.sha256) for source in sources}) > 1:
+            written = hashlib.sha256(file.read_bytes()).hexdigest()
+            sources = [source for source in sources if source.written == written]
+        return sources[-1] if sources else None
 
     def image(self, name: str) -> str | None:
         """The image to which features of this name, or of one that some disks do not tell apart from it, belong."""
@@ -90,6 +93,7 @@ class Sources:
         """Records the source of features; UserError where the journal cannot be written."""
         line = json.dumps({"features": name, "image": source.image, **asdict(source.stamp), "written": source.written})
         try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
             # Not kept open: Windows could not remove the folder then.
             with open(self._path, "ab", buffering=0) as file:
                 file.write(f"{line}\n".encode())
@@ -232,12 +236,15 @@ class FeatureFolder:
         return stamps
 
     def source(self, kind: str, name: str) -> Source | None:
-        """The source of the features that are there under this name; None where there are none, or it is not known."""
+        """The source of the features that are there under this name; None where there are none, or it is not known.
+
+        An empty file, as a power failure can leave one, holds none.
+        """
+        file = feature_file(self.folder, kind, name)
         try:
-            content = feature_file(self.folder, kind, name).read_bytes()
+            return self._sources[kind].of(name, file) if file.stat().st_size else None
         except OSError:
             return None
-        return self._sources[kind].of(name, hashlib.sha256(content).hexdigest())
 
     def names(self, images: Sequence[ListedImage]) -> dict[str, str]:
         """Image name -> name of its features: that of features of this image, or else a free one."""
@@ -269,10 +276,12 @@ class FeatureFolder:
         for kind, features in values.items():
             content = io.BytesIO()  # on a full disk, numpy's own writer drops the end of an array without an error
             np.save(content, features[None], allow_pickle=False)
-            with whole_file(feature_file(self.folder, kind, name), durable=False) as temporary:
-                temporary.write_bytes(content.getvalue())
-            digest = hashlib.sha256(content.getvalue()).hexdigest()
+            file, digest = feature_file(self.folder, kind, name), hashlib.sha256(content.getvalue()).hexdigest()
+            with contextlib.suppress(OSError):  # where it may not be removed, it cannot be written either
+                file.unlink()
             self._sources[kind].add(name, Source(image.name, stamp, digest))
+            with whole_file(file, durable=False) as temporary:
+                temporary.write_bytes(content.getvalue())
 
     def read(self, names: Sequence[str]) -> np.ndarray:
         """(len(names), features of all kinds side by side) float32, as ``FeatureFiles.read`` gives it."""

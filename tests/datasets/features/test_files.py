@@ -360,15 +360,36 @@ def test_a_torn_journal_line_is_no_record(photographs):
     assert photographs.extract("a.png") == ([], 0)
 
 
-def test_a_kill_between_features_and_record_leaves_no_wrong_features(photographs, monkeypatch):
-    photographs.put("a.png", b"1")
+@pytest.mark.parametrize("killed_in", ["whole_file", "Sources.add"])
+def test_a_kill_between_record_and_features_leaves_no_wrong_features(photographs, monkeypatch, killed_in):
+    """Nor where the file is then what it was before."""
+    photographs.put("a.png", b"1", mtime_ns=10**18 + 1)
     photographs.extract("a.png")
-    photographs.put("a.png", b"22")
+    photographs.put("a.png", b"22", mtime_ns=10**18 + 2)
     with monkeypatch.context() as patch:
-        patch.setattr(feature_files.Sources, "add", lambda *_: 1 / 0)
+        patch.setattr(f"datasets.features.files.{killed_in}", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             photographs.extract("a.png")
-    assert photographs.extract("a.png")[0] == ["a.png"] and photographs.lengths() == {"a.png": 2}
+    photographs.put("a.png", b"1", mtime_ns=10**18 + 1)
+    assert photographs.extract("a.png")[0] == ["a.png"] and photographs.lengths() == {"a.png": 1}
+    assert photographs.extract("a.png") == ([], 0)
+
+
+def test_an_empty_file_is_computed_again(photographs):
+    """A power failure can keep the line and the name of a file, and lose its content."""
+    photographs.put("a.png", b"12345")
+    photographs.extract("a.png")
+    feature_file(photographs.folder, "quality_aware", "a").write_bytes(b"")
+    assert photographs.extract("a.png")[0] == ["a.png"] and photographs.lengths() == {"a.png": 5}
+
+
+def test_existing_features_are_found_without_being_read(photographs, monkeypatch):
+    """A million files would be gigabytes."""
+    for name in ("a.png", "b.png"):
+        photographs.put(name, name.encode())
+    photographs.extract("a.png", "b.png")
+    monkeypatch.setattr("pathlib.Path.read_bytes", lambda path: 1 / 0)
+    assert photographs.extract("a.png", "b.png") == ([], 0)
 
 
 @pytest.mark.parametrize("length", [960, 1000, 2000])
@@ -380,7 +401,7 @@ def test_an_array_that_does_not_fit_on_the_disk_is_an_error_and_no_file(photogra
         pytest.raises(UserError, match=r"a_quality_aware_features\.npy cannot be written: File too"),
     ):
         features.write(ListedImage("a.png", "a.png"), "a", {"quality_aware": row}, FileStamp(1, 1, 1, ""))
-    assert list((photographs.folder / "feats_quality_aware").iterdir()) == []
+    assert [path.name for path in (photographs.folder / "feats_quality_aware").iterdir()] == ["sources_0.jsonl"]
 
 
 def test_a_single_file_records_the_images(photographs):
