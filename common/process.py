@@ -11,6 +11,7 @@ import atexit
 import contextlib
 import ctypes
 import functools
+import gc
 import os
 import signal
 import stat
@@ -209,6 +210,7 @@ def run_script(
         note_signals(True)
         put_back()  # a console or notebook that runs a script continues as before
         atexit.register(_end_on_signals)
+        atexit.register(gc.freeze)  # or Python looks for garbage before it ends: half a second where torch is imported
     sys.exit(status)
 
 
