@@ -14,6 +14,7 @@ import pytest
 from common.process import SIGNALS
 from networks import resnet
 from networks.checkpoint_formats import architecture_shapes
+from tests import fork_server
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +34,13 @@ def narrow_networks():
         architecture_shapes.cache_clear()
         yield
     architecture_shapes.cache_clear()
+
+
+def pytest_configure(config):
+    """The workers of pytest-xdist have one server that forks scripts; it gets ready while they collect the tests."""
+    distributes = config.getoption("numprocesses", None) and not hasattr(config, "workerinput")
+    if distributes and sys.platform == "linux" and "not processes" not in config.option.markexpr:
+        fork_server.start_server()
 
 
 def pytest_collection_modifyitems(items):

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -89,33 +90,43 @@ class ForkedRun:
         self.send_signal(signal.SIGKILL)
 
 
-_server: tuple[subprocess.Popen, str] | None = None
+ADDRESS = "RE_IQA_FORK_SERVER"
+"""Environment variable: the socket of the server, for the workers of pytest-xdist as for this process."""
+
+_server: subprocess.Popen | None = None
+
+
+def start_server() -> None:
+    """Starts the server, which imports for seconds and ends with this process."""
+    global _server
+    os.environ[ADDRESS] = str(Path(tempfile.mkdtemp(), "socket"))
+    _server = subprocess.Popen(
+        [sys.executable, "-m", "tests.fork_server", os.environ[ADDRESS]],
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        stdin=subprocess.PIPE,  # its end tells the server that this process has ended
+        start_new_session=True,
+    )
 
 
 def _server_address() -> str:
-    """The socket of the server, which is started once and ends with this process."""
-    global _server
-    if _server is None:
-        address = str(Path(tempfile.mkdtemp(), "socket"))
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.fork_server", address],
-            cwd=ROOT,
-            env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-            stdin=subprocess.PIPE,  # its end tells the server that this process has ended
-            stdout=subprocess.PIPE,
-            start_new_session=True,
-        )
-        process.stdout.readline()
-        _server = process, address
-    return _server[1]
+    """The socket of the server, when it is ready; TimeoutError where it is not after two minutes."""
+    if ADDRESS not in os.environ:
+        start_server()
+    patience = time.monotonic() + 120
+    while not Path(os.environ[ADDRESS]).exists():
+        if time.monotonic() > patience:
+            raise TimeoutError("the server that forks scripts did not start")
+        time.sleep(0.01)
+    return os.environ[ADDRESS]
 
 
 def serve(address: str) -> None:
     """Forks a run for each connection. Returns in a forked child, and when standard input ends."""
     listening = socket.socket(socket.AF_UNIX)
-    listening.bind(address)
+    listening.bind(f"{address}.new")
     listening.listen()
-    print("ready", flush=True)
+    Path(f"{address}.new").rename(address)  # to whoever finds it there, it answers
     running: dict[int, tuple[int, socket.socket]] = {}  # by a file descriptor that is readable when the child ends
     while True:
         readable, _, _ = select.select([0, listening, *running], [], [])
@@ -186,7 +197,10 @@ if __name__ == "__main__":
     import learning.extraction.extract
     import learning.regression.model.predict
     import learning.regression.train  # noqa: F401
+    from datasets.distortions import noise
     from learning.distributed import launch
+
+    noise._pools()  # half a second, and the same in every process
 
     serve(sys.argv[1])
     runpy.run_path(sys.argv[0], run_name="__main__")

@@ -65,6 +65,16 @@ def run(script, *arguments, **options):
     return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
 
+def run_two(script, *arguments):
+    """Runs a script in two processes, with the environment that torchrun gives them; returns what each prints."""
+    job = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    ranks = ({"RANK": rank, "LOCAL_RANK": rank} for rank in "01")
+    processes = [start(*arguments, script=script, environment=job | rank) for rank in ranks]
+    ends = [process.communicate(timeout=300) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], ends
+    return [output for output, _ in ends]
+
+
 def train(csv_path, folder, *more, **options):
     process = start(*SMALL, "--csv_path", csv_path, "--model_path", folder, "--tb_path", folder, *more, **options)
     output, errors = process.communicate(timeout=300)

@@ -3,7 +3,6 @@
 import re
 import shlex
 import signal
-import sys
 
 import cv2
 import numpy as np
@@ -19,7 +18,6 @@ from networks.errors import UserError
 from options.contrast import parse_contrast_options
 from tests.images import write_labelled, write_shards, write_training_set
 from tests.runs import (
-    PYTHON,
     SMALL,
     assert_same_training,
     checkpoint,
@@ -107,13 +105,6 @@ def assert_trained_by_two_processes(folder, output):
     assert len(list(tensors(state))) > 300
 
 
-def test_torchrun_starts_two_processes(csv_path, tmp_path):
-    torchrun = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={free_port()}")
-    status, output, errors = train(csv_path, tmp_path, "--epochs", 1, launcher=torchrun)
-    assert status == 0, errors
-    assert_trained_by_two_processes(tmp_path, output)
-
-
 @pytest.mark.parametrize("n_processes", [1, 2])
 def test_the_content_encoder_trains_from_a_folder(csv_path, tmp_path, n_processes):
     """The same trainer and checkpoints; the folder is scanned once however many processes there are."""
@@ -122,7 +113,6 @@ def test_the_content_encoder_trains_from_a_folder(csv_path, tmp_path, n_processe
         *SMALL_CONTENT,
         *("--data_folder", csv_path.parent, "--model_path", tmp_path, "--tb_path", tmp_path, "--epochs", 2),
         *(more if n_processes == 2 else []),
-        launcher=PYTHON,
     )
     output, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors

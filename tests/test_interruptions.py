@@ -62,6 +62,7 @@ def test_the_same_training_twice_at_once_is_refused_and_the_first_continues_to_c
     firsts = begin_in_both_folders()
     for first in firsts:
         until(first, "step 1/4")
+        os.killpg(first.pid, signal.SIGSTOP)  # it would take the cores meanwhile
     seconds = begin_in_both_folders()
     for first, second in zip(firsts, seconds, strict=True):
         said, errors = second.communicate(timeout=120)
@@ -69,6 +70,8 @@ def test_the_same_training_twice_at_once_is_refused_and_the_first_continues_to_c
         assert re.search(r"main_contrast.py: .*is locked by process \d+ on .*; wait for its end, or stop it", errors)
         assert "Traceback" not in errors and first.poll() is None
     for first in firsts:
+        os.killpg(first.pid, signal.SIGCONT)
+        until(first, "step 3/4")
         os.killpg(first.pid, signal.SIGINT)
         _, errors = first.communicate(timeout=30)
         assert first.returncode == 130 and "Traceback" not in errors
@@ -153,6 +156,7 @@ def test_torchrun_restarts_what_died_and_it_comes_to_its_end(csv_path, tmp_path)
     os.kill(children(process.pid)[-1], signal.SIGKILL)
     output, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
+    assert "2 processes on cpu over gloo" in output
     assert re.search("resuming after (step 2 of )?epoch [12] of", output) and "finished" in output
     assert checkpoint(tmp_path)["epoch"] == 2
 
