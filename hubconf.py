@@ -55,4 +55,4 @@ def content_aware_encoder(checkpoint: str | Path | None = None) -> nn.Module:
 
 def _encoder(kind: str, checkpoint: str | Path | None) -> nn.Module:
     embedded, formats = map(importlib.import_module, ("re_iqa.embedded", "re_iqa.checkpoint_formats"))
-    return formats.load_encoder(checkpoint or embedded.embedded_encoder(kind))
+    return formats.load_encoder(checkpoint or embedded.ENCODERS[kind])

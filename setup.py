@@ -3,7 +3,7 @@
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-COMMANDS = {"checkpoints", "export", "onnx_export", "convert_lite0"}
+COMMANDS = {"checkpoints", "export", "onnx_export"}
 
 
 class PackageAlone(build_py):

@@ -22,7 +22,7 @@ from datasets.images.resampling import half_size_exactly
 from learning.distributed.environment import ProcessContext
 from learning.extraction.extract import extract_features
 from networks import build_encoder
-from networks.features import FeatureExtractor, without_tf32
+from networks.features import FeatureExtractor
 from networks.images.reading import read_image
 from options.images import ComputeOptions
 
@@ -61,7 +61,7 @@ def plain_features(paths: list[str], encoder: torch.nn.Module, device: torch.dev
     encoder = encoder.to(device)
     began = time.perf_counter()
     rows = []
-    with torch.no_grad(), without_tf32():
+    with torch.no_grad(), torch.backends.cudnn.flags(None, None, None, None, allow_tf32=False):
         for path in paths:
             full = read_image(path)
             scales = [torch.from_numpy(image).permute(2, 0, 1) / 255 for image in (full, half_size_exactly(full))]

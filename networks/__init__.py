@@ -2,7 +2,7 @@
 
 ``pip install .`` installs this package as ``re_iqa``: ``re_iqa.load()`` is the scorer of the embedded model.
 
-Names are imported when they are first used: ``from networks import ARCHITECTURES`` does not load PyTorch.
+Names are imported when they are first used: ``import networks`` does not load PyTorch.
 """
 
 from __future__ import annotations
@@ -10,29 +10,19 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from .names import ARCHITECTURES, HEADS
 from .names import VERSION as __version__
 
 if TYPE_CHECKING:
     from .checkpoint_formats import load_encoder
-    from .encoder import ContrastiveNetwork, build_encoder, feature_size
-    from .opinion_mapping import OpinionMapping
-    from .regressor import LinearModel
-    from .scorer import QualityScorer, ScorerEncoder, load, load_scorer
+    from .encoder import ContrastiveNetwork, build_encoder
+    from .scorer import QualityScorer, load, load_scorer
 
-__all__ = [
-    "ARCHITECTURES", "HEADS", "ContrastiveNetwork", "LinearModel", "OpinionMapping", "QualityScorer", "ScorerEncoder",
-    "__version__", "build_encoder", "feature_size", "load", "load_encoder", "load_scorer",
-]  # fmt: skip
+__all__ = ["ContrastiveNetwork", "QualityScorer", "__version__", "build_encoder", "load", "load_encoder", "load_scorer"]
 
 _MODULES = {
     "ContrastiveNetwork": ".encoder",
-    "LinearModel": ".regressor",
-    "OpinionMapping": ".opinion_mapping",
     "QualityScorer": ".scorer",
-    "ScorerEncoder": ".scorer",
     "build_encoder": ".encoder",
-    "feature_size": ".encoder",
     "load": ".scorer",
     "load_encoder": ".checkpoint_formats",
     "load_scorer": ".scorer",

@@ -40,8 +40,12 @@ def read_file(path: str | os.PathLike, mmap: bool = False) -> dict[str, Any]:
     if not path.is_file():
         why = "is not a file; name the file with the weights" if path.exists() else "does not exist"
         raise UserError(f"checkpoint {path} {why}")
+    start = b""
     try:
-        if _is_safetensors(path):
+        with open(path, "rb") as file:
+            start = file.read(512)
+        # The length of a header (8 bytes, little endian), then JSON.
+        if start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= path.stat().st_size - 8:
             return safetensors.torch.load_file(path)
         mmap = mmap and zipfile.is_zipfile(path)  # torch's older format cannot be mapped
         # An open file: of a path, torch would look at the ending. Only a path can be mapped into memory.
@@ -59,29 +63,16 @@ def read_file(path: str | os.PathLike, mmap: bool = False) -> dict[str, Any]:
                 f"checkpoint {path} is unsafe: reading it would run code ({forbidden[1]}). "
                 "Ask its author for the weights alone (a state_dict or a .safetensors file)"
             ) from None
-        with open(path, "rb") as file:
-            start = file.read(512)
         reason = name_failed_download(start)
-        if "TorchScript" in text:
-            reason = (
-                "is a TorchScript archive, which holds code; save its state_dict with torch.save, or as safetensors"
-            )
-        elif start.startswith(b"PK\x03\x04") and not zipfile.is_zipfile(path):
+        if start.startswith(b"PK\x03\x04") and not zipfile.is_zipfile(path):
             reason = "is damaged: it ends too early, as after a download that was cut off"
         elif not reason:
             shown = "" if isinstance(error, pickle.UnpicklingError) else text.split("\n")[0]  # that one gives advice
-            reason = ": ".join(filter(None, ["is not a checkpoint, or is damaged", shown]))[:250]
+            reason = ": ".join(filter(None, ["is no checkpoint of weights, or is damaged", shown]))[:250]
         raise UserError(f"checkpoint {path} {reason}") from None
     if not isinstance(content, dict):
         raise UserError(f"checkpoint {path} holds a {type(content).__name__}, not a dictionary of weights")
     return content
-
-
-def _is_safetensors(path: Path) -> bool:
-    """Whether the file begins like safetensors: the length of a header (8 bytes, little endian), then JSON."""
-    with open(path, "rb") as file:
-        start = file.read(9)
-    return len(start) == 9 and start[8:] == b"{" and int.from_bytes(start[:8], "little") <= path.stat().st_size - 8
 
 
 def _data_types() -> list[Any]:

@@ -157,7 +157,7 @@ def _resnets(path: tuple[str, ...], state: State) -> Iterator[Checkpoint]:
             continue
         parts = {name: name.partition(".") for name in local}
         encoder = {f"{layers[one]}.{rest}": local[name] for name, (one, _, rest) in parts.items() if one in layers}
-        if _is_resnet(encoder):
+        if {name.partition(".")[0] for name in encoder} >= {STEM[0], *STAGES}:
             yield Checkpoint(path, prefix, encoder)
 
 
@@ -171,15 +171,6 @@ def _lite0s(path: tuple[str, ...], state: State) -> Iterator[Checkpoint]:
         local = without_prefix(state, prefix)
         encoder = {name: value for name, value in local.items() if name.partition(".")[0] in layers}
         yield Checkpoint(path, prefix, encoder)
-
-
-def _is_resnet(encoder: State) -> bool:
-    """Whether the layers are those of a ResNet: one of each kind, or most of a known architecture."""
-    if {name.partition(".")[0] for name in encoder} >= {STEM[0], *STAGES}:
-        return True
-    names = _shapes(encoder).keys()
-    known = (architecture_shapes(arch).keys() for arch in ARCHITECTURES)
-    return any(2 * len(names & expected) > len(expected) for expected in known)
 
 
 def _sequential_layers(local: State, stages: Sequence[str]) -> dict[str, str]:
@@ -212,9 +203,10 @@ def architecture_shapes(arch: str) -> dict[str, tuple[int, ...]]:
 
 
 def describe_differences(encoder: State, arch: str | None = None) -> str:
-    """The first names whose shapes differ from those of ``arch``, or of the nearest architecture; "" if none do."""
-    arch = arch or _nearest_architecture(encoder)
-    expected, found = architecture_shapes(arch), _shapes(encoder)
+    """The first names whose shapes differ from those of ``arch``, or of the architecture with the most in common."""
+    found = _shapes(encoder)
+    arch = arch or max(ARCHITECTURES, key=lambda one: len(found.items() & architecture_shapes(one).items()))
+    expected = architecture_shapes(arch)
     differing = [name for name in {**expected, **found} if expected.get(name) != found.get(name)]
     details = [
         f"{name}: {found.get(name, 'missing')} in the file, {expected.get(name, 'none')} in {arch}"
@@ -225,14 +217,15 @@ def describe_differences(encoder: State, arch: str | None = None) -> str:
     return "; ".join(details)
 
 
-def load_encoder_state(encoder: nn.Module, checkpoint: Checkpoint, arch: str, source: str | os.PathLike) -> None:
-    """Fills ``encoder``, an ``arch``; UserError with the first differences and the right architecture if it differs."""
-    differences = describe_differences(checkpoint.encoder, arch)
-    if differences:
-        fitting = checkpoint.architecture
-        advice = f"it is a {fitting}: use --arch {fitting}" if fitting else "no known architecture fits it"
-        raise UserError(f"checkpoint {source} does not fit {arch} ({differences}); {advice}")
-    encoder.load_state_dict(checkpoint.encoder, strict=False)
+def read_encoder(path: str | os.PathLike, arch: str | None = None) -> tuple[str, State]:
+    """The architecture and the weights of the encoder in a checkpoint; UserError where it is not an ``arch``."""
+    checkpoint = read_checkpoint(path)
+    fitting = checkpoint.architecture
+    if fitting is None or arch not in (None, fitting):
+        differences = describe_differences(checkpoint.encoder, arch)
+        advice = f"; it is a {fitting}: use --arch {fitting}" if fitting else ""
+        raise UserError(f"checkpoint {path} does not fit {arch or 'any known architecture'} ({differences}){advice}")
+    return fitting, checkpoint.encoder
 
 
 def load_encoder(path: str | os.PathLike, arch: str | None = None) -> nn.Module:
@@ -242,17 +235,10 @@ def load_encoder(path: str | os.PathLike, arch: str | None = None) -> nn.Module:
     expected there. Raises UserError for a file that cannot be read, is unsafe, holds no known architecture, or another
     one than ``arch``.
     """
-    checkpoint = read_checkpoint(path)
-    arch = arch or checkpoint.architecture or _nearest_architecture(checkpoint.encoder)
-    encoder = build_encoder(arch, initialise=False)
-    load_encoder_state(encoder, checkpoint, arch, path)
+    fitting, state = read_encoder(path, arch)
+    encoder = build_encoder(fitting, initialise=False)
+    encoder.load_state_dict(state, strict=False)  # old checkpoints lack the batch counters
     return encoder.eval()
-
-
-def _nearest_architecture(encoder: State) -> str:
-    """The architecture with the most names and shapes in common with ``encoder``, to name the differences by."""
-    found = set(_shapes(encoder).items())
-    return max(ARCHITECTURES, key=lambda arch: len(found & set(architecture_shapes(arch).items())))
 
 
 def fingerprint(encoder: State) -> str:

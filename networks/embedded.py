@@ -37,28 +37,11 @@ MODEL_CARD = MODELS / "MODEL_CARD.md"
 """Training data, metrics and limits of the embedded models."""
 
 
-def embedded_encoder(kind: str) -> Path:
-    """The embedded weights for "quality_aware" or "content_aware" features; UserError where they are missing."""
-    path = ENCODERS[kind]
-    if not path.is_file():
-        raise UserError(
-            f"this copy of the project contains no embedded {kind.replace('_', '-')} encoder ({path} does not exist); "
-            "name a checkpoint instead: train one (main_contrast.py) or get the released weights"
-        )
-    return path
-
-
 def embedded_regressor(name: str = EMBEDDED_MODELS[0]) -> Path:
-    """The regressor of an embedded model, described by the .json beside it; UserError where there is none."""
+    """The regressor of an embedded model, described by the .json beside it; UserError for an unknown name."""
     if name not in EMBEDDED_MODELS:
         raise UserError(f"there is no embedded model '{name}'; the models are {', '.join(EMBEDDED_MODELS)}")
-    path = MODELS / f"{name}.safetensors"
-    if not path.is_file():
-        raise UserError(
-            f"this copy of the project does not contain the embedded model {name} ({path} does not exist); "
-            "name a regressor (train_regressor.py makes one) and the checkpoints of its encoders instead"
-        )
-    return path
+    return MODELS / f"{name}.safetensors"
 
 
 def model_title(name: str) -> str:
@@ -69,11 +52,11 @@ def model_title(name: str) -> str:
 def default_encoder(kind: str) -> tuple[Path, str]:
     """The checkpoint in CHECKPOINTS if it exists, else the embedded encoder; and the pooling of its features.
 
-    It is the released one, or that of the embedded models. Raises UserError where there is neither checkpoint.
+    The pooling is the released one, or that of the embedded models.
     """
     if CHECKPOINTS[kind].is_file():
         return CHECKPOINTS[kind], LAYER4_MEAN
-    return embedded_encoder(kind), pooling_of(_embedded_identities().get(kind))
+    return ENCODERS[kind], pooling_of(_embedded_identities()[kind])
 
 
 def encoder_of(kind: str, description: ScoringDescription, regressor: Path, named: str | Path | None = None) -> Path:
@@ -86,7 +69,7 @@ def encoder_of(kind: str, description: ScoringDescription, regressor: Path, name
         return Path(named)
     wanted = description.encoders.get(kind)
     if wanted and with_max_side(wanted, None) == with_max_side(_embedded_identities().get(kind) or "", None):
-        return embedded_encoder(kind)
+        return ENCODERS[kind]
     if CHECKPOINTS[kind].is_file():
         return CHECKPOINTS[kind]
     which = f"the encoder {short_identity(wanted)}" if wanted else "an encoder"
@@ -97,6 +80,5 @@ def encoder_of(kind: str, description: ScoringDescription, regressor: Path, name
 
 
 def _embedded_identities() -> Mapping[str, str | None]:
-    """Kind -> identity of the embedded encoder, as the default model records it; empty where that is missing."""
-    path = description_file(MODELS / EMBEDDED_MODELS[0])
-    return load_description(path, ScoringDescription, {}).encoders if path.is_file() else {}
+    """Kind -> identity of the embedded encoder, as the default model records it."""
+    return load_description(description_file(embedded_regressor()), ScoringDescription, {}).encoders

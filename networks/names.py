@@ -50,12 +50,6 @@ def with_max_side(identity: str, max_side: int | None) -> str:
     return identity.partition("@")[0] + (f"@{max_side}" if max_side else "")
 
 
-def differ_in_pooling(identity: str, other: str) -> bool:
-    """Whether two identities are of one encoder with two poolings."""
-    same_encoder = re.split("[:@]", identity)[0] == re.split("[:@]", other)[0]
-    return same_encoder and pooling_of(identity) != pooling_of(other)
-
-
 def short_identity(identity: str) -> str:
     """An encoder's identity for messages: the first digits of its fingerprint, and pooling and size if recorded."""
     fingerprint = re.split("[:@]", identity)[0]

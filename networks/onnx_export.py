@@ -1,11 +1,11 @@
-"""A module as an ONNX file with any number and size of images, compared with the module before it is kept."""
+"""A scorer as an ONNX file with any number and size of images, compared with the scorer before it is kept."""
 
 from __future__ import annotations
 
 import contextlib
 import importlib
 import importlib.util
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch.export import Dim, ExportedProgram
 from common.atomic_files import whole_file
 
 from .errors import UserError
+from .scorer import QualityScorer
 
 SIZES = ((1, 96, 128), (2, 97, 131), (3, 64, 201), (1, 224, 160), (2, 33, 34))
 """Batch size, height and width of the images on which a file is compared: even, odd, tall, wide, small."""
@@ -24,7 +25,6 @@ TOLERANCE = 1e-4
 """Largest difference between file and module, as a share of the largest result (at least 1)."""
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
-REQUIREMENTS = "requirements-export.txt"
 
 INPUT, AXES = "image", {0: "batch", 2: "height", 3: "width"}
 """Name of the input, and of those of its axes that may have any length."""
@@ -34,25 +34,22 @@ def require_packages() -> None:
     """UserError where one of the optional packages is missing."""
     missing = [package for package in PACKAGES if importlib.util.find_spec(package) is None]
     if missing:
-        raise UserError(
-            f"ONNX export needs {', '.join(PACKAGES)}; missing: {', '.join(missing)}: pip install -r {REQUIREMENTS}"
-        )
+        raise UserError(f"ONNX export needs {' and '.join(missing)}: pip install -r requirements-export.txt")
 
 
-def export_onnx(module: nn.Module, path: Path, output: str = "score", about: Mapping[str, str] | None = None) -> float:
-    """Writes ``module`` as ONNX, after a comparison in onnxruntime; returns the largest difference.
+def export_onnx(scorer: QualityScorer, path: Path) -> float:
+    """Writes a scorer as ONNX, after a comparison in onnxruntime; returns the largest difference.
 
-    ``output`` is the name of its result; ``about`` is kept in the file as metadata.
-
-    Raises UserError where the results of the file differ, or where it cannot be written.
+    What the scorer says of itself is kept in the file as metadata. Raises UserError where the results of the file
+    differ, or where it cannot be written.
     """
     with whole_file(path) as temporary:
-        names: dict[str, Any] = {"input_names": [INPUT], "output_names": [output], "dynamic_shapes": (AXES,)}
-        program = torch.onnx.export(trace(module), dynamo=True, verbose=False, **names)
+        names: dict[str, Any] = {"input_names": [INPUT], "output_names": ["score"], "dynamic_shapes": (AXES,)}
+        program = torch.onnx.export(trace(scorer), dynamo=True, verbose=False, **names)
         assert program is not None  # as always with dynamo
-        program.model.metadata_props.update(about or {})
+        program.model.metadata_props.update(scorer.about)
         program.save(temporary)
-        return largest_difference(module, run_onnx(temporary), path)
+        return largest_difference(scorer, run_onnx(temporary), path)
 
 
 def trace(module: nn.Module) -> ExportedProgram:
@@ -66,7 +63,7 @@ def trace(module: nn.Module) -> ExportedProgram:
 
 
 def run_onnx(path: Path) -> Callable[[Tensor], Tensor]:
-    """The ONNX file as a function, on the CPU: (N, 3, H, W) images -> scores or features."""
+    """The ONNX file as a function, on the CPU: (N, 3, H, W) images -> scores."""
     onnxruntime = importlib.import_module("onnxruntime")
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     return lambda images: torch.from_numpy(session.run(None, {INPUT: images.numpy()})[0])

@@ -24,7 +24,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from .errors import UserError, in_short
-from .names import GIVEN, KINDS, differ_in_pooling, max_side_of, pooling_of, short_identity, with_max_side
+from .names import GIVEN, KINDS, max_side_of, pooling_of, short_identity, with_max_side
 from .opinion_mapping import OpinionMapping
 
 FORMAT = "Re-IQA regressor 2"
@@ -75,11 +75,6 @@ class ScoringDescription:
         """The longer side in pixels to which larger images were reduced for the fit; None: they were not."""
         return max_side_of(next(iter(self.encoders.values()), None))
 
-    @classmethod
-    def from_json(cls: type[Description], content: dict[str, Any]) -> Description:
-        """The fields of this class in the JSON file; ValueError where one that has no default is missing or wrong."""
-        return read_dataclass(cls, content)
-
 
 @dataclass(frozen=True)
 class Regressor(Generic[Description]):
@@ -107,7 +102,7 @@ class Regressor(Generic[Description]):
         if not own or not identity or with_max_side(own, None) == with_max_side(identity, None):
             return
         fitted, found = f"of encoder {short_identity(own)}", f"of {short_identity(identity)}"
-        if differ_in_pooling(own, identity):
+        if own[:12] == identity[:12]:
             fitted, found = f"with --pooling {pooling_of(own)}", f"with {pooling_of(identity)}"
         raise UserError(f"the regressor was fitted on {kind} features {fitted}, and {where} is {found}; {remedy}")
 
@@ -157,7 +152,11 @@ def load_description(path: Path, description_class: type[Description], recorded:
             raise ValueError("it has no entry 'format'")
         if content["format"] not in (FORMAT, FORMER_FORMAT):
             raise ValueError(f"its format is {content['format']}, and this program reads {FORMAT}")
-        description = description_class.from_json(content)
+        if content["format"] == FORMER_FORMAT:  # other names; the shared choice at the top
+            splits = [{"splits": one.get("figures_per_split", [])} for one in (content, content.get("nested") or {})]
+            nested = splits[1] if content.get("nested") else None
+            content |= {"inversion": content.get("turned", ""), "shared": splits[0], "nested": nested}
+        description = read_dataclass(description_class, content)
     except (OSError, ValueError) as error:
         raise UserError(f"{path} does not describe a regressor, or is damaged: {in_short(error)}") from None
     for entry, file in recorded.items():

@@ -86,9 +86,11 @@ class ResNet(nn.Module):
             blocks = []
             for index in range(n_blocks):
                 stride = 2 if stage > 0 and index == 0 else 1
-                downsample = shortcut(inplanes, planes * block.expansion, stride)
+                width, downsample = planes * block.expansion, None
+                if stride != 1 or inplanes != width:  # the output has another shape than the input
+                    downsample = nn.Sequential(convolution(inplanes, width, 1, stride), nn.BatchNorm2d(width))
                 blocks.append(block(inplanes, planes, stride, downsample))
-                inplanes = planes * block.expansion
+                inplanes = width
             stages.append(nn.Sequential(*blocks))
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
         self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
@@ -109,10 +111,3 @@ class ResNet(nn.Module):
 def convolution(inplanes: int, planes: int, side: int, stride: int = 1) -> nn.Conv2d:
     """A convolution without bias that keeps height and width, but for its stride."""
     return nn.Conv2d(inplanes, planes, side, stride, padding=side // 2, bias=False)
-
-
-def shortcut(inplanes: int, planes: int, stride: int) -> nn.Module | None:
-    """The projection beside a block whose output has another shape than its input, else None."""
-    if stride == 1 and inplanes == planes:
-        return None
-    return nn.Sequential(convolution(inplanes, planes, 1, stride), nn.BatchNorm2d(planes))

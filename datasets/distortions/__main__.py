@@ -14,23 +14,24 @@ from datasets.distortions import DISTORTIONS, N_LEVELS, distort
 from networks.errors import UserError
 from networks.images.reading import read_image
 
+TILE_WIDTH = 256
 CAPTION_HEIGHT = 18
 NAME_WIDTH = 170
 MARGIN = 6
 
 
-def contact_sheet(image: np.ndarray, tile_width: int) -> Image.Image:
+def contact_sheet(image: np.ndarray) -> Image.Image:
     """One row for each kind of distortion: the undistorted image, then the five levels.
 
-    ``image`` is uint8 RGB (H, W, 3). It is reduced to ``tile_width`` before it is distorted, so that the
+    ``image`` is uint8 RGB (H, W, 3). It is reduced to ``TILE_WIDTH`` before it is distorted, so that the
     distortions are visible at their true size. A very tall image is squeezed to twice its width.
     """
     height, width = image.shape[:2]
-    tile_height = min(max(1, round(height * tile_width / width)), 2 * tile_width)
-    tile = cv2.resize(image, (tile_width, tile_height), interpolation=cv2.INTER_AREA)
+    tile_height = min(max(1, round(height * TILE_WIDTH / width)), 2 * TILE_WIDTH)
+    tile = cv2.resize(image, (TILE_WIDTH, tile_height), interpolation=cv2.INTER_AREA)
 
     row_height = tile_height + CAPTION_HEIGHT
-    sheet_size = (NAME_WIDTH + (N_LEVELS + 1) * (tile_width + MARGIN), len(DISTORTIONS) * row_height + MARGIN)
+    sheet_size = (NAME_WIDTH + (N_LEVELS + 1) * (TILE_WIDTH + MARGIN), len(DISTORTIONS) * row_height + MARGIN)
     sheet = Image.new("RGB", sheet_size, "white")
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(14)
@@ -43,7 +44,7 @@ def contact_sheet(image: np.ndarray, tile_width: int) -> Image.Image:
             (f"level {level}: {kind.levels[level]:g}", distort(tile, name, level, rng)) for level in range(N_LEVELS)
         ]
         for column, (caption, pixels) in enumerate(tiles):
-            x = NAME_WIDTH + column * (tile_width + MARGIN)
+            x = NAME_WIDTH + column * (TILE_WIDTH + MARGIN)
             sheet.paste(Image.fromarray(pixels), (x, y))
             draw.text((x, y + tile_height), caption, fill="dimgray", font=font)
     return sheet
@@ -57,11 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("image", help="any image file")
     parser.add_argument("--sheet", default="distortions.png", help="where to write the picture (default: %(default)s)")
-    parser.add_argument("--tile_width", type=int, default=256, help="width of one tile, pixels (default: %(default)s)")
     options = parser.parse_args(arguments)
-    if not 16 <= options.tile_width <= 2048:
-        raise UserError(f"--tile_width {options.tile_width} is not in 16..2048")
-    sheet = contact_sheet(read_image(options.image), options.tile_width)
+    sheet = contact_sheet(read_image(options.image))
     try:
         with whole_file(options.sheet) as path:
             sheet.save(path)

@@ -18,12 +18,6 @@ def resize(image: np.ndarray, width: int, height: int, method: str = "bicubic") 
     return np.ascontiguousarray(resized.squeeze(0).permute(1, 2, 0).numpy())
 
 
-def half_size_fast(image: np.ndarray) -> np.ndarray:
-    """The image at half size in training, (H//2, W//2, 3), by ``resize``."""
-    height, width = image.shape[:2]
-    return resize(image, max(1, width // 2), max(1, height // 2))
-
-
 def half_size_exactly(image: np.ndarray) -> np.ndarray:
     """The image at half size at feature extraction: Pillow's own default resize (bicubic) to (w//2, h//2)."""
     height, width = image.shape[:2]

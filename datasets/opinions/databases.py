@@ -20,13 +20,12 @@ from datasets.opinions.label_files import (
     NUMBERS,
     check_length,
     check_unique,
-    file_digests,
     read_labels,
     read_matrix,
     read_pairs,
     score_table,
 )
-from datasets.opinions.scores import OpinionScores, with_identical_grouped
+from datasets.opinions.scores import OpinionScores
 from datasets.opinions.tables import visible
 from networks.errors import UserError
 
@@ -38,29 +37,25 @@ Reader = Callable[[Path], "pd.DataFrame"]
 
 @dataclass(frozen=True)
 class Database:
-    """A database: its full name, its reader, and how its scores are inverted (empty where they are not).
-
-    With ``has_copies`` some of its files are byte-identical to others; these are put into one group.
-    """
+    """A database: its full name, its reader, and how its scores are inverted (empty where they are not)."""
 
     title: str
     read: Reader
     inversion: str = ""
-    has_copies: bool = False
 
 
 DATABASES: dict[str, Database] = {}
 """Name on the command line -> database."""
 
 
-def database(name: str, title: str, inversion: str = "", has_copies: bool = False) -> Callable[[Reader], Reader]:
+def database(name: str, title: str, inversion: str = "") -> Callable[[Reader], Reader]:
     """Registers the reader of a database: folder -> the table of an ``OpinionScores``; higher is better.
 
     ``name`` is the one of --database. --help lists the names, so importing this module must not import pandas or scipy.
     """
 
     def register(read: Reader) -> Reader:
-        DATABASES[name] = Database(title, read, inversion, has_copies)
+        DATABASES[name] = Database(title, read, inversion)
         return read
 
     return register
@@ -78,8 +73,7 @@ def read_database(name: str, root: str | os.PathLike) -> OpinionScores:
     wrong = np.flatnonzero(~np.isfinite(table["mos"]))
     if wrong.size:
         raise UserError(f"{known.title} in {root}: the score of {table['image'].iloc[wrong[0]]} is not a number")
-    scores = OpinionScores(table, known.title, known.inversion)
-    return with_identical_grouped(scores, file_digests(Path(root), scores.images)) if known.has_copies else scores
+    return OpinionScores(table, known.title, known.inversion)
 
 
 @database("koniq", "KonIQ-10k")
@@ -216,13 +210,13 @@ def _cid2013(root: Path) -> pd.DataFrame:
     return labels.assign(image=labels["image"] + ".jpg", group=labels["image"].str.split("_").str[2])
 
 
-@database("agiqa1k", "AGIQA-1K", has_copies=True)
+@database("agiqa1k", "AGIQA-1K")
 def _agiqa1k(root: Path) -> pd.DataFrame:
     """Images of one prompt, from any model, are one group."""
     return read_labels(root / "AIGC_MOS_Zscore.xlsx", "Image", "MOS", group="Prompt")
 
 
-@database("agiqa3k", "AGIQA-3K", has_copies=True)
+@database("agiqa3k", "AGIQA-3K")
 def _agiqa3k(root: Path) -> pd.DataFrame:
     """Images of one prompt, from any model, are one group. Perceptual quality is read, not alignment to the prompt."""
     return read_labels(root / "data.csv", "name", "mos_quality", group="prompt", std="std_quality")

@@ -1,15 +1,14 @@
-"""The forms in which databases distribute their labels: tables, text files, MATLAB files; and their image files."""
+"""The forms in which databases distribute their labels: tables, text files, MATLAB files."""
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import io
 import os
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Iterable
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,9 +26,6 @@ SPLIT_NAMES = {
     "test": "test", "testing": "test",
 }  # fmt: skip
 """Name of a part of an official split in label files -> its name here."""
-
-LARGEST_NUMBER = 1e30
-"""Squares of larger numbers, and their sums, come near the end of float64; features are float32, which ends at 3e38."""
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
@@ -111,16 +107,12 @@ def check_unique(images: pd.Series, where: str) -> None:
 
 
 def read_numbers(column: pd.Series, where: str, meaning: str = "score") -> np.ndarray:
-    """A column of texts, indexed by line, as float64 of at most ``LARGEST_NUMBER``.
-
-    Raises UserError with the line of the first text that is no such number.
-    """
+    """A column of texts, indexed by line, as float64; UserError with the line of the first text that is no number."""
     values = np.array([float(text) if _NUMBER.fullmatch(text.strip()) else np.nan for text in column], np.float64)
-    too_large = f"is too large; at most {LARGEST_NUMBER:g} is possible"
-    for is_wrong, why in ((~np.isfinite(values), "is not a number"), (np.abs(values) > LARGEST_NUMBER, too_large)):
-        if is_wrong.any():
-            row = int(is_wrong.argmax())
-            raise UserError(f"{where}, line {column.index[row]}: the {meaning} {visible(column.iloc[row])} {why}")
+    wrong = np.flatnonzero(~np.isfinite(values))
+    if wrong.size:
+        line, text = column.index[wrong[0]], column.iloc[wrong[0]]
+        raise UserError(f"{where}, line {line}: the {meaning} {visible(text)} is not a number")
     return values
 
 
@@ -160,19 +152,14 @@ def read_matrix(path: Path, kind: str, *variables: str) -> list[np.ndarray]:
         content = scipy.io.loadmat(io.BytesIO(stored), variable_names=variables)
     except Exception as error:  # damaged files raise errors of many kinds in scipy's reader
         raise UserError(f"label file {path} is not a MATLAB file, or is damaged: {error}") from None
-    missing = [name for name in variables if name not in content]
-    if missing:
-        raise UserError(f"label file {path} holds no variable {missing[0]}")
-    try:
+    with contextlib.suppress(KeyError, IndexError, AttributeError):
         arrays = [content[name].ravel() for name in variables]
         values = [np.array([_text(cell) for cell in one]) if one.dtype == object else one for one in arrays]
-    except (IndexError, AttributeError):
-        raise UserError(
-            f"label file {path}: {' or '.join(variables)} differs from the form that the database distributes"
-        ) from None
-    if any(one.dtype.kind not in kind for one in values):
-        raise UserError(f"label file {path} holds {'numbers' if kind == NAMES else 'names'} in the wrong variable")
-    return values
+        if all(one.dtype.kind in kind for one in values):
+            return values
+    raise UserError(
+        f"label file {path}: {' or '.join(variables)} is missing, or not in the form that the database distributes"
+    )
 
 
 def _text(cell: np.ndarray) -> str:
@@ -187,18 +174,3 @@ def check_length(path: Path, expected: int, *values: np.ndarray) -> None:
     for value in values:
         if len(value) != expected:
             raise UserError(f"label file {path} holds {len(value)} entries where {expected} belong")
-
-
-def file_digests(root: Path, images: Iterable[str]) -> list[str | None]:
-    """The SHA-256 of each image that has the size of another one, None for the rest and for files that are not found.
-
-    The files are looked for anywhere below ``root``, by their names without folders. Files of different sizes differ,
-    so that few have to be read.
-    """
-    paths = {path.name: path for path in sorted(root.rglob("*")) if path.is_file()}
-    found = [paths.get(PurePosixPath(image).name) for image in images]
-    sizes = Counter(path.stat().st_size for path in found if path)
-    return [
-        hashlib.sha256(path.read_bytes()).hexdigest() if path and sizes[path.stat().st_size] > 1 else None
-        for path in found
-    ]

@@ -41,10 +41,10 @@ class OpinionScores:
     def mos(self) -> np.ndarray:
         return self.table["mos"].to_numpy(np.float64)
 
-    def _optional(self, column: str) -> np.ndarray | None:
+    def _optional(self, column: str, kind: type = object) -> np.ndarray | None:
         """(n,) of a column, or None where it is not there or empty."""
         values = self.table.get(column)
-        return None if values is None or values.isna().all() else values.to_numpy(object)
+        return None if values is None or values.isna().all() else values.to_numpy(kind)
 
     @property
     def groups(self) -> np.ndarray | None:
@@ -63,12 +63,12 @@ class OpinionScores:
     @property
     def std(self) -> np.ndarray | None:
         """(n,) standard deviation of each image's ratings, float64, or None."""
-        return None if (values := self._optional("std")) is None else values.astype(np.float64)
+        return self._optional("std", np.float64)
 
     @property
     def n_raters(self) -> np.ndarray | None:
         """(n,) number of each image's ratings, float64, at least 2, or None."""
-        return None if (values := self._optional("n_raters")) is None else values.astype(np.float64)
+        return self._optional("n_raters", np.float64)
 
     def rows(self, keep: Sequence[int] | np.ndarray) -> OpinionScores:
         """Only the rows at these positions, in this order."""
@@ -89,30 +89,18 @@ def read_scores(csv_path: str | os.PathLike, lower_is_better: bool = False) -> O
     return OpinionScores(table.assign(mos=-table["mos"]), str(csv_path), inversion)
 
 
-def identical_images(digests: Sequence[str | None]) -> list[list[int]]:
-    """Positions of images with the same content, one list for each content that occurs twice or more.
-
-    ``digests`` (n,) are of the files or of their pixels; None where a digest is not known.
-    """
-    positions: dict[str, list[int]] = {}
-    for position, digest in enumerate(digests):
-        if digest is not None:
-            positions.setdefault(digest, []).append(position)
-    return [same for same in positions.values() if len(same) > 1]
-
-
 def identical_across(
     digests: Sequence[str | None], first: Iterable[int], second: Iterable[int]
 ) -> list[tuple[int, int]]:
-    """Pairs of positions with the same content, of which one is in part ``first`` of a split and one in ``second``."""
-    in_first, in_second = set(map(int, first)), set(map(int, second))
-    return [
-        (one, other)
-        for same in identical_images(digests)
-        for one in same
-        for other in same
-        if one in in_first and other in in_second
-    ]
+    """Pairs of positions with the same content, of which one is in part ``first`` of a split and one in ``second``.
+
+    ``digests`` (n,) are of the files or of their pixels; None where a digest is not known.
+    """
+    in_second: dict[str | None, list[int]] = {}
+    for position in second:
+        in_second.setdefault(digests[position], []).append(position)
+    in_second.pop(None, None)
+    return [(one, other) for one in first for other in in_second.get(digests[one], ())]
 
 
 def with_identical_grouped(scores: OpinionScores, digests: Sequence[str | None]) -> OpinionScores:
@@ -121,12 +109,11 @@ def with_identical_grouped(scores: OpinionScores, digests: Sequence[str | None])
     ``digests`` (n,) belong to the rows of ``scores``; None where a digest is not known. Groups that share a content
     become one group, under the name of the first of them.
     """
-    identical = identical_images(digests)
-    if not identical:
-        return scores
     groups = scores._every_group()
-    for same in identical:
-        first, *others = dict.fromkeys(groups[same])
-        for other in others:
-            groups[groups == other] = first
+    first: dict[str, int] = {}
+    for position, digest in enumerate(digests):
+        if digest is not None:
+            groups[groups == groups[position]] = groups[first.setdefault(digest, position)]
+    if len(first) == sum(digest is not None for digest in digests):  # no content occurs twice
+        return scores
     return OpinionScores(scores.table.assign(group=groups), scores.source, scores.inversion)

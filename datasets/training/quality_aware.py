@@ -12,7 +12,7 @@ from torch import Tensor
 from datasets.boxes import Box
 from datasets.distortions import DISTORTIONS, N_LEVELS
 from datasets.distortions.registry import distort_boxes
-from datasets.images.resampling import half_size_fast
+from datasets.images.resampling import resize
 from datasets.training.crops import CropPlan, mirror_up_to, plan_crops
 from datasets.training.image_lists import EpochImages, TrainingImages, read_training_csv
 from networks.images.formats import MAX_PIXELS
@@ -52,7 +52,8 @@ def reached_levels(steps: list[tuple[str, int]]) -> np.ndarray:
 def cut_crops(part: np.ndarray, plan: CropPlan, query: np.ndarray, key: np.ndarray) -> None:
     """Cuts the two crops out of ``part``, the pixels of ``plan.source``, into ``query`` and ``key``, (3, P, P)."""
     size = plan.query.height
-    divided = half_size_fast(part) if plan.factor == 2 else part
+    height, width = part.shape[:2]
+    divided = resize(part, max(1, width // 2), max(1, height // 2)) if plan.factor == 2 else part
     divided = mirror_up_to(divided, size, size)
     top, left = plan.source.top // plan.factor, plan.source.left // plan.factor
     frame = Box(top, left, top + divided.shape[0], left + divided.shape[1])

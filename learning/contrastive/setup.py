@@ -29,7 +29,7 @@ from learning.contrastive.moco import KeyQueue, MoCo, NodeShuffle
 from learning.contrastive.training_state import Learner, Position
 from learning.distributed.environment import ProcessContext
 from learning.distributed.process_group import from_first, gather_objects
-from networks.checkpoint_formats import load_encoder_state, read_checkpoint
+from networks.checkpoint_formats import read_encoder
 from networks.encoder import ContrastiveNetwork, amp_dtype, to_input
 from networks.errors import UserError
 from options.contrast import ContrastOptions
@@ -189,7 +189,7 @@ def build_moco(options: ContrastOptions, context: ProcessContext, device: torch.
         for _ in range(2)
     )
     if options.init:
-        load_encoder_state(query_network.encoder, read_checkpoint(options.init), options.arch, options.init)
+        query_network.encoder.load_state_dict(read_encoder(options.init, options.arch)[1], strict=False)
     f_q: nn.Module = query_network
     if context.world_size > 1:
         f_q = DistributedDataParallel(

@@ -36,11 +36,6 @@ def load_extractors(
         machine.warn_of_slow_amp(device.type)
     extractors = {}
     for kind, path in checkpoints.items():
-        if not path.exists():
-            raise UserError(
-                f"checkpoint {path} does not exist: train an encoder (main_contrast.py), or get the released weights "
-                "and put them there, or name another checkpoint (--help lists the options)"
-            )
         encoder = load_encoder(path)
         extractors[kind] = FeatureExtractor(encoder, kind == CONTENT_AWARE, device, compute.amp, poolings[kind])
     return extractors
@@ -164,14 +159,14 @@ def _batches(
     for image in inputs:
         if isinstance(image, UnreadableImage):
             yield image
-        elif image.n_pixels > LARGEST_AT_ONCE:
+        elif image.full[..., 0].size > LARGEST_AT_ONCE:
             yield [image]
         else:
             group = waiting.setdefault(image.full.shape, [])
             group.append(image)
             if len(group) == batch_size:
                 yield waiting.pop(image.full.shape)
-            while sum(len(group) * group[0].n_pixels for group in waiting.values()) >= LARGEST_AT_ONCE:
+            while sum(len(group) * group[0].full[..., 0].size for group in waiting.values()) >= LARGEST_AT_ONCE:
                 yield waiting.pop(max(waiting, key=lambda shape: len(waiting[shape])))
     yield from waiting.values()
 
@@ -184,7 +179,7 @@ def _launch(
         return [batch]
     try:
         full, half = _stack([image.full for image in batch]), _stack([image.half for image in batch])
-        values = {kind: extractor.at_two_scales(full, half) for kind, extractor in extractors.items()}
+        values = {kind: torch.cat([one(full), one(half)], dim=1) for kind, one in extractors.items()}
         rows = ({kind: of_kind[row] for kind, of_kind in values.items()} for row in range(len(batch)))
         return [ComputedFeatures(image.index, row, image.stamp) for image, row in zip(batch, rows, strict=True)]
     except (RuntimeError, MemoryError) as error:

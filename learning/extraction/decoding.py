@@ -35,10 +35,6 @@ class DecodedImage:
     half: np.ndarray
     stamp: FileStamp
 
-    @property
-    def n_pixels(self) -> int:
-        return self.full.shape[0] * self.full.shape[1]
-
 
 @dataclass(frozen=True)
 class UnreadableImage:

@@ -26,7 +26,6 @@ CONVERT = "save it as PNG or JPEG with 8 bits"
 """The remedy for an image that is not read."""
 
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
-_RAW_STARTS = (b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FUJIFILMCCD-RAW", b"FOVb", b"\0MRM")
 _STARTS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"BM", b"II*\0", b"MM\0*", b"qoif", b"8BPS",
            b"\0\0\0\x0cjP  \r\n", b"\xff\x4f\xff\x51")  # fmt: skip
 
@@ -46,10 +45,10 @@ def starts_like_an_image(start: bytes) -> bool:
 
 
 def is_camera_raw(name: str | os.PathLike, start: bytes) -> bool:
-    """Whether a file is a camera's raw file, by its name or its first bytes."""
+    """Whether a file is a camera's raw file, by its name, or a Canon's by its first bytes."""
     suffix = os.path.splitext(os.fspath(name))[1].lower()
     is_canon = (start[:4] == b"II*\0" and start[8:10] == b"CR") or start[4:11] == b"ftypcrx"
-    return suffix in RAW_SUFFIXES or start.startswith(_RAW_STARTS) or is_canon
+    return suffix in RAW_SUFFIXES or is_canon
 
 
 def name_other_content(start: bytes) -> str:

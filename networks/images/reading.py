@@ -18,26 +18,24 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, PngImagePlugin
 from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, PLANAR_CONFIGURATION, SAMPLEFORMAT
 from PIL.TiffImagePlugin import SAMPLESPERPIXEL as CHANNELS
 
 from ..errors import UserError, in_short
 from .formats import CONVERT, MAX_PIXELS, is_camera_raw, is_heif, name_other_content
 
-# Pillow's own limit warns, and raises at twice the limit; read_image has one that can be set. A program that imports
-# the package re_iqa keeps Pillow's.
+# Pillow's own limit warns, and raises at twice the limit; read_image has one that can be set. Long texts and profiles
+# in a PNG file are no reason to refuse it. A program that imports the package re_iqa keeps Pillow's limits.
 if __name__.startswith("networks."):
     Image.MAX_IMAGE_PIXELS = None
+    PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = 1 << 28
 
 # Pillow would print what our callers report.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 _UNUSED_ALPHA = ("BMP", "TGA")
 """Formats in which programs leave a fourth channel at zero that nobody means as transparency."""
-
-_STARTS_AND_ENDS = ((b"\xff\xd8", b"\xff\xd9"), (b"\x89PNG", b"IEND\xaeB`\x82"))
-"""JPEG and PNG: how a file begins, and ends where no pixels are missing."""
 
 _BAND = 1024
 """Rows that are copied at once."""
@@ -129,13 +127,8 @@ def decode_image(file: BinaryIO, name: str, max_pixels: int) -> np.ndarray:
             raise
         except Exception as error:  # Pillow's decoders raise any exception for a broken file
             file.seek(0)
-            content = file.read()
-            pixels = _decode_with_opencv(content, max_pixels)
-            if pixels is not None:
-                return pixels
-            reason = in_short(error)
-            if isinstance(error, Image.UnidentifiedImageError):
-                reason = name_other_content(content[:4096])
+            unknown = isinstance(error, Image.UnidentifiedImageError)
+            reason = name_other_content(file.read(4096)) if unknown else in_short(error)
             raise UserError(f"image {name} cannot be read: {reason}") from None
 
 
@@ -177,41 +170,6 @@ def _as_rgb(image: Image.Image) -> np.ndarray:
         bottom = min(top + _BAND, image.height)
         pixels[top:bottom] = np.asarray(image.crop((0, top, image.width, bottom)) if image.height > _BAND else image)
     return pixels
-
-
-def _decode_with_opencv(content: bytes, max_pixels: int) -> np.ndarray | None:
-    """The pixels, uint8 (H, W, 3), of a file that Pillow refuses for its metadata; None where OpenCV refuses it too.
-
-    OpenCV turns JPEG and PNG by their EXIF orientation, but not WebP and AVIF, and makes up damaged parts of a TIFF or
-    of a JPEG that is cut off. It does not put transparent pixels on white, nor say how it scales deep ones. With a
-    wrong length of metadata it could take the thumbnail within them for the image. All such files are refused.
-    """
-    is_complete = any(
-        content.startswith(start) and content.rstrip(b"\0").endswith(end) for start, end in _STARTS_AND_ENDS
-    )
-    if not is_complete or (content.startswith(b"\xff\xd8") and content.count(b"\xff\xd8\xff") > 1):
-        return None
-    try:
-        import cv2  # a tenth of a second, which commands that only list images need not wait
-    except ImportError:  # the package re_iqa does not need it
-        return None
-
-    # OpenCV would print what our callers report; the function has another place as of OpenCV 5.
-    (cv2.setLogLevel if hasattr(cv2, "setLogLevel") else cv2.utils.logging.setLogLevel)(0)
-    data = np.frombuffer(content, np.uint8)
-    try:
-        small = cv2.imdecode(data, cv2.IMREAD_REDUCED_GRAYSCALE_8)  # an eighth as high and wide: tells the size
-        if small is None or 64 * small.size > max_pixels:
-            return None
-        stored = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
-        if stored is None or stored.dtype != np.uint8 or stored.shape[0] * stored.shape[1] > max_pixels:
-            return None
-        if stored.ndim == 3 and stored[..., 3:].min(initial=255) < 255:  # transparent
-            return None
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
-    except cv2.error:
-        return None
-    return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
 # Pixels of more than 8 bits, and TIFF layouts that Pillow misreads.

@@ -423,7 +423,7 @@ def test_a_wrong_argument_is_named(image, name, level, message):
 
 def test_the_contact_sheet_is_drawn(tmp_path):
     Image.fromarray(photograph(120, 160)).save(tmp_path / "in.png")
-    arguments = [str(tmp_path / "in.png"), "--tile_width", "64", "--sheet"]
+    arguments = [str(tmp_path / "in.png"), "--sheet"]
     contact_sheets.main([*arguments, str(tmp_path / "sheet.png")])
     sheet = Image.open(tmp_path / "sheet.png")
     assert sheet.height > 26 * 48 and sheet.width > 6 * 64

@@ -4,8 +4,9 @@ import pytest
 import torch
 import torchvision
 
-from networks import ARCHITECTURES, ContrastiveNetwork, build_encoder, feature_size
-from networks.encoder import STAGES, stage_maps
+from networks import ContrastiveNetwork, build_encoder
+from networks.encoder import STAGES, feature_size, stage_maps
+from networks.names import ARCHITECTURES
 from networks.resnet import LAYERS
 
 

@@ -1,4 +1,4 @@
-"""Exported scorers and encoders: torch's results at sizes they were not traced with, or no file at all."""
+"""Exported scorers: torch's results at sizes they were not traced with, or no file at all."""
 
 import importlib
 from types import SimpleNamespace
@@ -8,11 +8,13 @@ import pytest
 import torch
 from torchvision.models.resnet import BasicBlock, ResNet
 
-from networks import LinearModel, OpinionMapping, QualityScorer, ScorerEncoder, build_encoder, export, onnx_export
-from networks.checkpoint_formats import fingerprint
+from networks import export, onnx_export
 from networks.errors import UserError
-from networks.names import POOLINGS, VERSION
+from networks.names import LAYER4_MEAN, POOLINGS
+from networks.opinion_mapping import OpinionMapping
 from networks.pooling import pooled_size
+from networks.regressor import LinearModel
+from networks.scorer import QualityScorer, ScorerEncoder
 from tests.images import photograph
 
 
@@ -49,10 +51,11 @@ def packages():
         pytest.importorskip(package)
 
 
-@pytest.mark.parametrize("kind", [*POOLINGS, "encoder"])
-def test_onnx_has_the_modules_results(packages, tmp_path, kind):
-    module = small_encoder() if kind == "encoder" else small_scorer(kind)
-    assert onnx_export.export_onnx(module, tmp_path / "a.onnx", about={"scale": "0 to 1"}) <= 1e-5
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_onnx_has_the_scorers_results(packages, tmp_path, pooling):
+    module = small_scorer(pooling)
+    module.about = {"scale": "0 to 1"}
+    assert onnx_export.export_onnx(module, tmp_path / "a.onnx") <= 1e-5
     session = importlib.import_module("onnxruntime").InferenceSession(str(tmp_path / "a.onnx"))
     (image,), (score,) = session.get_inputs(), session.get_outputs()
     assert (image.name, image.shape) == ("image", ["batch", 3, "height", "width"])
@@ -63,21 +66,10 @@ def test_onnx_has_the_modules_results(packages, tmp_path, kind):
     assert [path.name for path in tmp_path.iterdir()] == ["a.onnx"]
 
 
-def test_the_command_exports_an_encoder(packages, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(onnx_export, "SIZES", onnx_export.SIZES[:2])
-    torch.save(build_encoder("resnet18").state_dict(), tmp_path / "a.pth")
-    export.main(["--encoder", str(tmp_path / "a.pth"), "--onnx", str(tmp_path / "a.onnx")])
-    assert "a.onnx: 4" in capsys.readouterr().out
-    assert onnx_export.run_onnx(tmp_path / "a.onnx")(photographs()).shape == (2, 512)
-    session = importlib.import_module("onnxruntime").InferenceSession(str(tmp_path / "a.onnx"))
-    about = session.get_modelmeta().custom_metadata_map
-    assert session.get_outputs()[0].name == "features"
-    assert about["version"] == VERSION and about["fingerprint"] == fingerprint(torch.load(tmp_path / "a.pth"))
-
-
 def test_a_file_with_other_results_is_not_kept(tmp_path, monkeypatch):
     """Without the packages of ONNX: the file is torch.export's."""
-    traced = torch.export.export(OffByALittle(small_encoder()), (torch.rand(1, 3, 96, 128),))
+    scorer = small_scorer(LAYER4_MEAN)
+    traced = torch.export.export(OffByALittle(scorer), (torch.rand(1, 3, 96, 128),))
     written = []
 
     class Program:
@@ -92,7 +84,7 @@ def test_a_file_with_other_results_is_not_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(onnx_export, "run_onnx", lambda path: torch.export.load(path).module())
     monkeypatch.setattr(torch.onnx, "export", lambda *arguments, **options: Program())
     with pytest.raises(UserError, match=r"a.onnx was not written: for images of 128x96 its results would differ by"):
-        onnx_export.export_onnx(small_encoder(), tmp_path / "a.onnx")
+        onnx_export.export_onnx(scorer, tmp_path / "a.onnx")
     assert written and not list(tmp_path.iterdir())
 
 
@@ -107,7 +99,7 @@ class OffByALittle(torch.nn.Module):
 
 def test_missing_packages_and_wrong_endings_are_a_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr(onnx_export.importlib.util, "find_spec", lambda name: None if name == "onnx" else object())
-    with pytest.raises(UserError, match=r"missing: onnx: pip install -r requirements-export.txt"):
+    with pytest.raises(UserError, match=r"ONNX export needs onnx: pip install -r requirements-export.txt"):
         export.main(["--onnx", str(tmp_path / "a.onnx")])
     with pytest.raises(UserError, match=r"a.bin: the name must end in .onnx"):
         export.main(["--onnx", str(tmp_path / "a.bin")])

@@ -34,7 +34,7 @@ def test_equal_the_plain_networks_at_both_scales(encoder, normalized):
     images = np.stack([photograph(97, 130, top=60 + 20 * i) for i in range(2)])
     halves = np.stack([half_size_exactly(image) for image in images])
     extractor = FeatureExtractor(encoder, normalized, CPU)
-    features = extractor.at_two_scales(torch.from_numpy(images), torch.from_numpy(halves))
+    features = torch.cat([extractor(torch.from_numpy(scale)) for scale in (images, halves)], dim=1)
     assert features.shape == (2, 4096) and features.dtype == torch.float32
     for row, image, half in zip(features, images, halves, strict=True):
         expected = torch.cat([plain_features(encoder, scaled, normalized) for scaled in (image, half)], dim=1)

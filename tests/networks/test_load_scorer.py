@@ -19,7 +19,7 @@ from networks.errors import UserError
 from networks.features import FeatureExtractor
 from networks.names import EMBEDDED_MODELS, LAYER4_MEAN, STAGES_DIFFERENCES, VERSION
 from networks.opinion_mapping import OpinionMapping
-from networks.pooling import identity
+from networks.pooling import identity, pooled_size
 from networks.regressor import ScoringDescription, load_regressor
 from tests.images import photograph
 
@@ -29,16 +29,16 @@ KINDS = ("quality_aware", "content_aware")
 
 def write_model(folder, kinds, standardized, pooling=LAYER4_MEAN):
     """Checkpoints and a regressor fitted on features of noise; returns paths of the regressor and the checkpoints."""
-    extractors, paths, encoders = [], {}, {}
+    extractors, paths, encoders, n_features = [], {}, {}, 0
     for seed, kind in enumerate(kinds):
         torch.manual_seed(seed)
         network = build_encoder("resnet18").eval()
         paths[kind] = folder / f"{kind}.pth"
         torch.save(network.state_dict(), paths[kind])
         encoders[kind] = identity(fingerprint(network.state_dict()), pooling)
+        n_features += 2 * pooled_size(network, pooling)
         extractors.append(FeatureExtractor(network, kind == "content_aware", CPU, pooling=pooling))
     rng = np.random.default_rng(0)
-    n_features = sum(2 * extractor.n_features for extractor in extractors)
     features = rng.uniform(0, 2, (40, n_features)).astype(np.float32)
     fitted = fit(features, rng.uniform(0, 100, 40), Hyperparameters("ridge", standardized, 10.0))
     calibration = OpinionMapping("logistic", (95.0, 5.0, 50.0, 20.0))
@@ -54,7 +54,7 @@ def test_it_has_the_scores_of_the_regressor(tmp_path, kinds, standardized, pooli
     regressor, checkpoints, extractors = write_model(tmp_path, kinds, standardized, pooling)
     image = photograph(96, 128)
     full, half = (torch.from_numpy(one)[None] for one in (image, half_size_exactly(image)))
-    features = torch.cat([extractor.at_two_scales(full, half) for extractor in extractors], dim=1)
+    features = torch.cat([extractor(scale) for extractor in extractors for scale in (full, half)], dim=1)
     expected = load_regressor(regressor, ScoringDescription).predict(features.numpy())
     scorer = load_scorer(str(regressor), checkpoints)
     with torch.no_grad():
@@ -167,11 +167,8 @@ def test_a_missing_embedded_model_is_a_sentence(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=f"no embedded model 'tid2013'; the models are {', '.join(EMBEDDED_MODELS)}"):
         load_scorer(model="tid2013")
     monkeypatch.setattr(embedded, "MODELS", tmp_path)
-    monkeypatch.setattr(embedded, "ENCODERS", {kind: tmp_path / f"{kind}.pth" for kind in KINDS})
-    with pytest.raises(UserError, match=r"does not contain the embedded model clive .*name a regressor"):
+    with pytest.raises(UserError, match=r"clive.safetensors and clive.json do not exist"):
         load_scorer()
-    with pytest.raises(UserError, match=r"contains no embedded content-aware encoder .*name a checkpoint instead"):
-        embedded.embedded_encoder("content_aware")
 
 
 AMONG_OTHERS = """

@@ -2,7 +2,7 @@
 
 import pytest
 
-from networks.names import differ_in_pooling, max_side_of, pooling_of, short_identity, with_max_side
+from networks.names import max_side_of, pooling_of, short_identity, with_max_side
 
 ENCODER = "a" * 64
 
@@ -22,7 +22,5 @@ def test_an_identity_has_three_parts(identity, pooling, max_side, short):
     assert max_side_of(with_max_side(identity, 0)) is None and pooling_of(with_max_side(identity, 9)) == pooling
 
 
-def test_a_size_is_no_pooling():
-    assert not differ_in_pooling(f"{ENCODER}@512", ENCODER)
-    assert differ_in_pooling(f"{ENCODER}@512", f"{ENCODER}:stages_mean_std")
+def test_features_without_an_identity():
     assert (pooling_of(None), max_side_of(None)) == ("layer4_mean", None)

@@ -5,11 +5,13 @@ import pytest
 import torch
 
 from datasets.images.resampling import half_size_exactly
-from networks import LinearModel, OpinionMapping, QualityScorer, ScorerEncoder, build_encoder
+from networks import build_encoder
 from networks.features import FeatureExtractor
 from networks.names import LAYER4_MEAN, POOLINGS
-from networks.opinion_mapping import IDENTITY
+from networks.opinion_mapping import IDENTITY, OpinionMapping
 from networks.pooling import pooled_size
+from networks.regressor import LinearModel
+from networks.scorer import QualityScorer, ScorerEncoder
 from tests.images import photograph
 
 CPU = torch.device("cpu")
@@ -68,7 +70,9 @@ def test_it_has_the_scores_of_extraction_and_regressor(scorer, encoders, pooling
         FeatureExtractor(encoders[0], False, CPU, pooling=pooling),
         FeatureExtractor(encoders[1], True, CPU),
     ]
-    features = torch.cat([extractor.at_two_scales(full, half) for extractor in extractors], dim=1).double().numpy()
+    features = (
+        torch.cat([extractor(scale) for extractor in extractors for scale in (full, half)], dim=1).double().numpy()
+    )
     model = random_model(features.shape[1])
     total = model.intercept + ((features - model.mean) / model.scale) @ model.weights
     b1, b2, b3, b4 = LOGISTIC.parameters

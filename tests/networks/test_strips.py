@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from networks import features
-from networks.features import FeatureExtractor, StripNetwork, _Moments, fold_batchnorm
+from networks.features import FeatureExtractor, fold_batchnorm
 from networks.names import POOLINGS, STAGES_DIFFERENCES, STAGES_MEAN_STD
 from networks.pooling import pooled_network
+from networks.strips import StripNetwork, _Moments
 from tests.encoders import random_encoder
 from tests.images import noise_image
 

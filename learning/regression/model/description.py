@@ -9,13 +9,12 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from learning.regression.model.meaning import Opinions, PairOrder, ScoreInterval, Undistorted, order_in_words
 from networks.errors import UserError
-from networks.regressor import FORMER_FORMAT, ScoringDescription, load_description, read_dataclass
+from networks.regressor import ScoringDescription, load_description
 
 LABELS = {"srcc": "SRCC", "plcc_raw": "PLCC raw", "plcc": "PLCC fit", "krcc": "KRCC", "rmse": "RMSE fit"}
 """Field of ``Metrics`` -> its name in reports; "fit" means after the logistic."""
@@ -222,17 +221,6 @@ class RegressorDescription(ScoringDescription):
         known = [one.in_words() for one in (self.undistorted, interval) if one]
         sentences = [place, *known, order_in_words(self.pair_orders)]
         return [sentence for sentence in sentences if sentence]
-
-    @classmethod
-    def from_json(cls, content: dict[str, Any]) -> RegressorDescription:
-        if content.get("format") == FORMER_FORMAT:  # other names; the shared choice at the top
-            nested = content.get("nested")
-            content = content | {
-                "inversion": content.get("turned", ""),
-                "shared": {"splits": content.get("figures_per_split", [])},
-                "nested": {"splits": nested.get("figures_per_split", [])} if nested else None,
-            }
-        return read_dataclass(cls, content)
 
 
 def read_description(path: Path, held_out: Path | None = None) -> RegressorDescription:

@@ -14,7 +14,6 @@ import numpy as np
 
 from common import log
 from common.atomic_files import check_not_read, check_outside, check_target, check_writable, whole_file
-from datasets.features.files import FeatureFolder, check_settings, claim_folder, read_encoder
 from datasets.images.lists import FileStamp, ImageListing, ListedImage, list_images
 from datasets.images.resampling import half_size_exactly
 from datasets.opinions.tables import write_csv, write_workbook
@@ -165,6 +164,8 @@ def score_images(
     summary, to_do, kinds = Summary(), images, regressor.description.kinds
     folder, names = None, {}
     if options.features is not None:
+        from datasets.features.files import FeatureFolder, check_settings, claim_folder, read_encoder
+
         remedy = "name another folder by --features, or fit a regressor on these features (train_regressor.py)"
         for kind in kinds:
             known = read_encoder(options.features, kind)

@@ -9,7 +9,6 @@ from datasets.opinions.label_files import score_table
 from datasets.opinions.scores import (
     OpinionScores,
     identical_across,
-    identical_images,
     read_scores,
     with_identical_grouped,
 )
@@ -46,7 +45,6 @@ def test_lower_is_better_is_inverted_once(tmp_path):
         ("image,score\na,1\n", "no column 'mos'; its columns are: image, score"),
         ("name,mos\na,1\n", "no column 'Image_path' or 'image' or 'image_name'"),
         ("image,mos\na,1\n\nb,good\n", "line 4: the score 'good' is not a number"),
-        ("image,mos\na,1\nb,-1e200\n", "line 3: the score '-1e200' is too large; at most 1e+30 is possible"),
         ("image,mos\na,1\nb,nan\n", "line 3: the score 'nan' is not a number"),
         ("image,mos\na,inf\n", "line 2"),
         ("image,mos\na,1\nb,\n", "line 3: the score '' is not a number"),
@@ -138,6 +136,5 @@ def test_grouping_is_the_finest_that_keeps_both_together(rows):
 
 def test_identical_images_on_both_sides_of_a_split():
     digests = ["x", "y", "x", None, None, "y"]
-    assert identical_images(digests) == [[0, 2], [1, 5]]
     assert identical_across(digests, [0, 1, 3], [2, 4]) == [(0, 2)]
     assert identical_across(digests, [0, 2], [1, 5]) == []

@@ -16,10 +16,10 @@ class SmallMemory:
     def __init__(self, n_images, error):
         self.n_images, self.error = n_images, error
 
-    def at_two_scales(self, full, half):
-        if len(full) > self.n_images:
+    def __call__(self, images):
+        if len(images) > self.n_images:
             raise self.error
-        return torch.full((len(full), 2), 3.0)
+        return torch.full((len(images), 1), 3.0)
 
 
 def compute(n_images, error):

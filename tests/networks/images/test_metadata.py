@@ -2,12 +2,11 @@
 
 import io
 import struct
-import sys
 import zlib
 
 import numpy as np
 import pytest
-from PIL import Image, PngImagePlugin
+from PIL import Image
 
 from networks.errors import UserError
 from networks.images.reading import read_image
@@ -36,7 +35,7 @@ def test_every_orientation_in_every_format(tmp_path, ending, orientation):
     assert image.shape == expected.shape and np.abs(image.astype(int) - expected).mean() < 3
 
 
-@pytest.mark.parametrize("ending", [ending for ending in SAVED if ending != "avif"])
+@pytest.mark.parametrize("ending", [ending for ending in SAVED if ending not in ("avif", "png")])
 def test_damaged_metadata_leaves_the_pixels(tmp_path, ending):
     """Bytes of EXIF, profile and text are overwritten at random: the same pixels come out."""
     exif = Image.Exif()
@@ -45,14 +44,10 @@ def test_damaged_metadata_leaves_the_pixels(tmp_path, ending):
     rng = np.random.default_rng(0)
     profile = rng.bytes(600)
     about = {"exif": exif, "icc_profile": profile}
-    if ending == "png":
-        about["pnginfo"] = PngImagePlugin.PngInfo()
-        about["pnginfo"].add_text("a", "b" * 500, zip=True)
-        about["pnginfo"].add_itxt("c", "d" * 300)
     path = tmp_path / f"a.{ending}"
     Image.fromarray(photograph(40, 56)).save(path, **SAVED[ending], **about)
     content, expected = path.read_bytes(), read_image(path)
-    metadata = [profile, b"maker" * 20, b"m" * 50, b"d" * 300, b"Exif\0\0II", b"MM\0*\0\0\0\x08"]
+    metadata = [profile, b"maker" * 20, b"m" * 50, b"Exif\0\0II", b"MM\0*\0\0\0\x08"]
     spans = [(content.find(part), len(part)) for part in metadata if part in content[12:]]
     assert len(spans) >= 2
     for _ in range(150):
@@ -68,63 +63,34 @@ def chunk(kind, content):
     return len(content).to_bytes(4, "big") + kind + content + zlib.crc32(kind + content).to_bytes(4, "big")
 
 
-def png_with(added, behind, mode="RGB", **options):
+def png_with(added, behind, exif):
     """A PNG with a chunk before or behind its pixels, and the image that was saved."""
     pixels = photograph(20, 30)
-    image = Image.fromarray(pixels if mode == "RGB" else pixels[..., 0]).convert(mode)
-    if mode == "RGBA":
-        image.putpixel((3, 4), (9, 9, 9, 0))
     buffer = io.BytesIO()
-    image.save(buffer, "PNG", **options)
+    Image.fromarray(pixels).save(buffer, "PNG", exif=exif)
     content = buffer.getvalue()
     at = content.index(b"IEND") - 4 if behind else 33
     return content[:at] + added + content[at:], pixels
 
 
-TEXT_BOMB = chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(100_000_000)))
-
-
 @pytest.mark.parametrize(
     "added",
     [
-        TEXT_BOMB,
+        chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(100_000_000))),
         chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(100_000_000))),
         chunk(b"tEXt", b"a\0" + bytes(20_000_000)),
         chunk(b"iTXt", b"broken"),
-        chunk(b"zTXt", b"a\0\0b")[:-4] + b"crc?",
     ],
-    ids=["text bomb", "profile bomb", "long text", "broken text", "wrong checksum"],
+    ids=["text bomb", "profile bomb", "long text", "broken text"],
 )
 @pytest.mark.parametrize("behind", [False, True])
 @pytest.mark.parametrize("orientation", [1, 6])
-def test_chunks_that_pillow_refuses(tmp_path, added, behind, orientation):
-    """The orientation is applied, and once, whoever decodes."""
+def test_long_and_broken_texts_of_a_png(tmp_path, added, behind, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
-    content, pixels = png_with(added, behind, exif=exif)
+    content, pixels = png_with(added, behind, exif)
     (tmp_path / "a.png").write_bytes(content)
     assert np.array_equal(read_image(tmp_path / "a.png"), np.rot90(pixels, -1) if orientation == 6 else pixels)
-
-
-@pytest.mark.parametrize("mode", ["RGBA", "I;16"])
-def test_what_opencv_would_show_otherwise_is_refused(tmp_path, mode):
-    (tmp_path / "a.png").write_bytes(png_with(TEXT_BOMB, False, mode)[0])
-    with pytest.raises(UserError, match=r"a.png cannot be read: "):
-        read_image(tmp_path / "a.png")
-
-
-def test_a_limit_on_pixels_holds_for_opencv_too(tmp_path):
-    (tmp_path / "a.png").write_bytes(png_with(TEXT_BOMB, False)[0])
-    with pytest.raises(UserError, match=r"a.png cannot be read: "):
-        read_image(tmp_path / "a.png", max_pixels=500)
-
-
-def test_without_opencv_such_a_file_is_refused(tmp_path, monkeypatch):
-    """The package re_iqa does not need OpenCV."""
-    monkeypatch.setitem(sys.modules, "cv2", None)
-    (tmp_path / "a.png").write_bytes(png_with(TEXT_BOMB, False)[0])
-    with pytest.raises(UserError, match=r"a.png cannot be read: "):
-        read_image(tmp_path / "a.png")
 
 
 def with_thumbnail(content, thumbnail):
