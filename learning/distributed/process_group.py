@@ -14,8 +14,6 @@ import time
 from collections.abc import Callable
 from typing import TypeVar, cast
 
-import numpy as np
-import torch
 import torch.distributed as dist
 from torch import Tensor
 
@@ -179,34 +177,14 @@ def gather_objects(own: T, context: ProcessContext) -> list[T]:
     return gathered
 
 
-def gather_rows(rows: Tensor) -> Tensor:
-    """The rows (n, ...) of all processes, in the order of their ranks: (processes * n, ...)."""
+def gather_rows(rows: Tensor, group: dist.ProcessGroup | None = None) -> Tensor:
+    """The rows (n, ...) of all processes, or those of ``group``, in the order of their ranks: (processes * n, ...)."""
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return rows
-    n_processes = dist.get_world_size()
+    n_processes = dist.get_world_size(group)
     gathered = rows.new_empty((n_processes * len(rows), *rows.shape[1:]))
-    dist.all_gather(list(gathered.chunk(n_processes)), rows.contiguous())
+    dist.all_gather(list(gathered.chunk(n_processes)), rows.contiguous(), group)
     return gathered
-
-
-def permute_rows(rows: Tensor, order: np.ndarray, group: dist.ProcessGroup) -> Tensor:
-    """This process's part of the rows of all processes of ``group``, put into a new ``order``.
-
-    ``rows`` is (n, ...) in each of the P processes. ``order``, (P n,), is a permutation of their P n rows, the same in
-    every process. Rank r gets the rows order[r n : (r + 1) n]. Each row is sent to one process only.
-    """
-    n, rank = len(rows), dist.get_rank(group)
-    wanted = order.reshape(-1, n)  # by each process
-    owner = wanted // n
-    sent = [wanted_by[owner_of == rank] - rank * n for wanted_by, owner_of in zip(wanted, owner, strict=True)]
-    outgoing = rows[torch.from_numpy(np.concatenate(sent)).to(rows.device)]
-    incoming = torch.empty_like(outgoing)
-    n_received = np.bincount(owner[rank], minlength=len(wanted)).tolist()
-    dist.all_to_all_single(incoming, outgoing, n_received, [len(part) for part in sent], group=group)
-    permuted = torch.empty_like(incoming)
-    # Rows arrive in the order of their owners, and those of one owner in the order in which they are wanted.
-    permuted[torch.from_numpy(np.argsort(owner[rank], kind="stable")).to(rows.device)] = incoming
-    return permuted
 
 
 def mean_over_processes(values: Tensor) -> Tensor:
