@@ -8,20 +8,18 @@ samples, shuffling and resuming are those of single files, without the cost of o
 from __future__ import annotations
 
 import io
-import json
 import os
 import posixpath
 import tarfile
 from collections import Counter, OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from multiprocessing.pool import ThreadPool
 from typing import NamedTuple
 
 import numpy as np
 
 from common import log
-from common.atomic_files import whole_file
 from common.progress_bar import ProgressBar
 from datasets.images.folders import THUMBNAILS, FolderListing, is_system_folder, reason_to_leave_out
 from networks.errors import UserError
@@ -30,8 +28,8 @@ from networks.images.formats import starts_like_an_image
 SHARDS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 """Endings of shards. Compressed ones are refused."""
 
-INDEX = ".index.json"
-"""Ending, after ``.tar``, of the file that lists the images of a shard."""
+N_SCANNED = 16
+"""Shards that are scanned at once: on a network disk, a scan waits for most of its time."""
 
 MAX_OPEN = 128
 """Number of shards that a process keeps open."""
@@ -49,15 +47,10 @@ class Member(NamedTuple):
 
 @dataclass(frozen=True)
 class Shard:
-    """The images of a tar file in its order, and its other members: reason -> number.
-
-    ``size`` (bytes) and ``mtime`` (seconds) are those of the tar file. Whole seconds, since copying to a cluster's file
-    system often loses fractions.
-    """
+    """The images of a tar file in its order, and its other members: reason -> number. ``size`` is the file's, bytes."""
 
     path: str
     size: int
-    mtime: int
     members: list[Member] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
 
@@ -68,46 +61,12 @@ def find_shards(folder: str | os.PathLike) -> list[str]:
     return [os.path.join(folder, name) for name in names]
 
 
-def read_shard(path: str) -> tuple[Shard, bool]:
-    """A shard, and whether its index listed it; a shard without a valid index is listed from its tar headers.
+def scan_shard(path: str) -> Shard:
+    """Lists a shard from its tar headers, which takes a read for each member.
 
     Raises UserError for a shard that is not there, is compressed, damaged or truncated.
     """
-    size, mtime = _size_and_mtime(path)
-    try:
-        stored = json.loads(Path(path + INDEX).read_bytes())
-        if (stored["size"], stored["mtime"]) == (size, mtime):
-            members = [Member(*member) for member in stored["members"]]
-            return Shard(path, size, mtime, members, Counter(stored["left_out"])), True
-    except (OSError, ValueError, KeyError, TypeError):  # absent or damaged: the headers say the same
-        pass
-    return scan_shard(path), False
-
-
-def write_index(shard: Shard) -> None:
-    """Writes the list of a shard's images beside it."""
-    index = {
-        "size": shard.size,
-        "mtime": shard.mtime,
-        "left_out": shard.left_out,
-        "members": shard.members,
-    }
-    with whole_file(shard.path + INDEX) as temporary:
-        temporary.write_text(json.dumps(index), encoding="utf-8")
-
-
-def read_shards(paths: Sequence[str]) -> Iterator[tuple[Shard, bool]]:
-    """``read_shard`` of each path, with a bar."""
-    bar = ProgressBar(len(paths), "shard")
-    for path in paths:
-        yield read_shard(path)
-        bar.add(1)
-    bar.close()
-
-
-def scan_shard(path: str) -> Shard:
-    """Lists a shard from its tar headers, which takes a read for each member."""
-    shard = Shard(path, *_size_and_mtime(path))
+    shard = Shard(path, _size(path))
     try:
         with open(path, "rb") as file:
             with tarfile.open(fileobj=file, mode="r:", encoding="utf-8", errors="surrogateescape") as tar:
@@ -148,14 +107,13 @@ def _reason_to_leave_out(tar: tarfile.TarFile, member: tarfile.TarInfo) -> str |
     return reason_to_leave_out(name, lambda: starts_like_an_image(content.read(32)))
 
 
-def _size_and_mtime(path: str) -> tuple[int, int]:
+def _size(path: str) -> int:
     try:
-        status = os.stat(path)  # noqa: PTH116
+        return os.stat(path).st_size  # noqa: PTH116
     except FileNotFoundError:
         raise UserError(f"shard {path} does not exist") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
         raise UserError(f"shard {path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    return status.st_size, int(status.st_mtime)
 
 
 class ShardImages:
@@ -205,28 +163,23 @@ class ShardImages:
     def check_existence(self) -> None:
         """Raises UserError if a shard does not exist here, or has another size than where it was listed."""
         for path, listed in zip(self.shards, self._shard_sizes, strict=True):
-            size, _ = _size_and_mtime(path)
+            size = _size(path)
             if size != listed:
                 raise UserError(f"shard {path} has {size:,d} bytes here, and {listed:,d} where it was listed")
 
 
 def list_shard_images(paths: Sequence[str], source: str) -> ShardImages:
-    """Lists the images of the shards, in their order, with a line on members left out and on shards without an index.
+    """Lists the images of the shards, in their order, with a line on members left out.
 
     Raises UserError for a shard that cannot be used, and where there are no images.
     """
-    shards, scanned, left_out = [], [], FolderListing()
-    for shard, indexed in read_shards(paths):
-        shards.append(shard)
-        left_out.left_out.update(shard.left_out)
-        if not indexed:
-            scanned.append(shard.path)
-    if scanned:
-        log.info(
-            f"{len(scanned):,d} of {len(paths):,d} shards have no index, or changed after it was written (first: "
-            f"{scanned[0]}), so all their tar headers were read; `python -m datasets.training_csv --shards DIR` writes "
-            "indexes"
-        )
+    shards, left_out, bar = [], FolderListing(), ProgressBar(len(paths), "shard")
+    with ThreadPool(N_SCANNED) as pool:
+        for shard in pool.imap(scan_shard, paths):
+            shards.append(shard)
+            left_out.left_out.update(shard.left_out)
+            bar.add(1)
+    bar.close()
     images = ShardImages(shards)
     if not len(images.paths):
         raise UserError(f"{source} hold no images{left_out.account()}")

@@ -1,13 +1,10 @@
 """Training images in tar shards: the same samples as from single files, and every defect gets a sentence."""
 
 import io
-import json
 import multiprocessing
 import os
 import pickle
 import re
-import subprocess
-import sys
 import tarfile
 from collections import Counter
 from pathlib import Path
@@ -20,7 +17,7 @@ from datasets.training import shards
 from datasets.training.content_aware import ContentAwareDataset
 from datasets.training.image_lists import read_training_csv
 from datasets.training.quality_aware import QualityAwareDataset
-from datasets.training.shards import INDEX, find_shards, read_shard, write_index
+from datasets.training.shards import find_shards, scan_shard
 from networks.errors import UserError
 from tests.images import write_shards, write_training_set
 
@@ -122,32 +119,15 @@ def test_members_that_are_no_images_are_counted_and_never_followed(csv_path, tmp
     expected += [long_name, "by\udcffte.png"]
     for form in (tarfile.PAX_FORMAT, tarfile.GNU_FORMAT):
         path = make_tar(tmp_path / f"{form}.tar", members, format=form, encoding="utf-8", errors="surrogateescape")
-        for indexed in (False, True):
-            shard, was_indexed = read_shard(str(path))
-            assert was_indexed == indexed
-            assert [member.name for member in shard.members] == expected
-            assert shard.left_out == Counter(
-                {shards.SPECIAL: 3, "with the ending .json": 1, "with the ending .cls": 1, "hidden": 1,
-                 "without an ending, and not images": 1, "camera raw, to be developed first": 1}
-            )  # fmt: skip
-            write_index(shard)
+        shard = scan_shard(str(path))
+        assert [member.name for member in shard.members] == expected
+        assert shard.left_out == Counter(
+            {shards.SPECIAL: 3, "with the ending .json": 1, "with the ending .cls": 1, "hidden": 1,
+             "without an ending, and not images": 1, "camera raw, to be developed first": 1}
+        )  # fmt: skip
         images = read_training_csv(path)
         assert all(images.shards.read(index) == content for index in range(len(expected)))
         assert f"shards {path}: 8 images, 8 left out (3 links, sparse and special files" in capsys.readouterr().out
-
-
-def test_a_changed_shard_is_listed_anew(csv_path, folder, capsys):
-    path = find_shards(folder)[0]
-    index = json.loads(Path(path + INDEX).read_text())
-    index["members"].pop()
-    Path(path + INDEX).write_text(json.dumps(index))
-    n_left = len(read_training_csv(folder).paths)
-    assert n_left == N - 1 and "no index" not in capsys.readouterr().out  # the index counts
-    os.utime(path, (1, 1))
-    assert len(read_training_csv(folder).paths) == N
-    assert f"1 of {len(find_shards(folder))} shards have no index, or changed" in capsys.readouterr().out
-    Path(path + INDEX).write_text("{")
-    assert len(read_training_csv(path).paths) == len(index["members"]) + 1
 
 
 def test_a_shard_that_changes_during_training_is_noticed(csv_path, folder):
@@ -236,16 +216,3 @@ def test_compressed_shards_are_refused_however_they_are_named(tmp_path, name):
     for given in (path, path.parent, tmp_path / "l.txt", tmp_path / "l.csv"):
         with pytest.raises(UserError, match=rf"^shard {path} is compressed, .*; plain tar files are read$"):
             read_training_csv(given)
-
-
-@pytest.mark.processes
-def test_the_command_writes_missing_indexes(folder):
-    def run(*arguments):
-        command = [sys.executable, "-m", "datasets.training_csv", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True)
-
-    Path(find_shards(folder)[0] + INDEX).unlink()
-    done = run("--shards", folder)
-    assert done.stdout.startswith(f"10 images in 4 shards, 1 indexes written: {folder}") and done.returncode == 0
-    assert Path(find_shards(folder)[0] + INDEX).exists()
-    assert run().returncode == 2
