@@ -1,4 +1,4 @@
-"""Progress of a running training: a bar on a terminal or lines in a log, and TensorBoard curves."""
+"""Progress of a running training: lines of a log, and TensorBoard curves."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from tqdm import tqdm
 from common import log
 from common.atomic_files import whole_file
 from common.process import signals_delayed
-from common.progress_bar import on_terminal
 from learning.contrastive.training_state import Position
 from learning.distributed.environment import ProcessContext
 from learning.distributed.process_group import mean_over_processes
@@ -30,7 +29,6 @@ from options.contrast import ContrastOptions
 
 N_PICTURED_PAIRS = 12
 NEVER = 10**9  # seconds
-BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}, {rate_fmt}{postfix}]"  # tqdm's, without the time left of an epoch
 
 
 def write_options(folder: Path, record: Mapping[str, Any]) -> None:
@@ -84,8 +82,6 @@ class Progress:
         self._started = self._reported = time.perf_counter()
         self._waited = 0.0
         self._images = 0
-        self._on_terminal = context.is_first and on_terminal()
-        self._bar: tqdm | None = None
         self._writer: SummaryWriter | None = None
         if context.is_first:
             threading.excepthook = _report_unless_tensorboard
@@ -102,9 +98,7 @@ class Progress:
                     self._writer._get_file_writer().add_summary(summary)
 
     def close(self) -> None:
-        """Ends the bar and the curves' file."""
-        if self._bar:
-            self._bar.close()
+        """Ends the curves' file."""
         if self._writer:
             with self._writing():
                 self._writer.close()
@@ -138,15 +132,6 @@ class Progress:
         while True:
             if self._position.at_epoch_end:
                 self._reported = time.perf_counter()  # a checkpoint was saved; rates are those of steps alone
-            if self._bar is None and self._on_terminal and self._position.epoch < self._options.epochs:
-                self._bar = tqdm(
-                    total=self._steps_per_epoch,
-                    initial=self._position.step,
-                    desc=f"epoch {self._position.epoch + 1}/{self._options.epochs}",
-                    unit="step",
-                    bar_format=BAR,
-                    dynamic_ncols=True,
-                )
             asked = time.perf_counter()
             batch = next(loaded, None)
             self._waited += time.perf_counter() - asked
@@ -159,16 +144,11 @@ class Progress:
         """Notes a step. Raises UserError, as ``report`` does, if a report is due."""
         self._position = step.position
         self._pending.append(step)
-        if self._bar:
-            self._bar.update()
         if step.position.step % self._options.print_freq == 0:
             self.report()
-        if step.position.at_epoch_end and self._bar:
-            self._bar.close()
-            self._bar = None
 
     def report(self) -> None:
-        """Prints and logs the steps since the last report, and the time left, in the bar or as a line.
+        """Prints and logs the steps since the last report, and the time left.
 
         Raises UserError for a loss that is not finite.
         """
@@ -197,15 +177,12 @@ class Progress:
         seconds_per_step = (now - self._started) / (global_step - self._start.global_step)
         steps_left = (self._options.epochs - epoch) * self._steps_per_epoch - done
         epoch, done = (epoch, self._steps_per_epoch) if self._position.at_epoch_end else (epoch + 1, done)  # from 1
-        text = (
+        log.info(
+            f"epoch {epoch}/{self._options.epochs}  step {done}/{self._steps_per_epoch}  "
             f"loss {loss:.3f}  acc {acc:.2f}%  lr {self._pending[-1].learning_rate:.4g}  "
             f"{rate:.1f} images/s  waiting {self._waited / elapsed:.0%}  "
             f"left {tqdm.format_interval(seconds_per_step * steps_left)}"
         )
-        if self._bar:
-            self._bar.set_postfix_str(text)
-        else:
-            log.info(f"epoch {epoch}/{self._options.epochs}  step {done}/{self._steps_per_epoch}  {text}")
         self._pending.clear()
         self._images, self._waited, self._reported = 0, 0.0, time.perf_counter()
 
