@@ -10,7 +10,6 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -34,12 +33,12 @@ LOCKED = (errno.EACCES, errno.EAGAIN)
 NO_LOCKS_HERE = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 
-def hold(folder: str | os.PathLike, while_waiting: Callable[[], object] = lambda: None) -> BinaryIO:
+def hold(folder: str | os.PathLike) -> BinaryIO:
     """Makes ``folder`` if it is missing, and locks it until the returned file is closed or this process ends.
 
-    If another process holds the lock, waits for a while and calls ``while_waiting`` meanwhile, which may raise. Raises
-    UserError, with the other process's id and machine, if the lock is still held then. On a file system without locks
-    every process gets the lock. A process never locks itself out.
+    If another process holds the lock, waits for a while. Raises UserError, with the other process's id and machine, if
+    the lock is still held then. On a file system without locks every process gets the lock. A process never locks
+    itself out.
     """
     if sys.platform == "win32":
         raise UserError(f"{folder} cannot be locked, which needs Linux or macOS; on Windows, use WSL")
@@ -52,7 +51,6 @@ def hold(folder: str | os.PathLike, while_waiting: Callable[[], object] = lambda
     asked, reported = time.monotonic(), False
     try:
         while not _try_lock(file):
-            while_waiting()
             time.sleep(0.1)
             file.seek(0)
             holder = file.read().decode(errors="replace").strip() or UNKNOWN_HOLDER

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from common import log
-from common.atomic_files import check_writable, remove_leftovers
+from common.atomic_files import remove_leftovers
 from common.folder_lock import hold
 from common.names import AUTO, FIXED
 from learning.contrastive.training_state import (
@@ -81,37 +81,27 @@ def open_run(
     description: dict[str, Any],
     learner: Learner,
     steps_per_epoch: int,
-    while_waiting: Callable[[], object],
 ) -> Iterator[tuple[Path, Position, Saved | None]]:
     """Finds the run's folder, loads the checkpoint that ``--resume`` means into ``learner``, and locks the folder.
 
     Gives the folder, the position at which the run starts, and the checkpoint, if there is one. ``description`` is this
     run's ``describe_run``. Rank 0 reads the checkpoint for all ranks: they may see another disk, and a file is verified
-    once. Rank 0 locks the folder, against other trainings that would write there, and calls ``while_waiting`` while it
-    waits for the lock, which is released at the end of the block. Raises UserError for a checkpoint that cannot be
-    resumed, a folder that cannot be written to, and a lock that another process holds.
+    once. Rank 0 locks the folder, against other trainings that would write there, until the end of the block. Raises
+    UserError for a checkpoint that cannot be resumed, a folder that cannot be written to, and a lock that another
+    process holds.
     """
     folder = from_first(lambda: _find_folder(options, description), context)
-    with contextlib.ExitStack() as locks:
-
-        def lock() -> None:
-            if context.is_first:
-                locks.enter_context(hold(folder, while_waiting))
-                check_writable(folder)
-                remove_leftovers(folder)
-
-        if options.resume == AUTO:
-            lock()  # before it is read: another process may be writing there
+    with hold(folder) if context.is_first else contextlib.nullcontext():
+        if context.is_first:
+            remove_leftovers(folder)
         saved = from_first(lambda: _read_resumed(options, folder), context)
         start = Position()
         if saved:
             start = _continue_from(saved, description, learner, steps_per_epoch)
         elif options.resume == AUTO:
             log.info(f"no checkpoint in {folder}: starting afresh")
-        if options.resume != AUTO:
-            lock()  # not earlier, so that a mistake leaves no empty folder
-            if context.is_first:
-                _check_replaced(folder, saved, description)
+        if options.resume != AUTO and context.is_first:
+            _check_replaced(folder, saved, description)
         yield folder, start, saved
 
 

@@ -48,7 +48,6 @@ def train(options: ContrastOptions, backend: str, member: Membership | None) -> 
     """
     context = join(member, backend, options.join_timeout)
     log.set_quiet(not context.is_first)
-    stop = StopRequest()
     device = training_device(options.gpu, context)
     dataset = build_dataset(options, context)
     steps_per_epoch = math.ceil(len(dataset) / options.batch_size)
@@ -70,7 +69,8 @@ def train(options: ContrastOptions, backend: str, member: Membership | None) -> 
 
     if options.amp:
         machine.warn_of_slow_amp(device.type)
-    with open_run(options, context, description, learner, steps_per_epoch, stop.check) as (folder, start, saved):
+    with open_run(options, context, description, learner, steps_per_epoch) as (folder, start, saved):
+        stop = StopRequest()
         if probe and saved:
             probe.load_state(saved.content.get("probe"))
         in_own_folder = folder == options.model_path == options.tb_path

@@ -188,11 +188,6 @@ class StopRequest:
             dist.all_reduce(received, dist.ReduceOp.MAX, self._group)
         return int(received)
 
-    def check(self) -> None:
-        """Raises Stopped if this process has received a signal. For rank 0, while the other processes wait for it."""
-        if number := noted_signal():
-            raise Stopped(number)
-
     def obey(self, number: int, when: str = "") -> None:
         """Raises Stopped for a signal, once all processes have arrived: no launcher ends rank 0 while it writes."""
         if not number:

@@ -49,14 +49,6 @@ def test_a_machine_that_fell_silent_is_waited_for_longer(tmp_path, holder, monke
         hold(tmp_path)
 
 
-def test_waiting_can_be_ended(tmp_path, holder):
-    def enough():
-        raise InterruptedError
-
-    with pytest.raises(InterruptedError):
-        hold(tmp_path, while_waiting=enough)
-
-
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=f"{tmp_path}/file/run/.lock cannot be written"):
