@@ -172,11 +172,6 @@ def run_script(
     from common import log  # not earlier, since it is slow: until signals are answered, Ctrl-C prints a traceback
 
     try:
-        try:
-            os.getcwd()  # noqa: PTH109
-        except FileNotFoundError:
-            # Relative paths have no meaning, and libraries end the process in their own ways.
-            raise UserError("the current folder has been deleted; change to another one (cd)") from None
         status = work() or 0
     except KeyboardInterrupt as stop:
         note_signals(True)  # nothing interrupts the end
@@ -228,9 +223,7 @@ def exit_at_once(status: int) -> NoReturn:
 
 def explain_system_error(error: BaseException) -> str | None:
     """A sentence for an error of the operating system, which a person can fix, else None."""
-    # The loader of libraries says this of an address space that is too small (ulimit -v); other reasons follow a colon.
-    too_small = isinstance(error, ImportError) and str(error).endswith("failed to map segment from shared object")
-    if is_out_of_memory(error) or too_small:
+    if is_out_of_memory(error):
         return "the memory is too small for this; close other programs, or use smaller images or fewer workers (-j)"
     if isinstance(error, OSError) and error.strerror:
         name = os.fsdecode(error.filename) if isinstance(error.filename, bytes) else error.filename

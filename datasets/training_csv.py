@@ -80,5 +80,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    log.set_script("datasets.training_csv")
     run_script(main)
