@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 from tqdm import tqdm
@@ -23,11 +22,10 @@ from common.atomic_files import whole_file
 from common.process import signals_delayed
 from learning.contrastive.training_state import Position
 from learning.distributed.environment import ProcessContext
-from learning.distributed.process_group import mean_over_processes
+from learning.distributed.process_group import gather_rows
 from networks.errors import UserError
 from options.contrast import ContrastOptions
 
-N_PICTURED_PAIRS = 12
 NEVER = 10**9  # seconds
 
 
@@ -114,16 +112,6 @@ class Progress:
             self._writer = None
             raise UserError(f"--tb_path: {self._folder} cannot be written: {error.strerror or error}") from None
 
-    def picture(self, crops: Tensor) -> None:
-        """Shows query (above) and key (below) of a few rows of ``crops``, uint8 (rows, 6, P, P), in TensorBoard."""
-        if self._writer is None:
-            return
-        chosen = torch.linspace(0, len(crops) - 1, min(N_PICTURED_PAIRS, len(crops))).long()
-        framed = F.pad(crops[chosen], (1, 1, 1, 1))
-        rows = [torch.cat(list(half), dim=2) for half in (framed[:, :3], framed[:, 3:])]
-        with self._writing():
-            self._writer.add_image("query_above_key", F.pad(torch.cat(rows, dim=1), (1, 1, 1, 1)), 0)
-
     def batches(self, loader: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of ``loader``; measures how long each is waited for, and how many images it has."""
         with signals_delayed():
@@ -155,7 +143,7 @@ class Progress:
         if not self._pending:
             return
         values = torch.stack([torch.stack([step.loss, step.accuracy]) for step in self._pending])
-        means = mean_over_processes(values).tolist()
+        means = gather_rows(values[None]).mean(dim=0).tolist()  # over the processes
         for step, (loss, _) in zip(self._pending, means, strict=True):
             if not math.isfinite(loss):
                 raise UserError(

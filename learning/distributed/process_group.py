@@ -9,7 +9,6 @@ from __future__ import annotations
 import datetime
 import os
 import socket
-import sys
 import time
 from collections.abc import Callable
 from typing import TypeVar, cast
@@ -60,12 +59,10 @@ def join(membership: Membership | None, backend: str, seconds: float = 600) -> P
 
 
 def interface_towards(host: str) -> str | None:
-    """The network interface on the route to ``host``, over IPv4 and on Linux; elsewhere None, and gloo decides.
+    """The network interface on the route to ``host``, over IPv4; None where there is none, and gloo decides.
 
     gloo's own choice is the interface of the machine's host name, which many systems resolve to 127.0.1.1.
     """
-    if sys.platform != "linux":
-        return None
     import psutil  # takes a moment, which one process alone does not need
 
     try:
@@ -140,8 +137,7 @@ def _listen(host: str, port: int, what: str) -> dist.TCPStore:
     """The store of number 0. Raises UserError if this machine cannot listen at the address."""
     try:
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-            if os.name == "posix":  # elsewhere the option lets two processes share a port
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             # A cluster's MASTER_ADDR may be the name of a service, which leads here and is no address of this machine.
             probe.bind((host if what == "nodes" else "", port))
         return dist.TCPStore(
@@ -185,12 +181,3 @@ def gather_rows(rows: Tensor, group: dist.ProcessGroup | None = None) -> Tensor:
     gathered = rows.new_empty((n_processes * len(rows), *rows.shape[1:]))
     dist.all_gather(list(gathered.chunk(n_processes)), rows.contiguous(), group)
     return gathered
-
-
-def mean_over_processes(values: Tensor) -> Tensor:
-    """The mean of ``values`` over all processes, in every process."""
-    if not dist.is_initialized() or dist.get_world_size() == 1:
-        return values
-    total = values.clone()
-    dist.all_reduce(total)
-    return total / dist.get_world_size()
