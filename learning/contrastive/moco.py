@@ -36,14 +36,10 @@ class KeyQueue(nn.Module):
     @torch.no_grad()
     def enqueue(self, keys: Tensor) -> None:
         """Overwrites the oldest entries with ``keys``, (n, C), in order. If n > K, only the last K keys are kept."""
-        length = len(self.memory)
-        skipped = max(0, len(keys) - length)
-        start = (self.position + skipped) % length
-        keys = keys[skipped:]
-        before_wrap = min(len(keys), length - start)
-        self.memory[start : start + before_wrap] = keys[:before_wrap]
-        self.memory[: len(keys) - before_wrap] = keys[before_wrap:]
-        self.position = (start + len(keys)) % length
+        end = self.position + len(keys)
+        kept = keys[-len(self.memory) :]
+        self.memory[torch.arange(end - len(kept), end, device=keys.device) % len(self.memory)] = kept.to(self.memory)
+        self.position = end % len(self.memory)
 
 
 class NodeShuffle:

@@ -29,20 +29,20 @@ from learning.distributed.process_group import from_first
 from networks.errors import UserError
 from options.contrast import ContrastOptions
 
+IMAGE_LIST = "image_list"
+"""The digest of the training images' names and their order, in a checkpoint's entry ``run``."""
+
 EFFECTS = {
     **ContrastOptions.on_resume(),
     "processes": "BatchNorm sees different batches, and sums are rounded in a different order",
     "processes_per_node": "the key crops are shuffled in groups of a different size",
-    "images": "the order of the images changes; in the current epoch some may come twice and some not at all",
+    IMAGE_LIST: "the order of the images changes; in the current epoch some may come twice and some not at all",
     "init": FIXED,
 }
 """What a difference from a checkpoint's run means. FIXED: it is refused."""
 
 OF_MACHINES = ("processes", "processes_per_node")
 """What may differ when a finished run is started once more, as by a launcher that has replaced a node."""
-
-IMAGE_LIST = "image_list"
-"""The digest of the training images' names and their order, in a checkpoint's entry ``run``."""
 
 IMAGE_FOLDER = "image_folder"
 """The folder that holds all training images, in a checkpoint's entry ``run``. It may be moved."""
@@ -119,11 +119,8 @@ def _find_folder(options: ContrastOptions, description: dict[str, Any]) -> Path:
     fitting, obstacles = [], {}
     for folder in filter(checkpoint_paths, folders):  # folders with checkpoints
         newest = newest_checkpoint(folder, verify=False)
-        if newest is None:
-            obstacles[folder] = "none of its checkpoints can be read"
-        elif not newest.run:
-            path = newest.path
-            obstacles[folder] = f"{path.name} does not tell its options; --resume {path} continues from it"
+        if newest is None or not newest.run:
+            obstacles[folder] = "its checkpoints are unreadable or lack their options; --resume CHECKPOINT names one"
         elif obstacle := _find_obstacle(newest, description):
             obstacles[folder] = f"it {obstacle}"
         else:
@@ -239,7 +236,5 @@ def find_differences(saved: Saved, description: dict[str, Any]) -> list[str]:
     obstacle = _find_obstacle(saved, description)
     if obstacle:
         raise UserError(f"checkpoint {saved.path} {obstacle}; another --model_path starts a new run")
-    differing = _find_differing(saved.run, description)
-    if "images" not in differing and IMAGE_LIST in differing:
-        differing["images"] = differing[IMAGE_LIST]
-    return [f"{sentence}: {EFFECTS[name]}" for name, sentence in differing.items() if name in EFFECTS]
+    differing = _find_differing(saved.run, description).items()
+    return [f"{sentence}: {EFFECTS[name]}" for name, sentence in differing if name in EFFECTS]

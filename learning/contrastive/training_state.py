@@ -47,9 +47,8 @@ class Position(NamedTuple):
 
     def after_step(self, steps_per_epoch: int) -> Position:
         """The position one step later."""
-        if self.step + 1 < steps_per_epoch:
-            return Position(self.epoch, self.step + 1, self.global_step + 1)
-        return Position(self.epoch + 1, 0, self.global_step + 1)
+        finished_epochs, step = divmod(self.step + 1, steps_per_epoch)
+        return Position(self.epoch + finished_epochs, step, self.global_step + 1)
 
     @property
     def at_epoch_end(self) -> bool:
