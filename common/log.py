@@ -30,8 +30,6 @@ _UNPRINTABLE = frozenset(("Cc", "Cs", "Zl", "Zp"))
 # tqdm would make its lock at the first line, and has none if a signal interrupts that.
 tqdm.set_lock(threading.RLock())
 
-_module = getattr(sys.modules["__main__"], "__spec__", None)  # of ``python -m MODULE``
-_script = _module.name.removesuffix(".__main__") if _module else Path(sys.argv[0]).name or "python"
 _quiet = False
 
 
@@ -65,8 +63,10 @@ def warning(text: str) -> None:
 
 def error(text: str) -> None:
     """A line on stderr about a failure that this process knows of; it is printed on every rank."""
+    module = getattr(sys.modules["__main__"], "__spec__", None)  # of ``python -m MODULE``
+    script = module.name.removesuffix(".__main__") if module else Path(sys.argv[0]).name or "python"
     with contextlib.suppress(OSError):
-        _write(printable(f"{_script}: {text}"), sys.stderr)
+        _write(printable(f"{script}: {text}"), sys.stderr)
 
 
 def printable(text: str) -> str:

@@ -195,10 +195,6 @@ class ContrastOptions:
                 f"--batch_size {self.batch_size} images do not divide over {n_processes} processes; "
                 f"give a multiple of {n_processes}"
             )
-        if self.batch_size // n_processes * self.rows_per_image < 2:
-            raise UserError(
-                "each process has one crop per step, and BatchNorm needs two: raise --batch_size or --n_aug"
-            )
 
     @property
     def head(self) -> str:
@@ -212,11 +208,6 @@ class ContrastOptions:
     def warm(self) -> bool:
         """Whether the learning rate warms up: on request, and always for large batches."""
         return self.given_warm or self.batch_size >= WARM_UP_FROM_BATCH_SIZE
-
-    @property
-    def rows_per_image(self) -> int:
-        """Pairs of crops that a step makes from one image."""
-        return self.n_scale * (self.n_aug + 1) if self.views == "quality" else 1
 
     @property
     def run_name(self) -> str:

@@ -1,5 +1,7 @@
 """Which line goes where: a script's results can be piped on, and a job of several processes prints each line once."""
 
+import sys
+
 import pytest
 
 from common import log
@@ -8,7 +10,8 @@ from options.builder import Parser
 
 @pytest.fixture(autouse=True)
 def restored(monkeypatch):
-    monkeypatch.setattr(log, "_script", "predict_quality.py")
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
+    monkeypatch.setattr(sys, "argv", ["predict_quality.py"])
     yield
     log.set_quiet(False)
 
