@@ -21,7 +21,7 @@ if sys.platform != "win32":  # Windows has no fcntl, and must be able to import 
 
 LOCK = ".lock"
 
-PATIENCE = 60
+PATIENCE = 30
 """Seconds to wait for a lock: a killed process is gone by then, and a file server drops the locks of a dead machine."""
 
 LOCKED = (errno.EACCES, errno.EAGAIN)

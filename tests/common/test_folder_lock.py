@@ -62,7 +62,7 @@ def test_a_killed_process_holds_nothing(tmp_path, holder):
 def test_an_end_is_waited_for(tmp_path, holder, capsys):
     subprocess.Popen(["sh", "-c", f"sleep 0.5; kill {holder.pid}"])
     hold(tmp_path).close()
-    assert f"waiting up to 60 s for {tmp_path}, which is locked by process {holder.pid}" in capsys.readouterr().out
+    assert f"waiting up to 30 s for {tmp_path}, which is locked by process {holder.pid}" in capsys.readouterr().out
 
 
 def test_where_there_are_no_locks_nobody_is_kept_out(tmp_path, holder, monkeypatch):
