@@ -18,7 +18,6 @@ def main() -> int:
     from learning.contrastive.trainer import train
     from learning.distributed.launch import choose_backend, exit_on_signals, find_launch, run_rank, start_node
 
-    log.set_script("main_contrast.py")
     exit_on_signals()
     backend, member = choose_backend(options), find_launch(options)
     starts_others = options.multiprocessing_distributed

@@ -46,7 +46,9 @@ def whole_file(path: str | os.PathLike, durable: bool = True) -> Iterator[Path]:
         if durable:
             with open(temporary, "r+b") as written:  # Windows synchronises only what is open for writing
                 os.fsync(written.fileno())
-        temporary.chmod(0o666 & ~_umask())  # after writing: safetensors replaces the file by one for its owner alone
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)  # after writing: safetensors replaces the file by one for its owner alone
         temporary.replace(path)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {_reason(error)}") from error
@@ -118,9 +120,3 @@ def remove_leftovers(folder: str | os.PathLike) -> None:
     """Removes the temporary files that killed processes have left in ``folder``."""
     for path in Path(folder).glob(f".*{TEMPORARY}.*"):
         path.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

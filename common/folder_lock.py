@@ -10,7 +10,6 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,24 +21,18 @@ if sys.platform != "win32":  # Windows has no fcntl, and must be able to import 
 
 LOCK = ".lock"
 
-PATIENCE = 10
-"""Seconds to wait for a lock of this machine: a killed process is gone by then, and its locks with it."""
-
-PATIENCE_WITH_OTHER_MACHINES = 120
-"""Seconds to wait for a lock of another machine: a file server drops the locks of a silent machine by then."""
-
-UNKNOWN_HOLDER = "another process"
+PATIENCE = 30
+"""Seconds to wait for a lock: a killed process is gone by then, and a file server drops the locks of a dead machine."""
 
 LOCKED = (errno.EACCES, errno.EAGAIN)
-NO_LOCKS_HERE = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 
-def hold(folder: str | os.PathLike, while_waiting: Callable[[], object] = lambda: None) -> BinaryIO:
+def hold(folder: str | os.PathLike) -> BinaryIO:
     """Makes ``folder`` if it is missing, and locks it until the returned file is closed or this process ends.
 
-    If another process holds the lock, waits for a while and calls ``while_waiting`` meanwhile, which may raise. Raises
-    UserError, with the other process's id and machine, if the lock is still held then. On a file system without locks
-    every process gets the lock. A process never locks itself out.
+    If another process holds the lock, waits for a while. Raises UserError, with the other process's id and machine, if
+    the lock is still held then. On a file system without locks every process gets the lock. A process never locks
+    itself out.
     """
     if sys.platform == "win32":
         raise UserError(f"{folder} cannot be locked, which needs Linux or macOS; on Windows, use WSL")
@@ -52,16 +45,13 @@ def hold(folder: str | os.PathLike, while_waiting: Callable[[], object] = lambda
     asked, reported = time.monotonic(), False
     try:
         while not _try_lock(file):
-            while_waiting()
             time.sleep(0.1)
             file.seek(0)
-            holder = file.read().decode(errors="replace").strip() or UNKNOWN_HOLDER
-            here = holder == UNKNOWN_HOLDER or f" on {socket.gethostname()}, " in holder
-            patience = PATIENCE if here else PATIENCE_WITH_OTHER_MACHINES
-            if time.monotonic() - asked > patience:
+            holder = file.read().decode(errors="replace").strip() or "another process"
+            if time.monotonic() - asked > PATIENCE:
                 raise UserError(f"{folder} is locked by {holder}; wait for its end, or stop it, or use another folder")
             if not reported:
-                log.info(f"waiting up to {patience} s for {folder}, which is locked by {holder}")
+                log.info(f"waiting up to {PATIENCE} s for {folder}, which is locked by {holder}")
                 reported = True
     except BaseException:
         file.close()
@@ -81,7 +71,5 @@ def _try_lock(file: BinaryIO) -> bool:
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        if error.errno not in (*LOCKED, *NO_LOCKS_HERE):
-            raise UserError(f"{file.name} cannot be locked: {error.strerror}") from error
-        return error.errno in NO_LOCKS_HERE
+        return error.errno not in LOCKED  # this file system has no locks
     return True

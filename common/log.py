@@ -13,7 +13,6 @@ A line may hold a user's file names, and these may hold control characters. They
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 import threading
 import unicodedata
@@ -28,24 +27,10 @@ _UNPRINTABLE = frozenset(("Cc", "Cs", "Zl", "Zp"))
 """Unicode's categories of control characters, lone surrogates (bytes in a name), line and paragraph separators."""
 
 
-# The parent may have closed stdout or stderr (``2>&-``). The next file that is opened would get its number, and the
-# messages of C libraries.
-while (number := os.open(os.devnull, os.O_RDWR)) < 3:
-    pass
-os.close(number)
-sys.stdout, sys.stderr = (one or open(os.devnull, "w") for one in (sys.stdout, sys.stderr))  # noqa: SIM115
-
 # tqdm would make its lock at the first line, and has none if a signal interrupts that.
 tqdm.set_lock(threading.RLock())
 
-_script = Path(sys.argv[0]).name or "python"
 _quiet = False
-
-
-def set_script(name: str) -> None:
-    """Names the script in warnings and errors; until this is called, the name is that of ``sys.argv[0]``."""
-    global _script
-    _script = name
 
 
 def set_quiet(quiet: bool) -> None:
@@ -78,8 +63,10 @@ def warning(text: str) -> None:
 
 def error(text: str) -> None:
     """A line on stderr about a failure that this process knows of; it is printed on every rank."""
+    module = getattr(sys.modules["__main__"], "__spec__", None)  # of ``python -m MODULE``
+    script = module.name.removesuffix(".__main__") if module else Path(sys.argv[0]).name or "python"
     with contextlib.suppress(OSError):
-        _write(printable(f"{_script}: {text}"), sys.stderr)
+        _write(printable(f"{script}: {text}"), sys.stderr)
 
 
 def printable(text: str) -> str:

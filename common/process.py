@@ -20,7 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from networks.errors import UserError, is_out_of_memory
 
@@ -70,18 +70,16 @@ _noted = 0
 _answered_at = _NEVER
 
 
-def answer_signals(keep_ignored: tuple[int | None, ...] = (signal.SIGINT, HANGUP)) -> Callable[[], None]:
-    """Installs the handler of the ``SIGNALS`` in this process; returns a function that puts back what was there.
+def answer_signals(keep_ignored: tuple[int | None, ...] = (signal.SIGINT, HANGUP)) -> None:
+    """Installs the handler of the ``SIGNALS`` in this process.
 
     Signals of ``keep_ignored`` stay ignored where they are: by nohup (SIGHUP), or by a shell's ``&`` (SIGINT).
     """
     global _only_noted, _noted, _answered_at
     _only_noted, _noted, _answered_at = False, 0, _NEVER  # a forked process has its parent's
-    found: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():  # no other thread receives signals
         for number in SIGNALS:
-            found[number] = signal.getsignal(number)
-            if found[number] is not signal.SIG_IGN or number not in keep_ignored:
+            if signal.getsignal(number) is not signal.SIG_IGN or number not in keep_ignored:
                 signal.signal(number, _answer)
         if hasattr(signal, "pthread_sigmask"):
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # ``signals_delayed`` blocks them in a new process
@@ -98,14 +96,6 @@ def answer_signals(keep_ignored: tuple[int | None, ...] = (signal.SIGINT, HANGUP
         again.start()
 
     sys.unraisablehook = send_again
-
-    def put_back() -> None:
-        for number, handler in found.items():
-            if handler is not None:
-                signal.signal(number, handler)
-        sys.unraisablehook = print_unraisable
-
-    return put_back
 
 
 def note_signals(only: bool) -> bool:
@@ -179,15 +169,10 @@ def run_script(
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
         os.environ.setdefault("GOMP_SPINCOUNT", "3000")
-    put_back = answer_signals()
+    answer_signals()
     from common import log  # not earlier, since it is slow: until signals are answered, Ctrl-C prints a traceback
 
     try:
-        try:
-            os.getcwd()  # noqa: PTH109
-        except FileNotFoundError:
-            # Relative paths have no meaning, and libraries end the process in their own ways.
-            raise UserError("the current folder has been deleted; change to another one (cd)") from None
         status = work() or 0
     except KeyboardInterrupt as stop:
         note_signals(True)  # nothing interrupts the end
@@ -207,17 +192,16 @@ def run_script(
             exit_at_once(1)
         status = 1
     finally:
-        note_signals(True)
-        put_back()  # a console or notebook that runs a script continues as before
         atexit.register(_end_on_signals)
         atexit.register(gc.freeze)  # or Python looks for garbage before it ends: half a second where torch is imported
     sys.exit(status)
 
 
 def _end_on_signals() -> None:
-    """Has Ctrl-C end a process that ends: while Python cleans up, an exception would be printed with its traceback."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    """Has signals end a process that ends: while Python cleans up, an exception would be printed with its traceback."""
+    for number in SIGNALS:
+        if signal.getsignal(number) is _answer:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def exit_at_once(status: int) -> NoReturn:
@@ -241,9 +225,7 @@ def exit_at_once(status: int) -> NoReturn:
 
 def explain_system_error(error: BaseException) -> str | None:
     """A sentence for an error of the operating system, which a person can fix, else None."""
-    # The loader of libraries says this of an address space that is too small (ulimit -v); other reasons follow a colon.
-    too_small = isinstance(error, ImportError) and str(error).endswith("failed to map segment from shared object")
-    if is_out_of_memory(error) or too_small:
+    if is_out_of_memory(error):
         return "the memory is too small for this; close other programs, or use smaller images or fewer workers (-j)"
     if isinstance(error, OSError) and error.strerror:
         name = os.fsdecode(error.filename) if isinstance(error.filename, bytes) else error.filename

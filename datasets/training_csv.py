@@ -1,8 +1,7 @@
 """``python -m datasets.training_csv training_data csv_files/moco_train.csv``: lists the training images in a CSV.
 
 The layout of ``training_data`` is that of the Re-IQA paper (section 4.1): pristine and in-the-wild images, about
-740,000. ``csv_files/README.md`` draws it. Any other folder of images is listed with ``--all``. ``--shards DIR`` writes
-the indexes of tar shards, which are faster to read on a network disk.
+740,000. ``csv_files/README.md`` draws it. Any other folder of images is listed with ``--all``.
 """
 
 import argparse
@@ -15,7 +14,6 @@ from common.names import PATH_COLUMN
 from common.process import run_script
 from datasets.images.folders import FolderListing, scan_folder
 from datasets.opinions.tables import write_csv
-from datasets.training.shards import find_shards, read_shards, write_index
 from networks.errors import UserError
 
 # CERTH-Blur: TrainingSet/Naturally-Blurred and EvaluationSet/NaturalBlurSet; the other images are sharp or blurred
@@ -64,41 +62,15 @@ def list_training_images(root: Path, everything: bool) -> tuple[list[str], Folde
     return paths, listing
 
 
-def _index_shards(folder: Path) -> None:
-    if not folder.is_dir():
-        raise UserError(f"{folder} is not a folder")
-    paths = find_shards(folder)
-    if not paths:
-        raise UserError(f"{folder} holds no tar files")
-    n_images, n_written, listing = 0, 0, FolderListing()
-    for shard, has_index in read_shards(paths):
-        n_images += len(shard.members)
-        listing.left_out.update(shard.left_out)
-        if not has_index:
-            write_index(shard)
-            n_written += 1
-    log.info(
-        f"{n_images:,d} images in {len(paths):,d} shards, {n_written:,d} indexes written{listing.account()}: {folder}"
-    )
-
-
 def main() -> int:
     """Returns the exit status: 1 if a folder could not be read. Raises UserError for a mistake."""
     parser = argparse.ArgumentParser(
-        prog="python -m datasets.training_csv", description="Lists the training images in a CSV, or indexes tar shards."
+        prog="python -m datasets.training_csv", description="Lists the training images in a CSV."
     )
-    add = parser.add_argument
-    add("root", type=Path, nargs="?", help="folder of the training images")
-    add("csv", type=Path, nargs="?", help="the CSV to write")
-    add("--all", action="store_true", help="list every image below the folder, whatever its layout")
-    add("--shards", type=Path, metavar="DIR", help="write the missing indexes of the tar shards in DIR instead")
+    parser.add_argument("root", type=Path, help="folder of the training images")
+    parser.add_argument("csv", type=Path, help="the CSV to write")
+    parser.add_argument("--all", action="store_true", help="list every image below the folder, whatever its layout")
     options = parser.parse_args()
-    is_complete = options.root is None if options.shards else options.csv is not None
-    if not is_complete:
-        parser.error("name the folder of images and the CSV to write, or --shards DIR alone")
-    if options.shards:
-        _index_shards(options.shards)
-        return 0
     if options.csv.suffix.lower() != ".csv":
         raise UserError(f"{options.csv}: the name of the CSV to write must end in .csv")
     paths, listing = list_training_images(options.root, options.all)
@@ -108,5 +80,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    log.set_script("datasets.training_csv")
     run_script(main)

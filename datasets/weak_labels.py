@@ -142,5 +142,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    log.set_script("datasets.weak_labels")
     run_script(main, "interrupted; nothing was written")

@@ -54,5 +54,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    log.set_script("networks.checkpoints")
     run_script(main)

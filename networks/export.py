@@ -49,5 +49,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    log.set_script("networks.export")
     run_script(main)

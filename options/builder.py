@@ -117,19 +117,15 @@ def _value_type(
     rules = [("at least", operator.ge, at_least), ("more than", operator.gt, above), ("at most", operator.le, at_most)]
     bounds = [(words, holds, bound) for words, holds, bound in rules if bound is not None]
     named = " and ".join(f"{words} {bound}" for words, _, bound in bounds)
-    expected = f"a {'whole ' if kind is int else ''}number" + f", {named}" * bool(bounds)
-    if several:
-        expected = "a list of numbers separated by commas" + f", each {named}" * bool(bounds)
+    expected = "a list of numbers separated by commas, each" if several else f"a {'whole ' * (kind is int)}number,"
+    expected = f"{expected} {named or 'finite'}"
 
     def read(text: str) -> Any:
         try:
             values = [kind(part) for part in text.split(",") if part] if several else [kind(text)]
         except ValueError:
             values = [math.nan]
-        finite = all(math.isfinite(value) for value in values)
-        fits = finite and all(holds(value, bound) for value in values for _, holds, bound in bounds)
-        if finite and not fits and not several:
-            raise argparse.ArgumentTypeError(f"{text} is not {named}")
+        fits = all(math.isfinite(value) and all(holds(value, bound) for _, holds, bound in bounds) for value in values)
         if not fits or (bounds and not values):
             raise argparse.ArgumentTypeError(f"{text!r} is not {expected}")
         return tuple(values) if several else values[0]

@@ -145,7 +145,7 @@ class ContrastOptions:
         False, "start this node's processes: one per GPU, or --nproc-per-node", flag="--multiprocessing-distributed",
         group="machines",
     )  # fmt: skip
-    world_size: int = option(-1, "number of nodes", flag="--world-size")
+    world_size: int = option(-1, "number of nodes", flag="--world-size", at_least=-1)
     rank: int = option(-1, "number of this node, from 0")
     nproc_per_node: int | None = option(
         None, "processes on this node (default: its number of GPUs)", flag="--nproc-per-node", at_least=1
@@ -176,16 +176,13 @@ class ContrastOptions:
             raise UserError("--probe_every goes with --probe")
         if self.schedule == "step" and not self.cosine:
             raise UserError("--schedule step moves the cosine; add --cosine")
-        if self.world_size == 0 or self.world_size < -1:
-            raise UserError(f"--world-size {self.world_size}: the number of nodes is at least 1")
         if self.world_size > 1 and not self.multiprocessing_distributed:
             raise UserError(
                 "--world-size counts nodes; add --multiprocessing-distributed to start each node's processes"
             )
-        if self.world_size > 1 and not 0 <= self.rank < self.world_size:
-            raise UserError(f"--rank {self.rank}: with --world-size {self.world_size} it is 0 to {self.world_size - 1}")
-        if self.world_size <= 1 and self.rank > 0:
-            raise UserError(f"--rank {self.rank} needs --world-size, the number of nodes")
+        n_nodes = max(1, self.world_size)
+        if self.rank >= n_nodes or (n_nodes > 1 and self.rank < 0):
+            raise UserError(f"--rank {self.rank}: with --world-size {n_nodes} it is 0 to {n_nodes - 1}")
         if self.nproc_per_node and not self.multiprocessing_distributed:
             raise UserError("--nproc-per-node goes with --multiprocessing-distributed")
         if self.gpu is not None and self.multiprocessing_distributed:
@@ -197,10 +194,6 @@ class ContrastOptions:
             raise UserError(
                 f"--batch_size {self.batch_size} images do not divide over {n_processes} processes; "
                 f"give a multiple of {n_processes}"
-            )
-        if self.batch_size // n_processes * self.rows_per_image < 2:
-            raise UserError(
-                "each process has one crop per step, and BatchNorm needs two: raise --batch_size or --n_aug"
             )
 
     @property
@@ -215,15 +208,6 @@ class ContrastOptions:
     def warm(self) -> bool:
         """Whether the learning rate warms up: on request, and always for large batches."""
         return self.given_warm or self.batch_size >= WARM_UP_FROM_BATCH_SIZE
-
-    @property
-    def rows_per_image(self) -> int:
-        """Pairs of crops that a step makes from one image."""
-        return self.n_scale * (self.n_aug + 1) if self.views == "quality" else 1
-
-    def keeps(self, epoch: int) -> bool:
-        """Whether the checkpoint after ``epoch`` epochs gets a name of its own."""
-        return epoch % self.save_freq == 0 or epoch == self.epochs
 
     @property
     def run_name(self) -> str:
@@ -251,8 +235,6 @@ class ContrastOptions:
             for name, given, value in (("head", self.given_head, self.head), ("nce_t", self.given_nce_t, self.nce_t))
             if given not in (None, value)
         ]
-        if self.warm and self.epochs <= 5:
-            notices.append(f"the warm-up takes 5 epochs and does not end within --epochs {self.epochs}")
         if self.cosine and self.schedule == "epoch" and self.epochs == 1:
             notices.append("--cosine with --epochs 1 trains at the schedule's last and lowest learning rate throughout")
         if self.world_size > 1 and self.dist_url == LOCAL_URL:

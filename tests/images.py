@@ -11,7 +11,6 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 
 from datasets.distortions import N_LEVELS, distort
-from datasets.training.shards import scan_shard, write_index
 from tests.dead_leaves import dead_leaves
 
 
@@ -43,14 +42,13 @@ def write_training_set(folder: Path, n_images: int = 8, width: int = 96, height:
 
 
 def write_shards(paths: Sequence[str], folder: Path) -> Path:
-    """Copies the files into tar shards of three, as tar does, each with an index; returns ``folder``."""
+    """Copies the files into tar shards of three, as tar does; returns ``folder``."""
     folder.mkdir()
     for number, first in enumerate(range(0, len(paths), 3)):
         shard = folder / f"shard-{number:06d}.tar"
         with tarfile.open(shard, "w") as tar:
             for path in paths[first : first + 3]:
                 tar.add(path, Path(path).name)
-        write_index(scan_shard(str(shard)))
     return folder
 
 

@@ -8,14 +8,13 @@ import sys
 from pathlib import Path
 
 sys.path[0] = str(Path(__file__).parents[1])  # not this folder, which has packages of the same names
+sys.argv[0] = "main_contrast.py"  # in messages
 
-from common import log  # noqa: E402
 from common.process import REQUEUE, run_script  # noqa: E402
 from main_contrast import main  # noqa: E402
 from networks import resnet  # noqa: E402
 
 resnet.WIDTH = 8
-log.set_script("main_contrast.py")
 
 if __name__ == "__main__":
     run_script(main, after_interrupt="interrupted before the first step", terminated=REQUEUE)

@@ -49,7 +49,7 @@ def until(process, said):
 
 
 def test_the_same_training_twice_at_once_is_refused_and_the_first_continues_to_ctrl_c(csv_path, tmp_path):
-    """For one process and for two, in two folders: both second starts wait their ten seconds at the same time.
+    """For one process and for two, in two folders: both second starts wait their half minute at the same time.
 
     A terminal sends Ctrl-C to all processes of the command, data workers included.
     """
@@ -66,7 +66,7 @@ def test_the_same_training_twice_at_once_is_refused_and_the_first_continues_to_c
     seconds = begin_in_both_folders()
     for first, second in zip(firsts, seconds, strict=True):
         said, errors = second.communicate(timeout=120)
-        assert second.returncode == 1 and "waiting up to 10 s" in said
+        assert second.returncode == 1 and "waiting up to 30 s" in said
         assert re.search(r"main_contrast.py: .*is locked by process \d+ on .*; wait for its end, or stop it", errors)
         assert "Traceback" not in errors and first.poll() is None
     for first in firsts:
@@ -84,13 +84,13 @@ def test_a_training_that_waits_for_its_folder_continues_from_the_firsts_last_che
     until(first, "step 1/4")
 
     impatient = begin(csv_path, tmp_path, *more)
-    until(impatient, "waiting up to 10 s")
+    until(impatient, "waiting up to 30 s")
     impatient.send_signal(signal.SIGTERM)
     _, errors = impatient.communicate(timeout=5)
     assert impatient.returncode == REQUEUE and "interrupted by SIGTERM before the first step" in errors
 
     second = begin(csv_path, tmp_path, *more)
-    until(second, "waiting up to 10 s")
+    until(second, "waiting up to 30 s")
     first.send_signal(signal.SIGTERM)
     _, errors = first.communicate(timeout=60)
     (saved,) = re.findall(r"interrupted by SIGTERM after (.*); saved", errors)
@@ -145,7 +145,7 @@ def test_who_died_is_said_on_its_node_and_the_other_node_ends(csv_path, tmp_path
     assert [node.returncode for node in nodes] == [1, 1] and "Traceback" not in first + second
     assert re.search(rf"process 1 on \S+ \(node 1, pid {victim}\) was ended by SIGKILL; .*memory", second)
     assert re.search(r"process 0 on \S+: stopped, since another process has ended", first)
-    assert "this node's processes have stopped, since a process of another node has ended" in first
+    assert "stopped, since another process has ended" in first and "ended with status 69" in first
 
 
 def test_torchrun_restarts_what_died_and_it_comes_to_its_end(csv_path, tmp_path):

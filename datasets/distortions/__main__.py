@@ -69,5 +69,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    log.set_script("datasets.distortions")
     run_script(main)

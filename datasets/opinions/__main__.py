@@ -30,5 +30,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    log.set_script("datasets.opinions")
     run_script(main)

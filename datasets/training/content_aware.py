@@ -72,11 +72,7 @@ class ContentAwareDataset(EpochImages):
     def sample(self, epoch: int, index: int) -> tuple[Tensor, Tensor]:
         image = torch.from_numpy(self.read(epoch, index)).permute(2, 0, 1)
         seed = int(np.random.SeedSequence((self.seed, epoch, index)).generate_state(1, np.uint64)[0] >> 1)
-        # torchvision draws from torch's global generator; its state is restored.
-        state = torch.default_generator.get_state()
-        try:
+        with torch.random.fork_rng(devices=[]):  # torchvision draws from torch's global generator
             torch.default_generator.manual_seed(seed)
             crops = torch.cat([self._view(image), self._view(image)])
-        finally:
-            torch.default_generator.set_state(state)
         return crops.unsqueeze(0), torch.empty(1, 0, dtype=torch.uint8)

@@ -15,6 +15,7 @@ from datasets.distortions.registry import distort_boxes
 from datasets.images.resampling import resize
 from datasets.training.crops import CropPlan, mirror_up_to, plan_crops
 from datasets.training.image_lists import EpochImages, TrainingImages, read_training_csv
+from networks.errors import UserError
 from networks.images.formats import MAX_PIXELS
 
 CHANCE_OF_TWO_DISTORTIONS = 0.1
@@ -103,7 +104,7 @@ class QualityAwareDataset(EpochImages):
     alone: not on the number of workers or processes, nor on images read before.
 
     An unreadable image is replaced by another one (see ``EpochImages.read``). Raises UserError for a CSV that cannot
-    be used (see ``read_training_csv``), ValueError for an option out of range.
+    be used (see ``read_training_csv``), and for an option out of range.
     """
 
     def __init__(
@@ -118,7 +119,8 @@ class QualityAwareDataset(EpochImages):
         max_pixels: int = MAX_PIXELS,
     ):
         if n_aug not in range(len(DISTORTIONS) + 1) or {n_scale, n_distortions} - {1, 2} or patch_size < 1:
-            raise ValueError(f"one of {n_aug=}, {n_scale=}, {n_distortions=}, {patch_size=} is out of range")
+            given = f"{n_aug=}, {n_scale=}, {n_distortions=}, {patch_size=}"
+            raise UserError(f"one of {given} is out of range; there are {len(DISTORTIONS)} kinds of distortion")
         images = csv_path if isinstance(csv_path, TrainingImages) else read_training_csv(csv_path)
         super().__init__(images, seed, max_pixels)
         self.n_aug = n_aug

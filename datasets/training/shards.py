@@ -7,21 +7,19 @@ samples, shuffling and resuming are those of single files, without the cost of o
 
 from __future__ import annotations
 
+import functools
 import io
-import json
 import os
 import posixpath
 import tarfile
-from collections import Counter, OrderedDict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from multiprocessing.pool import ThreadPool
 from typing import NamedTuple
 
 import numpy as np
 
 from common import log
-from common.atomic_files import whole_file
 from common.progress_bar import ProgressBar
 from datasets.images.folders import THUMBNAILS, FolderListing, is_system_folder, reason_to_leave_out
 from networks.errors import UserError
@@ -30,8 +28,8 @@ from networks.images.formats import starts_like_an_image
 SHARDS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 """Endings of shards. Compressed ones are refused."""
 
-INDEX = ".index.json"
-"""Ending, after ``.tar``, of the file that lists the images of a shard."""
+N_SCANNED = 16
+"""Shards that are scanned at once: on a network disk, a scan waits for most of its time."""
 
 MAX_OPEN = 128
 """Number of shards that a process keeps open."""
@@ -47,67 +45,18 @@ class Member(NamedTuple):
     name: str
 
 
-@dataclass(frozen=True)
-class Shard:
-    """The images of a tar file in its order, and its other members: reason -> number.
-
-    ``size`` (bytes) and ``mtime`` (seconds) are those of the tar file. Whole seconds, since copying to a cluster's file
-    system often loses fractions.
-    """
-
-    path: str
-    size: int
-    mtime: int
-    members: list[Member] = field(default_factory=list)
-    left_out: Counter[str] = field(default_factory=Counter)
-
-
 def find_shards(folder: str | os.PathLike) -> list[str]:
     """The tar files in ``folder``, sorted; without hidden ones, which are being written."""
     names = sorted(name for name in os.listdir(folder) if name.endswith(SHARDS) and not name.startswith("."))
     return [os.path.join(folder, name) for name in names]
 
 
-def read_shard(path: str) -> tuple[Shard, bool]:
-    """A shard, and whether its index listed it; a shard without a valid index is listed from its tar headers.
+def scan_shard(path: str) -> tuple[list[Member], Counter[str]]:
+    """The images of a shard, in its order, from its tar headers, and its other members: reason -> number.
 
     Raises UserError for a shard that is not there, is compressed, damaged or truncated.
     """
-    size, mtime = _size_and_mtime(path)
-    try:
-        stored = json.loads(Path(path + INDEX).read_bytes())
-        if (stored["size"], stored["mtime"]) == (size, mtime):
-            members = [Member(*member) for member in stored["members"]]
-            return Shard(path, size, mtime, members, Counter(stored["left_out"])), True
-    except (OSError, ValueError, KeyError, TypeError):  # absent or damaged: the headers say the same
-        pass
-    return scan_shard(path), False
-
-
-def write_index(shard: Shard) -> None:
-    """Writes the list of a shard's images beside it."""
-    index = {
-        "size": shard.size,
-        "mtime": shard.mtime,
-        "left_out": shard.left_out,
-        "members": shard.members,
-    }
-    with whole_file(shard.path + INDEX) as temporary:
-        temporary.write_text(json.dumps(index), encoding="utf-8")
-
-
-def read_shards(paths: Sequence[str]) -> Iterator[tuple[Shard, bool]]:
-    """``read_shard`` of each path, with a bar."""
-    bar = ProgressBar(len(paths), "shard")
-    for path in paths:
-        yield read_shard(path)
-        bar.add(1)
-    bar.close()
-
-
-def scan_shard(path: str) -> Shard:
-    """Lists a shard from its tar headers, which takes a read for each member."""
-    shard = Shard(path, *_size_and_mtime(path))
+    members, left_out = [], Counter[str]()
     try:
         with open(path, "rb") as file:
             with tarfile.open(fileobj=file, mode="r:", encoding="utf-8", errors="surrogateescape") as tar:
@@ -117,9 +66,9 @@ def scan_shard(path: str) -> Shard:
                         continue
                     reason = _reason_to_leave_out(tar, member)
                     if reason is None:
-                        shard.members.append(Member(member.offset_data, member.size, member.name))
+                        members.append(Member(member.offset_data, member.size, member.name))
                     else:
-                        shard.left_out[reason] += 1
+                        left_out[reason] += 1
                 end = tar.offset
             file.seek(end)
             # Python ends without an error at a header that it cannot read.
@@ -128,13 +77,13 @@ def scan_shard(path: str) -> Shard:
         raise UserError(
             f"shard {path} is compressed, no tar file, damaged or truncated ({error}); plain tar files are read"
         ) from None
-    except OSError as error:
-        raise UserError(f"shard {path} cannot be read: {error.strerror or error}") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
+        raise UserError(f"shard {path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if len(padding) < tarfile.BLOCKSIZE:
-        raise UserError(f"shard {path} is truncated: it ends at byte {shard.size:,d} without a tar file's end mark")
+        raise UserError(f"shard {path} is truncated: it ends at byte {end:,d} without a tar file's end mark")
     if any(padding):
         raise UserError(f"shard {path} has no tar header at byte {end:,d}: it is damaged, or several archives in one")
-    return shard
+    return members, left_out
 
 
 def _reason_to_leave_out(tar: tarfile.TarFile, member: tarfile.TarInfo) -> str | None:
@@ -148,34 +97,25 @@ def _reason_to_leave_out(tar: tarfile.TarFile, member: tarfile.TarInfo) -> str |
     return reason_to_leave_out(name, lambda: starts_like_an_image(content.read(32)))
 
 
-def _size_and_mtime(path: str) -> tuple[int, int]:
-    try:
-        status = os.stat(path)  # noqa: PTH116
-    except FileNotFoundError:
-        raise UserError(f"shard {path} does not exist") from None
-    except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
-        raise UserError(f"shard {path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    return status.st_size, int(status.st_mtime)
+@functools.lru_cache(MAX_OPEN)
+def _open(path: str) -> io.FileIO:
+    """A shard, kept open. Read by ``os.pread``, so that processes can share it."""
+    return open(path, "rb", buffering=0)
 
 
 class ShardImages:
     """The images of several shards, by index. Arrays, which worker processes share."""
 
-    def __init__(self, shards: Sequence[Shard]):
-        members = [member for shard in shards for member in shard.members]
-        self.shards = [shard.path for shard in shards]
-        self._shard_sizes = [shard.size for shard in shards]
-        self._shard = np.repeat(np.arange(len(shards), dtype=np.int32), [len(shard.members) for shard in shards])
+    def __init__(self, shards: Mapping[str, Sequence[Member]]):
+        members = [member for of_shard in shards.values() for member in of_shard]
+        self.shards = list(shards)
+        self._shard = np.repeat(np.arange(len(shards), dtype=np.int32), [len(one) for one in shards.values()])
         self._offset = np.array([member.offset for member in members], np.int64)
         self._size = np.array([member.size for member in members], np.int64)
         self.paths = np.array(
-            [os.fsencode(f"{shard.path}: {member.name}") for shard in shards for member in shard.members]
+            [os.fsencode(f"{path}: {member.name}") for path, of_shard in shards.items() for member in of_shard]
         )
         """``shard.tar: member`` as file-system bytes, (n,): names for messages."""
-        self._files: OrderedDict[str, io.FileIO] = OrderedDict()  # those read last, at most MAX_OPEN
-
-    def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_files": OrderedDict()}  # a copy in another process opens its own
 
     def read(self, index: int) -> bytes:
         """The content of an image; UserError, with shard and member, where it cannot be read or is not there."""
@@ -184,17 +124,10 @@ class ShardImages:
         # The tar header is read together with the image: it tells whether the shard is still the one listed.
         at, n_bytes = int(self._offset[index]) - tarfile.BLOCKSIZE, size + tarfile.BLOCKSIZE
         try:
-            file = self._files.pop(path, None) or open(path, "rb", buffering=0)  # noqa: SIM115  (kept open)
-            try:
-                block = os.pread(file.fileno(), n_bytes, at)
-            except BaseException:  # a stale handle of a network disk is opened anew the next time
-                file.close()
-                raise
-            self._files[path] = file
-            if len(self._files) > MAX_OPEN:
-                self._files.popitem(last=False)[1].close()
+            block = os.pread(_open(path).fileno(), n_bytes, at)
             header = tarfile.TarInfo.frombuf(block[: tarfile.BLOCKSIZE], "utf-8", "surrogateescape")
         except OSError as error:
+            _open.cache_clear()  # a stale handle of a network disk is opened anew the next time
             raise UserError(f"image {image} cannot be read: {error.strerror or error}") from None
         except tarfile.TarError:
             header = None
@@ -202,34 +135,22 @@ class ShardImages:
             raise UserError(f"image {image} is not where it was listed: the shard is damaged or has changed since")
         return block[tarfile.BLOCKSIZE :]
 
-    def check_existence(self) -> None:
-        """Raises UserError if a shard does not exist here, or has another size than where it was listed."""
-        for path, listed in zip(self.shards, self._shard_sizes, strict=True):
-            size, _ = _size_and_mtime(path)
-            if size != listed:
-                raise UserError(f"shard {path} has {size:,d} bytes here, and {listed:,d} where it was listed")
-
 
 def list_shard_images(paths: Sequence[str], source: str) -> ShardImages:
-    """Lists the images of the shards, in their order, with a line on members left out and on shards without an index.
+    """Lists the images of the shards, in their order, with a line on members left out.
 
     Raises UserError for a shard that cannot be used, and where there are no images.
     """
-    shards, scanned, left_out = [], [], FolderListing()
-    for shard, indexed in read_shards(paths):
-        shards.append(shard)
-        left_out.left_out.update(shard.left_out)
-        if not indexed:
-            scanned.append(shard.path)
-    if scanned:
-        log.info(
-            f"{len(scanned):,d} of {len(paths):,d} shards have no index, or changed after it was written (first: "
-            f"{scanned[0]}), so all their tar headers were read; `python -m datasets.training_csv --shards DIR` writes "
-            "indexes"
-        )
+    shards, listing, bar = {}, FolderListing(), ProgressBar(len(paths), "shard")
+    with ThreadPool(N_SCANNED) as pool:
+        for path, (members, left_out) in zip(paths, pool.imap(scan_shard, paths), strict=True):
+            shards[path] = members
+            listing.left_out.update(left_out)
+            bar.add(1)
+    bar.close()
     images = ShardImages(shards)
     if not len(images.paths):
-        raise UserError(f"{source} hold no images{left_out.account()}")
-    if left_out.left_out:
-        log.info(f"{source}: {len(images.paths):,d} images{left_out.account()}")
+        raise UserError(f"{source} hold no images{listing.account()}")
+    if listing.left_out:
+        log.info(f"{source}: {len(images.paths):,d} images{listing.account()}")
     return images

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from common.names import NEGATIVES
 from learning.distributed.environment import ProcessContext
-from learning.distributed.process_group import COLLECTIVE_TIMEOUT, gather_rows, permute_rows
+from learning.distributed.process_group import COLLECTIVE_TIMEOUT, gather_rows
 
 
 class KeyQueue(nn.Module):
@@ -36,14 +36,10 @@ class KeyQueue(nn.Module):
     @torch.no_grad()
     def enqueue(self, keys: Tensor) -> None:
         """Overwrites the oldest entries with ``keys``, (n, C), in order. If n > K, only the last K keys are kept."""
-        length = len(self.memory)
-        skipped = max(0, len(keys) - length)
-        start = (self.position + skipped) % length
-        keys = keys[skipped:]
-        before_wrap = min(len(keys), length - start)
-        self.memory[start : start + before_wrap] = keys[:before_wrap]
-        self.memory[: len(keys) - before_wrap] = keys[before_wrap:]
-        self.position = (start + len(keys)) % length
+        end = self.position + len(keys)
+        kept = keys[-len(self.memory) :]
+        self.memory[torch.arange(end - len(kept), end, device=keys.device) % len(self.memory)] = kept.to(self.memory)
+        self.position = end % len(self.memory)
 
 
 class NodeShuffle:
@@ -55,8 +51,7 @@ class NodeShuffle:
     """
 
     def __init__(self, context: ProcessContext, seed: int = 0):
-        self.rank = context.rank
-        self._local_size = context.local_size
+        self.context = context
         self._seed = seed
         self._group: dist.ProcessGroup | None = None
         if context.local_size > 1:
@@ -66,17 +61,19 @@ class NodeShuffle:
         """This process's crops (N, ...) -> N crops of the whole node."""
         if self._group is None:
             return crops
-        return permute_rows(crops, self._permutation(len(crops), step), self._group)
+        order = self._permutation(self.context.local_size * len(crops), step)
+        return gather_rows(crops, self._group)[order.chunk(self.context.local_size)[self.context.local_rank]]
 
     def unshuffle(self, keys: Tensor, step: int) -> Tensor:
-        """The keys (N, C) of shuffled crops -> the keys of this process's own crops, in their order."""
+        """All processes' keys (RN)xC of shuffled crops -> the keys in the order of the crops before the shuffle."""
         if self._group is None:
             return keys
-        return permute_rows(keys, np.argsort(self._permutation(len(keys), step)), self._group)
+        of_node = keys.view(self.context.n_nodes, -1, keys.shape[1])
+        return of_node[:, self._permutation(of_node.shape[1], step).argsort()].flatten(0, 1)
 
-    def _permutation(self, n_rows: int, step: int) -> np.ndarray:
-        """A permutation of all rows of the node, (local_size * n_rows,)."""
-        return np.random.default_rng((self._seed, step)).permutation(self._local_size * n_rows)
+    def _permutation(self, n_rows: int, step: int) -> Tensor:
+        """A permutation of all ``n_rows`` rows of a node."""
+        return torch.from_numpy(np.random.default_rng((self._seed, step)).permutation(n_rows))
 
 
 class MoCo(nn.Module):
@@ -129,16 +126,16 @@ class MoCo(nn.Module):
         on it. The level logits, (N, levels), are those of the queries.
         """
         q, level_logits = self.f_q(self._prepare(x_q))  # NxC
-        k = gather_rows(self.embed_keys(x_k, step))  # (RN)xC
+        k = self.embed_keys(x_k, step)  # (RN)xC
         # Outside autocast: a half-precision product divided by T = 0.07 is off by several percent of a nat.
         with torch.autocast(q.device.type, enabled=False):
             return self.logits(q, k), k, level_logits
 
     @torch.no_grad()
     def embed_keys(self, x_k: Tensor, step: int) -> Tensor:
-        """Key crops, uint8 (N, 3, P, P) -> keys NxC, without gradient and with shuffled BatchNorm."""
+        """Key crops, uint8 (N, 3, P, P) -> all processes' keys (RN)xC, without gradient and with shuffled BatchNorm."""
         k, _ = self.f_k(self._prepare(self._node.shuffle(x_k, step)))
-        return self._node.unshuffle(k, step)
+        return self._node.unshuffle(gather_rows(k), step)
 
     def logits(self, q: Tensor, k: Tensor) -> Tensor:
         """Queries NxC and the keys of all processes (RN)xC -> [q.k+, q.queue] / T, Nx(1+K).
@@ -146,7 +143,7 @@ class MoCo(nn.Module):
         With the negatives "queue+batch" the result is [q.k+, q.queue, q.k] / T, Nx(1+K+RN). A query's positive key is
         not a negative, so its logit in the part q.k is minus infinity.
         """
-        own = torch.arange(len(q), device=q.device) + self._node.rank * len(q)  # rows of the positive keys
+        own = torch.arange(len(q), device=q.device) + self._node.context.rank * len(q)  # rows of the positive keys
         l_pos = (q * k[own]).sum(dim=1, keepdim=True)  # Nx1
         l_neg = q @ self.queue.memory.T  # NxK
         logits = [l_pos, l_neg]

@@ -51,8 +51,6 @@ class ProbeSet:
     """
 
     def __init__(self, csv_path: Path):
-        if csv_path.is_dir():
-            raise UserError(f"--probe {csv_path} is a folder; name a table of opinion scores")
         self.source = csv_path
         scores = read_scores(csv_path)
         self.digest = hashlib.sha256(csv_path.read_bytes()).hexdigest()
@@ -129,12 +127,5 @@ class Probe:
 
     def load_state(self, state: dict[str, Any] | None) -> None:
         """Continues from the entry ``probe`` of a checkpoint, unless that run had a different probe set."""
-        if not state:
-            return
-        if state["digest"] != self._set.digest:
-            log.warning(
-                f"the checkpoint's probe set was {state['source']}, and this run's is {self._set.source}: best.pth is "
-                "chosen among the measurements from here on"
-            )
-        elif state["best"]:
+        if state and state["best"] and state["digest"] == self._set.digest:
             self.best = Measurement(state["best"]["metrics"], Position(*state["best"]["position"]))

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from common import log
-from common.atomic_files import check_writable, remove_leftovers
+from common.atomic_files import remove_leftovers
 from common.folder_lock import hold
 from common.names import AUTO, FIXED
 from learning.contrastive.training_state import (
@@ -29,20 +29,20 @@ from learning.distributed.process_group import from_first
 from networks.errors import UserError
 from options.contrast import ContrastOptions
 
+IMAGE_LIST = "image_list"
+"""The digest of the training images' names and their order, in a checkpoint's entry ``run``."""
+
 EFFECTS = {
     **ContrastOptions.on_resume(),
     "processes": "BatchNorm sees different batches, and sums are rounded in a different order",
     "processes_per_node": "the key crops are shuffled in groups of a different size",
-    "images": "the order of the images changes; in the current epoch some may come twice and some not at all",
+    IMAGE_LIST: "the order of the images changes; in the current epoch some may come twice and some not at all",
     "init": FIXED,
 }
 """What a difference from a checkpoint's run means. FIXED: it is refused."""
 
 OF_MACHINES = ("processes", "processes_per_node")
 """What may differ when a finished run is started once more, as by a launcher that has replaced a node."""
-
-IMAGE_LIST = "image_list"
-"""The digest of the training images' names and their order, in a checkpoint's entry ``run``."""
 
 IMAGE_FOLDER = "image_folder"
 """The folder that holds all training images, in a checkpoint's entry ``run``. It may be moved."""
@@ -81,37 +81,27 @@ def open_run(
     description: dict[str, Any],
     learner: Learner,
     steps_per_epoch: int,
-    while_waiting: Callable[[], object],
 ) -> Iterator[tuple[Path, Position, Saved | None]]:
     """Finds the run's folder, loads the checkpoint that ``--resume`` means into ``learner``, and locks the folder.
 
     Gives the folder, the position at which the run starts, and the checkpoint, if there is one. ``description`` is this
     run's ``describe_run``. Rank 0 reads the checkpoint for all ranks: they may see another disk, and a file is verified
-    once. Rank 0 locks the folder, against other trainings that would write there, and calls ``while_waiting`` while it
-    waits for the lock, which is released at the end of the block. Raises UserError for a checkpoint that cannot be
-    resumed, a folder that cannot be written to, and a lock that another process holds.
+    once. Rank 0 locks the folder, against other trainings that would write there, until the end of the block. Raises
+    UserError for a checkpoint that cannot be resumed, a folder that cannot be written to, and a lock that another
+    process holds.
     """
     folder = from_first(lambda: _find_folder(options, description), context)
-    with contextlib.ExitStack() as locks:
-
-        def lock() -> None:
-            if context.is_first:
-                locks.enter_context(hold(folder, while_waiting))
-                check_writable(folder)
-                remove_leftovers(folder)
-
-        if options.resume == AUTO:
-            lock()  # before it is read: another process may be writing there
+    with hold(folder) if context.is_first else contextlib.nullcontext():
+        if context.is_first:
+            remove_leftovers(folder)
         saved = from_first(lambda: _read_resumed(options, folder), context)
         start = Position()
         if saved:
             start = _continue_from(saved, description, learner, steps_per_epoch)
         elif options.resume == AUTO:
             log.info(f"no checkpoint in {folder}: starting afresh")
-        if options.resume != AUTO:
-            lock()  # not earlier, so that a mistake leaves no empty folder
-            if context.is_first:
-                _check_replaced(folder, saved, description)
+        if options.resume != AUTO and context.is_first:
+            _check_replaced(folder, saved, description)
         yield folder, start, saved
 
 
@@ -129,11 +119,8 @@ def _find_folder(options: ContrastOptions, description: dict[str, Any]) -> Path:
     fitting, obstacles = [], {}
     for folder in filter(checkpoint_paths, folders):  # folders with checkpoints
         newest = newest_checkpoint(folder, verify=False)
-        if newest is None:
-            obstacles[folder] = "none of its checkpoints can be read"
-        elif not newest.run:
-            path = newest.path
-            obstacles[folder] = f"{path.name} does not tell its options; --resume {path} continues from it"
+        if newest is None or not newest.run:
+            obstacles[folder] = "its checkpoints are unreadable or lack their options; --resume CHECKPOINT names one"
         elif obstacle := _find_obstacle(newest, description):
             obstacles[folder] = f"it {obstacle}"
         else:
@@ -249,7 +236,5 @@ def find_differences(saved: Saved, description: dict[str, Any]) -> list[str]:
     obstacle = _find_obstacle(saved, description)
     if obstacle:
         raise UserError(f"checkpoint {saved.path} {obstacle}; another --model_path starts a new run")
-    differing = _find_differing(saved.run, description)
-    if "images" not in differing and IMAGE_LIST in differing:
-        differing["images"] = differing[IMAGE_LIST]
-    return [f"{sentence}: {EFFECTS[name]}" for name, sentence in differing.items() if name in EFFECTS]
+    differing = _find_differing(saved.run, description).items()
+    return [f"{sentence}: {EFFECTS[name]}" for name, sentence in differing if name in EFFECTS]

@@ -35,7 +35,6 @@ from networks.errors import UserError
 from options.contrast import ContrastOptions
 
 BAD_IMAGES = "bad_images.csv"
-N_NAMED = 5
 
 
 def training_device(gpu: int | None, context: ProcessContext) -> torch.device:
@@ -57,11 +56,6 @@ def build_dataset(options: ContrastOptions, context: ProcessContext) -> EpochIma
     Raises UserError for a list that cannot be used, for more versions than there are kinds of distortion, and on each
     node for images that do not exist there.
     """
-    if options.n_aug > len(DISTORTIONS):
-        raise UserError(
-            f"--n_aug {options.n_aug}: there are {len(DISTORTIONS)} kinds of distortion, and each version of an image "
-            "has a different one"
-        )
     folder = options.data_folder
     images = from_first(lambda: scan_data_folder(folder) if folder else read_training_csv(options.csv_path), context)
     if context.local_rank == 0:
@@ -161,13 +155,11 @@ class BadImages:
         self._known.update(new)
         n_bad, n_images = len(self._known), len(self._dataset)
         if self._context.is_first:
-            for number, index in enumerate(new, start=n_bad - len(new) + 1):
-                reason = self._listed[self._dataset.images.path(index)] = self._dataset.why_unreadable(index)
-                if number <= N_NAMED:
-                    log.warning(f"unreadable image, replaced by another: {reason}")
-            if n_bad > N_NAMED:
-                log.warning(f"{n_bad:,d} unreadable images replaced so far, see {self._path}")
+            reasons = {self._dataset.images.path(index): self._dataset.why_unreadable(index) for index in new}
+            self._listed.update(reasons)
             write_csv(self._path, (PATH_COLUMN, "why"), sorted(self._listed.items()))
+            last = [*reasons.values()][-1]
+            log.warning(f"{n_bad:,d} unreadable images replaced by others so far, see {self._path}; the last: {last}")
         if n_bad > self._max_share * n_images:
             raise UserError(
                 f"{n_bad:,d} of {n_images:,d} training images cannot be read, more than --max_bad "

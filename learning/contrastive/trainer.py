@@ -48,7 +48,6 @@ def train(options: ContrastOptions, backend: str, member: Membership | None) -> 
     """
     context = join(member, backend, options.join_timeout)
     log.set_quiet(not context.is_first)
-    stop = StopRequest()
     device = training_device(options.gpu, context)
     dataset = build_dataset(options, context)
     steps_per_epoch = math.ceil(len(dataset) / options.batch_size)
@@ -70,7 +69,8 @@ def train(options: ContrastOptions, backend: str, member: Membership | None) -> 
 
     if options.amp:
         machine.warn_of_slow_amp(device.type)
-    with open_run(options, context, description, learner, steps_per_epoch, stop.check) as (folder, start, saved):
+    with open_run(options, context, description, learner, steps_per_epoch) as (folder, start, saved):
+        stop = StopRequest()
         if probe and saved:
             probe.load_state(saved.content.get("probe"))
         in_own_folder = folder == options.model_path == options.tb_path
@@ -85,8 +85,6 @@ def train(options: ContrastOptions, backend: str, member: Membership | None) -> 
         progress = Progress(options, context, tb_folder, steps_per_epoch, start)
 
         with closing(progress):
-            if context.is_first and not saved:
-                progress.picture(dataset.sample(1, 0)[0])
             stop.obey(stop.agreed())
             for step in train_steps(options, learner, progress.batches(loader), start, steps_per_epoch, device):
                 position = step.position
@@ -101,8 +99,8 @@ def train(options: ContrastOptions, backend: str, member: Membership | None) -> 
                     share_statistics(learner.moco)
                     is_best = due_probe is not None and due_probe.measure(position, progress.add_measurement)
                     if context.is_first:
-                        kept = position.at_epoch_end and options.keeps(position.epoch)
-                        keep_as = OF_EPOCH.format(position.epoch) if kept else None
+                        is_kept = position.epoch % options.save_freq == 0 or position.epoch == options.epochs
+                        keep_as = OF_EPOCH.format(position.epoch) if position.at_epoch_end and is_kept else None
                         state = training_state(learner, position, description, probe.state() if probe else None)
                         save_checkpoint(state, folder, keep_as, options.keep, is_best)
                 if position.epoch < options.epochs:

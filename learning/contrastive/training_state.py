@@ -10,7 +10,6 @@ under the same names without ``module.``, ``contrast`` the queue as ``memory``. 
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import zipfile
 from collections.abc import Mapping
@@ -48,9 +47,8 @@ class Position(NamedTuple):
 
     def after_step(self, steps_per_epoch: int) -> Position:
         """The position one step later."""
-        if self.step + 1 < steps_per_epoch:
-            return Position(self.epoch, self.step + 1, self.global_step + 1)
-        return Position(self.epoch + 1, 0, self.global_step + 1)
+        finished_epochs, step = divmod(self.step + 1, steps_per_epoch)
+        return Position(self.epoch + finished_epochs, step, self.global_step + 1)
 
     @property
     def at_epoch_end(self) -> bool:
@@ -186,25 +184,22 @@ def save_checkpoint(
     """
     current, previous = folder / CURRENT, folder / PREVIOUS
     try:
-        if not keep_as and current.exists():
-            previous.unlink(missing_ok=True)
-            try:
-                os.link(current, previous)  # a second name, which remains when a new file takes the first one
-            except OSError:  # a file system without hard links
-                shutil.copyfile(current, previous)
         for path in [folder / BEST, current] if is_best else [current]:
-            with whole_file(path) as temporary, open(temporary, "wb") as file:
+            with whole_file(path) as temporary:
                 try:
-                    torch.save(state, file)
+                    with open(temporary, "wb") as file:
+                        torch.save(state, file)
                 except RuntimeError as error:
                     # torch's writer hides the system's error (the disk is full) behind an error of its own.
                     raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
+                if path == current and current.exists() and not keep_as:
+                    current.replace(previous)
         if keep_as:
             with whole_file(folder / keep_as) as temporary:
                 shutil.copyfile(current, temporary)
             previous.unlink(missing_ok=True)
     except UserError as error:
-        older = "the checkpoint before it is kept" if current.exists() else "there is no checkpoint yet"
+        older = "the checkpoint before it is kept" if checkpoint_paths(folder) else "there is no checkpoint yet"
         raise UserError(f"{error}; training stopped, {older}; make room, and --resume auto continues") from None
     for path in _of_epochs(folder)[keep:] if keep else ():
         path.unlink()

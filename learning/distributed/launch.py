@@ -86,18 +86,13 @@ def find_launch(options: ContrastOptions, environment: Mapping[str, str] = os.en
             host, port = parse_dist_url(options.dist_url)
             environment = {**environment, "MASTER_ADDR": host, "MASTER_PORT": str(port)}
         member = find_membership(environment)
-    if member and member.launcher == TORCHRUN and (starts_others or options.world_size > 1):
-        raise UserError(
-            "torchrun has started this process and knows nodes and ranks: leave out --multiprocessing-distributed, "
-            "--world-size, --rank and --dist-url, or start without torchrun"
-        )
     if not starts_others:
         return member
-    if member and member.context.local_size > 1:
+    if member and (member.launcher == TORCHRUN or member.context.local_size > 1):
         raise UserError(
-            f"{member.launcher} has started {member.context.local_size} tasks on this node, and "
-            "--multiprocessing-distributed would start processes in each: leave it out, or start one task per node "
-            "(srun --ntasks-per-node=1)"
+            f"{member.launcher} has started {member.context.local_size} processes on this node and knows nodes and "
+            "ranks: leave out --multiprocessing-distributed, --world-size, --rank and --dist-url, or start one task "
+            "per node without torchrun (srun --ntasks-per-node=1)"
         )
     typed = ProcessContext(max(0, options.rank), max(1, options.world_size))
     node, url = (member.context, member.url) if member else (typed, options.dist_url)
@@ -137,15 +132,12 @@ def start_node(train: Train, options: ContrastOptions, backend: str, first: Memb
             return status
         rank = first.context.rank + failure.error_index
         name = f"process {rank} on {socket.gethostname()} (node {node}, pid {failure.error_pid})"
-        if status == LOST_CONTACT:
-            sentence = "this node's processes have stopped, since a process of another node has ended"
-        elif status < 0:
-            hint = "; by the system when memory runs out, see its log (dmesg)" if -status == signal.SIGKILL else ""
-            sentence = f"{name} was ended by {signal.Signals(-status).name}{hint}"
-        else:
+        if status > 0:
             # It has printed its own error: continuing may be no remedy.
             raise UserError(f"{name} ended with status {status}; the others were stopped") from None
-        raise UserError(f"{sentence}; --resume auto continues from the last checkpoint") from None
+        hint = "; by the system when memory runs out, see its log (dmesg)" if -status == signal.SIGKILL else ""
+        name += f" was ended by {signal.Signals(-status).name}"
+        raise UserError(f"{name}{hint}; --resume auto continues from the last checkpoint") from None
     except KeyboardInterrupt:  # a second Ctrl-C
         for process in ranks.processes:
             process.kill()
@@ -187,11 +179,6 @@ class StopRequest:
         if self._group is not None:
             dist.all_reduce(received, dist.ReduceOp.MAX, self._group)
         return int(received)
-
-    def check(self) -> None:
-        """Raises Stopped if this process has received a signal. For rank 0, while the other processes wait for it."""
-        if number := noted_signal():
-            raise Stopped(number)
 
     def obey(self, number: int, when: str = "") -> None:
         """Raises Stopped for a signal, once all processes have arrived: no launcher ends rank 0 while it writes."""

@@ -9,13 +9,10 @@ from __future__ import annotations
 import datetime
 import os
 import socket
-import sys
 import time
 from collections.abc import Callable
 from typing import TypeVar, cast
 
-import numpy as np
-import torch
 import torch.distributed as dist
 from torch import Tensor
 
@@ -62,12 +59,10 @@ def join(membership: Membership | None, backend: str, seconds: float = 600) -> P
 
 
 def interface_towards(host: str) -> str | None:
-    """The network interface on the route to ``host``, over IPv4 and on Linux; elsewhere None, and gloo decides.
+    """The network interface on the route to ``host``, over IPv4; None where there is none, and gloo decides.
 
     gloo's own choice is the interface of the machine's host name, which many systems resolve to 127.0.1.1.
     """
-    if sys.platform != "linux":
-        return None
     import psutil  # takes a moment, which one process alone does not need
 
     try:
@@ -142,8 +137,7 @@ def _listen(host: str, port: int, what: str) -> dist.TCPStore:
     """The store of number 0. Raises UserError if this machine cannot listen at the address."""
     try:
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-            if os.name == "posix":  # elsewhere the option lets two processes share a port
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             # A cluster's MASTER_ADDR may be the name of a service, which leads here and is no address of this machine.
             probe.bind((host if what == "nodes" else "", port))
         return dist.TCPStore(
@@ -179,40 +173,11 @@ def gather_objects(own: T, context: ProcessContext) -> list[T]:
     return gathered
 
 
-def gather_rows(rows: Tensor) -> Tensor:
-    """The rows (n, ...) of all processes, in the order of their ranks: (processes * n, ...)."""
+def gather_rows(rows: Tensor, group: dist.ProcessGroup | None = None) -> Tensor:
+    """The rows (n, ...) of all processes, or those of ``group``, in the order of their ranks: (processes * n, ...)."""
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return rows
-    n_processes = dist.get_world_size()
+    n_processes = dist.get_world_size(group)
     gathered = rows.new_empty((n_processes * len(rows), *rows.shape[1:]))
-    dist.all_gather(list(gathered.chunk(n_processes)), rows.contiguous())
+    dist.all_gather(list(gathered.chunk(n_processes)), rows.contiguous(), group)
     return gathered
-
-
-def permute_rows(rows: Tensor, order: np.ndarray, group: dist.ProcessGroup) -> Tensor:
-    """This process's part of the rows of all processes of ``group``, put into a new ``order``.
-
-    ``rows`` is (n, ...) in each of the P processes. ``order``, (P n,), is a permutation of their P n rows, the same in
-    every process. Rank r gets the rows order[r n : (r + 1) n]. Each row is sent to one process only.
-    """
-    n, rank = len(rows), dist.get_rank(group)
-    wanted = order.reshape(-1, n)  # by each process
-    owner = wanted // n
-    sent = [wanted_by[owner_of == rank] - rank * n for wanted_by, owner_of in zip(wanted, owner, strict=True)]
-    outgoing = rows[torch.from_numpy(np.concatenate(sent)).to(rows.device)]
-    incoming = torch.empty_like(outgoing)
-    n_received = np.bincount(owner[rank], minlength=len(wanted)).tolist()
-    dist.all_to_all_single(incoming, outgoing, n_received, [len(part) for part in sent], group=group)
-    permuted = torch.empty_like(incoming)
-    # Rows arrive in the order of their owners, and those of one owner in the order in which they are wanted.
-    permuted[torch.from_numpy(np.argsort(owner[rank], kind="stable")).to(rows.device)] = incoming
-    return permuted
-
-
-def mean_over_processes(values: Tensor) -> Tensor:
-    """The mean of ``values`` over all processes, in every process."""
-    if not dist.is_initialized() or dist.get_world_size() == 1:
-        return values
-    total = values.clone()
-    dist.all_reduce(total)
-    return total / dist.get_world_size()

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from common import log
 from common.machine import n_cores
 from common.names import N_SPLITS
 from common.process import run_script
@@ -55,5 +54,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    log.set_script("learning.regression.across")
     run_script(main)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from common import log
 from common.names import LOGISTICS, N_RESAMPLES
 from common.process import run_script
 from common.tables import TABLE_FORMS
@@ -46,5 +45,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    log.set_script("learning.regression.compare")
     run_script(main)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from common import log
 from common.process import run_script
 from networks.errors import UserError
 from options.builder import REQUIRED, option, parse, part
@@ -46,5 +45,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    log.set_script("learning.regression.dlp_tests")
     run_script(main)

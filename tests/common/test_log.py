@@ -1,5 +1,7 @@
 """Which line goes where: a script's results can be piped on, and a job of several processes prints each line once."""
 
+import sys
+
 import pytest
 
 from common import log
@@ -7,20 +9,21 @@ from options.builder import Parser
 
 
 @pytest.fixture(autouse=True)
-def restored():
+def restored(monkeypatch):
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
+    monkeypatch.setattr(sys, "argv", ["predict_quality.py"])
     yield
     log.set_quiet(False)
 
 
 def test_results_go_to_stdout_and_warnings_with_the_script_to_stderr(capsys):
-    log.set_script("train_regressor.py")
     log.info("score 0.5")
     log.warning("2 images were left out")
     log.error("scores.csv does not exist")
     output, errors = capsys.readouterr()
     assert output == "score 0.5\n"
     assert errors == (
-        "train_regressor.py: warning: 2 images were left out\ntrain_regressor.py: scores.csv does not exist\n"
+        "predict_quality.py: warning: 2 images were left out\npredict_quality.py: scores.csv does not exist\n"
     )
 
 
@@ -39,7 +42,6 @@ ESCAPED = r"a\x1b[2Jb\rc\nd\x9b5mé" + "\u200d" + r"z\udcff\u2028.png"
 
 def test_control_characters_of_a_name_are_written_as_escapes(capsys):
     """A terminal would obey them; letters of any script, and joined ones, stay as they are."""
-    log.set_script("predict_quality.py")
     log.info(f"\n1.0 {HOSTILE}")
     log.warning(f"image {HOSTILE} is small")
     log.error(f"image {HOSTILE} cannot be read")

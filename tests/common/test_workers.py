@@ -13,9 +13,7 @@ from common.process import answer_signals, signals_delayed
 
 @pytest.fixture(autouse=True)
 def answered():
-    put_back = answer_signals()
-    yield
-    put_back()
+    answer_signals()
 
 
 @contextlib.contextmanager

@@ -60,7 +60,7 @@ def test_help(capsys):
     "arguments, sentence",
     [
         ([], "the following arguments are required: --names"),
-        (["--names", "a", "--rate", "6"], "argument -r/--rate: 6 is not more than 0 and at most 5"),
+        (["--names", "a", "--rate", "6"], "argument -r/--rate: '6' is not a number, more than 0 and at most 5"),
         (["--names", "a", "--size", "1.5"], "argument --size: '1.5' is not a whole number, at least 1"),
         (["--names", "a", "--alphas", ""], "'' is not a list of numbers separated by commas, each more than 0"),
         (["--names", "a", "--n-steps", "10"], "--n-steps 10 are too many"),

@@ -49,7 +49,7 @@ def test_torchrun():
     assert found("", **torchrun) == (ProcessContext(5, 8, 1, 4), "tcp://10.0.0.7:29501")
     assert found("--dist-url tcp://10.0.0.1:1", **torchrun)[1] == "tcp://10.0.0.7:29501"
     assert launch("", **torchrun, **slurm(0, 2, 2)).context == ProcessContext(5, 8, 1, 4)  # torchrun started by srun
-    with pytest.raises(UserError, match=r"torchrun has started this process.*leave out --multiprocessing-distributed"):
+    with pytest.raises(UserError, match=r"torchrun has started .*leave out --multiprocessing-distributed"):
         launch(SIX_NODES, **torchrun)
 
 
@@ -114,7 +114,7 @@ def test_srun():
 
 
 def test_srun_mistakes():
-    with pytest.raises(UserError, match=r"2 tasks on this node.*--ntasks-per-node=1"):
+    with pytest.raises(UserError, match=r"2 processes on this node.*--ntasks-per-node=1"):
         launch("--multiprocessing-distributed", **slurm(0, 4, 2))
     with pytest.raises(UserError, match=r"5 tasks on 2 nodes.*--ntasks-per-node"):
         launch("", **slurm(0, 5, 2))
