@@ -10,6 +10,11 @@ from tqdm import tqdm
 SECONDS_BETWEEN_LINES = 10
 
 
+def on_terminal() -> bool:
+    """Whether stdout and stderr are both a terminal, on which a bar can be drawn."""
+    return sys.stderr.isatty() and sys.stdout.isatty()
+
+
 class ProgressBar:
     """Counts up to ``total``, with rate and time left; shows nothing unless ``visible``."""
 
@@ -19,8 +24,7 @@ class ProgressBar:
         self._visible = visible
         self._done = self._first = 0
         self._began = self._reported = time.monotonic()
-        on_terminal = sys.stderr.isatty() and sys.stdout.isatty()
-        self._bar = tqdm(total=total, unit=unit, dynamic_ncols=True, disable=not (visible and on_terminal))
+        self._bar = tqdm(total=total, unit=unit, dynamic_ncols=True, disable=not (visible and on_terminal()))
 
     def add(self, n: int) -> None:
         n = min(n, self._total - self._done)

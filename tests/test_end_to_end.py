@@ -4,8 +4,11 @@ import re
 import shlex
 import signal
 
+import cv2
+import numpy as np
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from learning.contrastive.probe import Probe
 from learning.contrastive.training_state import Position
@@ -61,6 +64,9 @@ def test_progress_is_printed_and_logged(run):
     expected = [5e-5 + (0.05 - 5e-5) / 2] * 3 + [5e-5] * 3
     assert [rate for _, rate in scalars(folder, "learning_rate")] == pytest.approx(expected, rel=1e-6)
     assert [step for step, _ in scalars(folder, "acc")] == list(range(6))
+    log = EventAccumulator(str(run_folder(folder)))
+    log.Reload()
+    assert log.Tags()["images"] == ["query_above_key"]
 
 
 def test_resuming_gives_the_same_end_as_never_stopping(csv_path, run, tmp_path):
@@ -170,6 +176,14 @@ def test_another_number_of_processes_continues_and_says_what_that_means(csv_path
     )
     assert status == 0, errors
     assert "processes was 1 and is 2: BatchNorm sees different batches" in errors and "resuming after epoch 1" in output
+
+
+def test_crops_in_tensorboard_are_what_the_network_sees(run):
+    log = EventAccumulator(str(run_folder(run[0])))
+    log.Reload()
+    picture = log.Images("query_above_key")[0]
+    pixels = cv2.imdecode(np.frombuffer(picture.encoded_image_string, np.uint8), cv2.IMREAD_COLOR)
+    assert pixels.shape == (2 * 34 + 2, 6 * 34 + 2, 3) and pixels.std() > 20
 
 
 def test_the_probe_measures_on_two_processes_what_it_measures_on_one(csv_path, tmp_path):

@@ -85,6 +85,8 @@ def train(options: ContrastOptions, backend: str, member: Membership | None) -> 
         progress = Progress(options, context, tb_folder, steps_per_epoch, start)
 
         with closing(progress):
+            if context.is_first and not saved:
+                progress.picture(dataset.sample(1, 0)[0])
             stop.obey(stop.agreed())
             for step in train_steps(options, learner, progress.batches(loader), start, steps_per_epoch, device):
                 position = step.position

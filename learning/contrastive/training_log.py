@@ -1,4 +1,4 @@
-"""Progress of a running training: lines of a log, and TensorBoard curves."""
+"""Progress of a running training: a bar on a terminal or lines in a log, and TensorBoard curves."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 from tqdm import tqdm
@@ -20,13 +21,16 @@ from tqdm import tqdm
 from common import log
 from common.atomic_files import whole_file
 from common.process import signals_delayed
+from common.progress_bar import on_terminal
 from learning.contrastive.training_state import Position
 from learning.distributed.environment import ProcessContext
 from learning.distributed.process_group import gather_rows
 from networks.errors import UserError
 from options.contrast import ContrastOptions
 
+N_PICTURED_PAIRS = 12
 NEVER = 10**9  # seconds
+BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}, {rate_fmt}{postfix}]"  # tqdm's, without the time left of an epoch
 
 
 def write_options(folder: Path, record: Mapping[str, Any]) -> None:
@@ -80,6 +84,8 @@ class Progress:
         self._started = self._reported = time.perf_counter()
         self._waited = 0.0
         self._images = 0
+        self._on_terminal = context.is_first and on_terminal()
+        self._bar: tqdm | None = None
         self._writer: SummaryWriter | None = None
         if context.is_first:
             threading.excepthook = _report_unless_tensorboard
@@ -96,7 +102,9 @@ class Progress:
                     self._writer._get_file_writer().add_summary(summary)
 
     def close(self) -> None:
-        """Ends the curves' file."""
+        """Ends the bar and the curves' file."""
+        if self._bar:
+            self._bar.close()
         if self._writer:
             with self._writing():
                 self._writer.close()
@@ -112,6 +120,16 @@ class Progress:
             self._writer = None
             raise UserError(f"--tb_path: {self._folder} cannot be written: {error.strerror or error}") from None
 
+    def picture(self, crops: Tensor) -> None:
+        """Shows query (above) and key (below) of a few rows of ``crops``, uint8 (rows, 6, P, P), in TensorBoard."""
+        if self._writer is None:
+            return
+        chosen = torch.linspace(0, len(crops) - 1, min(N_PICTURED_PAIRS, len(crops))).long()
+        framed = F.pad(crops[chosen], (1, 1, 1, 1))
+        rows = [torch.cat(list(half), dim=2) for half in (framed[:, :3], framed[:, 3:])]
+        with self._writing():
+            self._writer.add_image("query_above_key", F.pad(torch.cat(rows, dim=1), (1, 1, 1, 1)), 0)
+
     def batches(self, loader: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of ``loader``; measures how long each is waited for, and how many images it has."""
         with signals_delayed():
@@ -120,6 +138,15 @@ class Progress:
         while True:
             if self._position.at_epoch_end:
                 self._reported = time.perf_counter()  # a checkpoint was saved; rates are those of steps alone
+            if self._bar is None and self._on_terminal and self._position.epoch < self._options.epochs:
+                self._bar = tqdm(
+                    total=self._steps_per_epoch,
+                    initial=self._position.step,
+                    desc=f"epoch {self._position.epoch + 1}/{self._options.epochs}",
+                    unit="step",
+                    bar_format=BAR,
+                    dynamic_ncols=True,
+                )
             asked = time.perf_counter()
             batch = next(loaded, None)
             self._waited += time.perf_counter() - asked
@@ -132,11 +159,16 @@ class Progress:
         """Notes a step. Raises UserError, as ``report`` does, if a report is due."""
         self._position = step.position
         self._pending.append(step)
+        if self._bar:
+            self._bar.update()
         if step.position.step % self._options.print_freq == 0:
             self.report()
+        if step.position.at_epoch_end and self._bar:
+            self._bar.close()
+            self._bar = None
 
     def report(self) -> None:
-        """Prints and logs the steps since the last report, and the time left.
+        """Prints and logs the steps since the last report, and the time left, in the bar or as a line.
 
         Raises UserError for a loss that is not finite.
         """
@@ -165,12 +197,15 @@ class Progress:
         seconds_per_step = (now - self._started) / (global_step - self._start.global_step)
         steps_left = (self._options.epochs - epoch) * self._steps_per_epoch - done
         epoch, done = (epoch, self._steps_per_epoch) if self._position.at_epoch_end else (epoch + 1, done)  # from 1
-        log.info(
-            f"epoch {epoch}/{self._options.epochs}  step {done}/{self._steps_per_epoch}  "
+        text = (
             f"loss {loss:.3f}  acc {acc:.2f}%  lr {self._pending[-1].learning_rate:.4g}  "
             f"{rate:.1f} images/s  waiting {self._waited / elapsed:.0%}  "
             f"left {tqdm.format_interval(seconds_per_step * steps_left)}"
         )
+        if self._bar:
+            self._bar.set_postfix_str(text)
+        else:
+            log.info(f"epoch {epoch}/{self._options.epochs}  step {done}/{self._steps_per_epoch}  {text}")
         self._pending.clear()
         self._images, self._waited, self._reported = 0, 0.0, time.perf_counter()
 
