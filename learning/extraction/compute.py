@@ -36,6 +36,11 @@ def load_extractors(
         machine.warn_of_slow_amp(device.type)
     extractors = {}
     for kind, path in checkpoints.items():
+        if not path.exists():
+            raise UserError(
+                f"checkpoint {path} does not exist: train an encoder (main_contrast.py), or get the released weights "
+                "and put them there, or name another checkpoint (--help lists the options)"
+            )
         encoder = load_encoder(path)
         extractors[kind] = FeatureExtractor(encoder, kind == CONTENT_AWARE, device, compute.amp, poolings[kind])
     return extractors
