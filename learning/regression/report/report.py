@@ -153,8 +153,6 @@ def comparison_rows(
             verdict = "better" if low > 0 else "worse" if high < 0 else "no significant difference"
             verdict = "no comparison, since it has seen these images" if model.n_fitted else verdict
             rows.append([f"  this regressor minus it [95 % interval]: {verdict}", difference.as_difference()])
-    if description.observers:
-        rows.append(["ceiling: one half of the observers against the other", f"{description.observers.ceiling:.3f}"])
     rows.append(["the mean opinion for every image", "0", "0", "0", "0", _digits("rmse", held_out.mos.std())])
     return [row + [""] * (1 + len(METRICS) - len(row)) for row in rows]
 
@@ -162,7 +160,7 @@ def comparison_rows(
 def _facts(evaluation: Evaluation, n_parameters: int, description: RegressorDescription) -> dict[str, str]:
     """``model_facts``, and how the evaluation was made."""
     search, intervals = evaluation.search, description.intervals
-    conformal, observers = description.prediction_intervals, description.observers
+    conformal = description.prediction_intervals
     return model_facts(description) | {
         "note": "",  # stands at the top
         "features": f"{len(evaluation.model.weights):,d} values",
@@ -174,7 +172,6 @@ def _facts(evaluation: Evaluation, n_parameters: int, description: RegressorDesc
         if intervals
         else "",
         "prediction intervals": description.score_interval(0.9).in_words() if conformal and conformal.coverage else "",
-        "observers": observers.in_words() if observers else "",
     }
 
 
