@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from common.machine import memory, n_cores
-from common.names import CHOICES, LOGISTICS, N_RESAMPLES, N_SPLITS, SHARES
+from common.names import CHOICES, N_RESAMPLES, N_SPLITS, SHARES
 from common.tables import TABLE_FORMS
 from datasets.opinions.databases import DATABASES
 from networks.errors import UserError
@@ -73,7 +73,6 @@ class RegressorOptions:
         "hyper-parameters chosen within each split (nested), or one choice for all splits, which test images influence "
         "(shared, as in much of the literature)", choices=tuple(CHOICES),
     )  # fmt: skip
-    logistic: int = option(4, "parameters of the logistic before PLCC fit and RMSE fit", choices=LOGISTICS)
     n_bootstrap: int = option(N_RESAMPLES, "bootstrap resamples for the 95 % intervals; 0: no intervals", at_least=0)
 
     estimator: str = option("both", "family of regressors", group="search", choices=("ridge", "elasticnet", "both"))

@@ -59,7 +59,7 @@ def train_regressor(options: RegressorOptions) -> None:
     splits, protocol = make_splits(data, options)
     evaluation = run_protocol(
         data.features, data.mos, splits, search_grid(options), options.num_threads, int(options.memory * 2**30),
-        options.choice, options.logistic, ProgressBar,
+        options.choice, ProgressBar,
     )  # fmt: skip
     print_evaluation(evaluation)
     held_out = evaluation.tests[options.choice].labelled(scores)

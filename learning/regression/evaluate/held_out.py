@@ -22,19 +22,18 @@ class HeldOut:
     """The test-part predictions of every split.
 
     ``mos`` is (n,); ``predictions`` is (splits, n), NaN where a split did not test on an image. ``groups`` is (n,), or
-    None where every image is a group of its own. ``n_parameters`` are those of the logistic of every split.
+    None where every image is a group of its own.
     """
 
     mos: np.ndarray
     predictions: np.ndarray
     images: list[str] = field(default_factory=list)
     groups: np.ndarray | None = None
-    n_parameters: int = 4
 
     def labelled(self, scores: OpinionScores) -> HeldOut:
         """The predictions of the first rows, which are those of ``scores``; no split tested on the other rows."""
         first = self.predictions[:, : len(scores)]
-        return HeldOut(scores.mos, first, scores.images, scores.groups, self.n_parameters)
+        return HeldOut(scores.mos, first, scores.images, scores.groups)
 
     def parts(self) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Rows, predictions and opinions of the test part of every split, (m,) each."""
@@ -49,7 +48,7 @@ class HeldOut:
     @cached_property
     def mappings(self) -> list[OpinionMapping]:
         """The logistic that was fitted to the test part of every split."""
-        return [fit_mapping(predicted, mos, self.n_parameters) for _, predicted, mos in self.parts()]
+        return [fit_mapping(predicted, mos) for _, predicted, mos in self.parts()]
 
     @cached_property
     def metrics(self) -> list[Metrics]:
@@ -97,7 +96,7 @@ def write_held_out(path: Path, held_out: HeldOut) -> None:
     write_csv(path, list(columns), zip(*columns.values(), strict=True))
 
 
-def read_held_out(path: Path, n_parameters: int = 4) -> HeldOut:
+def read_held_out(path: Path) -> HeldOut:
     """Reads what ``write_held_out`` wrote; UserError where the file is missing or damaged."""
     table = read_csv(path, ("image",), "held-out predictions")
     splits = [column for column in table if str(column).startswith("split_")]
@@ -110,4 +109,4 @@ def read_held_out(path: Path, n_parameters: int = 4) -> HeldOut:
     except (TypeError, ValueError) as error:
         raise UserError(f"held-out predictions {path} are damaged: {error}") from None
     groups = None if (table["group"] == "").all() else table["group"].to_numpy(object)
-    return HeldOut(mos, predictions, table["image"].tolist(), groups, n_parameters)
+    return HeldOut(mos, predictions, table["image"].tolist(), groups)

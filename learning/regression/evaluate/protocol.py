@@ -87,10 +87,9 @@ def run_protocol(
     n_threads: int,
     memory: int,
     choice: str = "nested",
-    n_parameters: int = 4,
     make_bar: Callable[[int, str], ProgressBar] = _no_bar,
 ) -> Evaluation:
-    """Searches, tests and fits; arguments as in ``search``, ``n_parameters`` are the logistic's.
+    """Searches, tests and fits; arguments as in ``search``.
 
     ``make_bar(total, unit)`` shows the progress of the search, and then that of the fits for the tests.
     """
@@ -106,7 +105,7 @@ def run_protocol(
             rows = split.train_and_validation
             row[split.test] = fit(features[rows], mos[rows], chosen).predict(features[split.test])
             bar.add(1)
-        tests[name] = HeldOut(mos, predictions, n_parameters=n_parameters)
+        tests[name] = HeldOut(mos, predictions)
     bar.close()
     return Evaluation(splits, found, tests, fit(features, mos, found.best))
 

@@ -107,7 +107,7 @@ def write_report(
         largest_errors=with_thumbnails(by_error[:N_PICTURES]),
         splits=list(zip(evaluation.splits, held_out.metrics, strict=True)),
         metrics=METRICS,
-        facts=_facts(evaluation, held_out.n_parameters, description),
+        facts=_facts(evaluation, description),
     )
 
 
@@ -157,7 +157,7 @@ def comparison_rows(
     return [row + [""] * (1 + len(METRICS) - len(row)) for row in rows]
 
 
-def _facts(evaluation: Evaluation, n_parameters: int, description: RegressorDescription) -> dict[str, str]:
+def _facts(evaluation: Evaluation, description: RegressorDescription) -> dict[str, str]:
     """``model_facts``, and how the evaluation was made."""
     search, intervals = evaluation.search, description.intervals
     conformal = description.prediction_intervals
@@ -166,7 +166,7 @@ def _facts(evaluation: Evaluation, n_parameters: int, description: RegressorDesc
         "features": f"{len(evaluation.model.weights):,d} values",
         "chosen by": f"median SRCC on the validation parts, {search.median.max():.4f}, of {len(search.candidates)} "
         "candidates; then fitted on train and validation parts for the test, and on all images for use",
-        "PLCC fit, RMSE fit": f"after a logistic with {n_parameters} parameters, fitted on each test part",
+        "PLCC fit, RMSE fit": "after a logistic with 4 parameters, fitted on each test part",
         "95 % intervals": "percentile bootstrap over groups, moved by its bias, "
         f"{intervals.n_resamples:,d} samples, seed {intervals.seed}"
         if intervals
