@@ -15,8 +15,6 @@ from options.builder import Computed, option, parse
 KIND_CHOICES = {"both": KINDS, **{kind.removesuffix("_aware"): (kind,) for kind in KINDS}}
 """Kinds of features, by their names on the command line."""
 
-DEFAULT_OUTPUT = Path("regressor.skops")
-
 
 @dataclass(frozen=True)
 class RegressorOptions:
@@ -64,7 +62,6 @@ class RegressorOptions:
         "random)",
         group="protocol", metavar="official|random|FILE",
     )  # fmt: skip
-    write_splits: Path | None = option(None, "write the splits there", metavar="CSV")
     n_splits: int = option(N_SPLITS, "number of random splits", at_least=1)
     shares: tuple[float, float, float] = option(SHARES, "train, validation and test shares of a random split", above=0)
     seed: int = option(0, "random seed for splits and bootstrap", at_least=0)
@@ -84,7 +81,7 @@ class RegressorOptions:
     )
 
     output: Path = option(
-        DEFAULT_OUTPUT, "the regressor; .safetensors, .json, .held_out.csv and .html are written beside it",
+        Path("regressor.skops"), "the regressor; .safetensors, .json, .held_out.csv and .html are written beside it",
         group="output",
     )  # fmt: skip
     images: Path | None = option(

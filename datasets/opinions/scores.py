@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -48,10 +48,11 @@ class OpinionScores:
 
     @property
     def groups(self) -> np.ndarray | None:
-        """(n,) group of each image, or None; an image without a group is a group of its own."""
-        return None if self._optional("group") is None else self._every_group()
+        """(n,) ``every_group``, or None where there are no groups."""
+        return None if self._optional("group") is None else self.every_group()
 
-    def _every_group(self) -> np.ndarray:
+    def every_group(self) -> np.ndarray:
+        """(n,) group of each image; an image without a group is a group of its own."""
         rows = zip(self.images, self.table.get("group", [None] * len(self)), strict=True)
         return np.array([f"image {image}" if group is None else group for image, group in rows], object)
 
@@ -89,44 +90,27 @@ def read_scores(csv_path: str | os.PathLike, lower_is_better: bool = False) -> O
     return OpinionScores(table.assign(mos=-table["mos"]), str(csv_path), inversion)
 
 
-def identical_images(digests: Sequence[str | None]) -> list[list[int]]:
-    """Positions of images with the same content, one list for each content that occurs twice or more.
+def joined(sets: np.ndarray, names: Sequence[Hashable]) -> np.ndarray:
+    """The set of each image (n,), after sets with images of one name are joined, under the first one's name.
 
-    ``digests`` (n,) are of the files or of their pixels; None where a digest is not known.
+    ``names`` are (n,), or none; an image without a name has None.
     """
-    positions: dict[str, list[int]] = {}
-    for position, digest in enumerate(digests):
-        if digest is not None:
-            positions.setdefault(digest, []).append(position)
-    return [same for same in positions.values() if len(same) > 1]
+    found, first = sets.copy(), dict[Hashable, int]()
+    for row, name in enumerate(names):
+        start = first.setdefault(name, row)
+        if name is not None and found[row] != found[start]:
+            found[found == found[row]] = found[start]
+    return found
 
 
-def identical_across(
-    digests: Sequence[str | None], first: Iterable[int], second: Iterable[int]
-) -> list[tuple[int, int]]:
-    """Pairs of positions with the same content, of which one is in part ``first`` of a split and one in ``second``."""
-    in_first, in_second = set(map(int, first)), set(map(int, second))
-    return [
-        (one, other)
-        for same in identical_images(digests)
-        for one in same
-        for other in same
-        if one in in_first and other in in_second
-    ]
-
-
-def with_identical_grouped(scores: OpinionScores, digests: Sequence[str | None]) -> OpinionScores:
+def with_identical_grouped(scores: OpinionScores, contents: Sequence[Hashable]) -> OpinionScores:
     """The scores with images of the same content in one group, so that no split parts them.
 
-    ``digests`` (n,) belong to the rows of ``scores``; None where a digest is not known. Groups that share a content
+    ``contents`` (n,) are digests of the files, for example; None where one is not known. Groups that share a content
     become one group, under the name of the first of them.
     """
-    identical = identical_images(digests)
-    if not identical:
+    before = scores.every_group()
+    groups = joined(before, contents)
+    if (groups == before).all():
         return scores
-    groups = scores._every_group()
-    for same in identical:
-        first, *others = dict.fromkeys(groups[same])
-        for other in others:
-            groups[groups == other] = first
     return OpinionScores(scores.table.assign(group=groups), scores.source, scores.inversion)

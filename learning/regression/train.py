@@ -33,11 +33,10 @@ from learning.regression.model.description import (
 from learning.regression.model.files import save_regressor
 from learning.regression.model.meaning import Opinions, Undistorted
 from learning.regression.report.report import comparison_rows, find_pictures, write_report
-from networks.embedded import MODELS
 from networks.errors import UserError
 from networks.images.reading import longer_side
 from networks.regressor import description_file, weights_file
-from options.regressor import DEFAULT_OUTPUT, RegressorOptions
+from options.regressor import RegressorOptions
 
 PACKAGES = ("numpy", "scikit-learn", "skops")
 """Packages whose versions a regressor records."""
@@ -101,8 +100,6 @@ def check_files(written: Sequence[Path], options: RegressorOptions) -> None:
     The files beside --output may only replace those of another regressor.
     """
     output, *beside = written
-    if output == DEFAULT_OUTPUT and Path.cwd() == MODELS:
-        raise UserError("the embedded model is in this folder, and --output would replace it; name the file to write")
     others = (options.scores, options.also_train, options.splits_file, options.undistorted)
     read = [options.features, *filter(None, others)]
     for path in written:
@@ -117,11 +114,6 @@ def check_files(written: Sequence[Path], options: RegressorOptions) -> None:
                 f"--output {output} would replace {existing[0]}, which is of no regressor; name another file, or "
                 "remove that one"
             ) from None
-    if options.write_splits is not None:
-        check_not_read("--write_splits", options.write_splits, read)
-        if options.write_splits.resolve() in (path.resolve() for path in written):
-            raise UserError(f"--write_splits {options.write_splits} is a file that --output writes; name another file")
-        check_target(options.write_splits)
     if options.images not in (None, options.root) and not options.images.is_dir():
         raise UserError(f"--images {options.images} is not a folder")
 

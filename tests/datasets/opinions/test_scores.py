@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from datasets.opinions.label_files import score_table
 from datasets.opinions.scores import (
     OpinionScores,
-    identical_across,
-    identical_images,
+    joined,
     read_scores,
     with_identical_grouped,
 )
@@ -136,8 +135,8 @@ def test_grouping_is_the_finest_that_keeps_both_together(rows):
     np.testing.assert_array_equal(grouped[:, None] == grouped[None, :], together)
 
 
-def test_identical_images_on_both_sides_of_a_split():
-    digests = ["x", "y", "x", None, None, "y"]
-    assert identical_images(digests) == [[0, 2], [1, 5]]
-    assert identical_across(digests, [0, 1, 3], [2, 4]) == [(0, 2)]
-    assert identical_across(digests, [0, 2], [1, 5]) == []
+def test_sets_are_joined_by_any_evidence():
+    by_file = joined(np.arange(6), ["x", "y", "x", None, None, "y"])
+    assert by_file.tolist() == [0, 1, 0, 3, 4, 1]
+    assert joined(by_file, [1, 1, 2, 3, 4, 5]).tolist() == [0, 0, 0, 3, 4, 0]
+    assert joined(by_file, []).tolist() == by_file.tolist(), "no evidence"

@@ -7,7 +7,6 @@ from PIL import Image
 from learning.regression import train
 from learning.regression.model.description import RegressorDescription, read_description
 from learning.regression.train import train_regressor
-from networks import embedded
 from networks.errors import UserError
 from networks.regressor import load_regressor
 from options.regressor import parse_regressor_options
@@ -96,15 +95,6 @@ def test_no_file_that_is_read_is_written(folder):
     (folder / "s.csv").rename(folder / "s.held_out.csv")
     with pytest.raises(UserError, match=r"--output s\.held_out\.csv is the file s\.held_out\.csv, which is read"):
         train_regressor(options("--scores", "s.held_out.csv", "--output", "s.skops"))
-
-
-@pytest.mark.usefixtures("no_search")
-def test_the_default_output_does_not_replace_the_embedded_model(monkeypatch):
-    monkeypatch.chdir(embedded.MODELS)
-    before = embedded.embedded_regressor().stat().st_mtime_ns
-    with pytest.raises(UserError, match="the embedded model is in this folder"):
-        train_regressor(options())
-    assert embedded.embedded_regressor().stat().st_mtime_ns == before
 
 
 @pytest.mark.usefixtures("folder", "no_search")
