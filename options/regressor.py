@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from common.machine import memory, n_cores
-from common.names import CHOICES, N_RESAMPLES, N_SPLITS, SHARES
+from common.names import N_RESAMPLES, N_SPLITS, SHARES
 from common.tables import TABLE_FORMS
 from datasets.opinions.databases import DATABASES
 from networks.errors import UserError
@@ -65,11 +65,6 @@ class RegressorOptions:
     n_splits: int = option(N_SPLITS, "number of random splits", at_least=1)
     shares: tuple[float, float, float] = option(SHARES, "train, validation and test shares of a random split", above=0)
     seed: int = option(0, "random seed for splits and bootstrap", at_least=0)
-    choice: str = option(
-        "nested",
-        "hyper-parameters chosen within each split (nested), or one choice for all splits, which test images influence "
-        "(shared, as in much of the literature)", choices=tuple(CHOICES),
-    )  # fmt: skip
     n_bootstrap: int = option(N_RESAMPLES, "bootstrap resamples for the 95 % intervals; 0: no intervals", at_least=0)
 
     estimator: str = option("both", "family of regressors", group="search", choices=("ridge", "elasticnet", "both"))
@@ -106,10 +101,6 @@ class RegressorOptions:
             raise UserError(f"--database {self.database} needs --root, the folder where it was unpacked")
         if self.root and not self.database:
             raise UserError(f"--root {self.root} goes with --database, the name of the database that is unpacked there")
-        if self.splits_file and (self.n_splits, self.shares) != (N_SPLITS, SHARES):
-            raise UserError(
-                f"--splits {self.splits_file} names the splits; --n_splits and --shares are for random ones"
-            )
         if self.lower_is_better and self.database:
             raise UserError("--lower_is_better is for --scores; for a database it is known")
         if len(self.shares) != 3:

@@ -54,14 +54,14 @@ def train_regressor(options: RegressorOptions) -> None:
     if not pictures and not options.no_report:
         log.warning("the report is without pictures, as the image files were not found; --images names their folder")
     sides = [side for side in map(longer_side, pictures.values()) if side]
-    embedded = embedded_models(data, sides, pictures if options.compare_embedded else None)
+    embedded = embedded_models(data, pictures if options.compare_embedded else None)
     splits, protocol = make_splits(data, options)
     evaluation = run_protocol(
         data.features, data.mos, splits, search_grid(options), options.num_threads, int(options.memory * 2**30),
-        options.choice, ProgressBar,
+        ProgressBar,
     )  # fmt: skip
     print_evaluation(evaluation)
-    held_out = evaluation.tests[options.choice].labelled(scores)
+    held_out = evaluation.tests["nested"].labelled(scores)
     intervals = make_intervals(held_out, options)
     conformal = prediction_intervals(evaluation.calibrated)
     description = RegressorDescription(
@@ -70,7 +70,7 @@ def train_regressor(options: RegressorOptions) -> None:
         versions={name: version(name) for name in PACKAGES}, note=options.note or "",
         scores=scores.source, inversion=scores.inversion, protocol=protocol,
         hyperparameters=evaluation.search.best, validation_srcc=float(evaluation.search.median.max()),
-        choice=options.choice, intervals=intervals, prediction_intervals=conformal,
+        choice="nested", intervals=intervals, prediction_intervals=conformal,
         **{choice: Results(tuple(tests.metrics)) for choice, tests in evaluation.tests.items()},
         fit_images=" ".join(sorted({one[:16] for one in data.file_digests if one})),
         longer_sides=(min(sides), int(np.median(sides)), max(sides)) if sides else None,
@@ -119,7 +119,7 @@ def check_files(written: Sequence[Path], options: RegressorOptions) -> None:
 
 
 def print_evaluation(evaluation: Evaluation) -> None:
-    """The search's choice, and the metrics on the test parts; those of the reported choice first."""
+    """The search's choice, and the metrics on the test parts."""
     search = evaluation.search
     log.info(
         f"search     {search.srcc.size:,d} fits; best median validation SRCC {search.median.max():.4f}: {search.best}"

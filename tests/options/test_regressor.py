@@ -44,7 +44,6 @@ def test_a_grid_of_ones_own():
         (["--scores", "s", "--shares", "70,nan,20"], "is not a list of numbers"),
         (["--scores", "s", "--ridge_alphas", "1,inf"], "is not a list of numbers"),
         (["--scores", "s", "--memory", "inf"], "'inf' is not a number"),
-        (["--scores", "s", "--splits", "f.csv", "--n_splits", "3"], "--splits f.csv names the splits"),
         (["--scores", "s", "--n_splits", "0"], "0 is not at least 1"),
         (["--scores", "s", "--output", "r.pkl"], "the name must end in .skops"),
         (["--scores", "s", "--scale", "5,1"], "--scale takes two numbers, the worst and the best score"),

@@ -31,11 +31,6 @@ def compare_regressors(options: CompareOptions) -> None:
     """Reads the regressors that the options name, tests every pair, and prints a table of each."""
     paths, tests = options.regressors, read_tests(options.regressors)
     choices = [read_description(description_file(path), held_out_file(path)).choice for path in paths]
-    if len(set(choices)) > 1:
-        log.warning(
-            "the hyper-parameters of some regressors were chosen within each split (nested), and those of others once "
-            "for all splits (shared), which is too optimistic; fit all with the same --choice"
-        )
     letters = [chr(ord("A") + index) for index in range(len(paths))]
     pairs = list(combinations(range(len(paths)), 2))
     differences = [srcc_difference(tests[a], tests[b], options.n_bootstrap, options.seed) for a, b in pairs]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
@@ -18,7 +17,7 @@ from learning.regression.model.description import RegressorDescription
 from networks.embedded import MODELS
 from networks.errors import UserError
 from networks.images.reading import read_image
-from networks.names import EMBEDDED_MODELS, with_max_side
+from networks.names import EMBEDDED_MODELS
 from networks.regressor import load_regressor, weights_file
 from options.images import ComputeOptions, ScoringOptions
 
@@ -39,24 +38,18 @@ class EmbeddedModel:
         return replace(own, predictions=np.where(np.isnan(own.predictions), np.nan, self.scores))
 
 
-def embedded_models(
-    data: LabelledFeatures, sides: Sequence[int], pictures: Mapping[str, Path] | None
-) -> list[EmbeddedModel]:
+def embedded_models(data: LabelledFeatures, pictures: Mapping[str, Path] | None) -> list[EmbeddedModel]:
     """The embedded models whose encoders computed the features, or the default one, which scores the ``pictures``.
 
-    ``sides`` are the longer sides of the image files, in pixels: where all are within a model's --max_side, features
-    without a limit serve too. ``pictures`` is image -> file. Raises UserError where one is missing or cannot be read.
-    Warns where a model was fitted on some of the images.
+    ``pictures`` is image -> file. Raises UserError where one is missing or cannot be read. Warns where a model was
+    fitted on some of the images.
     """
     images, models = data.scores.images, []
     for path in (MODELS / name for name in EMBEDDED_MODELS):
         if not weights_file(path).is_file():
             continue
         regressor = load_regressor(path, RegressorDescription)
-        own = regressor.description.encoders
-        fits = bool(sides) and max(sides) <= (regressor.description.max_side or math.inf)
-        unlimited = {kind: with_max_side(identity or "", None) for kind, identity in own.items()}
-        if data.files.encoders == own or (fits and data.files.encoders == unlimited):
+        if data.files.encoders == regressor.description.encoders:
             scores = regressor.predict(data.features[: len(images)])
         elif pictures is not None and path.name == EMBEDDED_MODELS[0]:
             scores = _scores_of_files(images, pictures, path.name)

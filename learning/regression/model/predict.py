@@ -61,13 +61,12 @@ def predict_quality(options: PredictionOptions) -> int:
         level = EXPLAINED_LEVEL
     interval = None if level is None else description.score_interval(level)
     listing = list_images(options.input)
+    check_outputs(options)
     labels = None
     if options.labels:
         from learning.regression.model.labels import read_labels  # imports pandas and scipy
 
         labels = read_labels(options.labels, options.lower_is_better, listing)
-    check_outputs(options, listing)
-
     scores, summary = score_images(listing.images, regressor, path, options)
     if not scores:
         raise UserError("no image could be scored")
@@ -131,21 +130,13 @@ def load_model(
     return path, regressor, compute
 
 
-def check_outputs(options: PredictionOptions, listing: ImageListing) -> None:
+def check_outputs(options: PredictionOptions) -> None:
     """UserError where an output cannot be written, or would replace what is read, now or in the next run."""
     for output in options.output or ():
         check_target(output)
         check_not_read("--output", output, [*options.input, *filter(None, [options.labels])])
     if options.map:
-        from learning.regression.model.quality_maps import map_file
-
         check_outside("--map", options.map, options.input)
-        maps = {map_file(options.map, image.name).resolve() for image in listing.images}
-        replaced = maps & {Path(image.path).resolve() for image in listing.images}
-        if replaced:
-            raise UserError(
-                f"--map {options.map}: the map {min(replaced)} would replace an image that is scored; name another"
-            )
         check_writable(options.map)
     if options.features and options.features.is_file():
         raise UserError(f"--features {options.features} is a file; a folder is needed here")

@@ -1,6 +1,5 @@
 """Models are compared on the same images and splits, or refused with the first difference."""
 
-import json
 import re
 from dataclasses import replace
 
@@ -85,15 +84,6 @@ def test_different_images_opinions_and_splits_are_refused(models):
     path.unlink()
     with pytest.raises(UserError, match=r"held-out predictions .* does not exist"):
         read_tests(models)
-
-
-def test_different_choices_of_hyperparameters_are_reported(models, capsys, monkeypatch):
-    compare(monkeypatch, models[:2])
-    assert "--choice" not in capsys.readouterr().err
-    description = json.loads(models[1].read_text())
-    models[1].write_text(json.dumps(description | {"choice": "nested"}))
-    compare(monkeypatch, models[:2])
-    assert "fit all with the same --choice" in capsys.readouterr().err
 
 
 def test_held_out_predictions_of_another_fit_are_refused(models, monkeypatch):
