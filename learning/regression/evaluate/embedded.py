@@ -9,17 +9,16 @@ from pathlib import Path, PurePath
 import numpy as np
 
 from common import log
-from common.progress_bar import ProgressBar
+from datasets.images.lists import ListedImage
 from learning.regression.evaluate.held_out import HeldOut, held_out_file, read_held_out
 from learning.regression.evaluate.metrics import plcc
 from learning.regression.fit.labelled_features import LabelledFeatures
 from learning.regression.model.description import RegressorDescription
 from networks.embedded import MODELS
 from networks.errors import UserError
-from networks.images.reading import read_image
 from networks.names import EMBEDDED_MODELS
-from networks.regressor import load_regressor, weights_file
-from options.images import ComputeOptions, ScoringOptions
+from networks.regressor import Regressor, load_regressor, weights_file
+from options.images import ComputeOptions, PredictionOptions
 
 SAME_OPINIONS = 0.99
 """Images of equal names are the same ones if their opinions in two tables correlate at least like this."""
@@ -52,7 +51,7 @@ def embedded_models(data: LabelledFeatures, pictures: Mapping[str, Path] | None)
         if data.files.encoders == regressor.description.encoders:
             scores = regressor.predict(data.features[: len(images)])
         elif pictures is not None and path.name == EMBEDDED_MODELS[0]:
-            scores = _scores_of_files(images, pictures, path.name)
+            scores = _scores_of_files(images, pictures, path, regressor)
         else:
             continue
         n_fitted = _n_of_the_fit(regressor.description, path, data)
@@ -65,8 +64,11 @@ def embedded_models(data: LabelledFeatures, pictures: Mapping[str, Path] | None)
     return models
 
 
-def _scores_of_files(images: Sequence[str], pictures: Mapping[str, Path], model: str) -> np.ndarray:
-    from learning.regression.model.predict import load_pixel_scorer  # imports torch
+def _scores_of_files(
+    images: Sequence[str], pictures: Mapping[str, Path], path: Path, regressor: Regressor[RegressorDescription]
+) -> np.ndarray:
+    """(n,) scores of the image files by the embedded model at ``path``."""
+    from learning.regression.model.predict import score_images  # imports torch
 
     missing = [image for image in images if image not in pictures]
     if missing:
@@ -74,13 +76,12 @@ def _scores_of_files(images: Sequence[str], pictures: Mapping[str, Path], model:
             f"--compare_embedded: {len(missing):,d} image files were not found, {missing[0]} among them; name their "
             "folder by --images"
         )
-    score = load_pixel_scorer(ScoringOptions(input=(), model=model), ComputeOptions())
-    scores, bar = np.empty(len(images)), ProgressBar(len(images), "image")
-    for row, image in enumerate(images):
-        scores[row] = score([read_image(pictures[image])])[0]
-        bar.add(1)
-    bar.close()
-    return scores
+    listed = [ListedImage(str(pictures[image]), image) for image in images]
+    options = PredictionOptions(input=(), compute=ComputeOptions(max_side=regressor.description.max_side))
+    scores, summary = score_images(listed, regressor, path, options)
+    if summary.failed:
+        raise UserError(f"--compare_embedded: {summary.failed[0]}")
+    return np.array([scores[image] for image in images])
 
 
 def _n_of_the_fit(description: RegressorDescription, path: Path, data: LabelledFeatures) -> int:
