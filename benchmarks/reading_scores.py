@@ -20,7 +20,7 @@ from learning.regression.model.meaning import GRADES, Opinions
 from learning.regression.model.predict import load_pixel_scorer
 from networks.embedded import embedded_regressor
 from networks.regressor import description_file
-from options.images import ComputeOptions, ScoringOptions
+from options.images import ScoringOptions
 
 TRIED = (
     ("gaussian_blur", 3), ("gaussian_blur", 4), ("gaussian_noise", 4), ("jpeg", 4), ("motion_blur", 4),
@@ -53,7 +53,7 @@ def print_tables(path: Path, description: RegressorDescription, opinions: Opinio
 
 def draw_grades(path: Path, opinions: Opinions) -> None:
     """Scores undistorted and distorted photographs; the picture shows the one nearest to the middle of each grade."""
-    score = load_pixel_scorer(ScoringOptions(input=()), ComputeOptions(batch_size=1))
+    score = load_pixel_scorer(ScoringOptions(input=()), "cpu")
     found: list[tuple[float, str, np.ndarray]] = []
     for name in ("china.jpg", "flower.jpg"):
         photograph = np.array(Image.fromarray(load_sample_image(name)).resize(SIZE, Image.Resampling.LANCZOS))

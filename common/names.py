@@ -21,9 +21,6 @@ CHOICES = {
 }
 """How hyper-parameters are chosen, in words; ``learning.regression.evaluate.protocol`` explains both."""
 
-LOGISTICS = (4, 5)
-"""Numbers of parameters of the logistic before PLCC fit and RMSE fit; ``networks.opinion_mapping`` has the formulas."""
-
 N_RESAMPLES = 1000
 """Resamples of a bootstrap interval."""
 

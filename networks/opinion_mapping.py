@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 Values = TypeVar("Values", np.ndarray, "Tensor")
 
-N_PARAMETERS = {"logistic": 4, "logistic5": 5, "linear": 2}
+N_PARAMETERS = {"logistic": 4, "linear": 2}
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,6 @@ class OpinionMapping:
     """A curve from predictions to the scale of the opinions, with which it was fitted.
 
     ``logistic``: b2 + (b1 - b2) / (1 + exp(-(x - b3) / |b4|)), monotonic (VQEG, Final Report phase I, 2000).
-    ``logistic5``: b1 (1/2 - 1 / (1 + exp(b2 (x - b3)))) + b4 x + b5 (Sheikh, Sabir, Bovik, IEEE TIP 15(11), 2006).
     ``linear``: b1 + b2 x.
 
     Raises ValueError for another kind, or for another number of parameters.
@@ -38,22 +37,13 @@ class OpinionMapping:
         if self.kind == "linear":
             b1, b2 = self.parameters
             return b1 + b2 * x
-        if self.kind == "logistic":
-            b1, b2, b3, b4 = self.parameters
-            return b2 + (b1 - b2) * _sigmoid((x - b3) / max(abs(b4), 1e-12))
-        b1, b2, b3, b4, b5 = self.parameters
-        return b1 * (_sigmoid(b2 * (x - b3)) - 0.5) + b4 * x + b5
+        b1, b2, b3, b4 = self.parameters
+        return b2 + (b1 - b2) * _sigmoid((x - b3) / max(abs(b4), 1e-12))
 
     @property
     def increases(self) -> bool:
         """Whether it keeps the order of all predictions."""
-        if self.kind == "logistic":
-            return self.parameters[0] > self.parameters[1]
-        if self.kind == "linear":
-            return self.parameters[1] > 0
-        b1, b2, _, b4, _ = self.parameters
-        slopes = (b4, b4 + b1 * b2 / 4)  # far from the centre, and there
-        return min(slopes) >= 0 and max(slopes) > 0
+        return self.parameters[1] > 0 if self.kind == "linear" else self.parameters[0] > self.parameters[1]
 
 
 IDENTITY = OpinionMapping("linear", (0.0, 1.0))

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from common.machine import memory, n_cores
-from common.names import CHOICES, LOGISTICS, N_RESAMPLES, N_SPLITS, SHARES
+from common.names import N_RESAMPLES, N_SPLITS, SHARES
 from common.tables import TABLE_FORMS
 from datasets.opinions.databases import DATABASES
 from networks.errors import UserError
@@ -14,8 +14,6 @@ from options.builder import Computed, option, parse
 
 KIND_CHOICES = {"both": KINDS, **{kind.removesuffix("_aware"): (kind,) for kind in KINDS}}
 """Kinds of features, by their names on the command line."""
-
-DEFAULT_OUTPUT = Path("regressor.skops")
 
 
 @dataclass(frozen=True)
@@ -31,8 +29,8 @@ class RegressorOptions:
     kind: str | None = option(None, "features to use (default: those that are there)", choices=KIND_CHOICES)
     scores: Path | None = option(
         None,
-        "table (.csv, .tsv or .xlsx) with the columns image and mos, and optionally group, split, std and n_raters; "
-        "required, unless --database is given",
+        "table (.csv, .tsv or .xlsx) with the columns image and mos, and optionally group and split; required, unless "
+        "--database is given",
     )
     database: str | None = option(None, "read the scores from the database's label files", choices=DATABASES)
     root: Path | None = option(None, "folder where the database was unpacked")
@@ -64,20 +62,10 @@ class RegressorOptions:
         "random)",
         group="protocol", metavar="official|random|FILE",
     )  # fmt: skip
-    write_splits: Path | None = option(None, "write the splits there", metavar="CSV")
     n_splits: int = option(N_SPLITS, "number of random splits", at_least=1)
     shares: tuple[float, float, float] = option(SHARES, "train, validation and test shares of a random split", above=0)
     seed: int = option(0, "random seed for splits and bootstrap", at_least=0)
-    choice: str = option(
-        "nested",
-        "hyper-parameters chosen within each split (nested), or one choice for all splits, which test images influence "
-        "(shared, as in much of the literature)", choices=tuple(CHOICES),
-    )  # fmt: skip
-    logistic: int = option(4, "parameters of the logistic before PLCC fit and RMSE fit", choices=LOGISTICS)
     n_bootstrap: int = option(N_RESAMPLES, "bootstrap resamples for the 95 % intervals; 0: no intervals", at_least=0)
-    n_raters: int | None = option(
-        None, "raters of each image, where the table has a column std but no column n_raters", at_least=2
-    )
 
     estimator: str = option("both", "family of regressors", group="search", choices=("ridge", "elasticnet", "both"))
     standardize: str = option("both", "scale features to unit variance", choices=("yes", "no", "both"))
@@ -88,7 +76,7 @@ class RegressorOptions:
     )
 
     output: Path = option(
-        DEFAULT_OUTPUT, "the regressor; .safetensors, .json, .held_out.csv and .html are written beside it",
+        Path("regressor.skops"), "the regressor; .safetensors, .json, .held_out.csv and .html are written beside it",
         group="output",
     )  # fmt: skip
     images: Path | None = option(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,12 +18,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class OpinionScores:
-    """A table with the columns image and mos, and optionally group, split, std and n_raters; one row per image.
+    """A table with the columns image and mos, and optionally group and split; one row per image.
 
     ``image`` is the path as the label file gives it. ``mos`` is float64; higher is better. Images of one ``group``
     (a reference image, a scene) must be on the same side of a split. ``split`` is train, validation or test.
-    ``std`` is the standard deviation of the single ratings of an image, in units of ``mos``, and ``n_raters`` their
-    number. ``inversion`` is a sentence on how scores were inverted in which lower is better; empty where none were.
+    ``inversion`` is a sentence on how scores were inverted in which lower is better; empty where none were.
     """
 
     table: pd.DataFrame
@@ -48,10 +47,11 @@ class OpinionScores:
 
     @property
     def groups(self) -> np.ndarray | None:
-        """(n,) group of each image, or None; an image without a group is a group of its own."""
-        return None if self._optional("group") is None else self._every_group()
+        """(n,) ``every_group``, or None where there are no groups."""
+        return None if self._optional("group") is None else self.every_group()
 
-    def _every_group(self) -> np.ndarray:
+    def every_group(self) -> np.ndarray:
+        """(n,) group of each image; an image without a group is a group of its own."""
         rows = zip(self.images, self.table.get("group", [None] * len(self)), strict=True)
         return np.array([f"image {image}" if group is None else group for image, group in rows], object)
 
@@ -60,16 +60,6 @@ class OpinionScores:
         """(n,) of train, validation and test, or None."""
         return self._optional("split")
 
-    @property
-    def std(self) -> np.ndarray | None:
-        """(n,) standard deviation of each image's ratings, float64, or None."""
-        return self._optional("std", np.float64)
-
-    @property
-    def n_raters(self) -> np.ndarray | None:
-        """(n,) number of each image's ratings, float64, at least 2, or None."""
-        return self._optional("n_raters", np.float64)
-
     def rows(self, keep: Sequence[int] | np.ndarray) -> OpinionScores:
         """Only the rows at these positions, in this order."""
         table = self.table.iloc[np.asarray(keep, np.intp)].reset_index(drop=True)
@@ -77,43 +67,39 @@ class OpinionScores:
 
 
 def read_scores(csv_path: str | os.PathLike, lower_is_better: bool = False) -> OpinionScores:
-    """A table with the columns image (or Image_path) and mos, optionally group, split, std and n_raters.
+    """A table with the columns image (or Image_path) and mos, optionally group and split.
 
     ``lower_is_better`` (difference scores) inverts the sign. Raises UserError as ``read_labels`` does.
     """
-    names = ("group", "split", "std", "n_raters")
-    table = read_labels(csv_path, PATH_COLUMNS, "mos", *names, what="scores", optional=True).reset_index(drop=True)
+    table = read_labels(csv_path, PATH_COLUMNS, "mos", "group", "split", what="scores", optional=True)
+    table = table.reset_index(drop=True)
     if not lower_is_better:
         return OpinionScores(table, str(csv_path))
     inversion = "The signs of the scores are inverted, since lower is better in the file."
     return OpinionScores(table.assign(mos=-table["mos"]), str(csv_path), inversion)
 
 
-def identical_across(
-    digests: Sequence[str | None], first: Iterable[int], second: Iterable[int]
-) -> list[tuple[int, int]]:
-    """Pairs of positions with the same content, of which one is in part ``first`` of a split and one in ``second``.
+def joined(sets: np.ndarray, names: Sequence[Hashable]) -> np.ndarray:
+    """The set of each image (n,), after sets with images of one name are joined, under the first one's name.
 
-    ``digests`` (n,) are of the files or of their pixels; None where a digest is not known.
+    ``names`` are (n,), or none; an image without a name has None.
     """
-    in_second: dict[str | None, list[int]] = {}
-    for position in second:
-        in_second.setdefault(digests[position], []).append(position)
-    in_second.pop(None, None)
-    return [(one, other) for one in first for other in in_second.get(digests[one], ())]
+    found, first = sets.copy(), dict[Hashable, int]()
+    for row, name in enumerate(names):
+        start = first.setdefault(name, row)
+        if name is not None and found[row] != found[start]:
+            found[found == found[row]] = found[start]
+    return found
 
 
-def with_identical_grouped(scores: OpinionScores, digests: Sequence[str | None]) -> OpinionScores:
+def with_identical_grouped(scores: OpinionScores, contents: Sequence[Hashable]) -> OpinionScores:
     """The scores with images of the same content in one group, so that no split parts them.
 
-    ``digests`` (n,) belong to the rows of ``scores``; None where a digest is not known. Groups that share a content
+    ``contents`` (n,) are digests of the files, for example; None where one is not known. Groups that share a content
     become one group, under the name of the first of them.
     """
-    groups = scores._every_group()
-    first: dict[str, int] = {}
-    for position, digest in enumerate(digests):
-        if digest is not None:
-            groups[groups == groups[position]] = groups[first.setdefault(digest, position)]
-    if len(first) == sum(digest is not None for digest in digests):  # no content occurs twice
+    before = scores.every_group()
+    groups = joined(before, contents)
+    if (groups == before).all():
         return scores
     return OpinionScores(scores.table.assign(group=groups), scores.source, scores.inversion)

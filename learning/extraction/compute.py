@@ -31,7 +31,7 @@ def load_extractors(
     """
     if compute.threads is not None:
         torch.set_num_threads(compute.threads)
-    device = _device(compute.device, local_rank)
+    device = find_device(compute.device, local_rank)
     if compute.amp:
         machine.warn_of_slow_amp(device.type)
     extractors = {}
@@ -46,7 +46,7 @@ def load_extractors(
     return extractors
 
 
-def _device(requested: str | None, local_rank: int) -> torch.device:
+def find_device(requested: str | None, local_rank: int = 0) -> torch.device:
     """The requested device, a number for the GPU of that number; by default this process's GPU, or else the CPU."""
     if requested is None:
         if not torch.cuda.is_available():

@@ -1,13 +1,13 @@
 """Is regressor A better than regressor B? ``python -m learning.regression.compare A.skops B.skops [...]``
 
-The tests are those of ``learning.regression.evaluate.comparison``.
+The test is that of ``learning.regression.evaluate.comparison``.
 """
 
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from common.names import LOGISTICS, N_RESAMPLES
+from common.names import N_RESAMPLES
 from common.process import run_script
 from common.tables import TABLE_FORMS
 from networks.errors import UserError
@@ -22,10 +22,8 @@ class CompareOptions:
         REQUIRED, "regressors of train_regressor.py, or their descriptions (.json)", flag="regressors", nargs="+",
         metavar="A.skops",
     )  # fmt: skip
-    alpha: float = option(0.05, "level of significance", above=0, at_most=0.5)
     n_bootstrap: int = option(N_RESAMPLES, "bootstrap resamples", at_least=100)
     seed: int = option(0, "random seed for the bootstrap", at_least=0)
-    logistic: int = option(4, "parameters of the logistic before the residuals", choices=LOGISTICS)
     table: str = option(TABLE_FORMS[0], "form of the tables; latex, markdown: for a paper", choices=TABLE_FORMS)
 
     def __post_init__(self) -> None:

@@ -26,7 +26,7 @@ class DlpOptions(ScoringOptions):
         768, "reduce larger photographs to this long side before they are distorted, pixels", at_least=1
     )
     seed: int = option(0, "random seed for the distortions", at_least=0)
-    compute: ComputeOptions = part("device", "amp", "batch_size")
+    compute: ComputeOptions = part("device")
 
     def __post_init__(self) -> None:
         if self.output and self.output.suffix.lower() != ".csv":

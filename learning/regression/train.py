@@ -17,7 +17,7 @@ from datasets.features.reading import FeatureFiles
 from datasets.opinions.scores import OpinionScores
 from learning.regression.evaluate.bootstrap import bootstrap_intervals
 from learning.regression.evaluate.embedded import embedded_models
-from learning.regression.evaluate.held_out import HeldOut, held_out_file, observer_spread, write_held_out
+from learning.regression.evaluate.held_out import HeldOut, held_out_file, write_held_out
 from learning.regression.evaluate.protocol import Evaluation, pair_orders, prediction_intervals, run_protocol
 from learning.regression.fit.labelled_features import LabelledFeatures, read_data
 from learning.regression.fit.search import search_grid
@@ -33,11 +33,10 @@ from learning.regression.model.description import (
 from learning.regression.model.files import save_regressor
 from learning.regression.model.meaning import Opinions, Undistorted
 from learning.regression.report.report import comparison_rows, find_pictures, write_report
-from networks.embedded import MODELS
 from networks.errors import UserError
 from networks.images.reading import longer_side
 from networks.regressor import description_file, weights_file
-from options.regressor import DEFAULT_OUTPUT, RegressorOptions
+from options.regressor import RegressorOptions
 
 PACKAGES = ("numpy", "scikit-learn", "skops")
 """Packages whose versions a regressor records."""
@@ -50,25 +49,20 @@ def train_regressor(options: RegressorOptions) -> None:
     written += [] if options.no_report else [report]
     check_files(written, options)
     data = read_data(options)
-    scores, n_raters = data.scores, number_of_raters(data.scores, options)
-    opinions, undistorted = opinions_of(scores, options), read_undistorted(data, options)
+    scores, opinions, undistorted = data.scores, opinions_of(data.scores, options), read_undistorted(data, options)
     pictures = find_pictures(scores.images, options.labels_folder, options.images)
     if not pictures and not options.no_report:
         log.warning("the report is without pictures, as the image files were not found; --images names their folder")
     sides = [side for side in map(longer_side, pictures.values()) if side]
-    embedded = embedded_models(data, sides, pictures if options.compare_embedded else None)
+    embedded = embedded_models(data, pictures if options.compare_embedded else None)
     splits, protocol = make_splits(data, options)
     evaluation = run_protocol(
         data.features, data.mos, splits, search_grid(options), options.num_threads, int(options.memory * 2**30),
-        options.choice, options.logistic, ProgressBar,
+        ProgressBar,
     )  # fmt: skip
     print_evaluation(evaluation)
-    held_out = evaluation.tests[options.choice].labelled(scores)
+    held_out = evaluation.tests["nested"].labelled(scores)
     intervals = make_intervals(held_out, options)
-    observers = None
-    if scores.std is not None and n_raters is not None:
-        observers = observer_spread(held_out, scores.std, n_raters)
-        log.info(f"\nobservers  {observers.in_words()}")
     conformal = prediction_intervals(evaluation.calibrated)
     description = RegressorDescription(
         kinds=tuple(data.files.kinds), encoders=data.files.encoders, calibration=evaluation.calibration,
@@ -76,7 +70,7 @@ def train_regressor(options: RegressorOptions) -> None:
         versions={name: version(name) for name in PACKAGES}, note=options.note or "",
         scores=scores.source, inversion=scores.inversion, protocol=protocol,
         hyperparameters=evaluation.search.best, validation_srcc=float(evaluation.search.median.max()),
-        choice=options.choice, intervals=intervals, observers=observers, prediction_intervals=conformal,
+        choice="nested", intervals=intervals, prediction_intervals=conformal,
         **{choice: Results(tuple(tests.metrics)) for choice, tests in evaluation.tests.items()},
         fit_images=" ".join(sorted({one[:16] for one in data.file_digests if one})),
         longer_sides=(min(sides), int(np.median(sides)), max(sides)) if sides else None,
@@ -106,8 +100,6 @@ def check_files(written: Sequence[Path], options: RegressorOptions) -> None:
     The files beside --output may only replace those of another regressor.
     """
     output, *beside = written
-    if output == DEFAULT_OUTPUT and Path.cwd() == MODELS:
-        raise UserError("the embedded model is in this folder, and --output would replace it; name the file to write")
     others = (options.scores, options.also_train, options.splits_file, options.undistorted)
     read = [options.features, *filter(None, others)]
     for path in written:
@@ -122,17 +114,12 @@ def check_files(written: Sequence[Path], options: RegressorOptions) -> None:
                 f"--output {output} would replace {existing[0]}, which is of no regressor; name another file, or "
                 "remove that one"
             ) from None
-    if options.write_splits is not None:
-        check_not_read("--write_splits", options.write_splits, read)
-        if options.write_splits.resolve() in (path.resolve() for path in written):
-            raise UserError(f"--write_splits {options.write_splits} is a file that --output writes; name another file")
-        check_target(options.write_splits)
     if options.images not in (None, options.root) and not options.images.is_dir():
         raise UserError(f"--images {options.images} is not a folder")
 
 
 def print_evaluation(evaluation: Evaluation) -> None:
-    """The search's choice, and the metrics on the test parts; those of the reported choice first."""
+    """The search's choice, and the metrics on the test parts."""
     search = evaluation.search
     log.info(
         f"search     {search.srcc.size:,d} fits; best median validation SRCC {search.median.max():.4f}: {search.best}"
@@ -162,15 +149,6 @@ def make_intervals(held_out: HeldOut, options: RegressorOptions) -> BootstrapInt
     for metric, interval in found.items():
         log.info(f"{LABELS[metric]:8} {interval.estimate:8.4f}   [{interval.low:.4f}, {interval.high:.4f}]")
     return BootstrapIntervals(found, options.n_bootstrap, options.seed)
-
-
-def number_of_raters(scores: OpinionScores, options: RegressorOptions) -> np.ndarray | None:
-    """(n,) raters of each image, of the table or of --n_raters; a warning where the table has their std alone."""
-    if scores.n_raters is None and options.n_raters is not None:
-        return np.full(len(scores), float(options.n_raters))
-    if scores.n_raters is None and scores.std is not None:
-        log.warning("the table has the observers' std but not their number; --n_raters gives it")
-    return scores.n_raters
 
 
 def opinions_of(scores: OpinionScores, options: RegressorOptions) -> Opinions:

@@ -122,7 +122,7 @@ def test_it_has_the_right_gradient(pooling):
     torch.manual_seed(0)
     encoder = build_encoder("resnet18").eval()
     model = random_model(2 * pooled_size(encoder, pooling))
-    curve = OpinionMapping("logistic5", (3.0, 0.5, 0.1, 0.2, 1.0))
+    curve = OpinionMapping("logistic", (3.0, 0.5, 0.1, 2.0))
     scorer = QualityScorer([ScorerEncoder(encoder, True, pooling)], model, curve).double()
     images = (0.2 + 0.6 * torch.rand(1, 3, 20, 18, dtype=torch.float64)).requires_grad_()
     assert torch.autograd.gradcheck(scorer, (images,), eps=1e-7, atol=1e-5, rtol=1e-3, fast_mode=True)
@@ -160,7 +160,6 @@ def test_values_a_little_outside_are_scored_and_a_traced_scorer_has_no_check(enc
         (IDENTITY, 0.5),
         (OpinionMapping("linear", (1.0, 2.0)), 2.0),
         (OpinionMapping("logistic", (5.0, 1.0, 0.5, -2.0)), 3.0),
-        (OpinionMapping("logistic5", (4.0, 1.0, 0.5, 2.0, 1.0)), 2.0),
     ],
 )
 def test_curves_of_tensors_and_of_arrays(calibration, expected):

@@ -3,14 +3,13 @@
 Intervals are percentile bootstrap intervals (Efron, Tibshirani, An Introduction to the Bootstrap, 1993, ch. 13), moved
 by the bootstrap's own estimate of its bias (ibid., ch. 10): an image that is drawn twice ties with itself. With few
 groups the intervals are wider, as Student's t is wider than the normal distribution (Hesterberg, The American
-Statistician 69(4), 2015, section 3.3). The interval of RMSE, a scale, is a basic bootstrap interval of its logarithm
-(Davison, Hinkley, Bootstrap Methods and their Application, 1997, section 5.2). Groups are resampled, not images: images
-of one group (a scene, a prompt) are not independent. The regressors and the curves of the test parts stay as they are.
+Statistician 69(4), 2015, section 3.3). Groups are resampled, not images: images of one group (a scene, a prompt) are
+not independent. The regressors and the curves of the test parts stay as they are.
 
 A resample is given by how often it contains each image: ``counts`` (samples, n). Ranks and sums of squares are
 computed from these counts, for all samples together; the results are those of the repeated images. A correlation is 0
 where one side is constant, and NaN where a sample has fewer than two images. KRCC, whose pairs would take most of the
-time, has no interval.
+time, and RMSE have no interval.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from learning.regression.evaluate.held_out import HeldOut
 from learning.regression.fit.splits import group_numbers
 from learning.regression.model.description import CONFIDENCE, Interval
 
-RESAMPLED = ("srcc", "plcc_raw", "plcc", "rmse")
+RESAMPLED = ("srcc", "plcc_raw", "plcc")
 """The metrics that have an interval."""
 
 RESAMPLES_AT_A_TIME = 256
@@ -36,10 +35,20 @@ _CONSTANT = 1e-14
 
 
 def bootstrap_intervals(held_out: HeldOut, n_resamples: int = N_RESAMPLES, seed: int = 0) -> dict[str, Interval]:
-    """The interval of the median over the splits, for each of RESAMPLED.
+    """The interval of the median over the splits, for each of RESAMPLED."""
+    medians = np.nanmedian(resampled_metrics(held_out, n_resamples, seed), axis=0)
+    n_groups = n_tested_groups(held_out)
+    return {
+        metric: interval_of(held_out.median(metric), resampled, n_groups)
+        for metric, resampled in zip(RESAMPLED, medians.T, strict=True)
+    }
+
+
+def resampled_metrics(held_out: HeldOut, n_resamples: int, seed: int) -> np.ndarray:
+    """Each of RESAMPLED on the test part of every split and every resample: (splits, samples, len(RESAMPLED)).
 
     A resample keeps the splits, the predictions and the curves, and changes how often each image counts in the test
-    parts. A test part with fewer than two images is left out of the median.
+    parts. NaN where a test part has fewer than two images; a resample that leaves no part more is left out.
     """
     parts = list(zip(held_out.parts(), held_out.mapped_splits, strict=True))
     blocks = [
@@ -49,13 +58,8 @@ def bootstrap_intervals(held_out: HeldOut, n_resamples: int = N_RESAMPLES, seed:
         ]
         for counts in resampled_counts(held_out, n_resamples, seed)
     ]
-    of_parts = np.concatenate(blocks, axis=1)  # (parts, samples, metrics)
-    medians = np.nanmedian(of_parts[:, ~np.isnan(of_parts).all(axis=(0, 2))], axis=0)
-    n_groups = n_tested_groups(held_out)
-    return {
-        metric: (interval_of_scale if metric == "rmse" else interval_of)(held_out.median(metric), resampled, n_groups)
-        for metric, resampled in zip(RESAMPLED, medians.T, strict=True)
-    }
+    of_parts = np.concatenate(blocks, axis=1)
+    return of_parts[:, ~np.isnan(of_parts).all(axis=(0, 2))]
 
 
 def resampled_counts(held_out: HeldOut, n_resamples: int, seed: int) -> Iterator[np.ndarray]:
@@ -82,35 +86,16 @@ def interval_of(estimate: float, resampled: np.ndarray, n_groups: int, limit: fl
     With very many groups, the middle is the share CONFIDENCE of the values; with few groups, it is a larger share. The
     metric lies between -``limit`` and ``limit``.
     """
-    ends = np.percentile(without_bias(estimate, resampled), _percents(n_groups))
+    quantile = stats.t.ppf((1 + CONFIDENCE) / 2, n_groups - 1) * np.sqrt(n_groups / (n_groups - 1))
+    tail = 100 * float(stats.norm.sf(quantile))
+    ends = np.percentile(without_bias(estimate, resampled), (tail, 100 - tail))
     low, high = np.clip(ends, -limit, limit).tolist()
     return Interval(float(estimate), low, high)
-
-
-def interval_of_scale(estimate: float, resampled: np.ndarray, n_groups: int) -> Interval:
-    """The interval of a positive scale such as RMSE, from its ratio to the ``resampled`` values.
-
-    The error of a scale grows with it: where the estimate is too small by chance, so are the differences between the
-    resamples. The middle of the resamples themselves would therefore end too low.
-    """
-    positive = resampled[resampled > 0]
-    if not estimate or not len(positive):
-        return Interval(float(estimate), float(estimate), float(estimate))
-    logs = np.log(positive)
-    low, high = estimate / np.exp(np.percentile(logs - logs.mean(), _percents(n_groups)))[::-1]
-    return Interval(float(estimate), float(low), float(high))
 
 
 def without_bias(estimate: float, resampled: np.ndarray) -> np.ndarray:
     """The ``resampled`` values, moved so that their mean is the ``estimate``."""
     return resampled - (resampled.mean() - estimate)
-
-
-def _percents(n_groups: int) -> tuple[float, float]:
-    """The percentiles of the resamples between which the interval lies: 2.5 and 97.5 with very many groups."""
-    quantile = stats.t.ppf((1 + CONFIDENCE) / 2, n_groups - 1) * np.sqrt(n_groups / (n_groups - 1))
-    tail = 100 * float(stats.norm.sf(quantile))
-    return tail, 100 - tail
 
 
 def metrics_of_resamples(predicted: np.ndarray, mapped: np.ndarray, mos: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -119,12 +104,8 @@ def metrics_of_resamples(predicted: np.ndarray, mapped: np.ndarray, mos: np.ndar
     ``predicted``, ``mapped`` and ``mos`` are (n,): the predictions, the predictions after the curve that was fitted to
     the test part, and the opinions. Every sample keeps that curve.
     """
-    totals = counts.sum(axis=1)
-    squares = (counts * (mapped - mos) ** 2).sum(axis=1)
-    srcc = srcc_of_resamples(predicted, mos, counts)
     plcc_raw, plcc = (plcc_of_resamples(values, mos, counts) for values in (predicted, mapped))
-    rmse = np.sqrt(np.divide(squares, totals, out=np.full(len(counts), np.nan), where=totals >= 2))
-    return np.stack([srcc, plcc_raw, plcc, rmse], axis=1)
+    return np.stack([srcc_of_resamples(predicted, mos, counts), plcc_raw, plcc], axis=1)
 
 
 def srcc_of_resamples(predicted: np.ndarray, mos: np.ndarray, counts: np.ndarray) -> np.ndarray:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,7 +23,7 @@ from datasets.opinions.scores import OpinionScores, read_scores
 from datasets.opinions.tables import write_csv
 from learning.regression.evaluate.metrics import metrics_of
 from learning.regression.evaluate.protocol import run_protocol
-from learning.regression.fit.labelled_features import feature_digests, with_features
+from learning.regression.fit.labelled_features import with_features
 from learning.regression.fit.search import Grid
 from learning.regression.fit.splits import Split, official_split, random_splits
 from networks.errors import UserError
@@ -84,7 +83,6 @@ def matrix_across(sets: Sequence[ScoredSet], options: AcrossOptions) -> np.ndarr
     """SRCC and PLCC fit, (2, train, test); UserError where the sets have features of different encoders."""
     for one in sets[1:]:
         _check_same_encoders(sets[0], one)
-    _warn_of_shared_images(sets)
     grid = Grid(estimators=Grid.estimators if options.estimator == "both" else (options.estimator,))
     threads, memory = options.num_threads, machine.memory() // 2
     matrix = np.empty((2, len(sets), len(sets)))
@@ -123,14 +121,3 @@ def _check_same_encoders(a: ScoredSet, b: ScoredSet) -> None:
         for one in (a, b)
     )
     raise UserError(f"{a.name} has {of_a}, and {b.name} {of_b}; one encoder must have computed both")
-
-
-def _warn_of_shared_images(sets: Sequence[ScoredSet]) -> None:
-    """Warns of images that are in two sets: a regressor is tested on what it has learned there."""
-    digests = [set(feature_digests(one.features)) for one in sets]
-    for (one, of_one), (other, of_other) in combinations(zip(sets, digests, strict=True), 2):
-        shared = len(of_one & of_other)
-        if shared:
-            log.warning(
-                f"{shared:,d} images of {one.name} are in {other.name} too: trained and tested on the same ones"
-            )

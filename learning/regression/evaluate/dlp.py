@@ -63,23 +63,19 @@ def run_dlp_tests(options: DlpOptions) -> int:
         check_target(options.output)
         check_not_read("--output", options.output, options.input)
     listing = list_images(options.input)
-    scorer = load_pixel_scorer(options, options.compute)
-    scored, n_failed, n_reduced = [], 0, 0
+    scorer = load_pixel_scorer(options, options.compute.device)
+    scored, n_failed = [], 0
     bar = ProgressBar(len(listing.images), "photograph")
     for listed in listing.images:
         bar.add(1)
         try:
-            original = read_image(listed.path)
+            image = reduced(read_image(listed.path), options.max_side)
         except UserError as error:
             log.error(error.sentence)
             n_failed += 1
             continue
-        image = reduced(original, options.max_side)
-        n_reduced += image is not original
         scored.append(score_photograph(image, scorer, options.seed))
     bar.close()
-    if n_reduced:
-        log.info(f"photographs reduced to a long side of {options.max_side} pixels: {n_reduced:,d}")
     if not scored:
         raise UserError(f"no photograph could be read in {' '.join(options.input)}")
     undistorted, distorted, unchanged = map(np.array, zip(*scored, strict=True))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
@@ -10,17 +9,16 @@ from pathlib import Path, PurePath
 import numpy as np
 
 from common import log
-from common.progress_bar import ProgressBar
+from datasets.images.lists import ListedImage
 from learning.regression.evaluate.held_out import HeldOut, held_out_file, read_held_out
 from learning.regression.evaluate.metrics import plcc
 from learning.regression.fit.labelled_features import LabelledFeatures
 from learning.regression.model.description import RegressorDescription
 from networks.embedded import MODELS
 from networks.errors import UserError
-from networks.images.reading import read_image
-from networks.names import EMBEDDED_MODELS, with_max_side
-from networks.regressor import load_regressor, weights_file
-from options.images import ComputeOptions, ScoringOptions
+from networks.names import EMBEDDED_MODELS
+from networks.regressor import Regressor, load_regressor, weights_file
+from options.images import ComputeOptions, PredictionOptions
 
 SAME_OPINIONS = 0.99
 """Images of equal names are the same ones if their opinions in two tables correlate at least like this."""
@@ -39,27 +37,21 @@ class EmbeddedModel:
         return replace(own, predictions=np.where(np.isnan(own.predictions), np.nan, self.scores))
 
 
-def embedded_models(
-    data: LabelledFeatures, sides: Sequence[int], pictures: Mapping[str, Path] | None
-) -> list[EmbeddedModel]:
+def embedded_models(data: LabelledFeatures, pictures: Mapping[str, Path] | None) -> list[EmbeddedModel]:
     """The embedded models whose encoders computed the features, or the default one, which scores the ``pictures``.
 
-    ``sides`` are the longer sides of the image files, in pixels: where all are within a model's --max_side, features
-    without a limit serve too. ``pictures`` is image -> file. Raises UserError where one is missing or cannot be read.
-    Warns where a model was fitted on some of the images.
+    ``pictures`` is image -> file. Raises UserError where one is missing or cannot be read. Warns where a model was
+    fitted on some of the images.
     """
     images, models = data.scores.images, []
     for path in (MODELS / name for name in EMBEDDED_MODELS):
         if not weights_file(path).is_file():
             continue
         regressor = load_regressor(path, RegressorDescription)
-        own = regressor.description.encoders
-        fits = bool(sides) and max(sides) <= (regressor.description.max_side or math.inf)
-        unlimited = {kind: with_max_side(identity or "", None) for kind, identity in own.items()}
-        if data.files.encoders == own or (fits and data.files.encoders == unlimited):
+        if data.files.encoders == regressor.description.encoders:
             scores = regressor.predict(data.features[: len(images)])
         elif pictures is not None and path.name == EMBEDDED_MODELS[0]:
-            scores = _scores_of_files(images, pictures, path.name)
+            scores = _scores_of_files(images, pictures, path, regressor)
         else:
             continue
         n_fitted = _n_of_the_fit(regressor.description, path, data)
@@ -72,8 +64,11 @@ def embedded_models(
     return models
 
 
-def _scores_of_files(images: Sequence[str], pictures: Mapping[str, Path], model: str) -> np.ndarray:
-    from learning.regression.model.predict import load_pixel_scorer  # imports torch
+def _scores_of_files(
+    images: Sequence[str], pictures: Mapping[str, Path], path: Path, regressor: Regressor[RegressorDescription]
+) -> np.ndarray:
+    """(n,) scores of the image files by the embedded model at ``path``."""
+    from learning.regression.model.predict import score_images  # imports torch
 
     missing = [image for image in images if image not in pictures]
     if missing:
@@ -81,13 +76,12 @@ def _scores_of_files(images: Sequence[str], pictures: Mapping[str, Path], model:
             f"--compare_embedded: {len(missing):,d} image files were not found, {missing[0]} among them; name their "
             "folder by --images"
         )
-    score = load_pixel_scorer(ScoringOptions(input=(), model=model), ComputeOptions())
-    scores, bar = np.empty(len(images)), ProgressBar(len(images), "image")
-    for row, image in enumerate(images):
-        scores[row] = score([read_image(pictures[image])])[0]
-        bar.add(1)
-    bar.close()
-    return scores
+    listed = [ListedImage(str(pictures[image]), image) for image in images]
+    options = PredictionOptions(input=(), compute=ComputeOptions(max_side=regressor.description.max_side))
+    scores, summary = score_images(listed, regressor, path, options)
+    if summary.failed:
+        raise UserError(f"--compare_embedded: {summary.failed[0]}")
+    return np.array([scores[image] for image in images])
 
 
 def _n_of_the_fit(description: RegressorDescription, path: Path, data: LabelledFeatures) -> int:

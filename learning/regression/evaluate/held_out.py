@@ -1,4 +1,4 @@
-"""Predictions of images by regressors that had not seen them: metrics, agreement with observers, and as a CSV."""
+"""Predictions of images by regressors that had not seen them: their metrics, and as a CSV."""
 
 from __future__ import annotations
 
@@ -8,17 +8,13 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from scipy import stats
 
 from datasets.opinions.scores import OpinionScores
 from datasets.opinions.tables import read_csv, write_csv
-from learning.regression.evaluate.metrics import fit_mapping, metrics_of, srcc
-from learning.regression.model.description import Metrics, ObserverSpread
+from learning.regression.evaluate.metrics import fit_mapping, metrics_of
+from learning.regression.model.description import Metrics
 from networks.errors import UserError
 from networks.opinion_mapping import OpinionMapping
-
-N_SIMULATIONS = 200
-"""Of the raters in two halves."""
 
 
 @dataclass(frozen=True)
@@ -26,19 +22,18 @@ class HeldOut:
     """The test-part predictions of every split.
 
     ``mos`` is (n,); ``predictions`` is (splits, n), NaN where a split did not test on an image. ``groups`` is (n,), or
-    None where every image is a group of its own. ``n_parameters`` are those of the logistic of every split.
+    None where every image is a group of its own.
     """
 
     mos: np.ndarray
     predictions: np.ndarray
     images: list[str] = field(default_factory=list)
     groups: np.ndarray | None = None
-    n_parameters: int = 4
 
     def labelled(self, scores: OpinionScores) -> HeldOut:
         """The predictions of the first rows, which are those of ``scores``; no split tested on the other rows."""
         first = self.predictions[:, : len(scores)]
-        return HeldOut(scores.mos, first, scores.images, scores.groups, self.n_parameters)
+        return HeldOut(scores.mos, first, scores.images, scores.groups)
 
     def parts(self) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Rows, predictions and opinions of the test part of every split, (m,) each."""
@@ -53,7 +48,7 @@ class HeldOut:
     @cached_property
     def mappings(self) -> list[OpinionMapping]:
         """The logistic that was fitted to the test part of every split."""
-        return [fit_mapping(predicted, mos, self.n_parameters) for _, predicted, mos in self.parts()]
+        return [fit_mapping(predicted, mos) for _, predicted, mos in self.parts()]
 
     @cached_property
     def metrics(self) -> list[Metrics]:
@@ -87,37 +82,6 @@ class HeldOut:
         return means
 
 
-def observer_spread(held_out: HeldOut, std: np.ndarray, n_raters: np.ndarray) -> ObserverSpread:
-    """The observers' agreement, and that of held-out predictions after the logistic with them (ITU-T P.1401, 2020).
-
-    ``std`` and ``n_raters``, which is at least 2, are (n,), of all images.
-    """
-    tested = held_out.tested
-    mos, std, n_raters = held_out.mos[tested], std[tested], n_raters[tested]
-    errors = np.abs(held_out.mapped[tested] - mos)
-    half_widths = stats.t.ppf(0.975, n_raters - 1) * std / np.sqrt(n_raters)  # of 95 % confidence intervals of opinions
-    excess = np.maximum(0, errors - half_widths)
-    return ObserverSpread(
-        mean_std=float(std.mean()),
-        mean_raters=float(n_raters.mean()),
-        ceiling=srcc_ceiling(mos, std, n_raters),
-        outlier_ratio=float(np.mean(errors > half_widths)),  # 7.5.2.2
-        # 7.7, rmse*: the parameters of the mapping are subtracted from the number of images.
-        rmse_epsilon=float(np.sqrt(np.sum(excess**2) / max(1, len(mos) - held_out.n_parameters))),
-    )
-
-
-def srcc_ceiling(mos: np.ndarray, std: np.ndarray, n_raters: np.ndarray, seed: int = 0) -> float:
-    """Median SRCC between the means of two halves of raters, simulated as normal around ``mos``.
-
-    ``mos`` holds the sampling error of the real raters, which spreads it; so the ceiling is slightly too high.
-    """
-    rng = np.random.default_rng(seed)
-    error = std / np.sqrt(n_raters / 2)
-    first, second = mos + error * rng.standard_normal((2, N_SIMULATIONS, len(mos)))
-    return float(np.median([float(srcc(a, b)) for a, b in zip(first, second, strict=True)]))
-
-
 def held_out_file(path: Path) -> Path:
     """The path of the held-out predictions of the regressor at ``path``."""
     return path.with_suffix(".held_out.csv")
@@ -132,7 +96,7 @@ def write_held_out(path: Path, held_out: HeldOut) -> None:
     write_csv(path, list(columns), zip(*columns.values(), strict=True))
 
 
-def read_held_out(path: Path, n_parameters: int = 4) -> HeldOut:
+def read_held_out(path: Path) -> HeldOut:
     """Reads what ``write_held_out`` wrote; UserError where the file is missing or damaged."""
     table = read_csv(path, ("image",), "held-out predictions")
     splits = [column for column in table if str(column).startswith("split_")]
@@ -145,4 +109,4 @@ def read_held_out(path: Path, n_parameters: int = 4) -> HeldOut:
     except (TypeError, ValueError) as error:
         raise UserError(f"held-out predictions {path} are damaged: {error}") from None
     groups = None if (table["group"] == "").all() else table["group"].to_numpy(object)
-    return HeldOut(mos, predictions, table["image"].tolist(), groups, n_parameters)
+    return HeldOut(mos, predictions, table["image"].tolist(), groups)

@@ -18,7 +18,7 @@ CONVERGED = (1, 2, 3, 4)
 def metrics_of(predicted: np.ndarray, mos: np.ndarray, mapping: OpinionMapping | None = None) -> Metrics:
     """All metrics of (n,) predictions against (n,) opinions.
 
-    ``mapping`` is the curve that was fitted to them; None: the logistic with 4 parameters is fitted here.
+    ``mapping`` is the curve that was fitted to them; None: it is fitted here.
     """
     predicted, mos = np.asarray(predicted, np.float64), np.asarray(mos, np.float64)
     mapping = mapping or fit_mapping(predicted, mos)
@@ -53,32 +53,27 @@ def krcc(predicted: np.ndarray, mos: np.ndarray) -> float:
     return float(tau) if np.isfinite(tau) else 0.0
 
 
-def fit_mapping(predicted: np.ndarray, mos: np.ndarray, n_parameters: int = 4) -> OpinionMapping:
-    """The logistic with 4 or 5 parameters by least squares.
+def fit_mapping(predicted: np.ndarray, mos: np.ndarray) -> OpinionMapping:
+    """The logistic by least squares.
 
-    A line where the fit does not converge to a finite curve, or where there are not more points than parameters.
+    A line where the fit does not converge to a finite curve, or where there are not more points than its 4 parameters.
     """
     predicted, mos = np.asarray(predicted, np.float64), np.asarray(mos, np.float64)
-    if len(mos) <= n_parameters or mos.std() == 0 or _is_constant(predicted):
+    if len(mos) <= 4 or mos.std() == 0 or _is_constant(predicted):
         return fit_line(predicted, mos)
     # Fitted on standardised predictions, so that the tolerances mean the same for every scale.
     centre, spread = predicted.mean(), predicted.std()
     z = (predicted - centre) / spread
-    kind, start = "logistic", [mos.max(), mos.min(), 0.0, 0.5]
-    if n_parameters == 5:
-        kind, start = "logistic5", [np.ptp(mos) / 2, 2.0, 0.0, fit_line(z, mos).parameters[1] / 2, mos.mean()]
+    start = [mos.max(), mos.min(), 0.0, 0.5]
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         # A step that overflows is not taken, and the status says where the fit ended without a result.
         warnings.simplefilter("ignore", RuntimeWarning)
-        found, status = leastsq(lambda b: OpinionMapping(kind, tuple(b))(z) - mos, start, maxfev=5000)
+        found, status = leastsq(lambda b: OpinionMapping("logistic", tuple(b))(z) - mos, start, maxfev=5000)
         # The same curve as a function of the predictions.
-        b1, b2, b3, b4, *b5 = found
-        parameters = [b1, b2, centre + spread * b3, spread * b4]
-        if kind == "logistic5":
-            parameters = [b1, b2 / spread, centre + spread * b3, b4 / spread, b5[0] - b4 * centre / spread]
+        parameters = found * (1, 1, spread, spread) + (0, 0, centre, 0)
     if status not in CONVERGED or not np.isfinite(parameters).all():
         return fit_line(predicted, mos)
-    return OpinionMapping(kind, tuple(float(value) for value in parameters))
+    return OpinionMapping("logistic", tuple(parameters.tolist()))
 
 
 def fit_line(predicted: np.ndarray, mos: np.ndarray) -> OpinionMapping:

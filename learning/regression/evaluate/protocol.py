@@ -46,7 +46,7 @@ STEEPEST = 0.25
 class Evaluation:
     """The search, the test of both kinds of choice on every split, and the regressor fitted on all images.
 
-    ``tests`` is choice of hyper-parameters -> held-out predictions; the first choice is the one that is reported.
+    ``tests`` is choice of hyper-parameters -> held-out predictions; ``nested`` is reported first.
     ``model`` is fitted with the shared choice, ``search.best``.
     """
 
@@ -86,11 +86,9 @@ def run_protocol(
     grid: Grid,
     n_threads: int,
     memory: int,
-    choice: str = "nested",
-    n_parameters: int = 4,
     make_bar: Callable[[int, str], ProgressBar] = _no_bar,
 ) -> Evaluation:
-    """Searches, tests and fits; arguments as in ``search``, ``n_parameters`` are the logistic's.
+    """Searches, tests and fits; arguments as in ``search``.
 
     ``make_bar(total, unit)`` shows the progress of the search, and then that of the fits for the tests.
     """
@@ -100,13 +98,13 @@ def run_protocol(
     choices = {"nested": found.best_in_each_split(), "shared": [found.best] * len(splits)}
     bar = make_bar(2 * len(splits), "test fit")
     tests = {}
-    for name in sorted(choices, key=lambda name: name != choice):
+    for name, of_splits in choices.items():
         predictions = np.full((len(splits), len(mos)), np.nan)
-        for row, split, chosen in zip(predictions, splits, choices[name], strict=True):
+        for row, split, chosen in zip(predictions, splits, of_splits, strict=True):
             rows = split.train_and_validation
             row[split.test] = fit(features[rows], mos[rows], chosen).predict(features[split.test])
             bar.add(1)
-        tests[name] = HeldOut(mos, predictions, n_parameters=n_parameters)
+        tests[name] = HeldOut(mos, predictions)
     bar.close()
     return Evaluation(splits, found, tests, fit(features, mos, found.best))
 

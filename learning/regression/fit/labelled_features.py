@@ -7,7 +7,6 @@ computed, or if all their features are: the same pixels in two files give the sa
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from common import log
 from datasets.features.reading import FeatureFiles
 from datasets.opinions.databases import read_database
-from datasets.opinions.scores import OpinionScores, identical_across, read_scores, with_identical_grouped
+from datasets.opinions.scores import OpinionScores, joined, read_scores, with_identical_grouped
 from networks.errors import UserError
 from networks.names import CONTENT_AWARE, GIVEN, max_side_of
 from options.regressor import RegressorOptions
@@ -26,28 +25,22 @@ from options.regressor import RegressorOptions
 FEWEST_FEATURES = 16
 """With fewer features, equal ones do not prove equal images."""
 
-Digests = Sequence[Sequence[str | None]]
-"""For each kind of evidence, a digest per image; None where there is none."""
-
 
 @dataclass(frozen=True)
 class LabelledFeatures:
     """Opinions and ``features``, (n + m, values of all kinds) float32, which are from ``files``.
 
     The first n rows are those of ``scores``, the last m those of ``only_train``, the images of ``--also_train``.
-    ``digests`` tell which images are identical: a list for each kind of evidence, None where there is none.
+    ``file_digests`` are the SHA-256 of the images' files, None where the features do not record it. ``contents``
+    (n + m,) are equal for identical images.
     """
 
     scores: OpinionScores
     only_train: OpinionScores | None
     features: np.ndarray
     files: FeatureFiles
-    digests: Digests
-
-    @property
-    def file_digests(self) -> Sequence[str | None]:
-        """The SHA-256 of each image's file; None where the features do not record it."""
-        return self.digests[0]
+    file_digests: Sequence[str | None]
+    contents: np.ndarray
 
     @property
     def images(self) -> list[str]:
@@ -84,14 +77,15 @@ def read_data(options: RegressorOptions) -> LabelledFeatures:
     if scores.mos.min() == scores.mos.max():
         raise UserError(f"all scores of {scores.source} are {scores.mos[0]:g}; there is nothing to learn from them")
     features = files.read(names)
-    digests: Digests = [files.file_digests(names), *filter(None, [feature_digests(features)])]
+    file_digests = files.file_digests(names)
+    contents = joined(joined(np.arange(len(names)), file_digests), feature_digests(features))
     if only_train is not None:
-        _check_only_train(scores, only_train, names, digests)
+        _check_only_train(scores, only_train, names, contents)
     if options.group_identical:
-        scores = _grouped_by_content(scores, digests, "identical")
+        scores = _grouped_by_content(scores, contents[: len(scores)], "identical")
     if options.group_similar is not None:
         content = FeatureFiles(options.features, [CONTENT_AWARE]).read(names[: len(scores)])
-        scores = _grouped_by_content(scores, [similar_images(content, options.group_similar)], "similar")
+        scores = _grouped_by_content(scores, similar_images(content, options.group_similar), "similar")
 
     lowest, highest = scores.mos.min(), scores.mos.max()
     log.info(f"scores     {scores.source}: {len(scores):,d} images, {lowest:g} to {highest:g}, higher is better")
@@ -102,7 +96,7 @@ def read_data(options: RegressorOptions) -> LabelledFeatures:
     unknown = [kind for kind in files.kinds if kind != GIVEN and not files.encoders[kind]]
     if unknown:
         log.warning(f"the encoder of the {' and '.join(unknown)} features is unknown: no encoder.json beside them")
-    return LabelledFeatures(scores, only_train, features, files, digests)
+    return LabelledFeatures(scores, only_train, features, files, file_digests, contents)
 
 
 def with_features(
@@ -127,11 +121,11 @@ def with_features(
     return kept, [matched[image] for image in kept.images]
 
 
-def _check_only_train(scores: OpinionScores, only_train: OpinionScores, names: list[str], digests: Digests) -> None:
+def _check_only_train(scores: OpinionScores, only_train: OpinionScores, names: list[str], contents: np.ndarray) -> None:
     """UserError where an image, or a group, of ``only_train`` is tested on as well, or where the scales differ.
 
-    ``names`` are those of the features of all images, which the tables may call by different paths, and ``digests`` are
-    theirs. A group of ``only_train`` may also be the name of a scored photograph, of which its images are versions.
+    ``names`` are those of the features of all images, which the tables may call by different paths, and ``contents``
+    are theirs. A group of ``only_train`` may also be the name of a scored photograph, of which its images are versions.
     """
     n, table = len(scores), f"--also_train {only_train.source}"
     groups, other_groups = (set() if one.groups is None else set(one.groups) for one in (scores, only_train))
@@ -148,12 +142,13 @@ def _check_only_train(scores: OpinionScores, only_train: OpinionScores, names: l
             f"{table}: its scores are from {other_low:g} to {other_high:g}, those of {scores.source} from {low:g} to "
             f"{high:g}; both must be on the same scale"
         )
-    for of_kind in digests:
-        for one, other in identical_across(of_kind, range(n), range(n, len(names))):
-            raise UserError(
-                f"{table}: image {only_train.images[other - n]} is identical to {scores.images[one]} of "
-                f"{scores.source}, on which a split would test; leave it out of one table"
-            )
+    identical = np.flatnonzero(np.isin(contents[n:], contents[:n]))
+    if identical.size:
+        one = int(np.flatnonzero(contents == contents[n + identical[0]])[0])
+        raise UserError(
+            f"{table}: image {only_train.images[identical[0]]} is identical to {scores.images[one]} of "
+            f"{scores.source}, on which a split would test; leave it out of one table"
+        )
 
 
 def feature_digests(features: np.ndarray) -> list[str]:
@@ -163,23 +158,20 @@ def feature_digests(features: np.ndarray) -> list[str]:
     return [hashlib.sha256(row.tobytes()).hexdigest() for row in features]
 
 
-def similar_images(features: np.ndarray, similarity: float) -> list[str | None]:
-    """A name for each image's set of similar ones, as (n,); None for an image that is similar to no other.
+def similar_images(features: np.ndarray, similarity: float) -> np.ndarray:
+    """The number of each image's set of similar ones, as (n,).
 
     Two images are similar if the cosine of their standardised ``features`` (n, p) is at least ``similarity``. Sets with
     a common image are one.
     """
     standardised = StandardScaler().fit_transform(features)
-    numbers = DBSCAN(max(1 - similarity, 1e-6), min_samples=1, metric="cosine").fit_predict(standardised).tolist()
-    sizes = Counter(numbers)
-    return [str(number) if number >= 0 and sizes[number] > 1 else None for number in numbers]
+    return DBSCAN(max(1 - similarity, 1e-6), min_samples=1, metric="cosine").fit_predict(standardised)
 
 
-def _grouped_by_content(scores: OpinionScores, digests: Digests, which: str) -> OpinionScores:
-    """The scores with the images of one digest in one group; prints how many groups that leaves."""
-    grouped = scores
-    for of_kind in digests:
-        grouped = with_identical_grouped(grouped, of_kind[: len(scores)])
-    if grouped is not scores and grouped.groups is not None:
-        log.info(f"groups     {which} images share one: {len(set(grouped.groups))} groups of {len(scores)} images")
+def _grouped_by_content(scores: OpinionScores, contents: np.ndarray, which: str) -> OpinionScores:
+    """The scores with the images of one content in one group; prints how many groups that leaves."""
+    grouped = with_identical_grouped(scores, contents.tolist())
+    if grouped is not scores:
+        n_groups = len(set(grouped.every_group()))
+        log.info(f"groups     {which} images share one: {n_groups} groups of {len(scores)} images")
     return grouped

@@ -1,8 +1,8 @@
 """Splits of a database into the images that a regressor is trained, chosen and tested on.
 
-Splits are random, come with the database, or are read from a CSV, ours or that of another project, so that results can
-be compared with published ones. The CSV has the form of pyiqa's meta-information: a row for each image (``img_name`` or
-``dist_name``, or our ``image``) and the columns ``official_split`` or ``ratio802_seed123_split_01``, ..., with train,
+Splits are random, come with the database, or are read from a CSV of another project, so that results can be compared
+with published ones. The CSV has the form of pyiqa's meta-information: a row for each image (``img_name`` or
+``dist_name``, or ``image``) and the columns ``official_split`` or ``ratio802_seed123_split_01``, ..., with train,
 val and test. Where a column holds no test, as in ratio802 (80/0/20), its val is the test part, and an eighth of the
 training groups is taken as the validation part.
 """
@@ -21,8 +21,8 @@ from sklearn.model_selection import GroupShuffleSplit
 from common import log
 from datasets.images.lists import match_names
 from datasets.opinions.label_files import SPLIT_NAMES
-from datasets.opinions.scores import OpinionScores, identical_across
-from datasets.opinions.tables import IMAGE, read_csv, write_csv
+from datasets.opinions.scores import OpinionScores
+from datasets.opinions.tables import IMAGE, read_csv
 from learning.regression.fit.labelled_features import LabelledFeatures
 from networks.errors import UserError
 from options.regressor import RegressorOptions
@@ -70,8 +70,6 @@ def make_splits(data: LabelledFeatures, options: RegressorOptions) -> tuple[list
         made, of_which = f"{len(splits)} random ones{by_group}, seed {options.seed}", " in the first"
     sizes = "/".join(str(len(part)) for part in splits[0].parts().values())
     protocol = f"{made}, {sizes} images for train/validation/test{of_which}"
-    if options.write_splits is not None:
-        write_splits(options.write_splits, splits, scores.images)
     if data.only_train is not None:
         others = np.arange(len(scores), len(data.mos))
         splits = [Split(np.concatenate([one.train, others]), one.validation, one.test) for one in splits]
@@ -87,11 +85,11 @@ def make_splits(data: LabelledFeatures, options: RegressorOptions) -> tuple[list
 def _warn_of_identical_parts(data: LabelledFeatures, splits: Sequence[Split]) -> None:
     """Warns where an image of one part of a split is identical to an image of another part."""
     pairs = {
-        (min(pair), max(pair))
+        (min(one, other), max(one, other))
         for split in splits
         for first, second in combinations(split.parts().values(), 2)
-        for of_kind in data.digests
-        for pair in identical_across(of_kind, first, second)
+        for one in first[np.isin(data.contents[first], data.contents[second])]
+        for other in second[data.contents[second] == data.contents[one]]
     }
     if pairs:
         one, other = min(pairs)
@@ -205,12 +203,3 @@ def read_splits(path: Path, scores: OpinionScores) -> list[Split]:
             parts[parts == "validation"] = "test"
         splits += official_split(parts, scores.groups, where)
     return splits
-
-
-def write_splits(path: Path, splits: Sequence[Split], images: Sequence[str]) -> None:
-    """Writes splits as the CSV that ``read_splits`` reads."""
-    columns = [np.full(len(images), "train", object) for _ in splits]
-    for column, split in zip(columns, splits, strict=True):
-        column[split.validation], column[split.test] = "val", "test"
-    names = [f"re_iqa_split_{number:02d}" for number in range(1, len(splits) + 1)]
-    write_csv(path, ("img_name", *names), zip(images, *columns, strict=True))

@@ -24,38 +24,42 @@ from networks.regressor import sha256_of
 
 @dataclass(frozen=True)
 class Labels:
-    """Opinions on images of the input: a row of ``opinions`` for each of ``images``. The table has ``n_rows`` rows."""
+    """Opinions on images of the input: a row of ``opinions`` for each of ``images``."""
 
     opinions: OpinionScores
     images: Sequence[ListedImage]
-    n_rows: int
 
     def compare(
         self, scores: Mapping[str, float], description: RegressorDescription, interval: ScoreInterval | None = None
     ) -> None:
         """Prints how well the scores agree with the opinions, and how well on images new to the regressor.
 
-        ``scores`` are by the images' names. UserError if fewer than two labelled images have one.
+        With an ``interval``, also the share of opinions in theirs. ``scores`` are by the images' names. UserError if
+        fewer than two labelled images have one.
         """
         rows = [row for row, image in enumerate(self.images) if image.name in scores]
         if len(rows) < 2:
             raise UserError(f"{len(rows)} of {len(self.images)} labelled images could be scored; 2 are needed")
-        predicted = np.array([scores[self.images[row].name] for row in rows])
-        mos, inversion = self.opinions.mos[rows], self.opinions.inversion
-        which = f"{len(rows):,d} of {self.n_rows:,d} labelled images" + (f". {inversion}" if inversion else "")
-        print_agreement(which, predicted, mos, description, interval)
+        predicted, mos = np.array([scores[self.images[row].name] for row in rows]), self.opinions.mos[rows]
         new = np.ones(len(rows), bool)
         for position, row in enumerate(rows if description.fit_images else ()):
             with contextlib.suppress(OSError):  # the file is gone, and its features are kept
                 new[position] = not description.was_fitted_on(sha256_of(Path(self.images[row].path)))
-        if new.all():
-            return
-        log.warning(
-            f"{len(new) - new.sum():,d} of {len(new):,d} labelled images were part of the fit, so they do not test it"
-        )
-        if new.sum() >= 2:
-            which = f"the {new.sum():,d} labelled images that were not part of the fit"
-            print_agreement(which, predicted[new], mos[new], description, interval)
+        everything = f"{len(rows):,d} of {len(self.images):,d} labelled images. {self.opinions.inversion}".rstrip()
+        of_which = {everything: np.ones(len(rows), bool)}
+        if not new.all():
+            log.warning(f"{(~new).sum():,d} of {len(new):,d} labelled images were part of the fit: they do not test it")
+            of_which[f"the {new.sum():,d} labelled images that were not part of the fit"] = new
+        for which, chosen in of_which.items():
+            if chosen.sum() < 2:
+                continue
+            log.info(f"\nagainst the opinions on {which}")
+            metrics = metrics_of(predicted[chosen], mos[chosen])
+            log.info("  ".join(f"{LABELS[name]} {getattr(metrics, name):.4f}" for name in METRICS))
+            if interval is not None:
+                low, high = np.transpose([interval.ends(score) for score in predicted[chosen].tolist()])
+                inside = np.mean((low <= mos[chosen]) & (mos[chosen] <= high))
+                log.info(f"{inside:.1%} of these opinions lie in their interval, at level {interval.level:g}")
 
 
 def read_labels(path: Path, lower_is_better: bool, listing: ImageListing) -> Labels:
@@ -69,30 +73,4 @@ def read_labels(path: Path, lower_is_better: bool, listing: ImageListing) -> Lab
             f"{table.images[0]}, and the input includes {next(iter(images))}"
         )
     opinions = table.rows([row for row, image in enumerate(table.images) if image in matched])
-    return Labels(opinions, [images[matched[image]] for image in opinions.images], len(table))
-
-
-def print_agreement(
-    which: str,
-    predicted: np.ndarray,
-    mos: np.ndarray,
-    description: RegressorDescription,
-    interval: ScoreInterval | None,
-) -> None:
-    """Prints the metrics of (n,) scores against (n,) opinions, and the share of opinions in their intervals."""
-    log.info(f"\nagainst the opinions on {which}")
-    metrics = metrics_of(predicted, mos)
-    log.info("  ".join(f"{LABELS[name]} {getattr(metrics, name):.4f}" for name in METRICS))
-    if metrics.mapping == "linear":
-        log.info("notice: the logistic did not converge; PLCC and RMSE are after a straight line")
-    if interval is None:
-        return
-    low, high = np.transpose([interval.ends(score) for score in predicted.tolist()])
-    inside = np.mean((low <= mos) & (mos <= high))
-    log.info(f"{inside:.1%} of these opinions lie in their interval, at level {interval.level:g}")
-    if inside < interval.level / 2:
-        lowest, highest = description.score_range
-        log.warning(
-            f"these opinions go from {mos.min():g} to {mos.max():g}, and those of the fit from {lowest:g} to "
-            f"{highest:g}; the share says something only where both are on one scale"
-        )
+    return Labels(opinions, [images[matched[image]] for image in opinions.images])

@@ -11,14 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from common import log
 from common.atomic_files import check_not_read, check_outside, check_target, check_writable, whole_file
-from datasets.images.lists import FileStamp, ImageListing, ListedImage, list_images
-from datasets.images.resampling import half_size_exactly
+from datasets.images.lists import ImageListing, ListedImage, list_images
 from datasets.opinions.tables import write_csv, write_workbook
-from learning.extraction.compute import ComputedFeatures, Summary, compute_features, features_of, load_extractors
-from learning.extraction.decoding import DecodedImage, UnreadableImage
+from learning.extraction.compute import Summary, features_of, find_device, load_extractors
 from learning.regression.model.description import RegressorDescription
 from learning.regression.model.meaning import Column, score_columns
 from networks.embedded import MODEL_CARD, embedded_regressor, encoder_of, model_title
@@ -26,13 +25,13 @@ from networks.errors import UserError
 from networks.features import FeatureExtractor
 from networks.images.reading import longer_side, reduced
 from networks.names import EMBEDDED_MODELS, pooling_of, with_max_side
-from networks.regressor import Description, Regressor, ScoringDescription, load_regressor
+from networks.regressor import Regressor, load_regressor
 from options.images import PAGE_SUFFIXES, ComputeOptions, PredictionOptions, ScoringOptions
 
 ROWS_AT_ONCE = 4096
 
 PixelScorer = Callable[[Sequence[np.ndarray]], np.ndarray]
-"""Images in memory, uint8 (H, W, 3) each -> (n,) scores, higher for better images."""
+"""Images of one size in memory, uint8 (H, W, 3) each -> (n,) scores, higher for better images."""
 
 BELOW_THRESHOLD = 3
 """The exit status where an image scores below --threshold."""
@@ -53,20 +52,23 @@ def predict_quality(options: PredictionOptions) -> int:
     """
     if os.environ.get("WORLD_SIZE", "") not in ("", "1"):
         raise UserError("one process scores all images: give each job a list of its own (docs/deployment.md)")
-    path, regressor, compute = load_model(options, options.compute, RegressorDescription)
-    description, options = regressor.description, replace(options, compute=compute)
+    path = options.regressor or embedded_regressor(options.model or EMBEDDED_MODELS[0])
+    regressor = load_regressor(path, RegressorDescription)
+    description, compute = regressor.description, options.compute
+    if compute.max_side is None:
+        compute = replace(compute, max_side=description.max_side)
+        options = replace(options, compute=compute)
     level = options.interval
     if level is None and options.explain and description.prediction_intervals:
         level = EXPLAINED_LEVEL
     interval = None if level is None else description.score_interval(level)
     listing = list_images(options.input)
+    check_outputs(options)
     labels = None
     if options.labels:
         from learning.regression.model.labels import read_labels  # imports pandas and scipy
 
         labels = read_labels(options.labels, options.lower_is_better, listing)
-    check_outputs(options, listing)
-
     scores, summary = score_images(listing.images, regressor, path, options)
     if not scores:
         raise UserError("no image could be scored")
@@ -93,7 +95,7 @@ def predict_quality(options: PredictionOptions) -> int:
     maps: dict[str, Path] = {}
     without_map: list[str] = []
     if options.map:
-        from learning.regression.model.quality_maps import write_maps  # with the complete scorer
+        from learning.regression.model.quality_maps import write_maps  # imports scipy
         from networks.scorer import load_scorer
 
         images = list(dict.fromkeys(image for _, image in scored))
@@ -116,35 +118,13 @@ def predict_quality(options: PredictionOptions) -> int:
     return BELOW_THRESHOLD if options.threshold is not None and rows else 0
 
 
-def load_model(
-    options: ScoringOptions, compute: ComputeOptions, description_class: type[Description]
-) -> tuple[Path, Regressor[Description], ComputeOptions]:
-    """The regressor that the user names, or that of the embedded model, and its path.
-
-    ``compute`` comes back with the regressor's --max_side, unless the user gives one.
-    """
-    path = options.regressor or embedded_regressor(options.model or EMBEDDED_MODELS[0])
-    regressor = load_regressor(path, description_class)
-    if compute.max_side is None:
-        compute = replace(compute, max_side=regressor.description.max_side)
-    return path, regressor, compute
-
-
-def check_outputs(options: PredictionOptions, listing: ImageListing) -> None:
+def check_outputs(options: PredictionOptions) -> None:
     """UserError where an output cannot be written, or would replace what is read, now or in the next run."""
     for output in options.output or ():
         check_target(output)
         check_not_read("--output", output, [*options.input, *filter(None, [options.labels])])
     if options.map:
-        from learning.regression.model.quality_maps import map_file
-
         check_outside("--map", options.map, options.input)
-        maps = {map_file(options.map, image.name).resolve() for image in listing.images}
-        replaced = maps & {Path(image.path).resolve() for image in listing.images}
-        if replaced:
-            raise UserError(
-                f"--map {options.map}: the map {min(replaced)} would replace an image that is scored; name another"
-            )
         check_writable(options.map)
     if options.features and options.features.is_file():
         raise UserError(f"--features {options.features} is a file; a folder is needed here")
@@ -189,7 +169,8 @@ def score_images(
         for image, features in features_of(to_do, extractors, options.compute, summary):
             if folder is not None:
                 folder.write(image, names[image.name], features.values, features.stamp)
-            scores[image.name] = score_features(features, regressor)
+            side_by_side = np.concatenate([features.values[kind] for kind in kinds])
+            scores[image.name] = float(regressor.predict(side_by_side[None])[0])
     return scores, summary
 
 
@@ -209,32 +190,20 @@ def matching_extractors(
     return extractors
 
 
-def score_features(features: ComputedFeatures, regressor: Regressor) -> float:
-    """The score of one image, on the opinions' scale."""
-    side_by_side = np.concatenate([features.values[kind] for kind in regressor.description.kinds])
-    return float(regressor.predict(side_by_side[None])[0])
+def load_pixel_scorer(options: ScoringOptions, device: str | None) -> PixelScorer:
+    """Scores images in memory by the complete scorer on a ``device``, reduced as the regressor's --max_side says.
 
-
-def load_pixel_scorer(options: ScoringOptions, compute: ComputeOptions) -> PixelScorer:
-    """Scores images in memory as ``score_images`` scores files, also where the regressor has a --max_side.
-
-    UserError where the regressor and its encoders do not belong together, or where an image does not fit into memory.
+    Images that are scored at once have one size. UserError where the regressor and its encoders do not belong together.
     """
-    path, regressor, compute = load_model(options, compute, ScoringDescription)
-    extractors = matching_extractors(regressor, path, options.checkpoints, compute)
-    no_file = FileStamp(0, 0, 0, "")
+    from networks.scorer import load_scorer  # needed by no scoring of files without maps
 
+    scorer = load_scorer(options.regressor, options.checkpoints, options.model or EMBEDDED_MODELS[0])
+    scorer.to(find_device(device))
+
+    @torch.inference_mode()
     def score(images: Sequence[np.ndarray]) -> np.ndarray:
-        scores = np.empty(len(images))
-        decoded = (
-            DecodedImage(index, str(index), image, half_size_exactly(image), no_file)
-            for index, image in enumerate(reduced(image, compute.max_side) for image in images)
-        )
-        for result in compute_features(decoded, extractors, compute.batch_size):
-            if isinstance(result, UnreadableImage):
-                raise UserError(result.reason)
-            scores[result.index] = score_features(result, regressor)
-        return scores
+        batch = torch.from_numpy(np.stack([reduced(image, scorer.max_side) for image in images])).permute(0, 3, 1, 2)
+        return scorer(batch.to(scorer.mean) / 255).cpu().numpy()
 
     return score
 

@@ -36,7 +36,7 @@ LOWER, HIGHER = np.array([202, 0, 32]), np.array([5, 113, 176])
 def write_maps(
     images: Sequence[ListedImage], scorer: QualityScorer, folder: Path, max_side: int | None = None
 ) -> tuple[dict[str, Path], list[str]]:
-    """Writes the picture of each image, ``reduced`` as for its score.
+    """Writes the picture of each image, ``reduced`` as for its score: the photograph, and its map on the right half.
 
     Returns name -> picture, and a sentence for each image that has none.
     """
@@ -49,16 +49,11 @@ def write_maps(
             failed.append(f"{image.path}: no map: {error}")
             log.error(failed[-1])
             continue
-        maps[image.name] = map_file(folder, image.name)
+        maps[image.name] = folder / f"{image.name}.png"
         with whole_file(maps[image.name], durable=False) as path:
             Image.fromarray(picture).save(path)
     log.info(f"{len(maps):,d} maps written, {len(failed):,d} failed: {folder}")
     return maps, failed
-
-
-def map_file(folder: Path, name: str) -> Path:
-    """The picture in ``folder`` of the image ``name``: the photograph, and its map on the right half."""
-    return folder / f"{name}.png"
 
 
 def local_deviations(pixels: np.ndarray, scorer: QualityScorer) -> np.ndarray:

@@ -107,7 +107,7 @@ def write_report(
         largest_errors=with_thumbnails(by_error[:N_PICTURES]),
         splits=list(zip(evaluation.splits, held_out.metrics, strict=True)),
         metrics=METRICS,
-        facts=_facts(evaluation, held_out.n_parameters, description),
+        facts=_facts(evaluation, description),
     )
 
 
@@ -153,28 +153,25 @@ def comparison_rows(
             verdict = "better" if low > 0 else "worse" if high < 0 else "no significant difference"
             verdict = "no comparison, since it has seen these images" if model.n_fitted else verdict
             rows.append([f"  this regressor minus it [95 % interval]: {verdict}", difference.as_difference()])
-    if description.observers:
-        rows.append(["ceiling: one half of the observers against the other", f"{description.observers.ceiling:.3f}"])
     rows.append(["the mean opinion for every image", "0", "0", "0", "0", _digits("rmse", held_out.mos.std())])
     return [row + [""] * (1 + len(METRICS) - len(row)) for row in rows]
 
 
-def _facts(evaluation: Evaluation, n_parameters: int, description: RegressorDescription) -> dict[str, str]:
+def _facts(evaluation: Evaluation, description: RegressorDescription) -> dict[str, str]:
     """``model_facts``, and how the evaluation was made."""
     search, intervals = evaluation.search, description.intervals
-    conformal, observers = description.prediction_intervals, description.observers
+    conformal = description.prediction_intervals
     return model_facts(description) | {
         "note": "",  # stands at the top
         "features": f"{len(evaluation.model.weights):,d} values",
         "chosen by": f"median SRCC on the validation parts, {search.median.max():.4f}, of {len(search.candidates)} "
         "candidates; then fitted on train and validation parts for the test, and on all images for use",
-        "PLCC fit, RMSE fit": f"after a logistic with {n_parameters} parameters, fitted on each test part",
+        "PLCC fit, RMSE fit": "after a logistic with 4 parameters, fitted on each test part",
         "95 % intervals": "percentile bootstrap over groups, moved by its bias, "
         f"{intervals.n_resamples:,d} samples, seed {intervals.seed}"
         if intervals
         else "",
         "prediction intervals": description.score_interval(0.9).in_words() if conformal and conformal.coverage else "",
-        "observers": observers.in_words() if observers else "",
     }
 
 

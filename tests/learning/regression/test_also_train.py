@@ -8,7 +8,6 @@ from sklearn.linear_model import Ridge
 
 from learning.regression.evaluate.held_out import read_held_out
 from learning.regression.fit.labelled_features import read_data
-from learning.regression.fit.splits import read_splits
 from learning.regression.train import train_regressor
 from networks.errors import UserError
 from networks.regressor import ScoringDescription, load_regressor
@@ -45,18 +44,17 @@ def options(folder, *more):
 def test_every_split_and_the_regressor_learn_from_both_tables(folder, capsys):
     """Against scikit-learn's Ridge on the rows of each split and on all rows."""
     folder, features, mos = folder
-    train_regressor(options(folder, "--write_splits", str(folder / "splits.csv")))
+    train_regressor(options(folder))
     printed = capsys.readouterr().out
     assert f"{N} images" in printed and f"{M} images of {folder / 'o.csv'} train in every split" in printed
     held_out = read_held_out(folder / "r.held_out.csv")
     assert len(held_out.images) == N, "only images with opinions are listed"
     others = np.arange(N, N + M)
-    scores = read_data(options(folder)).scores
-    for split, predictions in zip(read_splits(folder / "splits.csv", scores), held_out.predictions, strict=True):
-        rows = np.concatenate([split.train_and_validation, others])
-        expected = Ridge(alpha=ALPHA).fit(features[rows].astype(float), mos[rows]).predict(features[split.test])
-        assert np.array_equal(np.flatnonzero(~np.isnan(predictions)), np.sort(split.test))
-        assert predictions[split.test] == pytest.approx(expected, abs=1e-5)
+    for predictions in held_out.predictions:
+        tested = np.flatnonzero(~np.isnan(predictions))
+        rows = np.concatenate([np.setdiff1d(np.arange(N), tested), others])
+        expected = Ridge(alpha=ALPHA).fit(features[rows].astype(float), mos[rows]).predict(features[tested])
+        assert 4 <= len(tested) < N / 2 and predictions[tested] == pytest.approx(expected, abs=1e-5)
     assert json.loads((folder / "r.json").read_text())["n_images"] == N
     fitted = load_regressor(folder / "r.skops", ScoringDescription).model.predict(features[:5])
     assert fitted == pytest.approx(Ridge(alpha=ALPHA).fit(features.astype(float), mos).predict(features[:5]), abs=1e-5)
@@ -106,18 +104,3 @@ def test_a_column_that_is_not_used_is_named(folder, capsys):
     (folder / "o.csv").write_text("image,mos,split\nother/50.png,1,test\nother/51.png,0,train\n")
     assert len(read_data(options(folder)).only_train) == 2
     assert "the column split of" in capsys.readouterr().err
-
-
-def test_splits_are_not_written_to_a_file_of_the_output(folder):
-    folder, _, _ = folder
-    with pytest.raises(UserError, match=r"r\.held_out\.csv is a file that --output writes"):
-        train_regressor(options(folder, "--write_splits", str(folder / "r.held_out.csv")))
-
-
-@pytest.mark.parametrize("table", ["s.csv", "o.csv"])
-def test_a_table_that_is_read_is_not_overwritten(folder, table):
-    folder, _, _ = folder
-    content = (folder / table).read_text()
-    with pytest.raises(UserError, match=rf"--write_splits .*{table} is the file .*{table}, which is read"):
-        train_regressor(options(folder, "--write_splits", str(folder / table)))
-    assert (folder / table).read_text() == content

@@ -7,7 +7,6 @@ from PIL import Image
 from learning.regression import train
 from learning.regression.model.description import RegressorDescription, read_description
 from learning.regression.train import train_regressor
-from networks import embedded
 from networks.errors import UserError
 from networks.regressor import load_regressor
 from options.regressor import parse_regressor_options
@@ -18,8 +17,8 @@ def folder(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     features = rng.normal(size=(40, 5)).astype(np.float32)
     np.savez(tmp_path / "f.npz", names=np.array([f"{row}.png" for row in range(40)]), features=features)
-    rows = [f"{row}.png,{float(value)!r},1.5" for row, value in enumerate(features[:, 0])]
-    (tmp_path / "s.csv").write_text("\n".join(["image,mos,std", *rows]) + "\n")
+    rows = [f"{row}.png,{float(value)!r}" for row, value in enumerate(features[:, 0])]
+    (tmp_path / "s.csv").write_text("\n".join(["image,mos", *rows]) + "\n")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -98,26 +97,10 @@ def test_no_file_that_is_read_is_written(folder):
         train_regressor(options("--scores", "s.held_out.csv", "--output", "s.skops"))
 
 
-@pytest.mark.usefixtures("no_search")
-def test_the_default_output_does_not_replace_the_embedded_model(monkeypatch):
-    monkeypatch.chdir(embedded.MODELS)
-    before = embedded.embedded_regressor().stat().st_mtime_ns
-    with pytest.raises(UserError, match="the embedded model is in this folder"):
-        train_regressor(options())
-    assert embedded.embedded_regressor().stat().st_mtime_ns == before
-
-
 @pytest.mark.usefixtures("folder", "no_search")
 def test_a_folder_of_images_that_does_not_exist_is_named_at_once():
     with pytest.raises(UserError, match="--images /nope is not a folder"):
         train_regressor(options("--images", "/nope"))
-
-
-@pytest.mark.usefixtures("folder", "no_search")
-def test_the_number_of_raters_is_asked_for_before_the_search(capsys):
-    with pytest.raises(TypeError, match="NoneType"):
-        train_regressor(options())
-    assert "--n_raters gives it" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("no_search")

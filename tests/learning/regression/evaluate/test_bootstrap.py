@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from learning.regression.evaluate.bootstrap import RESAMPLED, bootstrap_intervals, interval_of_scale, resampled_counts
+from learning.regression.evaluate.bootstrap import RESAMPLED, bootstrap_intervals, resampled_counts
 from learning.regression.evaluate.held_out import HeldOut
-from learning.regression.model.description import Interval
 
 
 def held_out(predicted, mos, groups=None):
@@ -65,20 +64,9 @@ def test_an_interval_stays_in_the_range_of_its_metric():
     mos = np.arange(30.0)
     predicted = mos + np.tile([0, 1.5], 15)
     found = bootstrap_intervals(held_out(predicted, mos), n_resamples=200)
-    assert found["srcc"].high <= 1 and found["rmse"].low >= 0
+    assert found["srcc"].high <= 1
     perfect = bootstrap_intervals(held_out(mos, mos), n_resamples=50)["srcc"]
     assert perfect.low == pytest.approx(1) and perfect.high == pytest.approx(1)
-
-
-def test_the_interval_of_a_scale_is_that_of_normal_errors():
-    """RMSE 2 of n normal errors: n RMSE^2 / sigma^2 is chi-squared with n degrees of freedom, which bounds sigma."""
-    n, degrees = 100_000, 400
-    resampled = 2 * np.sqrt(stats.chi2.rvs(degrees, size=n, random_state=0) / degrees)
-    found = interval_of_scale(2.0, resampled, n_groups=10**6)
-    expected = 2 * np.sqrt(degrees / stats.chi2.ppf([0.975, 0.025], degrees))
-    assert (found.low, found.high) == pytest.approx(tuple(expected), rel=0.003)
-    assert found.high - 2 > 2 - found.low
-    assert interval_of_scale(0.0, np.zeros(5), 5) == Interval(0, 0, 0)
 
 
 @pytest.mark.parametrize(("group_size", "n_splits"), [(1, 3), (3, 1)])

@@ -90,16 +90,6 @@ def test_scores_are_a_table_or_those_of_a_reader(tmp_path, monkeypatch):
         read_opinions("kadid:nowhere")
 
 
-def test_images_of_two_sets_are_named(capsys):
-    options = parse_across_options([*sets_of("ab"), "--estimator", "ridge", "--n_splits", "2", "-j", "1"])
-    a, b = (make_set(name, np.ones(20), seed) for seed, name in enumerate("ab"))
-    matrix_across([a, b], options)
-    assert "trained and tested" not in capsys.readouterr().err
-    features = np.concatenate([b.features[:50], a.features[:10]])
-    matrix_across([a, replace(b, features=features)], options)
-    assert "10 images of a are in b too" in capsys.readouterr().err
-
-
 def test_features_of_different_encoders_are_refused():
     options = parse_across_options(sets_of("ab"))
     a = replace(make_set("a", np.ones(4), 0), encoders={"quality_aware": "1" * 64})

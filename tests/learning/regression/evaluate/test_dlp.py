@@ -140,7 +140,6 @@ def test_the_command_from_photographs_to_table(tmp_path, monkeypatch, capsys):
     assert run_dlp_tests(parse_dlp_options(arguments)) == 1
     printed = capsys.readouterr()
     assert "broken.jpg" in printed.err and "2 photographs" in printed.out
-    assert "photographs reduced to a long side of 64 pixels: 1" in printed.out
     with open("t.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["kind"] for row in rows] == ["all", *DISTORTIONS]

@@ -16,7 +16,7 @@ from learning.regression.model.predict import predict_quality
 from learning.regression.train import train_regressor
 from networks.embedded import embedded_regressor
 from networks.errors import UserError
-from networks.names import EMBEDDED_MODELS, KINDS, with_max_side
+from networks.names import EMBEDDED_MODELS, KINDS
 from networks.regressor import load_regressor
 from options.images import parse_prediction_options
 from options.regressor import parse_regressor_options
@@ -55,7 +55,7 @@ def test_a_regressor_on_features_of_the_embedded_encoders_is_compared_without_be
     write_features(tmp_path / "f.npz", names)
     write_scores(tmp_path / "s.csv", names, range(30))
     data = read_data(options(tmp_path))
-    models = embedded_models(data, [], None)
+    models = embedded_models(data, None)
     assert [model.name for model in models] == list(EMBEDDED_MODELS)
     for model in models:
         assert model.scores.shape == (30,) and model.n_fitted == 0, "the names are CLIVE's, the opinions are not"
@@ -68,18 +68,6 @@ def test_a_regressor_on_features_of_the_embedded_encoders_is_compared_without_be
     assert len(verdicts) == 2 and "favours" not in printed.err
 
 
-def test_features_of_complete_images_serve_where_no_image_is_larger_than_the_models_limit(tmp_path):
-    names = [f"{row}.png" for row in range(30)]
-    encoders = load_regressor(embedded_regressor(), RegressorDescription).description.encoders
-    unlimited = {f"{kind}_encoder": np.array(with_max_side(one, None)) for kind, one in encoders.items()}
-    write_features(tmp_path / "f.npz", names, **unlimited)
-    write_scores(tmp_path / "s.csv", names, range(30))
-    data = read_data(options(tmp_path))
-    assert len(embedded_models(data, [500, 512], None)) == 2
-    assert embedded_models(data, [500, 513], None) == []
-    assert embedded_models(data, [], None) == [], "sizes are unknown"
-
-
 @pytest.mark.parametrize("scale", [1, 0.05])
 def test_photographs_of_the_fit_are_told_by_name_and_opinion(tmp_path, capsys, scale):
     """Bitmaps of CLIVE have another content than the JPEG files of the fit, and other endings."""
@@ -87,7 +75,7 @@ def test_photographs_of_the_fit_are_told_by_name_and_opinion(tmp_path, capsys, s
     names = [f"Images/{image.split('/')[-1].split('.')[0]}.bmp" for image in fit.images[:40]]
     write_features(tmp_path / "f.npz", names)
     write_scores(tmp_path / "s.csv", names, (scale * fit.mos[:40]).tolist())
-    models = embedded_models(read_data(options(tmp_path)), [], None)
+    models = embedded_models(read_data(options(tmp_path)), None)
     assert [model.n_fitted for model in models] == [40, 0]
     assert "clive was fitted on 40 of these 40 images, so the comparison favours it" in capsys.readouterr().err
 
@@ -98,7 +86,7 @@ def test_photographs_of_the_fit_are_told_by_their_content(tmp_path):
     digests = np.array([*(one + "0" * 48 for one in known[:3]), *[64 * "f"] * 27])
     write_features(tmp_path / "f.npz", names, sha256=digests)
     write_scores(tmp_path / "s.csv", names, range(30))
-    assert embedded_models(read_data(options(tmp_path)), [], None)[0].n_fitted == 3
+    assert embedded_models(read_data(options(tmp_path)), None)[0].n_fitted == 3
 
 
 def test_photographs_are_scored_on_request(tmp_path):
@@ -108,9 +96,9 @@ def test_photographs_are_scored_on_request(tmp_path):
     write_features(tmp_path / "f.npz", names, 20)
     write_scores(tmp_path / "s.csv", names, range(3))
     data = read_data(options(tmp_path))
-    assert embedded_models(data, [], None) == []
+    assert embedded_models(data, None) == []
     pictures = {name: tmp_path / name for name in names}
-    (model,) = embedded_models(data, [], pictures)
+    (model,) = embedded_models(data, pictures)
     arguments = ["--input", *map(str, pictures.values()), "--output", str(tmp_path / "o.csv"), "-j", "0"]
     assert predict_quality(parse_prediction_options(arguments)) == 0
     by_script = [float(line.rsplit(",", 1)[1]) for line in (tmp_path / "o.csv").read_text().splitlines()[1:]]
@@ -132,6 +120,6 @@ def test_the_held_out_predictions_of_an_embedded_model_are_kept_for_compare(name
     path = embedded_regressor(name)
     compare_regressors(parse_compare_options([str(path), str(path), "--n_bootstrap", "100", "--table", "latex"]))
     printed = capsys.readouterr().out
-    assert "A - B & +0.0000 [+0.0000, +0.0000] & 1.0000" in printed and printed.count(r"\begin{tabular}") == 3
+    assert "A - B & +0.0000 [+0.0000, +0.0000] & 1.0000" in printed and printed.count(r"\begin{tabular}") == 2
     description = load_regressor(path, RegressorDescription).description
     assert len(read_held_out(held_out_file(path)).images) == description.n_images

@@ -78,14 +78,14 @@ def test_images_of_one_scene_are_similar():
     features[3] = features[1400] + 0.3 * rng.normal(size=60)
     features[20] = features[21]
     found = similar_images(features, 0.9)
-    assert found[3] == found[7] == found[1400] is not None
-    assert found[20] == found[21] not in (None, found[3])
-    assert sum(name is not None for name in found) == 5
-    assert np.flatnonzero(similar_images(features, 1)).tolist() == [20, 21], "only equal ones reach this threshold"
+    assert found[3] == found[7] == found[1400] and found[20] == found[21]
+    assert len(set(found)) == 1500 - 2 - 1
+    equal = similar_images(features, 1)
+    assert equal[20] == equal[21] and len(set(equal)) == 1500 - 1, "only equal ones reach this threshold"
 
 
 def test_a_feature_that_never_changes_makes_nothing_similar():
     features = np.random.default_rng(1).normal(size=(30, 20)).astype(np.float32)
     features[:, 3] = 5
-    assert similar_images(features, 0.95) == [None] * 30
-    assert set(similar_images(np.ones((4, 20), np.float32), 0.5)) == {None}, "no feature says anything"
+    assert len(set(similar_images(features, 0.95))) == 30
+    assert len(set(similar_images(np.ones((4, 20), np.float32), 0.5))) == 4, "no feature says anything"

@@ -169,15 +169,6 @@ def test_scores_are_explained_listed_and_selected(model, photos, capsys):
     assert score(model, "--input", photos, "--regressor", path, "--threshold", middle)[0] == 1
 
 
-def test_labels_on_another_scale_are_named(model, photos, capsys):
-    path = calibrated(model, PredictionIntervals((0.9,), (8.5,), None))
-    (photos / "labels.csv").write_text("image,mos\n0.png,901\n1.png,902\n2.png,903\n")
-    score(model, "--input", photos, "--regressor", path, "--interval", "0.9", "--labels", photos / "labels.csv")
-    printed = capsys.readouterr()
-    assert "0.0% of these opinions lie in their interval" in printed.out
-    assert "these opinions go from 901 to 903, and those of the fit from 0 to 100; the share says" in printed.err
-
-
 def test_labels_that_fit_no_image_are_refused_before_the_scoring(model, photos):
     (photos / "labels.csv").write_text("image,mos\na.png,1\n1.png,2\n")
     with pytest.raises(UserError, match=r"1 images of --labels .* lists a\.png, and the input includes 0\.png"):
@@ -253,9 +244,6 @@ def test_what_is_read_is_not_overwritten(model, photos):
     assert table.read_text() == "image,camera\n0.png,x\n"
     with pytest.raises(UserError, match=r"--map .* would be photographs of the next run"):
         score(model, "--input", photos, "--map", photos / "maps")
-    shutil.copy(photos / "1.png", photos / "0.png.png")
-    with pytest.raises(UserError, match=r"0\.png\.png would replace an image that is scored"):
-        score(model, "--input", photos / "0.png", photos / "0.png.png", "--map", photos)
 
 
 def test_kept_features_answer_for_their_pixels_alone(model, photos, capsys):
@@ -299,7 +287,9 @@ def test_images_are_scored_at_the_size_of_the_fit(model, tmp_path, capsys):
         ["--input", str(folder), "--regressor", str(path), "--quality_ckpt", str(model / "quality_aware.pth"),
          "--content_ckpt", str(model / "content_aware.pth")]
     )  # fmt: skip
-    assert load_pixel_scorer(options, options.compute)([pixels, small]) == pytest.approx([large, large], rel=1e-5)
+    scorer = load_pixel_scorer(options, "cpu")
+    for image in (pixels, small):
+        assert scorer([image]) == pytest.approx([large], rel=1e-5)
 
     with pytest.raises(UserError, match="holds features computed with --max_side 80, not computed with --max_side 0"):
         score(model, "--input", folder, "--features", tmp_path / "f")
