@@ -79,7 +79,7 @@ def read_database(name: str, root: str | os.PathLike) -> OpinionScores:
 @database("koniq", "KonIQ-10k")
 def _koniq(root: Path) -> pd.DataFrame:
     path = root / "koniq10k_scores_and_distributions.csv"
-    scores = read_labels(path, "image_name", "MOS")
+    scores = read_labels(path, "image_name", "MOS", std="SD", n_raters="c_total")
     sets_path = root / "koniq10k_distributions_sets.csv"
     sets = read_labels(sets_path, "image_name", "MOS", split="set")
     parts = dict(zip(sets["image"], sets["split"], strict=True))
@@ -91,13 +91,16 @@ def _koniq(root: Path) -> pd.DataFrame:
 
 @database("kadid", "KADID-10k")
 def _kadid(root: Path) -> pd.DataFrame:
-    """Its "dmos" is the mean of ratings of degradation: 5 is imperceptible."""
-    return read_labels(root / "dmos.csv", "dist_img", "dmos", group="ref_img")
+    """Its "dmos" is the mean of ratings of degradation: 5 is imperceptible. Its "var" is their standard deviation:
+    I01_01_01.png has 4.57 and 0.496, as 17 fives and 13 fours have.
+    """
+    return read_labels(root / "dmos.csv", "dist_img", "dmos", group="ref_img", std="var")
 
 
 @database("tid2008", "TID2008")
 @database("tid2013", "TID2013")
 def _tid(root: Path) -> pd.DataFrame:
+    """mos_std.txt is not read: its values are those of the mean, about 0.13, not of single ratings."""
     labels = read_pairs(root / "mos_with_names.txt", image_first=False)
     return labels.assign(group=labels["image"].str.split("_").str[0].str.upper())
 
@@ -131,7 +134,11 @@ def _clive(root: Path) -> pd.DataFrame:
     (images,) = read_matrix(images_path, NAMES, "AllImages_release")
     (mos,) = read_matrix(mos_path, NUMBERS, "AllMOS_release")
     check_length(mos_path, len(images), mos)
-    return score_table(images, mos)[7:]  # the first seven were shown to train the observers
+    std_path, std = root / "Data" / "AllStdDev_release.mat", None
+    if std_path.exists():
+        (std,) = read_matrix(std_path, NUMBERS, "AllStdDev_release")
+        check_length(std_path, len(images), std)
+    return score_table(images, mos, std=std)[7:]  # the first seven were shown to train the observers
 
 
 @database("spaq", "SPAQ")
@@ -212,7 +219,7 @@ def _agiqa1k(root: Path) -> pd.DataFrame:
 @database("agiqa3k", "AGIQA-3K")
 def _agiqa3k(root: Path) -> pd.DataFrame:
     """Images of one prompt, from any model, are one group. Perceptual quality is read, not alignment to the prompt."""
-    return read_labels(root / "data.csv", "name", "mos_quality", group="prompt")
+    return read_labels(root / "data.csv", "name", "mos_quality", group="prompt", std="std_quality")
 
 
 @database("uhdiqa", "UHD-IQA")
@@ -222,13 +229,15 @@ def _uhdiqa(root: Path) -> pd.DataFrame:
 
 @database("piq23", "PIQ23 (overall quality)")
 def _piq23(root: Path) -> pd.DataFrame:
-    """The scores are just objectionable differences (JOD) within a scene; the scene is the group."""
+    """The scores are just objectionable differences (JOD) within a scene; the scene is the group. Its "JOD STD" is not
+    read: it is that of the estimate, not of single ratings.
+    """
     return read_labels(root / "Scores_Overall.csv", "IMAGE PATH", "JOD", group="SCENE")
 
 
 @database("bid", "BID")
 def _bid(root: Path) -> pd.DataFrame:
-    """The workbook numbers the images."""
+    """The workbook numbers the images. Its "std" is not read: that of the ratings or of the mean, no document says."""
     path = root / "DatabaseGrades.xlsx"
     labels = read_labels(path, "Image Number", "Average Subjective Grade")
     wrong = labels["image"][~labels["image"].str.fullmatch("[0-9]{1,4}")]

@@ -31,7 +31,7 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 def score_table(images: Iterable[str], mos: ArrayLike, **optional: Iterable[object] | None) -> pd.DataFrame:
-    """The table of an ``OpinionScores`` from columns, (n,) each; ``optional`` are group and split."""
+    """The table of an ``OpinionScores`` from columns, (n,) each; ``optional`` are group, split, std and n_raters."""
     given = {name: column for name, column in optional.items() if column is not None}
     return frame({"image": list(images), **given}).assign(mos=np.asarray(mos, np.float64))
 
@@ -42,6 +42,8 @@ def read_labels(
     mos: str | tuple[str, ...],
     group: str = "",
     split: str = "",
+    std: str = "",
+    n_raters: str = "",
     others: tuple[str, ...] = (),
     sheet: str | None = None,
     what: str = "label file",
@@ -51,13 +53,14 @@ def read_labels(
 
     Of ``image`` and of ``mos`` the first that is there counts. The texts ``group`` and ``split`` must be there unless
     they are ``optional``; so must ``others``, which are columns of the result, too. ``what`` names the kind of file.
-    Raises UserError, with the line, for a score that is no number, an image that has no name or is listed twice, and
-    an unknown part of a split.
+    Raises UserError, with the line, for a score that is no number, an image that has no name or is listed twice, an
+    unknown part of a split, and an impossible std or n_raters.
     """
     where = f"{what} {os.fspath(path)}"
     images, scores = ((one,) if isinstance(one, str) else one for one in (image, mos))
     texts = tuple(filter(None, (group, split, *others)))
-    table = read_csv(path, images, what, optional=texts, numbers=scores, sheet=sheet)
+    numbers = (*scores, *filter(None, (std, n_raters)))
+    table = read_csv(path, images, what, optional=texts, numbers=numbers, sheet=sheet)
     score = next((column for column in scores if column in table), scores[0])
     for column in (score, *(() if optional else texts)):
         if column not in table:
@@ -71,7 +74,15 @@ def read_labels(
         columns["group"] = [unicodedata.normalize("NFC", name.strip()) or None for name in table[group]]
     if split in table:
         columns["split"] = _parts(table[split], where)
-    return frame(columns, list(table.index)).assign(mos=read_numbers(table[score], where))
+    labels = frame(columns, list(table.index)).assign(mos=read_numbers(table[score], where))
+    for name, column, lowest in (("std", std, 0), ("n_raters", n_raters, 2)):
+        if column in table and table[column].str.strip().any():
+            labels[name] = read_numbers(table[column], where, name)
+            wrong = labels[labels[name] < lowest]
+            if len(wrong):
+                given = f"{wrong[name].iloc[0]:g}"
+                raise UserError(f"{where}, line {wrong.index[0]}: {name} is {given}, less than {lowest}")
+    return labels
 
 
 def _parts(column: pd.Series, where: str) -> list[str]:

@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class OpinionScores:
-    """A table with the columns image and mos, and optionally group and split; one row per image.
+    """A table with the columns image and mos, and optionally group, split, std and n_raters; one row per image.
 
     ``image`` is the path as the label file gives it. ``mos`` is float64; higher is better. Images of one ``group``
     (a reference image, a scene) must be on the same side of a split. ``split`` is train, validation or test.
-    ``inversion`` is a sentence on how scores were inverted in which lower is better; empty where none were.
+    ``std`` is the standard deviation of the single ratings of an image, in units of ``mos``, and ``n_raters`` their
+    number. ``inversion`` is a sentence on how scores were inverted in which lower is better; empty where none were.
     """
 
     table: pd.DataFrame
@@ -60,6 +61,16 @@ class OpinionScores:
         """(n,) of train, validation and test, or None."""
         return self._optional("split")
 
+    @property
+    def std(self) -> np.ndarray | None:
+        """(n,) standard deviation of each image's ratings, float64, or None."""
+        return None if (values := self._optional("std")) is None else values.astype(np.float64)
+
+    @property
+    def n_raters(self) -> np.ndarray | None:
+        """(n,) number of each image's ratings, float64, at least 2, or None."""
+        return None if (values := self._optional("n_raters")) is None else values.astype(np.float64)
+
     def rows(self, keep: Sequence[int] | np.ndarray) -> OpinionScores:
         """Only the rows at these positions, in this order."""
         table = self.table.iloc[np.asarray(keep, np.intp)].reset_index(drop=True)
@@ -67,12 +78,12 @@ class OpinionScores:
 
 
 def read_scores(csv_path: str | os.PathLike, lower_is_better: bool = False) -> OpinionScores:
-    """A table with the columns image (or Image_path) and mos, optionally group and split.
+    """A table with the columns image (or Image_path) and mos, optionally group, split, std and n_raters.
 
     ``lower_is_better`` (difference scores) inverts the sign. Raises UserError as ``read_labels`` does.
     """
-    table = read_labels(csv_path, PATH_COLUMNS, "mos", "group", "split", what="scores", optional=True)
-    table = table.reset_index(drop=True)
+    names = ("group", "split", "std", "n_raters")
+    table = read_labels(csv_path, PATH_COLUMNS, "mos", *names, what="scores", optional=True).reset_index(drop=True)
     if not lower_is_better:
         return OpinionScores(table, str(csv_path))
     inversion = "The signs of the scores are inverted, since lower is better in the file."

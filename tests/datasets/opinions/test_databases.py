@@ -55,6 +55,7 @@ def databases(tmp_path):
     names = [f"t{i}.bmp" for i in range(1, 8)] + ["10.bmp", "100.bmp"]
     savemat(tmp_path / "clive/Data/AllImages_release.mat", {"AllImages_release": cells(names).T})
     savemat(tmp_path / "clive/Data/AllMOS_release.mat", {"AllMOS_release": np.arange(9.0)[None] * 10})
+    savemat(tmp_path / "clive/Data/AllStdDev_release.mat", {"AllStdDev_release": np.arange(9.0)[None] + 10})
     (tmp_path / "spaq/Annotations").mkdir()
     pd.DataFrame({"Image name": ["00001.jpg", "00002.jpg"], "MOS": [39.2, 55], "Brightness": [1, 2]}).to_excel(
         tmp_path / "spaq/Annotations/MOS and Image attribute scores.xlsx", index=False
@@ -136,10 +137,12 @@ def test_koniq_reads_its_sets_by_name_not_by_row(databases):
     scores = table(databases, "koniq")
     assert scores.images[0] == "10004473376.jpg" and scores.mos[0] == pytest.approx(3.82857142857143)
     assert scores.official_split.tolist() == ["train", "validation", "test"] and scores.groups is None
+    assert scores.std.tolist() == [0.527278894037, 0.5, 0.56] and scores.n_raters.tolist() == [105, 96, 96]
 
 
 def test_kadid_and_tid_group_by_reference(databases):
     assert table(databases, "kadid").groups.tolist() == ["I01.png", "I81.png"]
+    assert table(databases, "kadid").std.tolist() == [0.496, 0.9] and table(databases, "kadid").n_raters is None
     tid = table(databases, "tid2013")
     assert tid.groups.tolist() == ["I01", "I01", "I25"] and tid.mos.tolist() == [5.51429, 5.56757, 4.1]
     tid = table(databases, "tid2008")
@@ -170,6 +173,9 @@ def test_csiq_is_inverted(databases):
 def test_clive_leaves_out_the_seven_training_images(databases):
     scores = table(databases, "clive")
     assert scores.images == ["10.bmp", "100.bmp"] and scores.mos.tolist() == [70, 80]
+    assert scores.std.tolist() == [17, 18]
+    (databases / "clive/Data/AllStdDev_release.mat").unlink()
+    assert table(databases, "clive").std is None
 
 
 def test_spaq_and_flive(databases):
@@ -209,7 +215,7 @@ def test_agiqa_groups_by_prompt(databases):
     one = table(databases, "agiqa1k")
     assert one.mos.tolist() == [2.5, 1.25, 3] and one.groups[0] == one.groups[1] != one.groups[2]
     three = table(databases, "agiqa3k")
-    assert three.mos[0] == 0.965602553
+    assert three.mos[0] == 0.965602553 and three.std.tolist() == [0.223270101, 0.72, 0.5, 0.4]
     prompts = ["statue of a man", "artwork with only triangles, anime style", "statue of a man", "a tray of sushi"]
     assert three.groups.tolist() == prompts
 
@@ -224,11 +230,13 @@ def test_piq23_groups_by_scene(databases):
     scores = table(databases, "piq23")
     assert scores.images == ["Overall/66_Indoor_Scene_0.jpg", "Overall/122_Indoor_Scene_1.tiff"]
     assert scores.mos[0] == -3.720674450398623 and scores.groups.tolist() == ["Indoor_Scene_0", "Indoor_Scene_1"]
+    assert scores.std is None, "its JOD STD is that of the estimate"
 
 
 def test_bid_names_images_by_their_number(databases):
     scores = table(databases, "bid")
     assert scores.images == ["DatabaseImage0001.JPG", "DatabaseImage0587.JPG"] and scores.mos.tolist() == [2.0769, 3.5]
+    assert scores.std is None, "it may be that of the mean"
     book = Workbook()
     for row in (["Image Number", "Average Subjective Grade"], ["one", 2]):
         book.active.append(row)
@@ -256,7 +264,7 @@ def test_a_missing_file_is_named(databases):
     for name in DATABASES:
         files = [path for path in (databases / name).rglob("*") if path.is_file()]
         for file in files:
-            if file.name in ("A0001.txt", "A0002.txt"):
+            if file.name in ("AllStdDev_release.mat", "A0001.txt", "A0002.txt"):
                 continue  # may be missing
             content = file.read_bytes()
             file.unlink()

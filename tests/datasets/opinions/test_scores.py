@@ -52,6 +52,10 @@ def test_lower_is_better_is_inverted_once(tmp_path):
         ("image,mos\na,1\nb,2\na,3\n", "line 4: image a has a score on line 2 already"),
         ("image,mos,split\na,1,train\nb,2,dev\n", "line 3: split 'dev' is not one of train, validation, test"),
         ("image,mos\na.jpg,3,5\n", "line 2 has 3 fields, but line 1 names 2 columns"),
+        ("image,mos,std\na,1,0.5\nb,2,-1\n", "line 3: std is -1, less than 0"),
+        ("image,mos,std\na,1,0.5\nb,2,x\n", "line 3: the std 'x' is not a number"),
+        ("image,mos,std\na,1,0.5\nb,2,\n", "line 3: the std '' is not a number"),
+        ("image,mos,n_raters\na,1,1\n", "line 2: n_raters is 1, less than 2"),
         ("image,mos\n", "lists no images"),
         ("", "cannot be read"),
     ],
@@ -65,6 +69,14 @@ def test_a_mistake_is_reported_with_its_line(tmp_path, text, sentence):
 def test_a_long_table_is_read_completely(tmp_path):
     path = write(tmp_path, "image,mos\n" + "".join(f"folder/{i}.jpg,{i % 5}\n" for i in range(200_000)))
     assert np.bincount(read_scores(path).mos.astype(int)).tolist() == [40_000] * 5
+
+
+def test_reads_the_spread_of_the_ratings(tmp_path):
+    scores = read_scores(write(tmp_path, "image,mos,std,n_raters\na,1,0.5,20\nb,2,1.5,21\nc,3,0,22\n"))
+    assert scores.std.tolist() == [0.5, 1.5, 0] and scores.n_raters.tolist() == [20, 21, 22]
+    assert scores.rows([2, 0]).std.tolist() == [0, 0.5] and scores.rows([2, 0]).n_raters.tolist() == [22, 20]
+    scores = read_scores(write(tmp_path, "image,mos,std\na,1,\n"))
+    assert scores.std is None and scores.n_raters is None
 
 
 def test_group_names_are_trimmed_and_of_one_unicode_form(tmp_path):

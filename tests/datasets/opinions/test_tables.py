@@ -144,8 +144,9 @@ def test_more_than_one_way_or_none(tmp_path, capsys, content, sentence):
 
 def test_three_decimals_each_are_no_thousands_between_semicolons(tmp_path):
     path = tmp_path / "scores.csv"
-    path.write_text("image;mos;other\na;3,512;0,500\nb;12,250;0,125\n")
-    assert read_scores(path).mos.tolist() == [3.512, 12.25]
+    path.write_text("image;mos;std\na;3,512;0,500\nb;12,250;0,125\n")
+    scores = read_scores(path)
+    assert scores.mos.tolist() == [3.512, 12.25] and scores.std.tolist() == [0.5, 0.125]
 
 
 def test_lines_are_those_of_the_file(tmp_path):

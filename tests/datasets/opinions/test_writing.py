@@ -21,7 +21,7 @@ def test_a_written_table_is_read_as_the_database(tmp_path, monkeypatch, capsys):
     root.mkdir()
     (root / "dmos.csv").write_text(LABELS)
     run(monkeypatch, "kadid", root, tmp_path / "t.csv")
-    assert "t.csv: 2 images with image, group, mos" in capsys.readouterr().out
+    assert "t.csv: 2 images with image, group, mos, std" in capsys.readouterr().out
     pd.testing.assert_frame_equal(read_scores(tmp_path / "t.csv").table, read_database("kadid", root).table)
 
 

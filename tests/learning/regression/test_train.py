@@ -17,8 +17,8 @@ def folder(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     features = rng.normal(size=(40, 5)).astype(np.float32)
     np.savez(tmp_path / "f.npz", names=np.array([f"{row}.png" for row in range(40)]), features=features)
-    rows = [f"{row}.png,{float(value)!r}" for row, value in enumerate(features[:, 0])]
-    (tmp_path / "s.csv").write_text("\n".join(["image,mos", *rows]) + "\n")
+    rows = [f"{row}.png,{float(value)!r},1.5" for row, value in enumerate(features[:, 0])]
+    (tmp_path / "s.csv").write_text("\n".join(["image,mos,std", *rows]) + "\n")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
