@@ -29,8 +29,8 @@ class RegressorOptions:
     kind: str | None = option(None, "features to use (default: those that are there)", choices=KIND_CHOICES)
     scores: Path | None = option(
         None,
-        "table (.csv, .tsv or .xlsx) with the columns image and mos, and optionally group and split; required, unless "
-        "--database is given",
+        "table (.csv, .tsv or .xlsx) with the columns image and mos, and optionally group, split, std and n_raters; "
+        "required, unless --database is given",
     )
     database: str | None = option(None, "read the scores from the database's label files", choices=DATABASES)
     root: Path | None = option(None, "folder where the database was unpacked")
@@ -66,6 +66,9 @@ class RegressorOptions:
     shares: tuple[float, float, float] = option(SHARES, "train, validation and test shares of a random split", above=0)
     seed: int = option(0, "random seed for splits and bootstrap", at_least=0)
     n_bootstrap: int = option(N_RESAMPLES, "bootstrap resamples for the 95 % intervals; 0: no intervals", at_least=0)
+    n_raters: int | None = option(
+        None, "raters of each image, where the table has a column std but no column n_raters", at_least=2
+    )
 
     estimator: str = option("both", "family of regressors", group="search", choices=("ridge", "elasticnet", "both"))
     standardize: str = option("both", "scale features to unit variance", choices=("yes", "no", "both"))

@@ -17,7 +17,7 @@ from datasets.features.reading import FeatureFiles
 from datasets.opinions.scores import OpinionScores
 from learning.regression.evaluate.bootstrap import bootstrap_intervals
 from learning.regression.evaluate.embedded import embedded_models
-from learning.regression.evaluate.held_out import HeldOut, held_out_file, write_held_out
+from learning.regression.evaluate.held_out import HeldOut, held_out_file, observer_spread, write_held_out
 from learning.regression.evaluate.protocol import Evaluation, pair_orders, prediction_intervals, run_protocol
 from learning.regression.fit.labelled_features import LabelledFeatures, read_data
 from learning.regression.fit.search import search_grid
@@ -49,7 +49,8 @@ def train_regressor(options: RegressorOptions) -> None:
     written += [] if options.no_report else [report]
     check_files(written, options)
     data = read_data(options)
-    scores, opinions, undistorted = data.scores, opinions_of(data.scores, options), read_undistorted(data, options)
+    scores, n_raters = data.scores, number_of_raters(data.scores, options)
+    opinions, undistorted = opinions_of(scores, options), read_undistorted(data, options)
     pictures = find_pictures(scores.images, options.labels_folder, options.images)
     if not pictures and not options.no_report:
         log.warning("the report is without pictures, as the image files were not found; --images names their folder")
@@ -63,6 +64,10 @@ def train_regressor(options: RegressorOptions) -> None:
     print_evaluation(evaluation)
     held_out = evaluation.tests["nested"].labelled(scores)
     intervals = make_intervals(held_out, options)
+    observers = None
+    if scores.std is not None and n_raters is not None:
+        observers = observer_spread(held_out, scores.std, n_raters)
+        log.info(f"\nobservers  {observers.in_words()}")
     conformal = prediction_intervals(evaluation.calibrated)
     description = RegressorDescription(
         kinds=tuple(data.files.kinds), encoders=data.files.encoders, calibration=evaluation.calibration,
@@ -70,7 +75,7 @@ def train_regressor(options: RegressorOptions) -> None:
         versions={name: version(name) for name in PACKAGES}, note=options.note or "",
         scores=scores.source, inversion=scores.inversion, protocol=protocol,
         hyperparameters=evaluation.search.best, validation_srcc=float(evaluation.search.median.max()),
-        choice="nested", intervals=intervals, prediction_intervals=conformal,
+        choice="nested", intervals=intervals, observers=observers, prediction_intervals=conformal,
         **{choice: Results(tuple(tests.metrics)) for choice, tests in evaluation.tests.items()},
         fit_images=" ".join(sorted({one[:16] for one in data.file_digests if one})),
         longer_sides=(min(sides), int(np.median(sides)), max(sides)) if sides else None,
@@ -149,6 +154,15 @@ def make_intervals(held_out: HeldOut, options: RegressorOptions) -> BootstrapInt
     for metric, interval in found.items():
         log.info(f"{LABELS[metric]:8} {interval.estimate:8.4f}   [{interval.low:.4f}, {interval.high:.4f}]")
     return BootstrapIntervals(found, options.n_bootstrap, options.seed)
+
+
+def number_of_raters(scores: OpinionScores, options: RegressorOptions) -> np.ndarray | None:
+    """(n,) raters of each image, of the table or of --n_raters; a warning where the table has their std alone."""
+    if scores.n_raters is None and options.n_raters is not None:
+        return np.full(len(scores), float(options.n_raters))
+    if scores.n_raters is None and scores.std is not None:
+        log.warning("the table has the observers' std but not their number; --n_raters gives it")
+    return scores.n_raters
 
 
 def opinions_of(scores: OpinionScores, options: RegressorOptions) -> Opinions:

@@ -1,4 +1,4 @@
-"""Predictions of images by regressors that had not seen them: their metrics, and as a CSV."""
+"""Predictions of images by regressors that had not seen them: metrics, agreement with observers, and as a CSV."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from scipy import stats
 
 from datasets.opinions.scores import OpinionScores
 from datasets.opinions.tables import read_csv, write_csv
-from learning.regression.evaluate.metrics import fit_mapping, metrics_of
-from learning.regression.model.description import Metrics
+from learning.regression.evaluate.metrics import fit_mapping, metrics_of, srcc
+from learning.regression.model.description import Metrics, ObserverSpread
 from networks.errors import UserError
 from networks.opinion_mapping import OpinionMapping
+
+N_SIMULATIONS = 200
+"""Of the raters in two halves."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,37 @@ class HeldOut:
         means = np.full(len(self.mos), np.nan)
         means[self.tested] = np.nanmean(self.mapped_splits[:, self.tested], axis=0)
         return means
+
+
+def observer_spread(held_out: HeldOut, std: np.ndarray, n_raters: np.ndarray) -> ObserverSpread:
+    """The observers' agreement, and that of held-out predictions after the logistic with them (ITU-T P.1401, 2020).
+
+    ``std`` and ``n_raters``, which is at least 2, are (n,), of all images.
+    """
+    tested = held_out.tested
+    mos, std, n_raters = held_out.mos[tested], std[tested], n_raters[tested]
+    errors = np.abs(held_out.mapped[tested] - mos)
+    half_widths = stats.t.ppf(0.975, n_raters - 1) * std / np.sqrt(n_raters)  # of 95 % confidence intervals of opinions
+    excess = np.maximum(0, errors - half_widths)
+    return ObserverSpread(
+        mean_std=float(std.mean()),
+        mean_raters=float(n_raters.mean()),
+        ceiling=srcc_ceiling(mos, std, n_raters),
+        outlier_ratio=float(np.mean(errors > half_widths)),  # 7.5.2.2
+        # 7.7, rmse*: the parameters of the mapping are subtracted from the number of images.
+        rmse_epsilon=float(np.sqrt(np.sum(excess**2) / max(1, len(mos) - held_out.n_parameters))),
+    )
+
+
+def srcc_ceiling(mos: np.ndarray, std: np.ndarray, n_raters: np.ndarray, seed: int = 0) -> float:
+    """Median SRCC between the means of two halves of raters, simulated as normal around ``mos``.
+
+    ``mos`` holds the sampling error of the real raters, which spreads it; so the ceiling is slightly too high.
+    """
+    rng = np.random.default_rng(seed)
+    error = std / np.sqrt(n_raters / 2)
+    first, second = mos + error * rng.standard_normal((2, N_SIMULATIONS, len(mos)))
+    return float(np.median([float(srcc(a, b)) for a, b in zip(first, second, strict=True)]))
 
 
 def held_out_file(path: Path) -> Path:

@@ -109,6 +109,30 @@ class PredictionIntervals:
 
 
 @dataclass(frozen=True)
+class ObserverSpread:
+    """Agreement of the observers with each other, and of the predictions with them.
+
+    ``mean_std`` is the mean standard deviation of an image's ratings, ``mean_raters`` the mean number of raters.
+    ``ceiling`` is the median SRCC between the mean opinions of two simulated halves of the raters: a model cannot be
+    told from the observers beyond it. ``outlier_ratio`` is the share of held-out images whose error exceeds the 95 %
+    confidence interval of their opinion, ``rmse_epsilon`` the RMSE of what exceeds it, both after the logistic.
+    """
+
+    mean_std: float
+    mean_raters: float
+    ceiling: float
+    outlier_ratio: float
+    rmse_epsilon: float
+
+    def in_words(self) -> str:
+        return (
+            f"std {self.mean_std:.3g}, {self.mean_raters:.3g} raters an image; SRCC between two simulated halves "
+            f"{self.ceiling:.4f}; outlier ratio {self.outlier_ratio:.4f}, epsilon-insensitive RMSE "
+            f"{self.rmse_epsilon:.4f} (ITU-T P.1401)"
+        )
+
+
+@dataclass(frozen=True)
 class RegressorDescription(ScoringDescription):
     """Everything that is recorded beside a fitted model.
 
@@ -133,6 +157,7 @@ class RegressorDescription(ScoringDescription):
     nested: Results | None = None
     intervals: BootstrapIntervals | None = None
     prediction_intervals: PredictionIntervals | None = None
+    observers: ObserverSpread | None = None
     fit_images: str = ""
     longer_sides: tuple[int, int, int] | None = None
     opinions: Opinions | None = None

@@ -103,6 +103,13 @@ def test_a_folder_of_images_that_does_not_exist_is_named_at_once():
         train_regressor(options("--images", "/nope"))
 
 
+@pytest.mark.usefixtures("folder", "no_search")
+def test_the_number_of_raters_is_asked_for_before_the_search(capsys):
+    with pytest.raises(TypeError, match="NoneType"):
+        train_regressor(options())
+    assert "--n_raters gives it" in capsys.readouterr().err
+
+
 @pytest.mark.usefixtures("no_search")
 def test_opinions_outside_the_scale_are_refused_before_the_search(folder):
     with pytest.raises(UserError, match=r"--scale 0,5 does not hold the opinions, which go from -\d"):
