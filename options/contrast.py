@@ -176,6 +176,8 @@ class ContrastOptions:
             raise UserError("--probe_every goes with --probe")
         if self.schedule == "step" and not self.cosine:
             raise UserError("--schedule step moves the cosine; add --cosine")
+        if self.world_size == 0:
+            raise UserError("--world-size 0: the number of nodes is at least 1")
         if self.world_size > 1 and not self.multiprocessing_distributed:
             raise UserError(
                 "--world-size counts nodes; add --multiprocessing-distributed to start each node's processes"
@@ -189,11 +191,16 @@ class ContrastOptions:
             raise UserError("--gpu names one GPU; with --multiprocessing-distributed each process has its own")
 
     def check_batch_size(self, n_processes: int) -> None:
-        """Raises UserError for a batch that cannot be divided among the processes."""
+        """Raises UserError for a batch that cannot be divided among the processes, or is too small for BatchNorm."""
         if self.batch_size % n_processes:
             raise UserError(
                 f"--batch_size {self.batch_size} images do not divide over {n_processes} processes; "
                 f"give a multiple of {n_processes}"
+            )
+        pairs_per_image = self.n_scale * (self.n_aug + 1) if self.views == "quality" else 1
+        if self.batch_size // n_processes * pairs_per_image < 2:
+            raise UserError(
+                "each process has one crop per step, and BatchNorm needs two: raise --batch_size or --n_aug"
             )
 
     @property

@@ -42,6 +42,7 @@ def test_mistakes_get_a_sentence(csv_path, tmp_path, monkeypatch):
         paths = {"--tb_path": tmp_path, "--model_path": tmp_path, option: tmp_path / "file" / "x"}
         given = [argument for pair in paths.items() for argument in pair]
         assert "cannot be written" in refused(*SMALL, "--csv_path", csv_path, *given)
+    assert "BatchNorm needs two" in refused("--csv_path", csv_path, "--batch_size", 1, "--n_aug", 0)
     assert "n_aug=27, " in refused("--csv_path", csv_path, "--n_aug", 27)
 
 

@@ -101,8 +101,8 @@ def observer_spread(held_out: HeldOut, std: np.ndarray, n_raters: np.ndarray) ->
         mean_raters=float(n_raters.mean()),
         ceiling=srcc_ceiling(mos, std, n_raters),
         outlier_ratio=float(np.mean(errors > half_widths)),  # 7.5.2.2
-        # 7.7, rmse*: the parameters of the mapping are subtracted from the number of images.
-        rmse_epsilon=float(np.sqrt(np.sum(excess**2) / max(1, len(mos) - held_out.n_parameters))),
+        # 7.7, rmse*: the 4 parameters of the logistic are subtracted from the number of images.
+        rmse_epsilon=float(np.sqrt(np.sum(excess**2) / max(1, len(mos) - 4))),
     )
 
 
