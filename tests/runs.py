@@ -66,13 +66,12 @@ def run(script, *arguments, **options):
 
 
 def run_two(script, *arguments):
-    """Runs a script in two processes, with the environment that torchrun gives them; returns what each prints."""
+    """Runs a script in two processes, as torchrun does; returns the output and the exit status of each."""
     job = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     ranks = ({"RANK": rank, "LOCAL_RANK": rank} for rank in "01")
     processes = [start(*arguments, script=script, environment=job | rank) for rank in ranks]
-    ends = [process.communicate(timeout=300) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], ends
-    return [output for output, _ in ends]
+    outputs = [process.communicate(timeout=300)[0] for process in processes]
+    return outputs, [process.returncode for process in processes]
 
 
 def train(csv_path, folder, *more, **options):

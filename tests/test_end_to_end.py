@@ -131,7 +131,7 @@ def test_training_starts_from_a_given_encoder(csv_path, run, tmp_path):
     train_here(csv_path, tmp_path, *more)
     name = "module.encoder.layer3.0.conv1.weight"
     assert torch.allclose(checkpoint(tmp_path)["model"][name], checkpoint(run[0])["model"][name], atol=1e-6)
-    with pytest.raises(UserError, match="is not a checkpoint"):
+    with pytest.raises(UserError, match="is no checkpoint of weights, or is damaged"):
         train_here(csv_path, tmp_path, "--init", csv_path)
 
 

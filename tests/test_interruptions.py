@@ -185,7 +185,7 @@ def test_too_little_shared_memory_is_named_with_the_remedy(csv_path, tmp_path):
 def test_a_full_disk_stops_the_run_with_a_sentence(csv_path, tmp_path, full):
     disk = tmp_path / "disk"
     disk.mkdir()
-    size = "200m" if full == "--model_path" else "128k"
+    size = "12m" if full == "--model_path" else "128k"
     if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", disk], capture_output=True).returncode:
         pytest.skip("no tmpfs can be mounted here")
     try:

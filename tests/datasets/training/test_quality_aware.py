@@ -137,7 +137,7 @@ def test_one_version_in_ten_is_distorted_twice_and_shares_its_level():
 def test_options_out_of_range_are_named(csv_path):
     with pytest.raises(UserError, match=r"n_aug=27.* is out of range; .* 26 kinds"):
         QualityAwareDataset(csv_path, n_aug=27)
-    with pytest.raises(ValueError, match="n_scale=3"):
+    with pytest.raises(UserError, match="n_scale=3"):
         QualityAwareDataset(csv_path, n_scale=3)
 
 

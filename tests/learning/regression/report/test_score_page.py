@@ -12,7 +12,6 @@ from PIL import Image
 
 from learning.regression.model.description import RegressorDescription
 from learning.regression.model.meaning import Opinions, PairOrder, ScoreInterval
-from learning.regression.model.quality_maps import map_file
 from learning.regression.report.pages import THUMBNAIL_BYTES, ScoredImage, thumbnail, write_score_page
 from networks.opinion_mapping import OpinionMapping
 from tests.images import noise_image, photograph
@@ -58,9 +57,9 @@ def images(tmp_path):
     for name in ("a.png", "b.png"):
         Image.fromarray(photograph(60, 80)).save(tmp_path / name)
     halves = np.concatenate([np.zeros((60, 80, 3)), np.full((60, 80, 3), 255)], axis=1).astype(np.uint8)
-    Image.fromarray(halves).save(map_file(tmp_path, "a.png"))
+    Image.fromarray(halves).save(tmp_path / "a.png.png")
     return [
-        ScoredImage("a.png", str(tmp_path / "a.png"), 40.0, map_file(tmp_path, "a.png")),
+        ScoredImage("a.png", str(tmp_path / "a.png"), 40.0, tmp_path / "a.png.png"),
         ScoredImage(HOSTILE, str(tmp_path / "b.png"), 60.5),
         ScoredImage("gone \udcff.png", str(tmp_path / "gone.png"), 50.25),
     ]
