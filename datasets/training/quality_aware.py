@@ -42,7 +42,10 @@ def draw_steps(n_aug: int, n_distortions: int, rng: np.random.Generator) -> list
 
 
 def reached_levels(steps: list[tuple[str, int]]) -> np.ndarray:
-    """The distortions of a version, uint8 (kinds, levels): 1 at [k, l] where kind k was applied at level l or above."""
+    """The distortions of a version, uint8 (kinds, levels): 1 at [k, l] where kind k was applied at level l or above.
+
+    The two kinds whose levels are not ordered (``Distortion.ordered``) are labelled in the same way.
+    """
     names = list(DISTORTIONS)
     reached = np.zeros((len(names), N_LEVELS), dtype=np.uint8)
     for name, level in steps:
@@ -54,7 +57,9 @@ def cut_crops(part: np.ndarray, plan: CropPlan, query: np.ndarray, key: np.ndarr
     """Cuts the two crops out of ``part``, the pixels of ``plan.source``, into ``query`` and ``key``, (3, P, P)."""
     size = plan.query.height
     height, width = part.shape[:2]
-    divided = resize(part, max(1, width // 2), max(1, height // 2)) if plan.factor == 2 else part
+    divided = part
+    if plan.factor > 1:
+        divided = resize(part, max(1, width // plan.factor), max(1, height // plan.factor))
     divided = mirror_up_to(divided, size, size)
     top, left = plan.source.top // plan.factor, plan.source.left // plan.factor
     frame = Box(top, left, top + divided.shape[0], left + divided.shape[1])
@@ -89,7 +94,7 @@ def make_chunk(
     for version, steps in enumerate(versions):
         parts = distort_boxes(image, sources, steps, rng)
         for plan, part, (query, key) in zip(plans, parts, chunk[:, version], strict=True):
-            # Half-swap: each scale exchanges query and key in the half of the versions where the other does not.
+            # Half-swap: half of the versions exchange query and key at full scale, the others at half scale.
             if swap_crops and (version < n_swapped_at_full_scale) == (plan.factor == 1):
                 query, key = key, query
             cut_crops(part, plan, query, key)

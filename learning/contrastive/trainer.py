@@ -91,6 +91,7 @@ def train(options: ContrastOptions, backend: str, member: Membership | None) -> 
             for step in train_steps(options, learner, progress.batches(loader), start, steps_per_epoch, device):
                 position = step.position
                 progress.add(step)
+                # Every process does all of this, but for what is under is_first: most of these calls communicate.
                 if position.step % options.print_freq == 0:
                     bad_images.check()
                 signal_number = stop.agreed()
@@ -125,12 +126,12 @@ def train_steps(
     """Makes a training step (Algorithm 1 of MoCo) with each batch, from ``position`` on, and yields what it gave.
 
     A batch holds the query and key crops of every row of every image, uint8 (images, rows, 6, P, P), and the levels of
-    distortions that the rows have reached, uint8 (images, rows, levels).
+    distortions that the rows have reached, uint8 (images, rows, kinds * levels).
     """
     moco, optimizer, scaler = learner
     for all_crops, all_reached in batches:
         crops = all_crops.to(device, non_blocking=True).flatten(0, 1)  # (N, 6, P, P)
-        reached = all_reached.to(device, non_blocking=True).flatten(0, 1)  # (N, levels)
+        reached = all_reached.to(device, non_blocking=True).flatten(0, 1)  # (N, kinds * levels)
         x_q, x_k = crops.split(3, dim=1)
 
         learning_rate = learning_rate_at(options, position.epoch + 1, position.step, steps_per_epoch)
@@ -139,7 +140,7 @@ def train_steps(
         with torch.autocast(device.type, dtype=amp_dtype(device), enabled=options.amp):
             logits, keys, level_logits = moco(x_q, x_k, position.global_step)
         loss = contrastive_loss(logits)
-        if options.level_weight:
+        if options.level_weight:  # ours, not the paper's: the features also predict how the query is distorted
             loss = loss + options.level_weight * level_loss(level_logits, reached)
         optimizer.zero_grad(set_to_none=True)
         scaler.scale(loss).backward()
@@ -154,9 +155,9 @@ def train_steps(
 def learning_rate_at(options: ContrastOptions, epoch: int, step: int, steps_per_epoch: int) -> float:
     """The learning rate of step 0..steps_per_epoch-1 of an epoch.
 
-    The cosine moves once an epoch, as released: the last epoch has the lowest rate throughout. With ``--schedule step``
-    the same curve moves at every step; the two agree at the last step of each epoch. During the W warm-up epochs the
-    rate rises linearly from 0.01 to the schedule's value at epoch W.
+    The cosine moves once an epoch, as in the released code: the last epoch has the lowest rate throughout. With
+    ``--schedule step`` the same curve moves at every step; the two agree at the last step of each epoch. During the W
+    warm-up epochs the rate moves linearly from 0.01 to the schedule's value at epoch W.
     """
     warm_up_epochs = (10 if options.epochs > 500 else 5) if options.warm else 0
     if epoch <= warm_up_epochs:

@@ -26,7 +26,7 @@ MOST_STEPS, SHORTEST_STEP = 100, 1e-8
 
 
 class TrainingPart:
-    """The regression of n centred opinions on p centred features, which are divided by their deviations if asked.
+    """The training part of a split, centred, and standardised if asked: n opinions, p features, the way back.
 
     ``features`` Z is (n, p), column by column in memory, ``target`` t is (n,). A feature that does not vary is not
     divided. All is float64, which small penalties need.
@@ -37,7 +37,7 @@ class TrainingPart:
     ):
         """``features`` (n, p) float32, ``mos`` (n,).
 
-        ``image_products`` (n, n) are the inner products of raw features, centred anyhow, if they are known.
+        ``image_products`` (n, n) are the inner products of raw features, about any centre, if they are known.
         """
         self.standardized = standardized
         self.features = features.astype(np.float64, order="F")
@@ -91,7 +91,7 @@ def ridge_weights(part: TrainingPart, alphas: Sequence[float]) -> np.ndarray:
     """
     features, target = part.features, part.target
     n_images, n_features = features.shape
-    if n_features > n_images or part.feature_products is None:
+    if n_features > n_images or part.feature_products is None:  # never None here, where features are fewer
         return features.T @ solve_shifted(part.image_products(), target, alphas)
     return solve_shifted(part.feature_products, features.T @ target, alphas)
 
