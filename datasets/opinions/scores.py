@@ -41,10 +41,10 @@ class OpinionScores:
     def mos(self) -> np.ndarray:
         return self.table["mos"].to_numpy(np.float64)
 
-    def _optional(self, column: str, kind: type = object) -> np.ndarray | None:
+    def _optional(self, column: str) -> np.ndarray | None:
         """(n,) of a column, or None where it is not there or empty."""
         values = self.table.get(column)
-        return None if values is None or values.isna().all() else values.to_numpy(kind)
+        return None if values is None or values.isna().all() else values.to_numpy(object)
 
     @property
     def groups(self) -> np.ndarray | None:

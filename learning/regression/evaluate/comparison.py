@@ -35,16 +35,16 @@ def compare_regressors(options: CompareOptions) -> None:
     pairs = list(combinations(range(len(paths)), 2))
     differences = [srcc_difference(tests[a], tests[b], options.n_bootstrap, options.seed) for a, b in pairs]
     p_values = holm([p_value for _, p_value in differences])
-    log.info(
-        f"{len(tests[0].tested):,d} test images, {len(tests[0].predictions)} splits; bootstrap by "
-        f"{'image' if tests[0].groups is None else 'group'}, Holm's correction over {len(pairs)} pairs"
-    )
-    log.info("SRCC: median over the splits; SRCC difference: mean over the splits\n")
     rows = [
         [letter, f"{test.median('srcc'):.4f}", choice, str(path.with_suffix(""))]
         for letter, test, choice, path in zip(letters, tests, choices, paths, strict=True)
     ]
     print_table(options.table, ["", "SRCC", "choice", "regressor"], rows)
+    log.info(
+        f"\n{len(tests[0].tested):,d} test images, {len(tests[0].predictions)} splits; bootstrap by "
+        f"{'image' if tests[0].groups is None else 'group'}, Holm's correction over {len(pairs)} pairs"
+    )
+    log.info("SRCC: median over the splits; SRCC difference: mean over the splits")
     log.info("")
     rows = [
         [f"{letters[a]} - {letters[b]}", difference.as_difference(), f"{p_value:.4f}"]

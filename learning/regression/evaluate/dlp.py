@@ -80,7 +80,7 @@ def run_dlp_tests(options: DlpOptions) -> int:
         raise UserError(f"no photograph could be read in {' '.join(options.input)}")
     undistorted, distorted, unchanged = map(np.array, zip(*scored, strict=True))
     results = dlp_results(undistorted, distorted, unchanged)
-    log.info(f"\n{len(scored):,d} photographs, {results[0].n_distorted:,d} distorted versions\n")
+    log.info(f"\n{len(scored):,d} photographs, {results[0].n_distorted:,d} distorted versions")
     tests = [
         [one.kind, *("-" if value is None else f"{value:.4f}" for value in (one.d, one.l, one.p))] for one in results
     ]

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasets.opinions.label_files import score_table
@@ -114,6 +114,7 @@ def test_without_groups_only_identical_images_are_grouped():
     ]  # fmt: skip
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from([None, *"abcd"]), st.sampled_from([None, *"wxyz"])), min_size=1, max_size=9))
 def test_grouping_is_the_finest_that_keeps_both_together(rows):
     """Against the definition: a chain of equal groups or contents joins two images."""
