@@ -25,6 +25,7 @@ PATIENCE = 30
 """Seconds to wait for a lock: a killed process is gone by then, and a file server drops the locks of a dead machine."""
 
 LOCKED = (errno.EACCES, errno.EAGAIN)
+NO_LOCKS_HERE = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 
 def hold(folder: str | os.PathLike) -> BinaryIO:
@@ -71,5 +72,7 @@ def _try_lock(file: BinaryIO) -> bool:
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        return error.errno not in LOCKED  # this file system has no locks
+        if error.errno not in (*LOCKED, *NO_LOCKS_HERE):
+            raise UserError(f"{file.name} cannot be locked: {error.strerror}") from error
+        return error.errno in NO_LOCKS_HERE
     return True

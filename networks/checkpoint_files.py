@@ -66,6 +66,8 @@ def read_file(path: str | os.PathLike, mmap: bool = False) -> dict[str, Any]:
         reason = name_failed_download(start)
         if start.startswith(b"PK\x03\x04") and not zipfile.is_zipfile(path):
             reason = "is damaged: it ends too early, as after a download that was cut off"
+        elif "TorchScript" in text:
+            reason = "is a TorchScript program, not weights; save its state_dict() and name that file"
         elif not reason:
             shown = "" if isinstance(error, pickle.UnpicklingError) else text.split("\n")[0]  # that one gives advice
             reason = ": ".join(filter(None, ["is no checkpoint of weights, or is damaged", shown]))[:250]

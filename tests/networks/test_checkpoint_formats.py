@@ -311,7 +311,7 @@ def test_a_file_that_is_no_checkpoint_is_named(network, tmp_path, damage):
         (b"version https://git-lfs.github.com/spec/v1\noid", "is a Git LFS pointer"),
         (b"<!DOCTYPE html><html>quota exceeded", "is a web page; the download failed"),
         (bytes(1000), "begins with zeros"),
-        ("script", "is no checkpoint of weights, or is damaged: .*TorchScript archive"),
+        ("script", "is a TorchScript program, not weights; save"),
         ("cut off", "ends too early, as after a download that was cut off"),
     ],
 )
