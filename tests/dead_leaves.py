@@ -7,7 +7,7 @@ images: Baradad et al., NeurIPS 2021).
 import cv2
 import numpy as np
 
-N_LEAVES = 1000
+N_LEAVES = 300
 SMALLEST_RADIUS = 2.0
 SUPERSAMPLING = 2
 

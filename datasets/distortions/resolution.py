@@ -13,9 +13,13 @@ from PIL import Image
 from datasets.distortions.registry import WHOLE_IMAGE, distortion
 from datasets.images.resampling import resize
 
+OPENCV_FINDS_THE_NEAREST = int(cv2.__version__.split(".")[0]) >= 5
+
 
 def resize_to_nearest(image: np.ndarray, width: int, height: int) -> np.ndarray:
-    """``image``, uint8 (H, W, 3), by nearest neighbour; by Pillow, since versions of OpenCV round differently."""
+    """``image``, uint8 (H, W, 3), by nearest neighbour: the same pixels as Pillow's."""
+    if OPENCV_FINDS_THE_NEAREST:  # twice as fast as Pillow; earlier versions round differently
+        return cv2.resize(image, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
     return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.NEAREST))
 
 

@@ -19,7 +19,6 @@ from learning.distributed.environment import ProcessContext
 from networks.checkpoint_formats import load_encoder
 from networks.errors import UserError
 from options.contrast import parse_contrast_options
-from tests.dead_leaves import dead_leaves
 from tests.images import write_labelled, write_training_set
 from tests.runs import assert_same_training, checkpoint, run_folder, scalars, train_here
 
@@ -105,7 +104,7 @@ def test_opinions_are_predicted_on_held_out_groups(labelled):
 
 
 def test_windows_are_centres_at_two_scales(tmp_path):
-    image = dead_leaves(1100, 600, np.random.default_rng(0))
+    image = np.random.default_rng(0).integers(256, size=(600, 1100, 3), dtype=np.uint8)
     Image.fromarray(image).save(tmp_path / "large.png")
     small = write_labelled(tmp_path / "set")
     small.write_text(small.read_text() + f"{tmp_path / 'large.png'},3,last\n")
