@@ -3,7 +3,7 @@
 # make demo         trains small encoders on scikit-learn's photographs, fits a regressor and scores images: five minutes;
 #                   make demo CLIVE=FOLDER takes photographs and opinions of LIVE In the Wild, unpacked there
 # make test         runs all tests
-# make test-fast    runs the tests that start no processes: two minutes
+# make test-fast    leaves out the tests that start processes or take seconds: a minute and a half
 # make test-faults  kills a training 20 times, replaces nodes, and compares the end with an undisturbed run: 12 minutes
 # make test-slurm   runs the sbatch script of docs/training.md on a SLURM cluster that it starts on this machine
 # make lint         checks style (ruff) and types (mypy)
@@ -38,7 +38,7 @@ test: $(VENV)/installed
 	$(BIN)/python -m pytest $(PARALLEL)
 
 test-fast: $(VENV)/installed
-	$(BIN)/python -m pytest $(PARALLEL) -m 'not processes'
+	$(BIN)/python -m pytest $(PARALLEL) -m 'not processes and not slow'
 
 test-faults: $(VENV)/installed
 	timeout 1800 $(BIN)/python -m tests.faults --kills 20

@@ -13,6 +13,7 @@ from networks.errors import UserError
 from tests import fuzz
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("target", "n_files"),
     [("images", 500), ("containers", 300), ("metadata", 300), ("checkpoints", 40), ("regressors", 40), ("tables", 200)],

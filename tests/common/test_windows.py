@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 PROGRAM = """
 import signal, sys
 import options.contrast, torch.distributed, tqdm  # other people's, on the real platform
@@ -18,6 +20,7 @@ except networks.errors.UserError as error:
 """
 
 
+@pytest.mark.slow
 def test_inference_imports_nothing_that_windows_lacks():
     result = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr

@@ -239,6 +239,7 @@ def test_jitter_displaces_by_five_independent_gaussians(level):
         assert displacement.var() > 2 * sigma**2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", LEVELS)
 def test_jitter_has_the_moments_of_five_warps(level):
     """Mean and variance of each pixel, and the covariance of neighbours, whether displacements are summed up or not."""
@@ -267,6 +268,7 @@ def test_jitter_has_the_moments_of_five_warps(level):
 GETTING_WORSE = sorted(set(TABLE) - {"mean_shift", "contrast"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GETTING_WORSE)
 def test_levels_get_worse(name):
     """The exceptions, mean_shift and contrast, go through no change at level 2 in KADID's order."""

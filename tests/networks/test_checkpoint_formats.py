@@ -17,6 +17,8 @@ from networks.checkpoint_files import UnreadableFileError
 from networks.checkpoint_formats import Checkpoint, fingerprint, read_checkpoint
 from networks.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def network():

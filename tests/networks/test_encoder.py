@@ -9,6 +9,8 @@ from networks.encoder import STAGES, feature_size, stage_maps
 from networks.names import ARCHITECTURES
 from networks.resnet import LAYERS
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("arch, size", [("resnet18", 512), ("resnet34", 512), ("resnet50", 2048)])
 def test_features_are_torchvisions_pooled_values(arch, size):

@@ -29,6 +29,7 @@ def plain_features(encoder, image, normalized):
         return network(batch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("normalized", [False, True])
 def test_equal_the_plain_networks_at_both_scales(encoder, normalized):
     images = np.stack([photograph(97, 130, top=60 + 20 * i) for i in range(2)])

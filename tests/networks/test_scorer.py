@@ -140,6 +140,7 @@ def test_it_serves_as_a_loss():
         assert scorer(images + step) > before
 
 
+@pytest.mark.slow
 def test_values_a_little_outside_are_scored_and_a_traced_scorer_has_no_check(encoders):
     """An optimiser's step leads a little outside [0, 1]; a check of values cannot be part of an exported program."""
     scorer = QualityScorer([ScorerEncoder(encoders[0], False)], random_model(1024))

@@ -14,6 +14,8 @@ from networks.strips import StripNetwork, _Moments
 from tests.encoders import random_encoder
 from tests.images import noise_image
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 TOLERANCE = 1e-5
 TOLERANCES = dict.fromkeys(POOLINGS, TOLERANCE) | {STAGES_DIFFERENCES: 1e-4}  # of logarithms

@@ -81,6 +81,7 @@ def test_every_sample_is_that_of_the_single_files(csv_path, folder, tmp_path, gi
             assert torch.equal(a[key], b[key])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_each_worker_opens_the_shards_itself(csv_path, folder, method):
     options = {"n_aug": 1, "n_scale": 1, "patch_size": 32}

@@ -215,6 +215,7 @@ def test_the_key_networks_batchnorm_is_in_training_mode_and_unaveraged(moco):
     assert not torch.equal(before, moco.f_k.norm.running_mean)
 
 
+@pytest.mark.slow
 def test_losses_are_those_of_a_step_written_plainly():
     """In float64, where the only difference left is the order of sums: channels last, foreach, LARS with the rest."""
     batches = random_batches(3, n_crops=6, size=48)

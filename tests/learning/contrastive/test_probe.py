@@ -24,7 +24,7 @@ from tests.runs import assert_same_training, checkpoint, run_folder, scalars, tr
 
 CPU = torch.device("cpu")
 
-pytestmark = pytest.mark.usefixtures("narrow_networks")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("narrow_networks")]
 
 
 @pytest.fixture(scope="module")

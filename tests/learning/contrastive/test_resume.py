@@ -16,7 +16,7 @@ from networks.errors import UserError
 from tests.images import write_training_set
 from tests.runs import assert_same_curves, assert_same_training, checkpoint, run_folder, scalars, train_here
 
-pytestmark = pytest.mark.usefixtures("narrow_networks")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("narrow_networks")]
 
 AUTO = ("--resume", "auto", "--print_freq", 10)
 

@@ -69,6 +69,7 @@ def test_an_interval_stays_in_the_range_of_its_metric():
     assert perfect.low == pytest.approx(1) and perfect.high == pytest.approx(1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("group_size", "n_splits"), [(1, 3), (3, 1)])
 def test_coverage(group_size, n_splits):
     """95 %, give or take: 30 intervals against the average of the 30 estimates, for normal and correlated images."""

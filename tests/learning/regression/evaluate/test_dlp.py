@@ -129,6 +129,7 @@ def test_versions_depend_on_the_pixels_and_the_seed_alone():
     assert distorted[list(DISTORTIONS).index("jpeg")].tolist() == expected
 
 
+@pytest.mark.slow
 def test_the_command_from_photographs_to_table(tmp_path, monkeypatch, capsys):
     """The embedded model; an unreadable photograph."""
     monkeypatch.chdir(tmp_path)

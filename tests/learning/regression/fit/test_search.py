@@ -14,6 +14,8 @@ from learning.regression.fit.search import Grid, search
 from learning.regression.fit.splits import random_splits
 from tests.learning.regression.fit.problems import MEMORY, features_and_mos
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_search_agrees_with_grid_search_cv():
     features, mos = features_and_mos(150, 400)

@@ -26,6 +26,8 @@ from networks.opinion_mapping import IDENTITY
 from options.images import parse_prediction_options
 from tests.images import noise_image, photograph
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):

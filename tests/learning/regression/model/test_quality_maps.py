@@ -20,6 +20,7 @@ def scorer():
     return hubconf.re_iqa()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["china.jpg", "flower.jpg"])
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_the_blurred_half_of_a_sharp_photograph_is_the_lower_one(scorer, name, side):

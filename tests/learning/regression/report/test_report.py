@@ -41,6 +41,7 @@ class Checker(HTMLParser):
         assert self.open.pop() == tag
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("official", [False, True])
 def test_a_page_with_everything_inside(tmp_path, official):
     rng = np.random.default_rng(0)
