@@ -77,7 +77,7 @@ def test_the_page_shows_every_image_and_loads_nothing(images, tmp_path):
     text = " ".join(page.texts)
     assert "score +- 8.5, cut at 0 and 100 (split conformal; on held-out images the 90 % interval held 89.5%)." in text
     assert "31.5" not in text, "the same interval is not repeated for each image"
-    assert "60.5 Good percentile 63" in text and "40 Fair percentile 38" in text
+    assert "60.5 Good percentile 63" in text and "40.0 Fair percentile 38" in text
     assert "Of two photographs whose scores differ by 5, 10, the one with the higher score has the higher" in text
     assert "opinion in 61, 72 % of the held-out pairs." in text
     assert "Scores from 40 to 60.5, median 50.2. The model was fitted to opinions from 0 to 100; higher" in text
