@@ -50,7 +50,12 @@ def with_max_side(identity: str, max_side: int | None) -> str:
     return identity.partition("@")[0] + (f"@{max_side}" if max_side else "")
 
 
+def fingerprint_of(identity: str) -> str:
+    """The encoder's fingerprint in its identity, without pooling and size."""
+    return re.split("[:@]", identity)[0]
+
+
 def short_identity(identity: str) -> str:
     """An encoder's identity for messages: the first digits of its fingerprint, and pooling and size if recorded."""
-    fingerprint = re.split("[:@]", identity)[0]
+    fingerprint = fingerprint_of(identity)
     return fingerprint[:12] + identity.removeprefix(fingerprint)

@@ -24,7 +24,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from .errors import UserError, in_short
-from .names import GIVEN, KINDS, max_side_of, pooling_of, short_identity, with_max_side
+from .names import GIVEN, KINDS, fingerprint_of, max_side_of, pooling_of, short_identity, with_max_side
 from .opinion_mapping import OpinionMapping
 
 FORMAT = "Re-IQA regressor 2"
@@ -102,7 +102,7 @@ class Regressor(Generic[Description]):
         if not own or not identity or with_max_side(own, None) == with_max_side(identity, None):
             return
         fitted, found = f"of encoder {short_identity(own)}", f"of {short_identity(identity)}"
-        if own[:12] == identity[:12]:
+        if fingerprint_of(own) == fingerprint_of(identity):
             fitted, found = f"with --pooling {pooling_of(own)}", f"with {pooling_of(identity)}"
         raise UserError(f"the regressor was fitted on {kind} features {fitted}, and {where} is {found}; {remedy}")
 

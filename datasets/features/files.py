@@ -15,7 +15,6 @@ import io
 import json
 import os
 import posixpath
-import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -27,7 +26,7 @@ import numpy as np
 from common.atomic_files import check_writable, cut_name, whole_file
 from datasets.images.lists import FileStamp, ListedImage, is_unchanged
 from networks.errors import UserError
-from networks.names import max_side_of, pooling_of, with_max_side
+from networks.names import fingerprint_of, max_side_of, pooling_of, with_max_side
 
 LONGEST_NAME = 200
 """Bytes of the last part of a name, of the 255 that file systems allow: kind and ending of the file follow it."""
@@ -157,7 +156,7 @@ def check_settings(output_dir: Path, kind: str, identity: str, amp: bool) -> Non
 def _settings(identity: str, amp: bool) -> list[str]:
     """How features are computed, for messages: encoder, pooling, size of images and precision."""
     return [
-        f"of encoder {re.split('[:@]', identity)[0]}",
+        f"of encoder {fingerprint_of(identity)}",
         f"with --pooling {pooling_of(identity)}",
         f"computed with {'--amp ' * amp}--max_side {max_side_of(identity) or 0}",
     ]
