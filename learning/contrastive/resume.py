@@ -91,10 +91,14 @@ def open_run(
     process holds.
     """
     folder = from_first(lambda: _find_folder(options, description), context)
+    # A named checkpoint is read before the lock makes the folder, so that a wrong name leaves none. The folder's own
+    # newest one is read after the lock: another process may be writing it.
+    saved = None if options.resume == AUTO else from_first(lambda: _read_resumed(options, folder), context)
     with hold(folder) if context.is_first else contextlib.nullcontext():
         if context.is_first:
             remove_leftovers(folder)
-        saved = from_first(lambda: _read_resumed(options, folder), context)
+        if options.resume == AUTO:
+            saved = from_first(lambda: _read_resumed(options, folder), context)
         start = Position()
         if saved:
             start = _continue_from(saved, description, learner, steps_per_epoch)
