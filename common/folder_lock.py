@@ -21,8 +21,13 @@ if sys.platform != "win32":  # Windows has no fcntl, and must be able to import 
 
 LOCK = ".lock"
 
-PATIENCE = 30
-"""Seconds to wait for a lock: a killed process is gone by then, and a file server drops the locks of a dead machine."""
+PATIENCE = 10
+"""Seconds to wait for a lock of this machine: a killed process is gone by then, and its locks with it."""
+
+PATIENCE_WITH_OTHER_MACHINES = 120
+"""Seconds to wait for a lock of another machine: a file server drops the locks of a silent machine by then."""
+
+UNKNOWN_HOLDER = "another process"
 
 LOCKED = (errno.EACCES, errno.EAGAIN)
 NO_LOCKS_HERE = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
@@ -48,11 +53,13 @@ def hold(folder: str | os.PathLike) -> BinaryIO:
         while not _try_lock(file):
             time.sleep(0.1)
             file.seek(0)
-            holder = file.read().decode(errors="replace").strip() or "another process"
-            if time.monotonic() - asked > PATIENCE:
+            holder = file.read().decode(errors="replace").strip() or UNKNOWN_HOLDER
+            here = holder == UNKNOWN_HOLDER or f" on {socket.gethostname()}, " in holder
+            patience = PATIENCE if here else PATIENCE_WITH_OTHER_MACHINES
+            if time.monotonic() - asked > patience:
                 raise UserError(f"{folder} is locked by {holder}; wait for its end, or stop it, or use another folder")
             if not reported:
-                log.info(f"waiting up to {PATIENCE} s for {folder}, which is locked by {holder}")
+                log.info(f"waiting up to {patience} s for {folder}, which is locked by {holder}")
                 reported = True
     except BaseException:
         file.close()

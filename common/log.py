@@ -13,6 +13,7 @@ A line may hold a user's file names, and these may hold control characters. They
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import threading
 import unicodedata
@@ -26,6 +27,13 @@ from networks.errors import UserError
 _UNPRINTABLE = frozenset(("Cc", "Cs", "Zl", "Zp"))
 """Unicode's categories of control characters, lone surrogates (bytes in a name), line and paragraph separators."""
 
+
+# The parent may have closed stdout or stderr (``2>&-``). The next file that is opened would get its number, and the
+# messages of C libraries.
+while (number := os.open(os.devnull, os.O_RDWR)) < 3:
+    pass
+os.close(number)
+sys.stdout, sys.stderr = (one or open(os.devnull, "w") for one in (sys.stdout, sys.stderr))  # noqa: SIM115
 
 # tqdm would make its lock at the first line, and has none if a signal interrupts that.
 tqdm.set_lock(threading.RLock())

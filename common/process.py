@@ -173,6 +173,11 @@ def run_script(
     from common import log  # not earlier, since it is slow: until signals are answered, Ctrl-C prints a traceback
 
     try:
+        try:
+            os.getcwd()  # noqa: PTH109
+        except FileNotFoundError:
+            # Relative paths have no meaning, and libraries end the process in their own ways.
+            raise UserError("the current folder has been deleted; change to another one (cd)") from None
         status = work() or 0
     except KeyboardInterrupt as stop:
         note_signals(True)  # nothing interrupts the end

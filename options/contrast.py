@@ -145,7 +145,7 @@ class ContrastOptions:
         False, "start this node's processes: one per GPU, or --nproc-per-node", flag="--multiprocessing-distributed",
         group="machines",
     )  # fmt: skip
-    world_size: int = option(-1, "number of nodes", flag="--world-size", at_least=-1)
+    world_size: int = option(-1, "number of nodes", flag="--world-size")
     rank: int = option(-1, "number of this node, from 0")
     nproc_per_node: int | None = option(
         None, "processes on this node (default: its number of GPUs)", flag="--nproc-per-node", at_least=1
@@ -176,15 +176,16 @@ class ContrastOptions:
             raise UserError("--probe_every goes with --probe")
         if self.schedule == "step" and not self.cosine:
             raise UserError("--schedule step moves the cosine; add --cosine")
-        if self.world_size == 0:
-            raise UserError("--world-size 0: the number of nodes is at least 1")
+        if self.world_size == 0 or self.world_size < -1:
+            raise UserError(f"--world-size {self.world_size}: the number of nodes is at least 1")
         if self.world_size > 1 and not self.multiprocessing_distributed:
             raise UserError(
                 "--world-size counts nodes; add --multiprocessing-distributed to start each node's processes"
             )
-        n_nodes = max(1, self.world_size)
-        if self.rank >= n_nodes or (n_nodes > 1 and self.rank < 0):
-            raise UserError(f"--rank {self.rank}: with --world-size {n_nodes} it is 0 to {n_nodes - 1}")
+        if self.world_size > 1 and not 0 <= self.rank < self.world_size:
+            raise UserError(f"--rank {self.rank}: with --world-size {self.world_size} it is 0 to {self.world_size - 1}")
+        if self.world_size <= 1 and self.rank > 0:
+            raise UserError(f"--rank {self.rank} needs --world-size, the number of nodes")
         if self.nproc_per_node and not self.multiprocessing_distributed:
             raise UserError("--nproc-per-node goes with --multiprocessing-distributed")
         if self.gpu is not None and self.multiprocessing_distributed:

@@ -66,7 +66,7 @@ def test_the_same_training_twice_at_once_is_refused_and_the_first_continues_to_c
     seconds = begin_in_both_folders()
     for first, second in zip(firsts, seconds, strict=True):
         said, errors = second.communicate(timeout=120)
-        assert second.returncode == 1 and "waiting up to 30 s" in said
+        assert second.returncode == 1 and "waiting up to 10 s" in said
         assert re.search(r"main_contrast.py: .*is locked by process \d+ on .*; wait for its end, or stop it", errors)
         assert "Traceback" not in errors and first.poll() is None
     for first in firsts:
@@ -84,13 +84,13 @@ def test_a_training_that_waits_for_its_folder_continues_from_the_firsts_last_che
     until(first, "step 1/4")
 
     impatient = begin(csv_path, tmp_path, *more)
-    until(impatient, "waiting up to 30 s")
+    until(impatient, "waiting up to 10 s")
     impatient.send_signal(signal.SIGTERM)
     _, errors = impatient.communicate(timeout=5)
     assert impatient.returncode == REQUEUE and "interrupted by SIGTERM before the first step" in errors
 
     second = begin(csv_path, tmp_path, *more)
-    until(second, "waiting up to 30 s")
+    until(second, "waiting up to 10 s")
     first.send_signal(signal.SIGTERM)
     _, errors = first.communicate(timeout=60)
     (saved,) = re.findall(r"interrupted by SIGTERM after (.*); saved", errors)

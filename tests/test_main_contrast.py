@@ -42,8 +42,11 @@ def test_mistakes_get_a_sentence(csv_path, tmp_path, monkeypatch):
         paths = {"--tb_path": tmp_path, "--model_path": tmp_path, option: tmp_path / "file" / "x"}
         given = [argument for pair in paths.items() for argument in pair]
         assert "cannot be written" in refused(*SMALL, "--csv_path", csv_path, *given)
+    named = ["--resume", tmp_path / "nowhere.pth", "--model_path", tmp_path / "run", "--tb_path", tmp_path]
+    assert "nowhere.pth does not exist" in refused(*SMALL, "--csv_path", csv_path, *named)
+    assert not (tmp_path / "run").exists()
     assert "BatchNorm needs two" in refused("--csv_path", csv_path, "--batch_size", 1, "--n_aug", 0)
-    assert "n_aug=27, " in refused("--csv_path", csv_path, "--n_aug", 27)
+    assert "--n_aug 27: there are 26 kinds of distortion" in refused("--csv_path", csv_path, "--n_aug", 27)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(csv_path, tmp_path):

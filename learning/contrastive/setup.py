@@ -56,6 +56,11 @@ def build_dataset(options: ContrastOptions, context: ProcessContext) -> EpochIma
     Raises UserError for a list that cannot be used, for more versions than there are kinds of distortion, and on each
     node for images that do not exist there.
     """
+    if options.n_aug > len(DISTORTIONS):
+        raise UserError(
+            f"--n_aug {options.n_aug}: there are {len(DISTORTIONS)} kinds of distortion, and each version of an image "
+            "has a different one"
+        )
     folder = options.data_folder
     images = from_first(lambda: scan_data_folder(folder) if folder else read_training_csv(options.csv_path), context)
     if context.local_rank == 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -98,6 +99,10 @@ def _locked(parts: Path, single_file: Path, overwrite: bool) -> Iterator[None]:
     from common.folder_lock import LOCK, hold  # imports fcntl, which Windows lacks
 
     lock = hold(parts)
+    # A process that has done its work removes the folder with its lock: then this is a lock on nothing.
+    while not (parts / LOCK).exists() or not os.path.samestat(os.fstat(lock.fileno()), (parts / LOCK).stat()):
+        lock.close()
+        lock = hold(parts)
     try:
         check()
         yield

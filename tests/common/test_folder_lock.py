@@ -35,10 +35,17 @@ def test_a_locked_folder_is_refused_with_the_holders_number(tmp_path, holder, mo
             hold(tmp_path)
 
 
-def test_a_holder_that_has_not_written_its_name(tmp_path, holder, monkeypatch):
+def test_a_holder_that_has_not_written_its_name_is_one_of_this_machine(tmp_path, holder, monkeypatch):
     (tmp_path / folder_lock.LOCK).write_text("")
     monkeypatch.setattr(folder_lock, "PATIENCE", 0.3)
     with pytest.raises(UserError, match="is locked by another process; wait"):
+        hold(tmp_path)
+
+
+def test_a_machine_that_fell_silent_is_waited_for_longer(tmp_path, holder, monkeypatch):
+    (tmp_path / folder_lock.LOCK).write_text("process 1 on another-machine, since yesterday\n")
+    monkeypatch.setattr(folder_lock, "PATIENCE_WITH_OTHER_MACHINES", 0.3)
+    with pytest.raises(UserError, match="is locked by process 1 on another-machine, since yesterday; wait"):
         hold(tmp_path)
 
 
@@ -62,7 +69,7 @@ def test_a_killed_process_holds_nothing(tmp_path, holder):
 def test_an_end_is_waited_for(tmp_path, holder, capsys):
     subprocess.Popen(["sh", "-c", f"sleep 0.5; kill {holder.pid}"])
     hold(tmp_path).close()
-    assert f"waiting up to 30 s for {tmp_path}, which is locked by process {holder.pid}" in capsys.readouterr().out
+    assert f"waiting up to 10 s for {tmp_path}, which is locked by process {holder.pid}" in capsys.readouterr().out
 
 
 def test_where_there_are_no_locks_nobody_is_kept_out(tmp_path, holder, monkeypatch):

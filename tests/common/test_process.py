@@ -188,6 +188,8 @@ SAY = "from common import log; from common.process import run_script; run_script
     [
         ("> /dev/full", 1, "-c: the standard output cannot be written: No space left on device\n"),
         ("| true", 141, ""),  # nobody reads: an end, no error
+        (">&-", 0, ""),
+        ("2>&-", 0, ""),
         ("2> /dev/full", 0, ""),
     ],
 )
@@ -195,6 +197,23 @@ def test_an_output_that_cannot_be_written(redirection, status, said):
     command = f"set -o pipefail; {sys.executable} -c \"sleep=__import__('time').sleep(0.5); {SAY}\" {redirection}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (status, said)
+
+
+def test_a_file_does_not_get_the_number_of_a_closed_stream(tmp_path):
+    """Messages of C libraries would be written into it."""
+    code = f"from common import log; import os; file = open('{tmp_path}/scores.csv', 'w'); os.write(2, b'libtiff')"
+    subprocess.run(["bash", "-c", f'{sys.executable} -c "{code}" 2>&-'], check=True, timeout=60)
+    assert (tmp_path / "scores.csv").read_bytes() == b""
+
+
+def test_a_current_folder_that_is_gone(tmp_path):
+    (tmp_path / "gone").mkdir()
+    code = f"import os, sys; sys.path.insert(0, os.getcwd()); os.chdir('{tmp_path}/gone'); os.rmdir('../gone'); {SAY}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (
+        1,
+        "-c: the current folder has been deleted; change to another one (cd)\n",
+    )
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "utf-8", "latin-1", "cp1252"])

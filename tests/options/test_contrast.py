@@ -136,7 +136,7 @@ def test_a_checkpoint_records_the_options_that_it_depends_on():
         ("--world-size 6", "--multiprocessing-distributed"),
         ("--world-size 6 --multiprocessing-distributed --rank 6", "--rank 6: with --world-size 6 it is 0 to 5"),
         ("--world-size 0", "at least 1"),
-        ("--rank 1", "--rank 1: with --world-size 1 it is 0 to 0"),
+        ("--rank 1", "--rank 1 needs --world-size"),
         ("--nproc-per-node 2", "--nproc-per-node goes with"),
         ("--gpu 0 --multiprocessing-distributed", "--gpu names one GPU"),
         ("--data_folder a --views quality", "--data_folder is for --views content"),
