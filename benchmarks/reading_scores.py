@@ -19,7 +19,7 @@ from learning.regression.model.description import RegressorDescription, read_des
 from learning.regression.model.meaning import GRADES, Opinions
 from learning.regression.model.predict import load_pixel_scorer
 from networks.embedded import embedded_regressor
-from networks.regressor import description_file
+from networks.regressor import DESCRIPTION_SUFFIX
 from options.images import ScoringOptions
 
 TRIED = (
@@ -85,7 +85,7 @@ def draw_grades(path: Path, opinions: Opinions) -> None:
 def main() -> None:
     if len(sys.argv) != 3:
         sys.exit("usage: python -m benchmarks.reading_scores HELD_OUT.csv PICTURE.jpg")
-    description = read_description(description_file(embedded_regressor()))
+    description = read_description(embedded_regressor().with_suffix(DESCRIPTION_SUFFIX))
     opinions = description.opinions or Opinions.of(np.array(description.score_range))
     print_tables(Path(sys.argv[1]), description, opinions)
     draw_grades(Path(sys.argv[2]), opinions)

@@ -20,7 +20,7 @@ from .names import (
     short_identity,
     with_max_side,
 )
-from .regressor import ScoringDescription, description_file, load_description
+from .regressor import DESCRIPTION_SUFFIX, ScoringDescription, load_description
 
 _HERE = Path(__file__).resolve().parent
 MODELS = (_HERE.parent if _HERE.name == "networks" else _HERE) / "models"
@@ -81,4 +81,4 @@ def encoder_of(kind: str, description: ScoringDescription, regressor: Path, name
 
 def _embedded_identities() -> Mapping[str, str | None]:
     """Kind -> identity of the embedded encoder, as the default model records it."""
-    return load_description(description_file(embedded_regressor()), ScoringDescription, {}).encoders
+    return load_description(embedded_regressor().with_suffix(DESCRIPTION_SUFFIX), ScoringDescription, {}).encoders

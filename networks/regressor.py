@@ -31,6 +31,9 @@ FORMAT = "Re-IQA regressor 2"
 FORMER_FORMAT = "Re-IQA regressor 1"
 """It differs in how the evaluation is recorded; what a score needs is the same."""
 
+WEIGHTS_SUFFIX, DESCRIPTION_SUFFIX = ".safetensors", ".json"
+"""Endings of a regressor's two files."""
+
 _OTHER_CHECKPOINT = "use the checkpoint that it was fitted with, or fit another (train_regressor.py)"
 
 
@@ -107,16 +110,6 @@ class Regressor(Generic[Description]):
         raise UserError(f"the regressor was fitted on {kind} features {fitted}, and {where} is {found}; {remedy}")
 
 
-def weights_file(path: Path) -> Path:
-    """The path of the weights of the regressor at ``path``."""
-    return path.with_suffix(".safetensors")
-
-
-def description_file(path: Path) -> Path:
-    """The path of the description of the regressor at ``path``."""
-    return path.with_suffix(".json")
-
-
 def load_regressor(path: str | os.PathLike, description_class: type[Description]) -> Regressor[Description]:
     """The regressor that ``path`` names by any of its files, with a description of the given class.
 
@@ -124,7 +117,7 @@ def load_regressor(path: str | os.PathLike, description_class: type[Description]
     was fitted on features of another program.
     """
     path = Path(path)
-    weights, about = weights_file(path), description_file(path)
+    weights, about = path.with_suffix(WEIGHTS_SUFFIX), path.with_suffix(DESCRIPTION_SUFFIX)
     missing = [file.name for file in (weights, about) if not file.is_file()]
     if missing:
         raise UserError(

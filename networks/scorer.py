@@ -22,7 +22,7 @@ from .halving import half_size
 from .names import CONTENT_AWARE, EMBEDDED_MODELS, KINDS, LAYER4_MEAN, VERSION, pooling_of, short_identity
 from .opinion_mapping import IDENTITY, OpinionMapping
 from .pooling import StagesMeanStd, identity, pooled_network, pooled_size
-from .regressor import LinearModel, ScoringDescription, load_regressor, sha256_of, weights_file
+from .regressor import WEIGHTS_SUFFIX, LinearModel, ScoringDescription, load_regressor, sha256_of
 
 OVERSHOOT = 0.1
 """How far values of images may lie outside [0, 1]: a resampling, or a step of an optimiser, goes a little beyond."""
@@ -57,7 +57,7 @@ def load_scorer(
         raise UserError(f"regressor {path}: {error}") from None
     scorer.max_side = fitted.description.max_side
     lowest, highest = fitted.description.score_range
-    parts = {"regressor": sha256_of(weights_file(path)), **fitted.description.encoders}
+    parts = {"regressor": sha256_of(path.with_suffix(WEIGHTS_SUFFIX)), **fitted.description.encoders}
     scorer.about = {
         "model": f"regressor {path.stem}",
         "version": VERSION,

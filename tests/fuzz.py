@@ -41,7 +41,7 @@ from networks.checkpoint_formats import read_checkpoint
 from networks.errors import UserError
 from networks.images.reading import read_image
 from networks.opinion_mapping import IDENTITY
-from networks.regressor import description_file, load_regressor, weights_file
+from networks.regressor import load_regressor
 from tests.images import photograph
 
 HANG_SECONDS = 5
@@ -155,7 +155,7 @@ def regressor_seeds() -> Seeds:
             path = Path(folder) / "r.skops"
             fitted = fit(features, features[:, 0], Hyperparameters("ridge", standardized, 1.0))
             save_regressor(path, fitted, RegressorDescription(("quality_aware",), {}, IDENTITY, (0.0, 1.0)))
-            seeds += [(file.suffix[1:], file.read_bytes()) for file in (weights_file(path), description_file(path))]
+            seeds += [(ending, path.with_suffix(f".{ending}").read_bytes()) for ending in ("safetensors", "json")]
     return seeds
 
 
@@ -292,10 +292,10 @@ def read_mutated_regressor(path: Path) -> None:
     """The half that was not mutated is made anew, and made to fit, so that the digest does not stop everything."""
     whole = dict(regressor_seeds()[:2])
     if path.suffix == ".json":
-        weights_file(path).write_bytes(whole["safetensors"])
+        path.with_suffix(".safetensors").write_bytes(whole["safetensors"])
     else:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        description_file(path).write_text(json.dumps(json.loads(whole["json"]) | {"weights_sha256": digest}))
+        path.with_suffix(".json").write_text(json.dumps(json.loads(whole["json"]) | {"weights_sha256": digest}))
     load_regressor(path, RegressorDescription)
 
 

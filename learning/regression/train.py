@@ -35,7 +35,7 @@ from learning.regression.model.meaning import Opinions, Undistorted
 from learning.regression.report.report import comparison_rows, find_pictures, write_report
 from networks.errors import UserError
 from networks.images.reading import longer_side
-from networks.regressor import description_file, weights_file
+from networks.regressor import DESCRIPTION_SUFFIX, WEIGHTS_SUFFIX
 from options.regressor import RegressorOptions
 
 PACKAGES = ("numpy", "scikit-learn", "skops")
@@ -45,7 +45,7 @@ PACKAGES = ("numpy", "scikit-learn", "skops")
 def train_regressor(options: RegressorOptions) -> None:
     """Evaluates and fits a regressor as the options say, and writes it, its description and its report."""
     output, held_out_path, report = options.output, held_out_file(options.output), options.output.with_suffix(".html")
-    written = [output, weights_file(output), description_file(output), held_out_path]
+    written = [output, output.with_suffix(WEIGHTS_SUFFIX), output.with_suffix(DESCRIPTION_SUFFIX), held_out_path]
     written += [] if options.no_report else [report]
     check_files(written, options)
     data = read_data(options)
@@ -113,7 +113,7 @@ def check_files(written: Sequence[Path], options: RegressorOptions) -> None:
     existing = [path for path in beside if path.exists()]
     if existing:
         try:
-            read_description(description_file(output))
+            read_description(output.with_suffix(DESCRIPTION_SUFFIX))
         except UserError:
             raise UserError(
                 f"--output {output} would replace {existing[0]}, which is of no regressor; name another file, or "

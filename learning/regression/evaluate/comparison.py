@@ -21,7 +21,7 @@ from learning.regression.evaluate.held_out import HeldOut, held_out_file, read_h
 from learning.regression.evaluate.metrics import srcc
 from learning.regression.model.description import Interval, read_description
 from networks.errors import UserError
-from networks.regressor import description_file
+from networks.regressor import DESCRIPTION_SUFFIX
 
 if TYPE_CHECKING:
     from learning.regression.compare import CompareOptions
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def compare_regressors(options: CompareOptions) -> None:
     """Reads the regressors that the options name, tests every pair, and prints a table of each."""
     paths, tests = options.regressors, read_tests(options.regressors)
-    choices = [read_description(description_file(path), held_out_file(path)).choice for path in paths]
+    choices = [read_description(path.with_suffix(DESCRIPTION_SUFFIX), held_out_file(path)).choice for path in paths]
     letters = [chr(ord("A") + index) for index in range(len(paths))]
     pairs = list(combinations(range(len(paths)), 2))
     differences = [srcc_difference(tests[a], tests[b], options.n_bootstrap, options.seed) for a, b in pairs]

@@ -17,7 +17,7 @@ from learning.regression.model.description import RegressorDescription
 from networks.embedded import MODELS
 from networks.errors import UserError
 from networks.names import EMBEDDED_MODELS
-from networks.regressor import Regressor, load_regressor, weights_file
+from networks.regressor import WEIGHTS_SUFFIX, Regressor, load_regressor
 from options.images import ComputeOptions, PredictionOptions
 
 SAME_OPINIONS = 0.99
@@ -45,7 +45,7 @@ def embedded_models(data: LabelledFeatures, pictures: Mapping[str, Path] | None)
     """
     images, models = data.scores.images, []
     for path in (MODELS / name for name in EMBEDDED_MODELS):
-        if not weights_file(path).is_file():
+        if not path.with_suffix(WEIGHTS_SUFFIX).is_file():
             continue
         regressor = load_regressor(path, RegressorDescription)
         if data.files.encoders == regressor.description.encoders:

@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 
 from common.atomic_files import whole_file
 from learning.regression.model.description import Hyperparameters, RegressorDescription
-from networks.regressor import FORMAT, LinearModel, description_file, sha256_of, weights_file
+from networks.regressor import DESCRIPTION_SUFFIX, FORMAT, WEIGHTS_SUFFIX, LinearModel, sha256_of
 
 
 def save_regressor(
@@ -28,12 +28,12 @@ def save_regressor(
     with whole_file(path) as temporary:
         skops.io.dump(fitted_pipeline(model, description.hyperparameters), temporary)
     arrays = {"mean": model.mean, "scale": model.scale, "weights": model.weights}
-    with whole_file(weights_file(path)) as temporary:
+    with whole_file(path.with_suffix(WEIGHTS_SUFFIX)) as temporary:
         save_file({**arrays, "intercept": np.array([model.intercept])}, temporary)
-    digests = {"weights_sha256": sha256_of(weights_file(path))}
+    digests = {"weights_sha256": sha256_of(path.with_suffix(WEIGHTS_SUFFIX))}
     if held_out is not None:
         digests["held_out_sha256"] = sha256_of(held_out)
-    with whole_file(description_file(path)) as temporary:
+    with whole_file(path.with_suffix(DESCRIPTION_SUFFIX)) as temporary:
         content = {"format": FORMAT, **digests, **asdict(description)}
         temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 

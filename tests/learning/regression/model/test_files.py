@@ -26,7 +26,7 @@ from learning.regression.model.meaning import Opinions, PairOrder
 from networks import regressor
 from networks.errors import UserError
 from networks.opinion_mapping import OpinionMapping
-from networks.regressor import FORMER_FORMAT, ScoringDescription, description_file, weights_file
+from networks.regressor import FORMER_FORMAT, ScoringDescription
 
 DESCRIPTION = RegressorDescription(
     kinds=("quality_aware",),
@@ -73,7 +73,7 @@ def saved(tmp_path):
 def test_it_comes_back_as_it_was_by_any_of_its_files(saved):
     path, model, features = saved
     expected = 1 + 2 * model.predict(features.astype(np.float64))
-    for file in (path, weights_file(path), description_file(path)):
+    for file in (path, path.with_suffix(".safetensors"), path.with_suffix(".json")):
         loaded = load_regressor(file)
         assert loaded.predict(features) == pytest.approx(expected, rel=1e-12, abs=1e-12)
         assert loaded.description == DESCRIPTION
@@ -95,13 +95,13 @@ def test_missing_files_are_named(saved, missing):
 def test_a_description_survives_json(saved):
     path, model, _ = saved
     save_regressor(path, model, COMPLETE)
-    assert load_regressor(path).description == read_description(description_file(path)) == COMPLETE
+    assert load_regressor(path).description == read_description(path.with_suffix(".json")) == COMPLETE
 
 
 def test_a_description_of_the_former_format_is_read(saved):
     """As commit b8bcb8a wrote it: other names, results of the shared choice and by distortion at the top."""
     path, *_ = saved
-    content = json.loads(description_file(path).read_text()) | json.loads(json.dumps(asdict(COMPLETE)))
+    content = json.loads(path.with_suffix(".json").read_text()) | json.loads(json.dumps(asdict(COMPLETE)))
     inversion = content.pop("inversion")
     shared, nested = (
         {"figures": {}, "figures_per_split": found["splits"]}
@@ -109,13 +109,13 @@ def test_a_description_of_the_former_format_is_read(saved):
     )
     former = {"format": FORMER_FORMAT, "sha256": "0" * 64, "turned": inversion, "nested": nested,
               "srcc_chosen_within_each_split": 0.3}  # fmt: skip
-    description_file(path).write_text(json.dumps(content | former | shared | {"per_kind": []}))
+    path.with_suffix(".json").write_text(json.dumps(content | former | shared | {"per_kind": []}))
     assert load_regressor(path).description == COMPLETE
 
 
 def test_an_old_description_with_the_keys_that_a_prediction_needs_is_read(saved):
     path, *_ = saved
-    about = description_file(path)
+    about = path.with_suffix(".json")
     content = json.loads(about.read_text()) | {"format": FORMER_FORMAT}
     needed = ("format", "weights_sha256", "kinds", "encoders", "calibration", "score_range")
     about.write_text(json.dumps({key: content[key] for key in needed}))
@@ -156,7 +156,7 @@ def test_another_encoder_is_refused(saved):
 
 @pytest.mark.parametrize("at", [8, -1])
 def test_changed_weights_and_those_of_another_regressor_are_refused(saved, at):
-    weights = weights_file(saved[0])
+    weights = saved[0].with_suffix(".safetensors")
     content = bytearray(weights.read_bytes())
     content[at] ^= 1
     weights.write_bytes(content)
@@ -177,7 +177,7 @@ def test_changed_weights_and_those_of_another_regressor_are_refused(saved, at):
 )  # fmt: skip
 def test_what_are_no_weights_is_refused(saved, content, sentence):
     """Even where the JSON was made to fit them."""
-    weights, about = weights_file(saved[0]), description_file(saved[0])
+    weights, about = saved[0].with_suffix(".safetensors"), saved[0].with_suffix(".json")
     if isinstance(content, bytes):
         weights.write_bytes(content)
     else:
@@ -191,7 +191,7 @@ def test_what_are_no_weights_is_refused(saved, content, sentence):
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": "x"}', "null", '{"format": "Re-IQA regressor 2"}'])
 def test_what_is_no_description_is_refused(saved, text):
-    description_file(saved[0]).write_text(text)
+    saved[0].with_suffix(".json").write_text(text)
     with pytest.raises(UserError, match="does not describe a regressor, or is damaged"):
         load_regressor(saved[0])
 
@@ -207,7 +207,7 @@ def test_what_is_no_description_is_refused(saved, text):
     ],
 )  # fmt: skip
 def test_a_description_that_makes_no_sense_is_refused(saved, key, value):
-    about = description_file(saved[0])
+    about = saved[0].with_suffix(".json")
     about.write_text(json.dumps(json.loads(about.read_text()) | {key: value}))
     for kind in (ScoringDescription, RegressorDescription):
         with pytest.raises(UserError, match="does not describe a regressor, or is damaged"):
@@ -228,7 +228,7 @@ def test_a_description_that_makes_no_sense_is_refused(saved, key, value):
 )  # fmt: skip
 def test_a_record_that_makes_no_sense_is_named(saved, key, value, sentence):
     """It does not keep the regressor from scoring for a program that does not read the record."""
-    about = description_file(saved[0])
+    about = saved[0].with_suffix(".json")
     about.write_text(json.dumps(json.loads(about.read_text()) | {key: value}))
     with pytest.raises(UserError, match=f"r.json does not describe a regressor, or is damaged: .*{sentence}"):
         read_description(about)
