@@ -38,7 +38,12 @@ class OpinionMapping:
             b1, b2 = self.parameters
             return b1 + b2 * x
         b1, b2, b3, b4 = self.parameters
-        return b2 + (b1 - b2) * _sigmoid((x - b3) / max(abs(b4), 1e-12))
+        z = (x - b3) / max(abs(b4), 1e-12)
+        if not isinstance(z, np.ndarray):
+            return b2 + (b1 - b2) * z.sigmoid()
+        # Not by scipy, whose import takes a quarter of a second.
+        with np.errstate(invalid="ignore"):  # NaN stays NaN
+            return b2 + (b1 - b2) * np.exp(-np.logaddexp(0, -z))
 
     @property
     def increases(self) -> bool:
@@ -47,11 +52,3 @@ class OpinionMapping:
 
 
 IDENTITY = OpinionMapping("linear", (0.0, 1.0))
-
-
-def _sigmoid(x: Values) -> Values:
-    """1 / (1 + exp(-x)). Of arrays not by scipy, whose import takes a quarter of a second; NaN stays NaN."""
-    if not isinstance(x, np.ndarray):
-        return x.sigmoid()
-    with np.errstate(invalid="ignore"):
-        return np.exp(-np.logaddexp(0, -x))
