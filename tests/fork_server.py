@@ -6,7 +6,9 @@ environment, working directory, output, process group and exit status are its ow
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import faulthandler
 import json
 import os
 import runpy
@@ -22,6 +24,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 CLONE_NEWNET = 0x40000000  # of <sched.h>: the kind of namespace that setns() enters
+
+LONGEST = 240.0
+"""Seconds after which a run is taken to hang: its processes print what they are doing, and are killed."""
 
 
 class ForkedRun:
@@ -52,10 +57,14 @@ class ForkedRun:
         self.pid = int(self._answers.readline())
         self.args = command
         self.returncode: int | None = None
+        self._watch = threading.Timer(LONGEST, self._end_hanging)
+        self._watch.daemon = True
+        self._watch.start()
 
     def poll(self) -> int | None:
         if self.returncode is None and select.select([self._connection], [], [], 0)[0]:
             self.returncode = int(self._answers.readline())
+            self._watch.cancel()
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int | None:
@@ -88,6 +97,18 @@ class ForkedRun:
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
+
+    def _end_hanging(self) -> None:
+        if self.poll() is None:
+            processes = [self.pid]
+            for pid in processes:  # it grows: children are appended, and then theirs
+                with contextlib.suppress(FileNotFoundError):
+                    processes += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+            for number in (signal.SIGUSR2, signal.SIGKILL):
+                for pid in processes:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, number)
+                time.sleep(1)
 
 
 ADDRESS = "RE_IQA_FORK_SERVER"
@@ -177,6 +198,7 @@ def become(
     os.environ.clear()
     os.environ.update(environment)
     launch.START_METHOD = "fork"
+    faulthandler.register(signal.SIGUSR2)  # prints where all threads are
     sys.argv = command
 
 
