@@ -17,10 +17,10 @@ pytestmark = pytest.mark.processes
 
 
 def write_scored(folder):
-    """12 scenes, each as it is and blurred at 5 levels, with scores that fall as the blur grows."""
+    """8 scenes, each as it is and blurred at 5 levels, with scores that fall as the blur grows."""
     folder.mkdir()
     rows = ["image,mos,group,kind,level"]
-    for scene in range(12):
+    for scene in range(8):
         rng = np.random.default_rng(scene)
         image = dead_leaves(64, 48, rng)
         for score in range(6):
@@ -64,7 +64,7 @@ def predict(work, *arguments):
 def test_the_figures_are_printed_saved_and_reported(work):
     said = (work / "said.txt").read_text()
     about = json.loads((work / "r.json").read_text())
-    assert "72 images, 0 to 5, higher is better" in said and "by group (12 groups)" in said
+    assert "48 images, 0 to 5, higher is better" in said and "by group (8 groups)" in said
     assert about["kinds"] == ["quality_aware", "content_aware"] and about["score_range"] == [0, 5]
     splits = (about[choice]["splits"] for choice in ("nested", "shared"))
     median, shared = (np.median([metrics["srcc"] for metrics in of_choice]) for of_choice in splits)
@@ -84,11 +84,11 @@ def test_new_images_are_scored_and_compared_with_labels(work, tmp_path):
     assert done.returncode == 0, done.stderr
     with open(tmp_path / "s.csv") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 72 and "the best and the worst 20 of 72 images" in done.stdout
-    assert "72 of 72 labelled images" in done.stdout and "KRCC" in done.stdout
+    assert len(rows) == 48 and "the best and the worst 20 of 48 images" in done.stdout
+    assert "48 of 48 labelled images" in done.stdout and "KRCC" in done.stdout
     n_files = len({path.read_bytes() for path in (work / "scored").glob("*.png")})
     assert len(json.loads((work / "r.json").read_text())["fit_images"].split()) == n_files
-    assert "72 of 72 labelled images were part of the fit" in done.stderr
+    assert "48 of 48 labelled images were part of the fit" in done.stderr
     sharp, blurred = (
         [float(row["score"]) for row in rows if row["image"].endswith(end)] for end in ("_5.png", "_0.png")
     )

@@ -41,8 +41,9 @@ def test_initial_weights_are_torchvisions_for_the_same_seed(arch, zero_init_resi
         assert torch.equal(value, expected[name]), name
 
 
-@pytest.mark.parametrize("arch", LAYERS)
+@pytest.mark.parametrize("arch", ["resnet18", "resnet50"])
 def test_a_backward_pass_is_torchvisions(arch):
+    """One of each kind of block: the others have more of them."""
     torch.manual_seed(0)
     encoder = build_encoder(arch).double()
     theirs = getattr(torchvision.models, arch)(weights=None).double()

@@ -51,6 +51,7 @@ def packages():
         pytest.importorskip(package)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pooling", POOLINGS)
 def test_onnx_has_the_scorers_results(packages, tmp_path, pooling):
     module = small_scorer(pooling)
@@ -66,6 +67,7 @@ def test_onnx_has_the_scorers_results(packages, tmp_path, pooling):
     assert [path.name for path in tmp_path.iterdir()] == ["a.onnx"]
 
 
+@pytest.mark.slow
 def test_a_file_with_other_results_is_not_kept(tmp_path, monkeypatch):
     """Without the packages of ONNX: the file is torch.export's."""
     scorer = small_scorer(LAYER4_MEAN)

@@ -79,7 +79,7 @@ def run_dlp_tests(options: DlpOptions) -> int:
     if not scored:
         raise UserError(f"no photograph could be read in {' '.join(options.input)}")
     undistorted, distorted, unchanged = map(np.array, zip(*scored, strict=True))
-    results = dlp_results(undistorted, distorted, unchanged)
+    results = dlp_results(undistorted, distorted, unchanged, ORDERED)
     log.info(f"\n{len(scored):,d} photographs, {results[0].n_distorted:,d} distorted versions")
     tests = [
         [one.kind, *("-" if value is None else f"{value:.4f}" for value in (one.d, one.l, one.p))] for one in results
@@ -101,9 +101,9 @@ def score_photograph(image: np.ndarray, scorer: PixelScorer, seed: int) -> tuple
     An unchanged version has the photograph's own score.
     """
     undistorted = float(scorer([image])[0])
-    distorted = np.full((len(DISTORTIONS), N_LEVELS), undistorted)
+    distorted = np.full((len(ORDERED), N_LEVELS), undistorted)
     unchanged = np.zeros(distorted.shape, bool)
-    for row, kind in enumerate(DISTORTIONS):
+    for row, kind in enumerate(ORDERED):
         of_kind = versions(image, kind, seed)
         unchanged[row] = [np.array_equal(version, image) for version in of_kind]
         changed = np.flatnonzero(~unchanged[row])
@@ -124,7 +124,7 @@ def versions(image: np.ndarray, kind: str, seed: int) -> list[np.ndarray]:
 
 
 def dlp_results(
-    undistorted: np.ndarray, distorted: np.ndarray, unchanged: np.ndarray, ordered: Mapping[str, bool] = ORDERED
+    undistorted: np.ndarray, distorted: np.ndarray, unchanged: np.ndarray, ordered: Mapping[str, bool]
 ) -> list[DlpResult]:
     """The result over all kinds first, then the result of each kind. Kinds that are not ``ordered`` count in D only.
 

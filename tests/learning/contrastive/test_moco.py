@@ -218,6 +218,6 @@ def test_the_key_networks_batchnorm_is_in_training_mode_and_unaveraged(moco):
 @pytest.mark.slow
 def test_losses_are_those_of_a_step_written_plainly():
     """In float64, where the only difference left is the order of sums: channels last, foreach, LARS with the rest."""
-    batches = random_batches(3, n_crops=6, size=48)
+    batches = random_batches(3, n_crops=6, size=32)
     ours, plain = (start("resnet18", kind, [], queue_length=64) for kind in (FLOAT64, PLAIN_FLOAT64))
     assert [ours(batch) for batch in batches] == pytest.approx([plain(batch) for batch in batches], rel=1e-12)

@@ -59,6 +59,9 @@ def test_damaged_metadata_leaves_the_pixels(tmp_path, ending):
         assert np.array_equal(read_image(path), expected)
 
 
+BOMB = zlib.compress(bytes(100_000_000), level=1)
+
+
 def chunk(kind, content):
     return len(content).to_bytes(4, "big") + kind + content + zlib.crc32(kind + content).to_bytes(4, "big")
 
@@ -76,8 +79,8 @@ def png_with(added, behind, exif):
 @pytest.mark.parametrize(
     "added",
     [
-        chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(100_000_000))),
-        chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(100_000_000))),
+        chunk(b"zTXt", b"a\0\0" + BOMB),
+        chunk(b"iCCP", b"a\0\0" + BOMB),
         chunk(b"tEXt", b"a\0" + bytes(20_000_000)),
         chunk(b"iTXt", b"broken"),
     ],
