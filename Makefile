@@ -20,7 +20,7 @@ BIN := $(VENV)/bin
 DEMO := demo
 # Several workers, each with whole files, since the tests of a file share its trainings; files that start processes first.
 PARALLEL := --numprocesses auto --dist loadfile --no-loadscope-reorder
-# The tests start Python again and again: without its compiled files, a minute is spent on compiling the same modules.
+# The tests start Python again and again: without compiled files, each start would compile the same modules.
 export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo test test-fast test-faults test-slurm lint format fuzz bench clean
