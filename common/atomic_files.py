@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -13,6 +14,18 @@ from safetensors import SafetensorError
 from networks.errors import UserError
 
 TEMPORARY = ".tmp"
+
+_unfinished: set[Path] = set()
+
+
+def remove_unfinished() -> None:
+    """Removes the temporary files of this process, which ends after a signal.
+
+    Python can answer a signal at the very beginning or end of a ``with`` block, and then leaves out its clean-up.
+    """
+    for temporary in _unfinished:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 @contextlib.contextmanager
@@ -29,15 +42,14 @@ def whole_file(path: str | os.PathLike, durable: bool = True) -> Iterator[Path]:
     device = is_device(path)
     if path.is_symlink() and not device:
         path = Path(os.path.realpath(path))
-    temporary = None
+    # The ending is kept, since many writers choose the format by it; the rest is short, since ``path`` may be long.
+    name = f".{cut_name(path.stem, 40)}.{secrets.token_hex(8)}{TEMPORARY}{path.suffix}"
+    temporary = Path(tempfile.gettempdir() if device else path.parent, name)
     try:
         if not device:
             path.parent.mkdir(parents=True, exist_ok=True)
-        # The ending is kept, since many writers choose the format by it; the rest is short, since ``path`` may be long.
-        beginning, ending = f".{cut_name(path.stem, 40)}.", f"{TEMPORARY}{path.suffix}"
-        handle, name = tempfile.mkstemp(dir=None if device else path.parent, prefix=beginning, suffix=ending)
-        os.close(handle)
-        temporary = Path(name)
+        _unfinished.add(temporary)
+        temporary.touch(exist_ok=False)  # tempfile tells the name too late, where a signal comes in between
         yield temporary
         if device:
             with open(temporary, "rb") as written, open(path, "wb") as output:
@@ -56,8 +68,9 @@ def whole_file(path: str | os.PathLike, durable: bool = True) -> Iterator[Path]:
         reason = re.search(r"I/O error: (.*?) \(os error", str(error))  # safetensors has no error of the system's type
         raise UserError(f"{path} cannot be written: {reason.group(1) if reason else error}") from error
     finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it has been renamed, or its folder cannot be used
+            temporary.unlink()
+        _unfinished.discard(temporary)
 
 
 def _reason(error: OSError) -> str:

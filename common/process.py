@@ -210,12 +210,15 @@ def _end_on_signals() -> None:
 
 
 def exit_at_once(status: int) -> NoReturn:
-    """Ends this process and its workers without Python's clean-up.
+    """Ends this process and its workers without Python's clean-up; unfinished files are removed.
 
     Clean-up would print tracebacks of the workers, and could wait for a process that waits for this one.
     """
     import multiprocessing
 
+    from common.atomic_files import remove_unfinished
+
+    remove_unfinished()
     workers = multiprocessing.active_children()
     sys.setswitchinterval(0.2)  # on a busy machine, the default of 5 ms can pass between two lines
     for stream in (sys.stdout, sys.stderr):

@@ -97,6 +97,23 @@ run_script(work)
     assert_ends(code, tmp_path, status, "-c: interrupted\n")
 
 
+def test_a_signal_at_the_edge_of_a_block_leaves_no_half_file(tmp_path):
+    """Python can answer it when the block has ended and its clean-up has not begun."""
+    code = """
+import os, signal
+from common.atomic_files import whole_file
+from common.process import run_script
+
+def work():
+    block = whole_file("a.txt")
+    block.__enter__().write_text("half")
+    os.kill(os.getpid(), signal.SIGINT)
+
+run_script(work)
+"""
+    assert_ends(code, tmp_path, INTERRUPTED, "-c: interrupted\n")
+
+
 @each_signal
 def test_a_signal_is_answered_also_where_python_drops_its_exception(tmp_path, number, status):
     """As while it deletes an object: it would print a traceback and continue."""
