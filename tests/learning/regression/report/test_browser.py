@@ -1,8 +1,10 @@
 """The report and the page of scores in Debian's chromium: nothing is cut off or loaded, and the buttons work."""
 
 import csv
+import itertools
 import json
 import shutil
+import time
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -82,6 +84,9 @@ def pages(tmp_path_factory):
     return folder
 
 
+opened = itertools.count()
+
+
 @pytest.fixture(params=WIDTHS)
 def show(request, browser, pages):
     """Opens a page at one of the widths; afterwards, the page has reported no error and loaded nothing."""
@@ -91,8 +96,14 @@ def show(request, browser, pages):
             "Emulation.setDeviceMetricsOverride",
             {"width": request.param, "height": 900, "deviceScaleFactor": 1, "mobile": request.param < 760},
         )
-        browser.get((pages / name).as_uri())
-        return browser
+        # A busy browser may say that a page is loaded when it has read a part of it.
+        url = f"{(pages / name).as_uri()}?{next(opened)}"
+        browser.get(url)
+        for _ in range(600):
+            if browser.execute_script("return [document.URL, document.readyState]") == [url, "complete"]:
+                return browser
+            time.sleep(0.1)
+        raise TimeoutError(f"{url} was not loaded within a minute")
 
     yield open_page
     assert browser.get_log("browser") == [] and not browser.execute_script("return window.hit")
