@@ -175,7 +175,7 @@ def test_a_signal_is_answered_also_while_a_script_imports_its_packages(tmp_path,
     started.send_signal(number)
     _, errors = started.communicate(timeout=60)
     assert started.returncode == status
-    assert errors == "predict_quality.py: interrupted; --features FOLDER keeps the features computed so far\n"
+    assert errors == "predict_quality.py: interrupted; --features FOLDER would keep the features computed so far\n"
 
 
 def test_our_own_mistake_keeps_its_traceback():

@@ -2,6 +2,7 @@
 
 import pytest
 
+import predict_quality
 from learning.regression.fit.search import Grid, search_grid
 from options.images import parse_prediction_options
 from options.regressor import parse_regressor_options
@@ -61,6 +62,16 @@ def test_help_shows_defaults_as_they_are_typed(capsys):
         parse_regressor_options(["--help"])
     text = " ".join(capsys.readouterr().out.split())
     assert "(default: 70,10,20)" in text and "(default: )" not in text
+
+
+def test_the_sentence_on_an_interruption_names_features(monkeypatch):
+    said = []
+    monkeypatch.setattr(predict_quality, "run_script", lambda work, after_interrupt: said.append(after_interrupt))
+    for more in ([], ["--features", "kept"]):
+        monkeypatch.setattr("sys.argv", ["predict_quality.py", "--input", "x", *more])
+        predict_quality.main()
+    end = "the features computed so far"
+    assert said == [f"interrupted; --features FOLDER would keep {end}", f"interrupted; kept keeps {end}"]
 
 
 def test_prediction():
