@@ -4,7 +4,6 @@ import csv
 import itertools
 import json
 import shutil
-import time
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -99,11 +98,10 @@ def show(request, browser, pages):
         # A busy browser may say that a page is loaded when it has read a part of it.
         url = f"{(pages / name).as_uri()}?{next(opened)}"
         browser.get(url)
-        for _ in range(600):
-            if browser.execute_script("return [document.URL, document.readyState]") == [url, "complete"]:
-                return browser
-            time.sleep(0.1)
-        raise TimeoutError(f"{url} was not loaded within a minute")
+        loaded = "return [document.URL, document.readyState]"
+        wait = pytest.importorskip("selenium.webdriver.support.wait").WebDriverWait(browser, 60)
+        wait.until(lambda _: browser.execute_script(loaded) == [url, "complete"], f"{url} is not loaded")
+        return browser
 
     yield open_page
     assert browser.get_log("browser") == [] and not browser.execute_script("return window.hit")
