@@ -20,8 +20,6 @@ BIN := $(VENV)/bin
 DEMO := demo
 # Several workers, each with whole files, since the tests of a file share its trainings; files that start processes first.
 PARALLEL := --numprocesses auto --dist loadfile --no-loadscope-reorder
-# The tests start Python again and again: without compiled files, each start would compile the same modules.
-export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo test test-fast test-faults test-slurm lint format fuzz bench clean
 
@@ -35,6 +33,9 @@ $(VENV)/installed: requirements.txt requirements-dev.txt
 
 demo: $(VENV)/installed
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash demo.sh $(DEMO) "$(CLIVE)"
+
+# The tests start Python again and again: without compiled files, each start would compile the same modules.
+test test-fast: export PYTHONDONTWRITEBYTECODE :=
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest $(PARALLEL)
