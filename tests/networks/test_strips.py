@@ -51,7 +51,7 @@ def test_equal_those_of_the_complete_image(encoders, arch, pooling, height, widt
         assert difference(in_strips(encoder, pooling, images, rows), expected) < TOLERANCES[pooling]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(heights=st.lists(st.integers(1, 70), min_size=1, max_size=6), width=st.integers(1, 60))
 @torch.inference_mode()
 def test_any_division_into_strips_will_do(encoders, heights, width):

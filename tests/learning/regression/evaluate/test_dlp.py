@@ -132,8 +132,9 @@ def test_versions_depend_on_the_pixels_and_the_seed_alone():
 
 @pytest.mark.slow
 def test_the_command_from_photographs_to_table(tmp_path, monkeypatch, capsys):
-    """The embedded model; an unreadable photograph. Of five kinds, two without order and one that changes nothing."""
+    """The embedded model; an unreadable photograph. Of the kinds, five: two have no order, and one changes nothing."""
     monkeypatch.chdir(tmp_path)
+    assert list(dlp.ORDERED) == list(DISTORTIONS)
     kinds = ("gaussian_blur", "jpeg", "color_block", "mean_shift", "contrast")
     monkeypatch.setattr(dlp, "ORDERED", {kind: DISTORTIONS[kind].ordered for kind in kinds})
     (tmp_path / "photos").mkdir()

@@ -54,7 +54,7 @@ def test_processes_and_memory_change_nothing(monkeypatch):
     grid = Grid(ridge_alphas=(1, 10), elasticnet_alphas=(0.1,), l1_ratios=(0.5,))
     done = []
     one = search(features, mos, splits, grid, 1, MEMORY, done.append)
-    for threads, memory in ((2, MEMORY), (2, 1)):
+    for threads, memory in ((2, MEMORY), (4, 1)):
         assert np.array_equal(one.srcc, search(features, mos, splits, grid, threads, memory).srcc)
     assert sum(done) == 3 * len(grid.paths()) and one.srcc.size == 3 * 2 * 3
 
@@ -80,9 +80,9 @@ def test_a_test_part_is_predicted_by_what_learnt_from_the_others():
 
 
 def test_labels_of_pure_noise_predict_nothing():
-    """The protocol's own leak test: 20 searches over 26 candidates find nothing where there is nothing to find."""
+    """The protocol's own leak test: 40 searches over 26 candidates find nothing where there is nothing to find."""
     medians, within = [], []
-    for seed in range(20):
+    for seed in range(40):
         features, mos = features_and_mos(100, 40, seed, signal=0.0)
         splits = random_splits(100, None, 5, (70, 10, 20), seed)
         grid = Grid(("ridge",), ridge_alphas=tuple(np.logspace(-1, 5, 13)))
@@ -90,8 +90,8 @@ def test_labels_of_pure_noise_predict_nothing():
         medians.append(evaluation.tests["shared"].median("srcc"))
         within.append(evaluation.tests["nested"].median("srcc"))
         assert evaluation.search.median.max() > evaluation.tests["shared"].median("srcc") - 0.5
-    # Medians of 5 correlations of 20 images spread by about 0.15; the mean of 20 of them by 0.035.
-    assert abs(np.mean(medians)) < 0.1 and abs(np.mean(within)) < 0.1
+    # Medians of 5 correlations of 20 images spread by about 0.15; the mean of 40 of them by 0.025.
+    assert abs(np.mean(medians)) < 0.08 and abs(np.mean(within)) < 0.08
 
 
 def test_scenes_on_one_side_only_give_nothing_away():
